@@ -1,0 +1,77 @@
+# agno_bg: background runs of LLM agents inside PostgreSQL
+#
+#   make, make install, make installcheck   as for every PGXS extension
+#   make demo    builds, starts a throw-away cluster, shows the main job
+#   make test    builds with warnings as errors, runs every test
+
+MODULE_big = agno_bg
+EXTENSION = agno_bg
+DATA = sql/agno_bg--1.0.sql
+PGFILEDESC = "agno_bg - background runs of LLM agents"
+
+OBJS = \
+	src/agno_bg.o \
+	src/api.o \
+	src/ddl.o \
+	src/encoding.o \
+	src/fleet.o \
+	src/http.o \
+	src/json.o \
+	src/launcher.o \
+	src/message.o \
+	src/model_server.o \
+	src/poller.o \
+	src/provider.o \
+	src/provider_openai_responses.o \
+	src/run.o \
+	src/runner.o \
+	src/settings.o \
+	src/shared.o \
+	src/store.o \
+	src/store_queue.o \
+	src/store_runs.o \
+	src/turn.o \
+	src/uuid.o
+
+# The answers are in expected/, their inputs in test/sql. Needs a server with
+# shared_preload_libraries = 'agno_bg'.
+REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test
+
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+EXTRA_CLEAN = test/unit/build
+
+# Goals that install what they need first, so they run before PGXS and the
+# libraries can be asked for.
+ifneq ($(filter demo test,$(MAKECMDGOALS)),)
+.PHONY: demo test
+demo:
+	@test/demo.sh
+test:
+	@test/run.sh
+else
+
+PG_CONFIG ?= pg_config
+PKG_CONFIG ?= pkg-config
+PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libcjson)
+PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers
+
+# Nothing in here is worth inlining into a query.
+override with_llvm = no
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Headers are few: whichever changes, build anew.
+$(OBJS): $(wildcard src/*.h)
+
+# The pure modules, tested without a server.
+.PHONY: unit
+unit:
+	$(MAKE) -f test/unit/Makefile PG_CONFIG=$(PG_CONFIG) PKG_CONFIG=$(PKG_CONFIG)
+
+endif

@@ -1,0 +1,72 @@
+/*-------------------------------------------------------------------------
+ *
+ * agno_bg.c
+ *	  The entry point of the library.
+ *
+ * Where to read on:
+ *
+ *	  api.c			the SQL functions
+ *	  launcher.c	the process that keeps a runner in each database
+ *	  runner.c		the process that executes the runs of a database
+ *	  run.c			the life of a run
+ *	  store.h		the tables
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "ddl.h"
+#include "fmgr.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "shared.h"
+#include "storage/ipc.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+static shmem_request_hook_type previous_shmem_request_hook;
+static shmem_startup_hook_type previous_shmem_startup_hook;
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook != NULL)
+		previous_shmem_request_hook();
+	shared_request_memory();
+}
+
+static void
+start_shared_memory(void)
+{
+	if (previous_shmem_startup_hook != NULL)
+		previous_shmem_startup_hook();
+	shared_startup();
+}
+
+/*
+ * Called once, by the postmaster, when it loads shared_preload_libraries.
+ */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("agno_bg must be loaded when the server starts"),
+				 errhint("Add the line shared_preload_libraries = 'agno_bg' to postgresql.conf, or agno_bg to the libraries that it names already, and restart the server.")));
+
+	settings_define();
+
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+	ddl_install_hook();
+
+	/* pg_upgrade wants to be alone with the databases. */
+	if (!IsBinaryUpgrade)
+		launcher_register();
+}

@@ -1,0 +1,158 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider.c
+ *	  What all APIs of model servers share.
+ *
+ * Pure. Called by run.c, by the providers, and for the list of APIs by
+ * model_server.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "portable.h"
+
+#include "json.h"
+#include "provider.h"
+
+/* How much of an error's text is kept, in bytes. */
+#define MAX_ERROR_TEXT 4000
+
+static const Provider *const providers[] = {
+	&provider_openai_responses,
+};
+
+/*
+ * The provider for a value of the server option "api", or NULL.
+ */
+const Provider *
+provider_find(const char *api)
+{
+	for (int i = 0; i < (int) lengthof(providers); i++)
+	{
+		if (strcmp(providers[i]->api, api) == 0)
+			return providers[i];
+	}
+	return NULL;
+}
+
+/*
+ * The valid values of the server option "api", for a hint.
+ */
+char *
+provider_names(void)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(providers); i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", providers[i]->api);
+	return names.data;
+}
+
+/*
+ * Whether a run may not set this key of the request's body, since agno_bg does.
+ */
+bool
+provider_option_reserved(const Provider *provider, const char *name)
+{
+	for (const char *const *reserved = provider->reserved_options;
+		 *reserved != NULL; reserved++)
+	{
+		if (strcmp(*reserved, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Append the members of the object in options, which is valid JSON, to the
+ * object that is open in body and has members already.
+ */
+void
+provider_append_options(StringInfo body, const char *options)
+{
+	const char *first;
+	const char *last;
+
+	if (options == NULL)
+		return;
+	first = strchr(options, '{');
+	last = strrchr(options, '}');
+	if (first == NULL || last == NULL)
+		return;
+	first++;
+	if (strspn(first, " \t\r\n") >= (size_t) (last - first))
+		return;					/* {} */
+	appendStringInfoChar(body, ',');
+	appendBinaryStringInfo(body, first, last - first);
+}
+
+/*
+ * Cut text, which is valid UTF-8, to MAX_ERROR_TEXT bytes.
+ */
+static char *
+shorten(char *text)
+{
+	size_t		length = strlen(text);
+
+	if (length > MAX_ERROR_TEXT)
+	{
+		length = MAX_ERROR_TEXT - strlen("...");
+		while (length > 0 && ((unsigned char) text[length] & 0xc0) == 0x80)
+			length--;
+		strcpy(text + length, "...");
+	}
+	return text;
+}
+
+/*
+ * The message in an error object. Servers write {"error": {"message": …}},
+ * {"error": "…"}, {"message": …} and {"detail": …}.
+ */
+static const char *
+find_message(const cJSON *tree)
+{
+	static const char *const names[] = {"message", "error", "detail"};
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+
+	if (cJSON_IsObject(error))
+		tree = error;
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		const char *message = json_string(tree, names[i]);
+
+		if (message != NULL && message[0] != '\0')
+			return message;
+	}
+	return NULL;
+}
+
+/*
+ * What a server says went wrong: its own message when there is one, else the
+ * status and the text of the body. status 0 leaves the status out.
+ */
+char *
+provider_error_message(int status, const char *body, size_t length)
+{
+	cJSON	   *tree = json_parse(body, length);
+	const char *message = find_message(tree);
+	char	   *text;
+
+	if (message != NULL)
+		text = pstrdup(message);
+	else
+	{
+		StringInfoData out;
+		char	   *excerpt = text_scrub(body, Min(length, MAX_ERROR_TEXT));
+
+		initStringInfo(&out);
+		if (status != 0)
+			appendStringInfo(&out, "HTTP status %d", status);
+		else
+			appendStringInfoString(&out, "not a JSON answer");
+		if (excerpt[strspn(excerpt, " \t\r\n")] != '\0')
+			appendStringInfo(&out, ": %s", excerpt);
+		text = out.data;
+	}
+	cJSON_Delete(tree);
+	return shorten(text);
+}

@@ -1,0 +1,244 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider_openai_responses.c
+ *	  OpenAI's Responses API: POST /responses.
+ *
+ * Pure. The format is that of OpenAI's OpenAPI description; servers that
+ * imitate it leave most members out, so nearly every one is optional here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "portable.h"
+
+#include "json.h"
+#include "provider.h"
+
+/* "system" became "developer" with this API. */
+static const char *const role_names[] = {
+	[MESSAGE_SYSTEM] = "developer",
+	[MESSAGE_USER] = "user",
+	[MESSAGE_ASSISTANT] = "assistant",
+};
+
+static const char *const reserved_options[] = {
+	"model", "input", "stream", "background", "conversation",
+	"previous_response_id", NULL
+};
+
+/*
+ * {"model": …, "input": [{"role": …, "content": …}, …], options…}
+ */
+static void
+write_request(StringInfo body, const ModelRequest *request)
+{
+	appendStringInfoChar(body, '{');
+	json_append_key(body, "model");
+	json_append_string(body, request->model);
+	json_append_key(body, "input");
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < request->message_count; i++)
+	{
+		const Message *message = &request->messages[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_key(body, "role");
+		json_append_string(body, role_names[message->role]);
+		json_append_key(body, "content");
+		json_append_string(body, message->content ? message->content : "");
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoChar(body, ']');
+	provider_append_options(body, request->options);
+	appendStringInfoChar(body, '}');
+}
+
+/*
+ * Append the text of each part of the array, one after the other. A refusal
+ * is an answer, too.
+ */
+static void
+append_parts(StringInfo out, const cJSON *parts)
+{
+	const cJSON *part;
+
+	cJSON_ArrayForEach(part, parts)
+	{
+		const char *text = json_string(part, "text");
+
+		if (text == NULL)
+			text = json_string(part, "refusal");
+		if (text != NULL)
+			appendStringInfoString(out, text);
+	}
+}
+
+/*
+ * Reasoning is summed up in parts, each a paragraph.
+ */
+static void
+append_summary(StringInfo out, const cJSON *parts)
+{
+	const cJSON *part;
+
+	cJSON_ArrayForEach(part, parts)
+	{
+		const char *text = json_string(part, "text");
+
+		if (text == NULL || text[0] == '\0')
+			continue;
+		if (out->len > 0)
+			appendStringInfoString(out, "\n\n");
+		appendStringInfoString(out, text);
+	}
+}
+
+static char *
+copy_string(const cJSON *object, const char *name)
+{
+	const char *text = json_string(object, name);
+
+	return text != NULL ? pstrdup(text) : NULL;
+}
+
+static void
+add_tool_call(Message *message, const cJSON *item, int most)
+{
+	ToolCall   *call;
+
+	if (message->tool_calls == NULL)
+		message->tool_calls = palloc0(sizeof(ToolCall) * most);
+	call = &message->tool_calls[message->tool_call_count++];
+	call->id = copy_string(item, "id");
+	call->call_id = copy_string(item, "call_id");
+	call->name = copy_string(item, "name");
+	call->arguments = copy_string(item, "arguments");
+}
+
+/*
+ * Read the array of output items.
+ */
+static void
+read_output(const cJSON *output, Message *message)
+{
+	const cJSON *item;
+	StringInfoData content;
+	StringInfoData reasoning;
+
+	initStringInfo(&content);
+	initStringInfo(&reasoning);
+	cJSON_ArrayForEach(item, output)
+	{
+		const char *type = json_string(item, "type");
+
+		if (type == NULL)
+			continue;
+		if (strcmp(type, "message") == 0)
+			append_parts(&content,
+						 cJSON_GetObjectItemCaseSensitive(item, "content"));
+		else if (strcmp(type, "reasoning") == 0)
+			append_summary(&reasoning,
+						   cJSON_GetObjectItemCaseSensitive(item, "summary"));
+		else if (strcmp(type, "function_call") == 0)
+			add_tool_call(message, item, cJSON_GetArraySize(output));
+	}
+	message->content = content.data;
+	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;
+}
+
+static void
+read_usage(const cJSON *usage, TokenUsage *out)
+{
+	out->input = json_int64(usage, "input_tokens");
+	out->output = json_int64(usage, "output_tokens");
+	out->total = json_int64(usage, "total_tokens");
+	out->cache_read =
+		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+													"input_tokens_details"),
+				   "cached_tokens");
+	out->reasoning =
+		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+													"output_tokens_details"),
+				   "reasoning_tokens");
+}
+
+/*
+ * How the response ended, with the reason in *error when not well.
+ */
+static AnswerOutcome
+read_outcome(const cJSON *tree, const cJSON *output, const char **error)
+{
+	const char *status = json_string(tree, "status");
+	const char *reason;
+
+	/* Servers that imitate OpenAI may leave the status out. */
+	if (status == NULL ? cJSON_IsArray(output) : strcmp(status, "completed") == 0)
+		return ANSWER_COMPLETE;
+
+	if (status != NULL && strcmp(status, "incomplete") == 0)
+	{
+		reason = json_string(cJSON_GetObjectItemCaseSensitive(tree,
+															  "incomplete_details"),
+							 "reason");
+		*error = psprintf("the answer is incomplete: %s",
+						  reason != NULL ? reason : "no reason given");
+		return ANSWER_INCOMPLETE;
+	}
+
+	if (status != NULL && (strcmp(status, "failed") == 0 ||
+						   strcmp(status, "cancelled") == 0))
+	{
+		reason = json_string(cJSON_GetObjectItemCaseSensitive(tree, "error"),
+							 "message");
+		*error = reason != NULL ? pstrdup(reason) :
+			psprintf("the model server reports the response as %s", status);
+		return ANSWER_FAILED;
+	}
+
+	*error = status != NULL ?
+		psprintf("the model server left the response %s", status) :
+		"the answer of the model server is not a response";
+	return ANSWER_INVALID;
+}
+
+static void
+read_answer(const char *body, size_t length, ModelAnswer *answer)
+{
+	cJSON	   *tree = json_parse(body, length);
+	const cJSON *output;
+
+	memset(answer, 0, sizeof(ModelAnswer));
+	if (!cJSON_IsObject(tree))
+	{
+		answer->outcome = ANSWER_INVALID;
+		answer->error = psprintf("invalid answer of the model server: %s",
+								 provider_error_message(0, body, length));
+	}
+	else if (cJSON_GetObjectItemCaseSensitive(tree, "status") == NULL &&
+			 cJSON_GetObjectItemCaseSensitive(tree, "error") != NULL &&
+			 !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(tree, "error")))
+	{
+		answer->outcome = ANSWER_FAILED;
+		answer->error = provider_error_message(0, body, length);
+	}
+	else
+	{
+		output = cJSON_GetObjectItemCaseSensitive(tree, "output");
+		answer->outcome = read_outcome(tree, output, &answer->error);
+		message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
+		read_output(output, &answer->message);
+		read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
+				   &answer->message.usage);
+		answer->message.response_id = copy_string(tree, "id");
+	}
+	cJSON_Delete(tree);
+}
+
+const Provider provider_openai_responses = {
+	.api = "openai-responses",
+	.default_base_url = "https://api.openai.com/v1",
+	.path = "/responses",
+	.key_header = "Authorization: Bearer ",
+	.reserved_options = reserved_options,
+	.write_request = write_request,
+	.read_answer = read_answer,
+};

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The agno_bg.* configuration parameters.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_SETTINGS_H
+#define AGNO_SETTINGS_H
+
+/* The model of a run that names none, "server:model-id". */
+extern char *agno_default_model;
+
+/* How many runs a runner has in flight at most. */
+extern int	agno_max_concurrent_runs;
+
+/* How long a run may take, in milliseconds. */
+extern int	agno_run_timeout;
+
+/* How long one HTTP request may take, in milliseconds. */
+extern int	agno_request_timeout;
+
+/* How long it may take to connect to a model server, in milliseconds. */
+extern int	agno_connect_timeout;
+
+/* How often a failed request is repeated within an attempt. */
+extern int	agno_retries;
+
+/* How many attempts a run has that keeps bringing the worker down. */
+extern int	agno_max_attempts;
+
+/* The longest answer of a model server, in kilobytes. */
+extern int	agno_max_response_size;
+
+/* Whether built-in model servers take keys from the environment. */
+extern bool agno_environment_keys;
+
+/* Whether runners leave pending runs alone. */
+extern bool agno_paused;
+
+extern void settings_define(void);
+
+#endif							/* AGNO_SETTINGS_H */

@@ -1,0 +1,593 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *	  What the processes of agno_bg share: runners, wake-ups, waiters.
+ *
+ * A backend whose transaction enqueued or cancelled a run wakes the runner of
+ * its database when the transaction has become visible; where there is no
+ * runner, it asks the launcher for one. Every wake-up bumps a counter that the
+ * runner compares before it sleeps, so none is lost and none is suppressed.
+ *
+ * A backend that waits for a run puts the hash of the run's id into its
+ * waiter. The runner sets the latch of those that wait for what it has just
+ * stored. A latch that is set for nothing does no harm: everyone looks again.
+ *
+ * Latches are found by the number of a process, never by a pointer. All is
+ * gone after a crash, when the postmaster starts over, and rebuilt: the
+ * launcher looks into every database again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+/* No process. */
+#define NO_PROCESS (-1)
+
+#define LOCK_TRANCHE "agno_bg"
+
+typedef struct RunnerSlot
+{
+	/* guarded by the runners lock */
+	Oid			database;		/* whose slot this is; invalid when free */
+	RunnerState state;
+	int			process;		/* the runner's number, or NO_PROCESS */
+
+	/* atomic, written by backends that hold the lock at least shared */
+	pg_atomic_uint64 wakes;		/* how often the runner was woken */
+	pg_atomic_uint32 prepared;	/* 1: a prepared transaction may hold work that
+								 * nobody will wake the runner for */
+} RunnerSlot;
+
+typedef struct Waiter
+{
+	/* guarded by the waiters lock */
+	Oid			database;		/* invalid: this process does not wait */
+	uint64		run_hash;		/* of the id of the run it waits for */
+} Waiter;
+
+typedef struct SharedState
+{
+	int			launcher;		/* the launcher's number, or NO_PROCESS; guarded
+								 * by the runners lock */
+	pg_atomic_uint32 waiting;	/* how many waiters are in use */
+	RunnerSlot	runners[MAX_RUNNERS];
+	Waiter		waiters[FLEXIBLE_ARRAY_MEMBER]; /* one for each process */
+} SharedState;
+
+static SharedState *shared;
+static LWLock *runners_lock;
+static LWLock *waiters_lock;
+
+/* The slot of this runner. */
+static int	my_slot = -1;
+
+/*
+ * The lowest nesting level of the current transaction that wants the runner
+ * to be woken when it commits, 0: none; and whether it is to be woken when the
+ * transaction ends either way.
+ */
+static int	wake_at_commit_level;
+static bool wake_at_end;
+static bool callbacks_registered;
+
+/* This process has a waiter in use. */
+static bool waiting;
+
+/*-------------------------------------------------------------------------
+ * Start-up
+ *-------------------------------------------------------------------------
+ */
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(SharedState, waiters),
+					mul_size(sizeof(Waiter), MaxBackends));
+}
+
+/*
+ * For shmem_request_hook.
+ */
+void
+shared_request_memory(void)
+{
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche(LOCK_TRANCHE, 2);
+}
+
+/*
+ * For shmem_startup_hook: create the state, or find it.
+ */
+void
+shared_startup(void)
+{
+	bool		found;
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("agno_bg", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->launcher = NO_PROCESS;
+		pg_atomic_init_u32(&shared->waiting, 0);
+		for (int i = 0; i < MAX_RUNNERS; i++)
+		{
+			shared->runners[i].process = NO_PROCESS;
+			pg_atomic_init_u64(&shared->runners[i].wakes, 0);
+			pg_atomic_init_u32(&shared->runners[i].prepared, 0);
+		}
+	}
+	runners_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[0].lock;
+	waiters_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[1].lock;
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * The number of this process.
+ */
+static int
+my_process(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc->pgprocno;
+#endif
+}
+
+static void
+wake_process(int process)
+{
+	if (process != NO_PROCESS)
+		SetLatch(&ProcGlobal->allProcs[process].procLatch);
+}
+
+/*
+ * The slot of the database, or NULL. The caller holds the runners lock.
+ */
+static RunnerSlot *
+find_slot(Oid database)
+{
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		if (shared->runners[i].database == database)
+			return &shared->runners[i];
+	}
+	return NULL;
+}
+
+/*-------------------------------------------------------------------------
+ * Backends: wake the runner at the end of a transaction
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Have a runner started for the database unless it has one. Called where no
+ * error may be raised.
+ */
+void
+shared_want_runner(Oid database)
+{
+	RunnerSlot *slot;
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot == NULL)
+		slot = find_slot(InvalidOid);
+	if (slot != NULL)
+	{
+		slot->database = database;
+		if (slot->state == RUNNER_NONE)
+			slot->state = RUNNER_WANTED;
+		pg_atomic_fetch_add_u64(&slot->wakes, 1);
+	}
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+
+	if (slot == NULL)
+		ereport(LOG,
+				(errmsg("no runner for the database with OID %u: agno_bg serves at most %d databases",
+						database, MAX_RUNNERS)));
+}
+
+/*
+ * Wake the runner of this database, or ask for one. Called where no error may
+ * be raised.
+ */
+static void
+wake_runner(bool prepared)
+{
+	RunnerSlot *slot;
+	bool		known;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	slot = find_slot(MyDatabaseId);
+	known = slot != NULL;
+	if (known)
+	{
+		if (prepared)
+			pg_atomic_write_u32(&slot->prepared, 1);
+		pg_atomic_fetch_add_u64(&slot->wakes, 1);
+		wake_process(slot->process);
+	}
+	LWLockRelease(runners_lock);
+
+	if (!known)
+		shared_want_runner(MyDatabaseId);
+}
+
+static void
+transaction_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			if (wake_at_commit_level > 0 || wake_at_end)
+				wake_runner(false);
+			break;
+		case XACT_EVENT_ABORT:
+			shared_wait_end();
+			if (wake_at_end)
+				wake_runner(false);
+			break;
+		case XACT_EVENT_PREPARE:
+			if (wake_at_commit_level > 0 || wake_at_end)
+				wake_runner(true);
+			break;
+		default:
+			return;
+	}
+	wake_at_commit_level = 0;
+	wake_at_end = false;
+}
+
+/*
+ * What a subtransaction wanted is its parent's wish when it commits, and
+ * nobody's when it aborts. A wish for either end stays.
+ */
+static void
+subtransaction_callback(SubXactEvent event, SubTransactionId my_id,
+						SubTransactionId parent_id, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		shared_wait_end();
+	if (wake_at_commit_level < level)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		wake_at_commit_level = level - 1;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		wake_at_commit_level = 0;
+}
+
+static void
+register_callbacks(void)
+{
+	if (callbacks_registered)
+		return;
+	RegisterXactCallback(transaction_callback, NULL);
+	RegisterSubXactCallback(subtransaction_callback, NULL);
+	callbacks_registered = true;
+}
+
+/*
+ * Wake the runner of this database if the current transaction commits, once
+ * all that it did is visible.
+ */
+void
+shared_wake_at_commit(void)
+{
+	register_callbacks();
+	if (wake_at_commit_level == 0)
+		wake_at_commit_level = GetCurrentTransactionNestLevel();
+}
+
+/*
+ * Wake it also if the transaction rolls back, since a lock that is then gone
+ * may have stood in its way.
+ */
+void
+shared_wake_at_end(void)
+{
+	register_callbacks();
+	wake_at_end = true;
+}
+
+/*-------------------------------------------------------------------------
+ * Backends: wait for a run
+ *-------------------------------------------------------------------------
+ */
+
+static uint64
+hash_run_id(const char *run_id)
+{
+	return hash_bytes_extended((const unsigned char *) run_id,
+							   (int) strlen(run_id), 0);
+}
+
+static void
+wait_end_at_exit(int code, Datum arg)
+{
+	shared_wait_end();
+}
+
+/*
+ * From now on, this process's latch is set when the run ends. Look at the run
+ * only after this call. An error ends the waiting, too.
+ */
+void
+shared_wait_begin(const char *run_id)
+{
+	static bool exit_registered;
+	Waiter	   *waiter = &shared->waiters[my_process()];
+
+	register_callbacks();
+	if (!exit_registered)
+	{
+		before_shmem_exit(wait_end_at_exit, 0);
+		exit_registered = true;
+	}
+	LWLockAcquire(waiters_lock, LW_EXCLUSIVE);
+	waiter->database = MyDatabaseId;
+	waiter->run_hash = hash_run_id(run_id);
+	LWLockRelease(waiters_lock);
+	pg_atomic_fetch_add_u32(&shared->waiting, 1);
+	waiting = true;
+}
+
+/*
+ * Wait no more. Does nothing in a process that does not wait.
+ */
+void
+shared_wait_end(void)
+{
+	if (!waiting)
+		return;
+	waiting = false;
+	pg_atomic_fetch_sub_u32(&shared->waiting, 1);
+	LWLockAcquire(waiters_lock, LW_EXCLUSIVE);
+	shared->waiters[my_process()].database = InvalidOid;
+	LWLockRelease(waiters_lock);
+}
+
+/*-------------------------------------------------------------------------
+ * The launcher
+ *-------------------------------------------------------------------------
+ */
+
+static void
+launcher_detach(int code, Datum arg)
+{
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	shared->launcher = NO_PROCESS;
+	LWLockRelease(runners_lock);
+}
+
+/*
+ * This process is the launcher. A start that its predecessor had asked for
+ * may or may not happen; asking once more does no harm.
+ */
+void
+shared_launcher_attach(void)
+{
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	shared->launcher = my_process();
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		if (shared->runners[i].state == RUNNER_STARTING)
+			shared->runners[i].state = RUNNER_WANTED;
+	}
+	LWLockRelease(runners_lock);
+	before_shmem_exit(launcher_detach, 0);
+}
+
+/*
+ * What is in this slot.
+ */
+RunnerView
+shared_runner_view(int slot)
+{
+	RunnerView	view;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	view.database = shared->runners[slot].database;
+	view.state = shared->runners[slot].state;
+	LWLockRelease(runners_lock);
+	return view;
+}
+
+/*
+ * The launcher is about to ask for a process. False when none is wanted.
+ */
+bool
+shared_runner_starting(int slot)
+{
+	bool		wanted;
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	wanted = shared->runners[slot].state == RUNNER_WANTED;
+	if (wanted)
+		shared->runners[slot].state = RUNNER_STARTING;
+	LWLockRelease(runners_lock);
+	return wanted;
+}
+
+static void
+free_slot(RunnerSlot *slot)
+{
+	slot->database = InvalidOid;
+	slot->state = RUNNER_NONE;
+	slot->process = NO_PROCESS;
+	pg_atomic_write_u64(&slot->wakes, 0);
+	pg_atomic_write_u32(&slot->prepared, 0);
+}
+
+/*
+ * The process that the launcher asked for did not come to run; or, unless one
+ * is still wanted, the database is gone.
+ */
+void
+shared_runner_not_started(int slot, bool still_wanted)
+{
+	RunnerSlot *runner = &shared->runners[slot];
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	if (runner->state == RUNNER_STARTING || runner->state == RUNNER_WANTED)
+	{
+		if (still_wanted)
+			runner->state = RUNNER_WANTED;
+		else
+			free_slot(runner);
+	}
+	LWLockRelease(runners_lock);
+}
+
+/*-------------------------------------------------------------------------
+ * Runners
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * A runner says goodbye; the launcher is to start another, unless
+ * shared_runner_unwanted() has freed the slot.
+ */
+static void
+runner_detach(int code, Datum arg)
+{
+	RunnerSlot *slot = &shared->runners[my_slot];
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	if (slot->process == my_process())
+	{
+		slot->process = NO_PROCESS;
+		slot->state = RUNNER_WANTED;
+	}
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+}
+
+/*
+ * This process is the runner of the database. False when it has one already,
+ * or none is wanted any more.
+ */
+bool
+shared_runner_attach(int slot, Oid database)
+{
+	RunnerSlot *runner = &shared->runners[slot];
+	bool		mine;
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	mine = runner->database == database &&
+		(runner->state == RUNNER_STARTING || runner->state == RUNNER_WANTED);
+	if (mine)
+	{
+		runner->state = RUNNER_RUNNING;
+		runner->process = my_process();
+		/* there may be prepared transactions from before a restart */
+		pg_atomic_write_u32(&runner->prepared, 1);
+	}
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+
+	if (mine)
+	{
+		my_slot = slot;
+		before_shmem_exit(runner_detach, 0);
+	}
+	return mine;
+}
+
+/*
+ * The database has no use for a runner, as far as this one knew when the
+ * counter stood at wakes_seen. Unless it was woken since, free the slot.
+ */
+void
+shared_runner_unwanted(uint64 wakes_seen)
+{
+	RunnerSlot *slot = &shared->runners[my_slot];
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u64(&slot->wakes) == wakes_seen)
+		free_slot(slot);
+	LWLockRelease(runners_lock);
+}
+
+/*
+ * How often this runner was woken.
+ */
+uint64
+shared_wakes(void)
+{
+	return pg_atomic_read_u64(&shared->runners[my_slot].wakes);
+}
+
+/*
+ * Whether a prepared transaction may hold work for this runner.
+ */
+bool
+shared_prepared(void)
+{
+	return pg_atomic_read_u32(&shared->runners[my_slot].prepared) != 0;
+}
+
+/*
+ * Whether there are prepared transactions. Clear this before looking for
+ * them, so that one that comes meanwhile is not forgotten.
+ */
+void
+shared_prepared_set(bool prepared)
+{
+	pg_atomic_write_u32(&shared->runners[my_slot].prepared, prepared ? 1 : 0);
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint64		left = *(const uint64 *) a;
+	uint64		right = *(const uint64 *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+/*
+ * Wake every backend that waits for one of these runs of this database.
+ */
+void
+shared_wake_waiters(char *const *run_ids, int count)
+{
+	uint64	   *hashes;
+
+	if (count == 0 || pg_atomic_read_u32(&shared->waiting) == 0)
+		return;
+
+	hashes = palloc(sizeof(uint64) * count);
+	for (int i = 0; i < count; i++)
+		hashes[i] = hash_run_id(run_ids[i]);
+	qsort(hashes, count, sizeof(uint64), compare_hashes);
+
+	LWLockAcquire(waiters_lock, LW_SHARED);
+	for (int process = 0; process < MaxBackends; process++)
+	{
+		Waiter	   *waiter = &shared->waiters[process];
+
+		if (waiter->database == MyDatabaseId &&
+			bsearch(&waiter->run_hash, hashes, count, sizeof(uint64),
+					compare_hashes) != NULL)
+			wake_process(process);
+	}
+	LWLockRelease(waiters_lock);
+	pfree(hashes);
+}

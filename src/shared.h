@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  What the processes of agno_bg share: runners, wake-ups, waiters.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_SHARED_H
+#define AGNO_SHARED_H
+
+/* Where the runner of a database stands; each state names who leaves it. */
+typedef enum RunnerState
+{
+	RUNNER_NONE,				/* the slot is free */
+	RUNNER_WANTED,				/* the launcher is to start one */
+	RUNNER_STARTING,			/* the launcher has asked for a process */
+	RUNNER_RUNNING				/* it runs, until it says goodbye */
+} RunnerState;
+
+/* What the launcher sees of a slot. */
+typedef struct RunnerView
+{
+	Oid			database;
+	RunnerState state;
+} RunnerView;
+
+/* How many databases there is room for. */
+#define MAX_RUNNERS 1024
+
+extern void shared_request_memory(void);
+extern void shared_startup(void);
+
+/* For backends. */
+extern void shared_wake_at_commit(void);
+extern void shared_wake_at_end(void);
+extern void shared_wait_begin(const char *run_id);
+extern void shared_wait_end(void);
+
+/* For the launcher. */
+extern void shared_launcher_attach(void);
+extern void shared_want_runner(Oid database);
+extern RunnerView shared_runner_view(int slot);
+extern bool shared_runner_starting(int slot);
+extern void shared_runner_not_started(int slot, bool still_wanted);
+
+/* For runners. */
+extern bool shared_runner_attach(int slot, Oid database);
+extern void shared_runner_unwanted(uint64 wakes_seen);
+extern uint64 shared_wakes(void);
+extern bool shared_prepared(void);
+extern void shared_prepared_set(bool prepared);
+extern void shared_wake_waiters(char *const *run_ids, int count);
+
+#endif							/* AGNO_SHARED_H */

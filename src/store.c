@@ -1,0 +1,211 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  The tables of agno_bg: the plumbing of statements and transactions.
+ *
+ * A statement is prepared when a process first executes it, and kept; should
+ * its tables be dropped and created anew, PostgreSQL plans it again.
+ *
+ * Two kinds of callers: backends act within the transaction of their user, as
+ * the owner of the tables (store_enter), with statements that name every
+ * operator's schema, since the search_path is the user's. The runner has
+ * transactions of its own (store_begin) and a search_path of pg_catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "store.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+
+/*
+ * Execute the statement; nulls is as for SPI_execute_plan(). Returns how many
+ * rows it returned or changed. Rows stay readable until the next statement.
+ * The caller's memory context stays the current one, which SPI alone does not
+ * see to.
+ */
+uint64
+store_execute(Statement *statement, Datum *values, const char *nulls)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			result;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs,
+									   statement->types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
+				 SPI_result_code_string(SPI_result));
+		statement->plan = plan;
+	}
+
+	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
+			 SPI_result_code_string(result));
+	MemoryContextSwitchTo(caller);
+	return SPI_processed;
+}
+
+/*
+ * A value of the last result; columns count from 1.
+ */
+Datum
+store_column(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
+
+/*
+ * A value of the last result as text in the current context, NULL for null.
+ */
+char *
+store_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						column);
+}
+
+/*
+ * An array of texts of the database's encoding; NULL becomes null.
+ */
+Datum
+store_text_array(char *const *elements, int count)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(count, 1));
+	int			lower_bound = 1;
+
+	for (int i = 0; i < count; i++)
+	{
+		nulls[i] = elements[i] == NULL;
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(elements[i]);
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &count,
+											  &lower_bound, TEXTOID, -1, false,
+											  TYPALIGN_INT));
+}
+
+Datum
+store_int_array(const int *elements, int count)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int32GetDatum(elements[i]);
+	return PointerGetDatum(construct_array(values, count, INT4OID,
+										   sizeof(int32), true,
+										   TYPALIGN_INT));
+}
+
+/*-------------------------------------------------------------------------
+ * Backends
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Who owns the tables. Errors: undefined_table without the extension.
+ */
+static Oid
+tables_owner(void)
+{
+	Oid			schema = get_namespace_oid("agno", false);
+	Oid			table = get_relname_relid("runs", schema);
+	Relation	relation;
+	Oid			owner;
+
+	if (!OidIsValid(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"agno.runs\" does not exist"),
+				 errhint("Run CREATE EXTENSION agno_bg.")));
+	relation = RelationIdGetRelation(table);
+	if (!RelationIsValid(relation))
+		elog(ERROR, "could not open relation with OID %u", table);
+	owner = relation->rd_rel->relowner;
+	RelationClose(relation);
+	return owner;
+}
+
+/*
+ * Act as the owner of the tables until store_leave(). An error puts the user
+ * back by itself, as it does for a SECURITY DEFINER function.
+ */
+StoreUser
+store_enter(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreUser	user;
+
+	GetUserIdAndSecContext(&user.user, &user.security_context);
+	SetUserIdAndSecContext(tables_owner(), user.security_context |
+						   SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	return user;
+}
+
+void
+store_leave(StoreUser user)
+{
+	SPI_finish();
+	SetUserIdAndSecContext(user.user, user.security_context);
+}
+
+/*-------------------------------------------------------------------------
+ * The runner
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Start a transaction, with this text in pg_stat_activity. The caller's memory
+ * context stays the current one, here and in store_commit().
+ */
+void
+store_begin(const char *activity)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, activity);
+	MemoryContextSwitchTo(caller);
+}
+
+void
+store_commit(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * After an error: nothing of the transaction remains.
+ */
+void
+store_abort(void)
+{
+	AbortCurrentTransaction();
+	pgstat_report_stat(false);
+}

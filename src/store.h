@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The tables of agno_bg: every SQL statement, and the only SPI.
+ *
+ * store.c has the plumbing, store_runs.c what backends do with runs on behalf
+ * of their users, store_queue.c what a runner does with the queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_STORE_H
+#define AGNO_STORE_H
+
+#include "executor/spi.h"
+#include "nodes/pg_list.h"
+#include "run.h"
+#include "utils/timestamp.h"
+
+/*-------------------------------------------------------------------------
+ * Plumbing, for the modules of the store only
+ *-------------------------------------------------------------------------
+ */
+
+#define STORE_MAX_ARGS 20
+
+/* A statement, prepared when it is first executed in a process. */
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[STORE_MAX_ARGS];
+	SPIPlanPtr	plan;			/* kept for the life of the process */
+} Statement;
+
+extern uint64 store_execute(Statement *statement, Datum *values,
+							const char *nulls);
+extern Datum store_column(uint64 row, int column, bool *isnull);
+extern char *store_text(uint64 row, int column);
+extern Datum store_text_array(char *const *elements, int count);
+extern Datum store_int_array(const int *elements, int count);
+
+/*-------------------------------------------------------------------------
+ * Runs, for backends: within the transaction and for the user of the caller
+ *-------------------------------------------------------------------------
+ */
+
+/* A run that is to be. Texts are of the database's encoding. */
+typedef struct NewRun
+{
+	const char *run_id;
+	const char *session_id;
+	const char *model;			/* the id of the model at its server */
+	const char *model_server;
+	Oid			owner;
+	Datum		input;			/* text */
+	NullableDatum user_id;		/* text */
+	NullableDatum metadata;		/* jsonb */
+	int			priority;
+	NullableDatum run_at;		/* timestamptz */
+	bool		cancelled;		/* a marker has been waiting for it */
+
+	/* of agno.run_requests */
+	NullableDatum idempotency_key;	/* text */
+	NullableDatum timeout;		/* interval */
+	NullableDatum max_attempts; /* integer */
+	NullableDatum model_options;	/* jsonb */
+} NewRun;
+
+/* A run as a backend finds it. */
+typedef struct RunState
+{
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	char	   *content;		/* or NULL */
+	bool		mine;			/* inserted by the current transaction */
+} RunState;
+
+/* What the caller was, while the store acts as its tables' owner. */
+typedef struct StoreUser
+{
+	Oid			user;
+	int			security_context;
+} StoreUser;
+
+extern StoreUser store_enter(void);
+extern void store_leave(StoreUser user);
+
+extern bool store_find_run(const char *run_id, RunState *state);
+extern bool store_lock_run(const char *run_id, RunState *state);
+extern HeapTuple store_copy_run(const char *run_id);
+extern bool store_find_idempotent(Oid owner, Datum key, RunState *state);
+extern bool store_insert_request(const NewRun *run);
+extern void store_open_session(NewRun *run);
+extern bool store_take_marker(const char *run_id, Oid owner);
+extern void store_insert_run(const NewRun *run);
+extern void store_put_marker(const char *run_id, Oid owner);
+extern void store_cancel_waiting(const char *run_id, const char *content);
+extern void store_put_signal(const char *run_id, Oid owner);
+
+/*-------------------------------------------------------------------------
+ * The queue, for the runner: in transactions of its own
+ *-------------------------------------------------------------------------
+ */
+
+/* A run that the runner has picked from the queue. */
+typedef struct PickedRun
+{
+	char	   *run_id;
+	char	   *session_id;
+	bool		behind;			/* an earlier run of its session has not ended */
+} PickedRun;
+
+/*
+ * A run that is about to be started, locked. Texts are UTF-8, except ids,
+ * which are of the database's encoding.
+ */
+typedef struct ReadyRun
+{
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	int			attempt;		/* how often it has been started */
+	char	   *model_server;	/* of the database's encoding */
+	char	   *model;
+	char	   *input;
+	char	   *options;		/* a JSON object, or NULL */
+	int64		timeout_ms;		/* -1: not given */
+	int			max_attempts;	/* -1: not given */
+	bool		marked;			/* there is a cancel marker for it */
+} ReadyRun;
+
+/* A run that has ended, locked, with all that is to be stored. */
+typedef struct EndedRun
+{
+	char	   *run_id;			/* of the database's encoding */
+	char	   *session_id;		/* likewise */
+	int			attempt;		/* to which this belongs */
+	RunStatus	status;
+	char	   *content;		/* this and the rest are UTF-8, or NULL */
+	char	   *reasoning;
+	char	   *messages;		/* JSON */
+	char	   *metrics;		/* JSON */
+	char	   *error;			/* JSON */
+} EndedRun;
+
+/* A letter of a backend: this run is to be cancelled, or has been. */
+typedef struct Signal
+{
+	char	   *run_id;
+	Oid			owner;			/* only a run of this role is meant */
+} Signal;
+
+/* The lock of a run that was asked for. */
+typedef struct RunLock
+{
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	int			attempt;
+} RunLock;
+
+extern void store_begin(const char *activity);
+extern void store_commit(void);
+extern void store_abort(void);
+extern bool store_prepared_transactions(void);
+
+extern void store_recover(void);
+extern List *store_take_signals(int limit);
+extern List *store_take_signals_of(char *const *run_ids, int count);
+extern List *store_lock_runs(char *const *run_ids, int count);
+extern List *store_existing_runs(char *const *run_ids, int count);
+extern void store_finish(EndedRun *runs, int count);
+extern void store_end_cancelled(RunLock **runs, int count);
+extern void store_resend_signals(Signal **signals, int count);
+extern void store_promote(bool locked_too);
+extern List *store_pick(int limit);
+extern void store_set_state(char *const *run_ids, int count, char state);
+extern void store_forget(char *const *run_ids, int count);
+extern List *store_read_ready(char *const *run_ids, int count);
+extern void store_start(char *const *run_ids, int count);
+extern void store_release(char *const *run_ids, const int *attempts,
+						  int count);
+extern bool store_next_time(TimestampTz *next);
+extern void store_expire_markers(void);
+
+#endif							/* AGNO_STORE_H */

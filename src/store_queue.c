@@ -1,0 +1,554 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_queue.c
+ *	  The tables of agno_bg: what a runner does with the queue.
+ *
+ * Called by the runner between store_begin() and store_commit(). Statements
+ * work on sets, so that a transaction with hundreds of runs has as many of
+ * them as one with a single run.
+ *
+ * The runner never waits for a lock. Rows of agno.run_queue are touched by the
+ * runner alone once they are there; rows of agno.runs, which a cancel may hold
+ * locked for as long as its transaction likes, are locked with SKIP LOCKED
+ * before they are changed. The search_path of the runner is pg_catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "encoding.h"
+#include "miscadmin.h"
+#include "store.h"
+#include "utils/builtins.h"
+
+/* The channel that listeners learn of ends from. */
+#define END_CHANNEL "agno_run"
+
+/* Markers that met no run are removed after this. */
+#define MARKER_LIFE "'1 day'::interval"
+
+/*
+ * Everything that an earlier runner had in flight is ready again; what it had
+ * found to be waiting is looked at anew.
+ */
+void
+store_recover(void)
+{
+	static Statement release = {
+		"UPDATE agno.runs r SET status = 'PENDING' "
+		"FROM agno.run_queue q "
+		"WHERE q.state = 'x' AND r.run_id = q.run_id "
+		"AND r.status = 'RUNNING'",
+		0, {0}
+	};
+	static Statement requeue = {
+		"UPDATE agno.run_queue q SET state = 'r' "
+		"WHERE q.state IN ('x', 'w', 'k')",
+		0, {0}
+	};
+
+	store_execute(&release, NULL, NULL);
+	store_execute(&requeue, NULL, NULL);
+}
+
+static List *
+read_signals(uint64 count)
+{
+	List	   *signals = NIL;
+
+	for (uint64 row = 0; row < count; row++)
+	{
+		Signal	   *signal = palloc(sizeof(Signal));
+		bool		isnull;
+
+		signal->run_id = store_text(row, 1);
+		signal->owner = DatumGetObjectId(store_column(row, 2, &isnull));
+		signals = lappend(signals, signal);
+	}
+	return signals;
+}
+
+/*
+ * Read and delete at most limit letters: a list of Signal.
+ */
+List *
+store_take_signals(int limit)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_signals s WHERE s.ctid = ANY (ARRAY("
+		"SELECT l.ctid FROM agno.run_signals l LIMIT $1)) "
+		"RETURNING s.run_id, s.owner",
+		1, {INT4OID}
+	};
+	Datum		values[] = {Int32GetDatum(limit)};
+
+	return read_signals(store_execute(&statement, values, NULL));
+}
+
+/*
+ * Read and delete the letters about these runs: a list of Signal.
+ */
+List *
+store_take_signals_of(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($1) "
+		"RETURNING s.run_id, s.owner",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+
+	return read_signals(store_execute(&statement, values, NULL));
+}
+
+/*
+ * Write letters again that could not be followed yet.
+ */
+void
+store_resend_signals(Signal **signals, int count)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_signals (run_id, owner) "
+		"SELECT s.run_id, s.owner::oid "
+		"FROM unnest($1, $2) AS s (run_id, owner)",
+		2, {TEXTARRAYOID, INT4ARRAYOID}
+	};
+	char	  **run_ids = palloc(sizeof(char *) * count);
+	int		   *owners = palloc(sizeof(int) * count);
+	Datum		values[2];
+
+	for (int i = 0; i < count; i++)
+	{
+		run_ids[i] = signals[i]->run_id;
+		owners[i] = (int) signals[i]->owner;
+	}
+	values[0] = store_text_array(run_ids, count);
+	values[1] = store_int_array(owners, count);
+	store_execute(&statement, values, NULL);
+}
+
+/*
+ * Lock those of these runs that nobody else has locked: a list of RunLock.
+ */
+List *
+store_lock_runs(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt "
+		"FROM agno.runs r WHERE r.run_id = ANY ($1) "
+		"FOR NO KEY UPDATE SKIP LOCKED",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+	uint64		locked = store_execute(&statement, values, NULL);
+	List	   *locks = NIL;
+
+	for (uint64 row = 0; row < locked; row++)
+	{
+		RunLock    *lock = palloc(sizeof(RunLock));
+		bool		isnull;
+
+		lock->run_id = store_text(row, 1);
+		lock->session_id = store_text(row, 2);
+		lock->status = run_status_parse(store_text(row, 3));
+		lock->owner = DatumGetObjectId(store_column(row, 4, &isnull));
+		lock->attempt = DatumGetInt32(store_column(row, 5, &isnull));
+		locks = lappend(locks, lock);
+	}
+	return locks;
+}
+
+/*
+ * Which of these runs there are, locked or not: a list of ids.
+ */
+List *
+store_existing_runs(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id FROM agno.runs r WHERE r.run_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+	uint64		found = store_execute(&statement, values, NULL);
+	List	   *ids = NIL;
+
+	for (uint64 row = 0; row < found; row++)
+		ids = lappend(ids, store_text(row, 1));
+	return ids;
+}
+
+/*
+ * These runs have ended: remove them from the queue, announce it when the
+ * transaction commits, and let the next run of each session go ahead.
+ */
+static void
+leave_queue(char *const *run_ids, char *const *session_ids, int count)
+{
+	static Statement delete = {
+		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1) "
+		"RETURNING q.run_id",
+		1, {TEXTARRAYOID}
+	};
+	static Statement advance = {
+		"UPDATE agno.run_queue q "
+		"SET state = CASE WHEN q.run_at > clock_timestamp()"
+		" THEN 's'::\"char\" ELSE 'r'::\"char\" END "
+		"FROM (SELECT DISTINCT s.id FROM unnest($1) AS s (id)) s, "
+		"LATERAL (SELECT w.run_id, w.state FROM agno.run_queue w"
+		" WHERE w.session_id = s.id ORDER BY w.seq LIMIT 1) next "
+		"WHERE q.run_id = next.run_id AND next.state = 'w'",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[1];
+	uint64		left;
+
+	values[0] = store_text_array(run_ids, count);
+	left = store_execute(&delete, values, NULL);
+	for (uint64 row = 0; row < left; row++)
+		Async_Notify(END_CHANNEL, store_text(row, 1));
+	values[0] = store_text_array(session_ids, count);
+	store_execute(&advance, values, NULL);
+}
+
+static char *
+to_server_or_null(const char *utf8)
+{
+	return utf8 != NULL ? encoding_to_server(utf8) : NULL;
+}
+
+/*
+ * Store what came of these runs, all of them locked, and announce their ends.
+ * A write for another attempt than the current one changes nothing.
+ */
+void
+store_finish(EndedRun *runs, int count)
+{
+	static Statement update = {
+		"UPDATE agno.runs r SET status = d.status::agno.run_status,"
+		" content = d.content, content_type = d.content_type,"
+		" reasoning_content = d.reasoning, messages = d.messages::jsonb,"
+		" metrics = d.metrics::jsonb, error = d.error::jsonb,"
+		" finished_at = clock_timestamp() "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" AS d (run_id, attempt, status, content, content_type, reasoning,"
+		" messages, metrics, error) "
+		"WHERE r.run_id = d.run_id AND r.attempt = d.attempt",
+		9, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+			TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID}
+	};
+	static Statement touch = {
+		"UPDATE agno.sessions s SET updated_at = clock_timestamp() "
+		"WHERE s.session_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	enum
+	{
+		RUN_ID, STATUS, CONTENT, CONTENT_TYPE, REASONING, MESSAGES, METRICS,
+		ERROR_OBJECT, SESSION_ID, COLUMNS
+	};
+	char	  **columns[COLUMNS];
+	int		   *attempts = palloc(sizeof(int) * count);
+	Datum		values[9];
+
+	for (int c = 0; c < COLUMNS; c++)
+		columns[c] = palloc(sizeof(char *) * count);
+	for (int i = 0; i < count; i++)
+	{
+		EndedRun   *run = &runs[i];
+
+		attempts[i] = run->attempt;
+		columns[RUN_ID][i] = run->run_id;
+		columns[SESSION_ID][i] = run->session_id;
+		columns[STATUS][i] = unconstify(char *, run_status_name(run->status));
+		columns[CONTENT][i] = to_server_or_null(run->content);
+		columns[CONTENT_TYPE][i] = "str";
+		columns[REASONING][i] = to_server_or_null(run->reasoning);
+		columns[MESSAGES][i] = to_server_or_null(run->messages);
+		columns[METRICS][i] = to_server_or_null(run->metrics);
+		columns[ERROR_OBJECT][i] = to_server_or_null(run->error);
+	}
+
+	values[0] = store_text_array(columns[RUN_ID], count);
+	values[1] = store_int_array(attempts, count);
+	for (int c = STATUS; c <= ERROR_OBJECT; c++)
+		values[c + 1] = store_text_array(columns[c], count);
+	store_execute(&update, values, NULL);
+
+	values[0] = store_text_array(columns[SESSION_ID], count);
+	store_execute(&touch, values, NULL);
+	leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
+}
+
+/*
+ * These runs, all of them locked, have been or are to be cancelled without
+ * having been started by this runner: end them, and announce it.
+ */
+void
+store_end_cancelled(RunLock **runs, int count)
+{
+	static Statement update = {
+		"UPDATE agno.runs r SET status = 'CANCELLED',"
+		" content = coalesce(r.content, d.content),"
+		" finished_at = clock_timestamp() "
+		"FROM unnest($1, $2) AS d (run_id, content) "
+		"WHERE r.run_id = d.run_id AND r.status <> 'CANCELLED'",
+		2, {TEXTARRAYOID, TEXTARRAYOID}
+	};
+	char	  **run_ids = palloc(sizeof(char *) * count);
+	char	  **session_ids = palloc(sizeof(char *) * count);
+	char	  **contents = palloc(sizeof(char *) * count);
+	Datum		values[2];
+
+	for (int i = 0; i < count; i++)
+	{
+		run_ids[i] = runs[i]->run_id;
+		session_ids[i] = runs[i]->session_id;
+		contents[i] = run_cancelled_text(runs[i]->run_id);
+	}
+	values[0] = store_text_array(run_ids, count);
+	values[1] = store_text_array(contents, count);
+	store_execute(&update, values, NULL);
+	leave_queue(run_ids, session_ids, count);
+}
+
+/*
+ * Runs whose time has come are ready; so are, with locked_too, those that a
+ * cancel had locked.
+ */
+void
+store_promote(bool locked_too)
+{
+	static Statement due = {
+		"UPDATE agno.run_queue q SET state = 'r' "
+		"WHERE q.state = 's' AND q.run_at <= clock_timestamp()",
+		0, {0}
+	};
+	static Statement locked = {
+		"UPDATE agno.run_queue q SET state = 'r' WHERE q.state = 'k'",
+		0, {0}
+	};
+
+	store_execute(&due, NULL, NULL);
+	if (locked_too)
+		store_execute(&locked, NULL, NULL);
+}
+
+/*
+ * The next ready runs: a list of at most limit PickedRuns.
+ */
+List *
+store_pick(int limit)
+{
+	static Statement statement = {
+		"SELECT q.run_id, q.session_id,"
+		" EXISTS (SELECT FROM agno.run_queue e"
+		" WHERE e.session_id = q.session_id AND e.seq < q.seq) "
+		"FROM agno.run_queue q WHERE q.state = 'r' "
+		"ORDER BY q.priority DESC, q.seq LIMIT $1",
+		1, {INT4OID}
+	};
+	Datum		values[] = {Int32GetDatum(limit)};
+	uint64		count = store_execute(&statement, values, NULL);
+	List	   *picked = NIL;
+
+	for (uint64 row = 0; row < count; row++)
+	{
+		PickedRun  *run = palloc(sizeof(PickedRun));
+		bool		isnull;
+
+		run->run_id = store_text(row, 1);
+		run->session_id = store_text(row, 2);
+		run->behind = DatumGetBool(store_column(row, 3, &isnull));
+		picked = lappend(picked, run);
+	}
+	return picked;
+}
+
+/*
+ * Give these runs another state in the queue.
+ */
+void
+store_set_state(char *const *run_ids, int count, char state)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = $2 WHERE q.run_id = ANY ($1)",
+		2, {TEXTARRAYOID, CHAROID}
+	};
+	Datum		values[2];
+
+	if (count == 0)
+		return;
+	values[0] = store_text_array(run_ids, count);
+	values[1] = CharGetDatum(state);
+	store_execute(&statement, values, NULL);
+}
+
+/*
+ * Remove what somebody has deleted from agno.runs.
+ */
+void
+store_forget(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+
+	store_execute(&statement, values, NULL);
+}
+
+/*
+ * Lock those of these runs that nobody else has locked, and read what it
+ * takes to execute them: a list of ReadyRun.
+ */
+List *
+store_read_ready(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt,"
+		" r.model_provider, r.model, r.input, d.model_options,"
+		" (extract(epoch FROM d.timeout) * 1000)::bigint, d.max_attempts,"
+		" EXISTS (SELECT FROM agno.cancellations c"
+		" WHERE c.run_id = r.run_id AND c.owner = r.owner) "
+		"FROM agno.runs r "
+		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
+		"WHERE r.run_id = ANY ($1) FOR NO KEY UPDATE OF r SKIP LOCKED",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+	uint64		found = store_execute(&statement, values, NULL);
+	List	   *ready = NIL;
+
+	for (uint64 row = 0; row < found; row++)
+	{
+		ReadyRun   *run = palloc(sizeof(ReadyRun));
+		char	   *options = store_text(row, 9);
+		Datum		datum;
+		bool		isnull;
+
+		run->run_id = store_text(row, 1);
+		run->session_id = store_text(row, 2);
+		run->status = run_status_parse(store_text(row, 3));
+		run->owner = DatumGetObjectId(store_column(row, 4, &isnull));
+		run->attempt = DatumGetInt32(store_column(row, 5, &isnull));
+		run->model_server = store_text(row, 6);
+		run->model = encoding_from_server(store_text(row, 7));
+		run->input = encoding_from_server(store_text(row, 8));
+		run->options = options != NULL ? encoding_from_server(options) : NULL;
+		datum = store_column(row, 10, &isnull);
+		run->timeout_ms = isnull ? -1 : DatumGetInt64(datum);
+		datum = store_column(row, 11, &isnull);
+		run->max_attempts = isnull ? -1 : DatumGetInt32(datum);
+		run->marked = DatumGetBool(store_column(row, 12, &isnull));
+		ready = lappend(ready, run);
+	}
+	return ready;
+}
+
+/*
+ * These runs, all of them locked, start their next attempt.
+ */
+void
+store_start(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'RUNNING', attempt = r.attempt + 1,"
+		" started_at = clock_timestamp() WHERE r.run_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[1];
+
+	if (count == 0)
+		return;
+	values[0] = store_text_array(run_ids, count);
+	store_execute(&statement, values, NULL);
+	store_set_state(run_ids, count, 'x');
+}
+
+/*
+ * The server stops: what these runs have begun does not count as an attempt.
+ */
+void
+store_release(char *const *run_ids, const int *attempts, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" JOIN unnest($1, $2) AS d (run_id, attempt)"
+		" ON l.run_id = d.run_id AND l.attempt = d.attempt"
+		" WHERE l.status = 'RUNNING' FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id RETURNING r.run_id",
+		2, {TEXTARRAYOID, INT4ARRAYOID}
+	};
+	Datum		values[2];
+	uint64		released;
+	char	  **released_ids;
+
+	values[0] = store_text_array(run_ids, count);
+	values[1] = store_int_array(attempts, count);
+	released = store_execute(&statement, values, NULL);
+	released_ids = palloc(sizeof(char *) * Max(released, 1));
+	for (uint64 row = 0; row < released; row++)
+		released_ids[row] = store_text(row, 1);
+	store_set_state(released_ids, (int) released, 'r');
+}
+
+/*
+ * When the clock alone gives the runner work: a run is due, or a marker is too
+ * old. False when there is no such time.
+ */
+bool
+store_next_time(TimestampTz *next)
+{
+	static Statement statement = {
+		"SELECT least("
+		"(SELECT min(q.run_at) FROM agno.run_queue q WHERE q.state = 's'),"
+		"(SELECT min(c.requested_at) + " MARKER_LIFE
+		" FROM agno.cancellations c))",
+		0, {0}
+	};
+	Datum		datum;
+	bool		isnull;
+
+	store_execute(&statement, NULL, NULL);
+	datum = store_column(0, 1, &isnull);
+	*next = isnull ? 0 : DatumGetTimestampTz(datum);
+	return !isnull;
+}
+
+/*
+ * Remove markers that met no run in their life.
+ */
+void
+store_expire_markers(void)
+{
+	static Statement statement = {
+		"DELETE FROM agno.cancellations c WHERE (c.run_id, c.owner) IN"
+		" (SELECT o.run_id, o.owner FROM agno.cancellations o"
+		" WHERE o.requested_at <= clock_timestamp() - " MARKER_LIFE
+		" FOR UPDATE SKIP LOCKED)",
+		0, {0}
+	};
+
+	store_execute(&statement, NULL, NULL);
+}
+
+/*
+ * Whether there are prepared transactions in this database.
+ */
+bool
+store_prepared_transactions(void)
+{
+	static Statement statement = {
+		"SELECT FROM pg_prepared_xacts p WHERE p.database = current_database()"
+		" LIMIT 1",
+		0, {0}
+	};
+
+	return store_execute(&statement, NULL, NULL) > 0;
+}

@@ -1,0 +1,555 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn.c
+ *	  The table work of one turn of the runner's loop.
+ *
+ * One short transaction does everything that is due: it reads the letters of
+ * those who cancel, stores the runs that have ended, and starts new ones.
+ * Under load that is a group commit, with hundreds of runs to a flush.
+ *
+ * What a turn does to the fleet before it commits is only what is true in any
+ * case: a letter that can be read has been committed, so the run that it is
+ * about is cancelled. The rest is in the Turn, for the runner to carry out
+ * once the transaction has committed.
+ *
+ * A cancel and the end of a run race for the lock of the row in agno.runs. The
+ * one who cancels holds it until his letter is committed. So the turn locks
+ * the runs that have ended, and then reads the letters once more: whoever had
+ * the lock before has been heard, and whoever gets it later sees the end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/extension.h"
+#include "encoding.h"
+#include "settings.h"
+#include "store.h"
+#include "turn.h"
+#include "utils/memutils.h"
+
+/* How long a run that was found locked is left alone, in microseconds. */
+#define LOCKED_PAUSE INT64CONST(1000000)
+
+/* How many letters are read, and runs started, in one turn. */
+#define BATCH 500
+
+#define US_PER_MS INT64CONST(1000)
+
+/*
+ * The ids in an array, for the store.
+ */
+typedef struct IdArray
+{
+	char	  **ids;
+	int			count;
+} IdArray;
+
+static IdArray
+id_array(int size)
+{
+	IdArray		array = {palloc(sizeof(char *) * Max(size, 1)), 0};
+
+	return array;
+}
+
+static void
+add_id(IdArray *array, const char *id)
+{
+	array->ids[array->count++] = unconstify(char *, id);
+}
+
+static bool
+has_id(List *ids, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+	{
+		if (strcmp(lfirst(cell), id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*-------------------------------------------------------------------------
+ * Letters
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The flight of this run is cancelled.
+ */
+static void
+cancel_flight(Turn *turn, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	run_cancelled(&flight->run, fleet_now());
+	flight->store_after = 0;
+	fleet_place(turn->fleet, flight);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Follow letters about runs that are not in flight: those that were cancelled
+ * while they waited leave the queue, those that wait still are cancelled now.
+ */
+static void
+end_waiting(Turn *turn, List *signals)
+{
+	IdArray		ids = id_array(list_length(signals));
+	RunLock   **ended = palloc(sizeof(RunLock *) * list_length(signals));
+	Signal	  **again = palloc(sizeof(Signal *) * list_length(signals));
+	int			ended_count = 0;
+	int			again_count = 0;
+	List	   *locks;
+	List	   *locked_ids = NIL;
+	List	   *existing;
+	ListCell   *cell;
+
+	foreach(cell, signals)
+		add_id(&ids, ((Signal *) lfirst(cell))->run_id);
+	existing = store_existing_runs(ids.ids, ids.count);
+	if (existing == NIL)
+		return;
+	locks = store_lock_runs(ids.ids, ids.count);
+
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+		ListCell   *other;
+
+		locked_ids = lappend(locked_ids, lock->run_id);
+		foreach(other, signals)
+		{
+			Signal	   *signal = lfirst(other);
+
+			if (signal->owner == lock->owner &&
+				strcmp(signal->run_id, lock->run_id) == 0 &&
+				(lock->status == RUN_PENDING || lock->status == RUN_PAUSED ||
+				 lock->status == RUN_CANCELLED))
+			{
+				ended[ended_count++] = lock;
+				turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+				break;
+			}
+		}
+	}
+
+	/* Somebody else is at it right now: look again. */
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		if (has_id(existing, signal->run_id) &&
+			!has_id(locked_ids, signal->run_id))
+			again[again_count++] = signal;
+	}
+
+	if (ended_count > 0)
+		store_end_cancelled(ended, ended_count);
+	if (again_count > 0)
+	{
+		store_resend_signals(again, again_count);
+		turn->locked = true;
+	}
+}
+
+/*
+ * Follow letters.
+ */
+static void
+follow_signals(Turn *turn, List *signals)
+{
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+		Flight	   *flight = fleet_find(turn->fleet, signal->run_id);
+
+		if (flight == NULL)
+			others = lappend(others, signal);
+		else if (flight->owner == signal->owner)
+			cancel_flight(turn, flight);
+	}
+	if (others != NIL)
+		end_waiting(turn, others);
+}
+
+static void
+read_signals(Turn *turn)
+{
+	List	   *signals = store_take_signals(BATCH);
+
+	turn->more_signals = list_length(signals) == BATCH;
+	follow_signals(turn, signals);
+}
+
+/*-------------------------------------------------------------------------
+ * Ends
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * All that is to be stored of a run.
+ */
+static void
+fill_ended(EndedRun *ended, const Run *run, const char *run_id,
+		   const char *session_id)
+{
+	ended->run_id = unconstify(char *, run_id);
+	ended->session_id = unconstify(char *, session_id);
+	ended->attempt = run->attempt;
+	ended->status = run->status;
+	ended->content = run->content;
+	ended->reasoning = run->reasoning;
+	ended->messages = run_messages_json(run);
+	ended->metrics = run_metrics_json(run);
+	ended->error = run_error_json(run);
+}
+
+/*
+ * The flights that are to be stored in this turn.
+ */
+static List *
+flights_to_store(Turn *turn)
+{
+	int64		now = fleet_now();
+	List	   *flights = NIL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &turn->fleet->ended)
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		if (flight->store_after > now)
+			continue;
+		if (turn->alone && flights != NIL)
+		{
+			turn->more = true;
+			break;
+		}
+		flights = lappend(flights, flight);
+		if (turn->alone)
+			turn->tried = flight;
+	}
+	return flights;
+}
+
+/*
+ * Flights whose rows could not be locked: those that are locked by somebody
+ * else are tried again later, those that have been deleted are over.
+ */
+static void
+put_off(Turn *turn, List *flights)
+{
+	IdArray		ids = id_array(list_length(flights));
+	List	   *existing;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+		add_id(&ids, ((Flight *) lfirst(cell))->run_id);
+	existing = store_existing_runs(ids.ids, ids.count);
+
+	foreach(cell, flights)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		if (has_id(existing, flight->run_id))
+		{
+			flight->store_after = fleet_now() + LOCKED_PAUSE;
+			turn->locked = true;
+		}
+		else
+			turn->left = lappend(turn->left, flight);
+	}
+}
+
+static void
+store_flights(Turn *turn)
+{
+	List	   *flights = flights_to_store(turn);
+	List	   *unlocked = NIL;
+	IdArray		ids = id_array(list_length(flights));
+	List	   *locks;
+	List	   *mine = NIL;
+	EndedRun   *ended;
+	int			count = 0;
+	ListCell   *cell;
+
+	if (flights == NIL)
+		return;
+	foreach(cell, flights)
+		add_id(&ids, ((Flight *) lfirst(cell))->run_id);
+	locks = store_lock_runs(ids.ids, ids.count);
+	follow_signals(turn, store_take_signals_of(ids.ids, ids.count));
+
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
+
+		/* One writer per attempt: has somebody else taken the run over? */
+		if (lock->status == RUN_RUNNING && lock->attempt == flight->run.attempt)
+			mine = lappend(mine, flight);
+		turn->left = lappend(turn->left, flight);
+	}
+
+	ended = palloc(sizeof(EndedRun) * list_length(flights));
+	foreach(cell, mine)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		fill_ended(&ended[count++], &flight->run, flight->run_id,
+				   flight->session_id);
+		turn->ended_ids = lappend(turn->ended_ids,
+								  pstrdup(flight->run_id));
+	}
+	if (count > 0)
+		store_finish(ended, count);
+
+	if (list_length(locks) < list_length(flights))
+	{
+		unlocked = list_difference_ptr(flights, turn->left);
+		put_off(turn, unlocked);
+	}
+}
+
+/*-------------------------------------------------------------------------
+ * Starts
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Make a flight of a run that is to be started, in its own memory.
+ */
+static Flight *
+create_flight(const ReadyRun *ready, const ModelServer *server)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg run",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Flight	   *flight = palloc0(sizeof(Flight));
+	Run		   *run = &flight->run;
+	int64		timeout_ms = ready->timeout_ms >= 0 ?
+		ready->timeout_ms : agno_run_timeout;
+
+	flight->context = context;
+	flight->run_id = pstrdup(ready->run_id);
+	flight->session_id = pstrdup(ready->session_id);
+	flight->owner = ready->owner;
+	flight->server = *server;
+	flight->server.base_url = pstrdup(server->base_url);
+	if (server->key != NULL)
+		flight->server.key = pstrdup(server->key);
+	if (server->organization != NULL)
+		flight->server.organization = pstrdup(server->organization);
+	if (server->project != NULL)
+		flight->server.project = pstrdup(server->project);
+	if (server->ca_file != NULL)
+		flight->server.ca_file = pstrdup(server->ca_file);
+
+	run->run_id = encoding_from_server(flight->run_id);
+	run->model = pstrdup(ready->model);
+	run->options = ready->options != NULL ? pstrdup(ready->options) : NULL;
+	run->provider = server->provider;
+	run->attempt = ready->attempt + 1;
+	run->started_at = fleet_now();
+	run->deadline = run->started_at + timeout_ms * US_PER_MS;
+	run->retries = server->retries;
+	run->step = RUN_SEND;
+	run_add_message(run, MESSAGE_USER, pstrdup(ready->input));
+
+	MemoryContextSwitchTo(old);
+	return flight;
+}
+
+/*
+ * Whether a run ends here and now rather than being started; if so, this
+ * fills *ended.
+ */
+static bool
+ends_at_start(const ReadyRun *ready, ModelServer *server, EndedRun *ended)
+{
+	Run		   *run = palloc0(sizeof(Run));
+	int64		now = fleet_now();
+	int			max_attempts = ready->max_attempts >= 0 ?
+		ready->max_attempts : agno_max_attempts;
+	char	   *problem;
+
+	run->run_id = encoding_from_server(ready->run_id);
+	run->attempt = ready->attempt;
+	run->started_at = now;
+
+	if (ready->marked)
+		run_cancelled(run, now);
+	else if (ready->attempt >= max_attempts)
+		run_failed(run, "interrupted",
+				   psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
+							ready->attempt),
+				   now);
+	else
+	{
+		problem = model_server_resolve(ready->model_server, ready->owner,
+									   server);
+		if (problem == NULL)
+			return false;
+		run_failed(run, "configuration", encoding_from_server(problem), now);
+	}
+	fill_ended(ended, run, ready->run_id, ready->session_id);
+	return true;
+}
+
+/*
+ * Set aside what was picked but is behind another run of its session. Returns
+ * the rest.
+ */
+static IdArray
+park_waiting(Turn *turn, List *picked)
+{
+	IdArray		ready = id_array(list_length(picked));
+	IdArray		waiting = id_array(list_length(picked));
+	ListCell   *cell;
+
+	foreach(cell, picked)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (run->behind || fleet_has_session(turn->fleet, run->session_id))
+			add_id(&waiting, run->run_id);
+		else
+			add_id(&ready, run->run_id);
+	}
+	store_set_state(waiting.ids, waiting.count, 'w');
+	return ready;
+}
+
+/*
+ * Runs that were picked and could not be locked.
+ */
+static void
+set_locked_aside(Turn *turn, IdArray picked, List *read)
+{
+	IdArray		unlocked = id_array(picked.count);
+	IdArray		locked = id_array(picked.count);
+	IdArray		gone = id_array(picked.count);
+	List	   *read_ids = NIL;
+	List	   *existing;
+	ListCell   *cell;
+
+	foreach(cell, read)
+		read_ids = lappend(read_ids, ((ReadyRun *) lfirst(cell))->run_id);
+	for (int i = 0; i < picked.count; i++)
+	{
+		if (!has_id(read_ids, picked.ids[i]))
+			add_id(&unlocked, picked.ids[i]);
+	}
+
+	existing = store_existing_runs(unlocked.ids, unlocked.count);
+	for (int i = 0; i < unlocked.count; i++)
+		add_id(has_id(existing, unlocked.ids[i]) ? &locked : &gone,
+			   unlocked.ids[i]);
+	store_set_state(locked.ids, locked.count, 'k');
+	if (gone.count > 0)
+		store_forget(gone.ids, gone.count);
+	turn->locked |= locked.count > 0;
+}
+
+static void
+start_runs(Turn *turn)
+{
+	int			limit = Min(turn->room + list_length(turn->left), BATCH);
+	List	   *picked = store_pick(limit);
+	IdArray		ready = park_waiting(turn, picked);
+	List	   *read;
+	IdArray		starting;
+	IdArray		over;
+	EndedRun   *ended;
+	RunLock   **cancelled;
+	int			ended_count = 0;
+	int			cancelled_count = 0;
+	ListCell   *cell;
+
+	if (list_length(picked) == limit)
+		turn->more = true;
+	if (ready.count == 0)
+		return;
+	read = store_read_ready(ready.ids, ready.count);
+	starting = id_array(list_length(read));
+	over = id_array(list_length(read));
+	ended = palloc(sizeof(EndedRun) * Max(list_length(read), 1));
+	cancelled = palloc(sizeof(RunLock *) * Max(list_length(read), 1));
+
+	foreach(cell, read)
+	{
+		ReadyRun   *run = lfirst(cell);
+		ModelServer server;
+
+		if (run->status == RUN_CANCELLED)
+		{
+			RunLock    *lock = palloc0(sizeof(RunLock));
+
+			lock->run_id = run->run_id;
+			lock->session_id = run->session_id;
+			cancelled[cancelled_count++] = lock;
+			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
+		}
+		else if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
+			add_id(&over, run->run_id);
+		else if (ends_at_start(run, &server, &ended[ended_count]))
+		{
+			ended_count++;
+			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
+		}
+		else
+		{
+			add_id(&starting, run->run_id);
+			turn->started = lappend(turn->started,
+									create_flight(run, &server));
+		}
+	}
+
+	store_start(starting.ids, starting.count);
+	if (ended_count > 0)
+		store_finish(ended, ended_count);
+	if (cancelled_count > 0)
+		store_end_cancelled(cancelled, cancelled_count);
+	if (over.count > 0)
+		store_forget(over.ids, over.count);
+	if (list_length(read) < ready.count)
+		set_locked_aside(turn, ready, read);
+}
+
+/*
+ * Do the table work of a turn. On an error, nothing of it has happened, and
+ * the transaction is the caller's to abort.
+ */
+void
+turn_execute(Turn *turn)
+{
+	store_begin("agno_bg: storing and starting runs");
+
+	if (get_extension_oid("agno_bg", true) != turn->extension)
+		turn->unwanted = true;
+	else
+	{
+		if (turn->recover)
+			store_recover();
+		if (turn->signals)
+			read_signals(turn);
+		store_flights(turn);
+		if (turn->start)
+		{
+			store_promote(turn->retry_locked);
+			start_runs(turn);
+		}
+		if (turn->clock || turn->recover)
+			store_expire_markers();
+		turn->timed = store_next_time(&turn->next_time);
+	}
+	store_commit();
+}

@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn.h
+ *	  The table work of one turn of the runner's loop.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_TURN_H
+#define AGNO_TURN_H
+
+#include "fleet.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+
+typedef struct Turn
+{
+	/* what to do: set by the runner */
+	Fleet	   *fleet;
+	Oid			extension;		/* the extension that the runner serves */
+	bool		recover;		/* first, take over from an earlier runner */
+	bool		signals;		/* somebody may have written letters */
+	bool		clock;			/* next_time of an earlier turn has come */
+	bool		retry_locked;	/* try runs again that were locked */
+	bool		alone;			/* store no more than one run */
+	bool		start;			/* start runs */
+	int			room;			/* how many, apart from the room that those
+								 * leave which are stored */
+
+	/* the run that it was about if it fails, when alone; else NULL */
+	Flight	   *tried;
+
+	/* what came of it: in the turn's memory, valid if it succeeded */
+	bool		unwanted;		/* the extension is gone: nothing was done */
+	List	   *left;			/* Flights that are stored, or were overtaken */
+	List	   *started;		/* new Flights */
+	List	   *ended_ids;		/* ids of runs that have ended */
+	bool		more;			/* there may be more to do of the same */
+	bool		more_signals;	/* there may be more letters */
+	bool		locked;			/* some runs were found locked */
+	bool		timed;			/* the clock alone will give work */
+	TimestampTz next_time;		/* when, if timed */
+} Turn;
+
+extern void turn_execute(Turn *turn);
+
+#endif							/* AGNO_TURN_H */

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""A model server for tests and the demonstration: OpenAI's Responses API.
+
+How it behaves is in the id of the model that a request names:
+
+    gpt-5-mini, echo, ...   answers at once
+    slow-MS                 answers after MS milliseconds
+    hang                    never answers
+    status-CODE             an error of this HTTP status, with OpenAI's JSON
+    html-CODE               the same with a page of HTML
+    flaky-N-CODE            an error N times for each input, then an answer
+    after-MS-CODE           once an error that asks for a pause (retry-after-ms)
+    incomplete, failed      a response that ended so
+    error-200               HTTP 200 with an error object
+    badjson, empty          HTTP 200 with what is no JSON
+    cut                     closes the connection in the middle of the body
+    drop                    closes the connection instead of answering
+    huge-KB                 an answer of so many kilobytes
+    hostile                 NUL, lone surrogates and invalid UTF-8 in the text
+    deep-N                  N levels of nested arrays
+    redirect                HTTP 307 to itself
+    reasoning               an answer with a summary of the reasoning
+    options                 answers with the body of the request
+
+It logs JSON lines: each request with its time, number, headers and body, and
+when its connection was closed before it was answered.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import time
+
+ANSWERS = {
+    "What is the capital of France?": "The capital of France is Paris.",
+}
+
+
+class ModelServer:
+    def __init__(self, log_path):
+        self.log_file = open(log_path, "a", buffering=1) if log_path else None
+        self.count = 0
+        self.failures = {}
+        self.open_connections = 0
+
+    def log(self, **fields):
+        if self.log_file:
+            fields["time"] = time.time()
+            self.log_file.write(json.dumps(fields) + "\n")
+
+    async def connection(self, reader, writer):
+        self.open_connections += 1
+        try:
+            while await self.one_request(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open_connections -= 1
+            writer.close()
+
+    async def one_request(self, reader, writer):
+        """Returns whether the connection stays open."""
+        line = await reader.readline()
+        if not line:
+            return False
+        method, path, _ = line.decode("latin-1").split(" ", 2)
+        headers = {}
+        while True:
+            line = await reader.readline()
+            if line in (b"\r\n", b"\n", b""):
+                break
+            name, value = line.decode("latin-1").split(":", 1)
+            headers[name.strip().lower()] = value.strip()
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+
+        self.count += 1
+        number = self.count
+        try:
+            request = json.loads(body)
+        except ValueError:
+            request = {}
+        self.log(event="request", number=number, method=method, path=path,
+                 headers=headers, body=request,
+                 connection=id(writer), connections=self.open_connections)
+
+        answer = asyncio.ensure_future(self.answer(request, body, writer))
+        # A client sends nothing before it has its answer, so whatever can be
+        # read here is the end of the connection.
+        closed = asyncio.ensure_future(reader.read(1))
+        done, _ = await asyncio.wait({answer, closed},
+                                     return_when=asyncio.FIRST_COMPLETED)
+        if answer in done:
+            keep = answer.result()
+            closed.cancel()
+            try:
+                await closed
+            except asyncio.CancelledError:
+                pass
+            self.log(event="answered", number=number)
+            return keep
+        answer.cancel()
+        self.log(event="closed", number=number)
+        return False
+
+    async def answer(self, request, raw, writer):
+        model = str(request.get("model", ""))
+        text = input_text(request)
+        kind, *arguments = model.split("-")
+
+        if kind == "slow":
+            await asyncio.sleep(int(arguments[0]) / 1000)
+        elif kind == "hang":
+            await asyncio.sleep(3600)
+        elif kind == "status":
+            return await reply(writer, int(arguments[0]),
+                               error_body(arguments[0]))
+        elif kind == "html":
+            return await reply(writer, int(arguments[0]),
+                               b"<html><body>Bad <b>Gateway</b></body></html>",
+                               "text/html")
+        elif kind in ("flaky", "after"):
+            limit = int(arguments[0]) if kind == "flaky" else 1
+            seen = self.failures.get((model, text), 0)
+            if seen < limit:
+                self.failures[(model, text)] = seen + 1
+                extra = {}
+                if kind == "after":
+                    extra["retry-after-ms"] = arguments[0]
+                return await reply(writer, int(arguments[1]),
+                                   error_body(arguments[1]), extra=extra)
+        elif kind == "incomplete":
+            return await reply(writer, 200, response(
+                request, "Half an ans", status="incomplete",
+                incomplete_details={"reason": "max_output_tokens"}))
+        elif kind == "failed":
+            return await reply(writer, 200, response(
+                request, None, status="failed",
+                error={"code": "server_error",
+                       "message": "The model failed to generate."}))
+        elif kind == "error":
+            return await reply(writer, 200, error_body("200"))
+        elif kind == "badjson":
+            return await reply(writer, 200, b'{"object": "response", "out')
+        elif kind == "empty":
+            return await reply(writer, 200, b"")
+        elif kind == "cut":
+            full = response(request, "This never arrives")
+            writer.write(head(200, "application/json", len(full)) +
+                         full[:len(full) // 2])
+            await writer.drain()
+            return False
+        elif kind == "drop":
+            return False
+        elif kind == "huge":
+            text = "x" * (int(arguments[0]) * 1024)
+            return await reply(writer, 200, response(request, text))
+        elif kind == "hostile":
+            full = response(request, "nul MARK1 high MARK2 low MARK3 raw MARK4.")
+            full = (full.replace(b"MARK1", b"\\u0000")
+                    .replace(b"MARK2", b"\\ud800")
+                    .replace(b"MARK3", b"\\udfff")
+                    .replace(b"MARK4", b"\xff\xfe"))
+            return await reply(writer, 200, full)
+        elif kind == "deep":
+            depth = int(arguments[0])
+            return await reply(writer, 200,
+                               b'{"object":"response","output":' +
+                               b"[" * depth + b"]" * depth + b"}")
+        elif kind == "redirect":
+            return await reply(writer, 307, b"", extra={
+                "location": "/v1/responses"})
+        elif kind == "reasoning":
+            return await reply(writer, 200, response(
+                request, "42", reasoning=["First I think.", "Then I answer."]))
+        elif kind == "options":
+            return await reply(writer, 200, response(request, raw.decode()))
+
+        return await reply(writer, 200, response(
+            request, ANSWERS.get(text, "You said: " + text)))
+
+
+def input_text(request):
+    """What the last message says."""
+    items = request.get("input")
+    if isinstance(items, list) and items and isinstance(items[-1], dict):
+        return str(items[-1].get("content", ""))
+    return str(items)
+
+
+def response(request, text, status="completed", error=None,
+             incomplete_details=None, reasoning=None):
+    output = []
+    if reasoning:
+        output.append({"id": "rs_1", "type": "reasoning",
+                       "summary": [{"type": "summary_text", "text": part}
+                                   for part in reasoning]})
+    if text is not None:
+        output.append({
+            "id": "msg_1", "type": "message", "role": "assistant",
+            "status": status,
+            "content": [{"type": "output_text", "text": text,
+                         "annotations": []}]})
+    return json.dumps({
+        "id": "resp_%d" % time.time_ns(), "object": "response",
+        "created_at": int(time.time()), "status": status, "error": error,
+        "incomplete_details": incomplete_details,
+        "model": request.get("model"), "output": output,
+        "usage": {"input_tokens": 11,
+                  "input_tokens_details": {"cached_tokens": 2},
+                  "output_tokens": 7,
+                  "output_tokens_details": {"reasoning_tokens": 3},
+                  "total_tokens": 18},
+    }).encode()
+
+
+def error_body(code):
+    return json.dumps({"error": {
+        "message": "mock error %s" % code, "type": "invalid_request_error",
+        "param": None, "code": "mock_error"}}).encode()
+
+
+def head(status, content_type, length, extra=None):
+    lines = ["HTTP/1.1 %d Status" % status, "Content-Type: " + content_type,
+             "Content-Length: %d" % length]
+    for name, value in (extra or {}).items():
+        lines.append("%s: %s" % (name, value))
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def reply(writer, status, body, content_type="application/json",
+                extra=None):
+    writer.write(head(status, content_type, len(body), extra) + body)
+    await writer.drain()
+    return True
+
+
+async def serve(arguments):
+    mock = ModelServer(arguments.log)
+    server = await asyncio.start_server(
+        mock.connection, "127.0.0.1", arguments.port, backlog=4096)
+    port = server.sockets[0].getsockname()[1]
+    if arguments.port_file:
+        with open(arguments.port_file + ".new", "w") as file:
+            file.write("%d\n" % port)
+        os.rename(arguments.port_file + ".new", arguments.port_file)
+    else:
+        print(port, flush=True)
+    async with server:
+        await server.serve_forever()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description="A model server for tests: OpenAI's Responses API.")
+    parser.add_argument("--port", type=int, default=0,
+                        help="default: a free one")
+    parser.add_argument("--port-file", help="where to write the port")
+    parser.add_argument("--log", help="where to log requests")
+    try:
+        asyncio.run(serve(parser.parse_args()))
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
