@@ -500,6 +500,9 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 				break;
 			events |= WL_TIMEOUT;
 		}
+
+		/* Looking at the run left a snapshot of the catalogs behind. */
+		InvalidateCatalogSnapshotConditionally();
 		(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
 	}
 	shared_wait_end();

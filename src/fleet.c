@@ -176,12 +176,15 @@ fleet_find(Fleet *fleet, const char *run_id)
 }
 
 /*
- * Whether a run of this session is in flight.
+ * The flight of this session, or NULL.
  */
-bool
-fleet_has_session(Fleet *fleet, const char *session_id)
+Flight *
+fleet_find_session(Fleet *fleet, const char *session_id)
 {
-	return flights_by_session_lookup(fleet->by_session, session_id) != NULL;
+	FlightEntry *entry = flights_by_session_lookup(fleet->by_session,
+												   session_id);
+
+	return entry != NULL ? entry->flight : NULL;
 }
 
 /*

@@ -37,6 +37,7 @@ typedef struct Flight
 	/* of one that has ended */
 	int			store_failures; /* how often storing it alone has failed */
 	int64		store_after;	/* no try before, as of fleet_now() */
+	int64		leaving;		/* number of the turn that stores it */
 } Flight;
 
 struct flights_by_run_hash;
@@ -59,7 +60,7 @@ extern void fleet_add(Fleet *fleet, Flight *flight);
 extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
-extern bool fleet_has_session(Fleet *fleet, const char *session_id);
+extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
 extern Flight *fleet_first_paused(Fleet *fleet);
 extern Flight **fleet_all(Fleet *fleet);
 

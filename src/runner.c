@@ -75,6 +75,8 @@ typedef struct Runner
 	WaitEventSet *events;
 	MemoryContext turn_context; /* reset before each turn of the loop */
 
+	int64		turns;			/* how many there have been */
+
 	/* what the next transaction is to do */
 	bool		recover;		/* take over from an earlier runner */
 	bool		more;			/* the last one left ready runs */
@@ -459,6 +461,7 @@ do_turn(Runner *runner)
 	if (sweep)
 		look_for_prepared(runner);
 
+	turn.number = ++runner->turns;
 	turn.fleet = runner->fleet;
 	turn.extension = runner->extension;
 	turn.recover = runner->recover;

@@ -52,7 +52,8 @@ store_execute(Statement *statement, Datum *values, const char *nulls)
 		statement->plan = plan;
 	}
 
-	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	result = SPI_execute_plan(statement->plan, values, nulls,
+							  statement->read_only, 0);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
 			 SPI_result_code_string(result));

@@ -29,6 +29,7 @@ typedef struct Statement
 	const char *sql;
 	int			nargs;
 	Oid			types[STORE_MAX_ARGS];
+	bool		read_only;		/* executed with the active snapshot */
 	SPIPlanPtr	plan;			/* kept for the life of the process */
 } Statement;
 

@@ -212,6 +212,25 @@ leave_queue(char *const *run_ids, char *const *session_ids, int count)
 	store_execute(&advance, values, NULL);
 }
 
+/*
+ * These runs have been cancelled: markers for them have done their work.
+ */
+static void
+drop_markers(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.cancellations c"
+		" USING (SELECT m.run_id, m.owner FROM agno.cancellations m"
+		" JOIN agno.runs r ON r.run_id = m.run_id AND r.owner = m.owner"
+		" WHERE m.run_id = ANY ($1) FOR UPDATE OF m SKIP LOCKED) d "
+		"WHERE c.run_id = d.run_id AND c.owner = d.owner",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+
+	store_execute(&statement, values, NULL);
+}
+
 static char *
 to_server_or_null(const char *utf8)
 {
@@ -251,6 +270,8 @@ store_finish(EndedRun *runs, int count)
 	};
 	char	  **columns[COLUMNS];
 	int		   *attempts = palloc(sizeof(int) * count);
+	char	  **cancelled = palloc(sizeof(char *) * count);
+	int			cancelled_count = 0;
 	Datum		values[9];
 
 	for (int c = 0; c < COLUMNS; c++)
@@ -269,6 +290,8 @@ store_finish(EndedRun *runs, int count)
 		columns[MESSAGES][i] = to_server_or_null(run->messages);
 		columns[METRICS][i] = to_server_or_null(run->metrics);
 		columns[ERROR_OBJECT][i] = to_server_or_null(run->error);
+		if (run->status == RUN_CANCELLED)
+			cancelled[cancelled_count++] = run->run_id;
 	}
 
 	values[0] = store_text_array(columns[RUN_ID], count);
@@ -280,6 +303,8 @@ store_finish(EndedRun *runs, int count)
 	values[0] = store_text_array(columns[SESSION_ID], count);
 	store_execute(&touch, values, NULL);
 	leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
+	if (cancelled_count > 0)
+		drop_markers(cancelled, cancelled_count);
 }
 
 /*
@@ -312,6 +337,7 @@ store_end_cancelled(RunLock **runs, int count)
 	values[1] = store_text_array(contents, count);
 	store_execute(&update, values, NULL);
 	leave_queue(run_ids, session_ids, count);
+	drop_markers(run_ids, count);
 }
 
 /*

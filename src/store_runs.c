@@ -17,6 +17,7 @@
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/snapmgr.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
 
@@ -44,21 +45,25 @@ read_state(RunState *state)
 }
 
 /*
- * Look at a run, with a snapshot of its own. False when there is none.
+ * Look at a run as it is now. False when there is none. Leaves no snapshot
+ * behind, as a statement that may write would do in a procedure.
  */
 bool
 store_find_run(const char *run_id, RunState *state)
 {
 	static Statement statement = {
 		"SELECT" STATE_COLUMNS "FROM agno.runs r WHERE r.run_id" EQ "$1",
-		1, {TEXTOID}
+		1, {TEXTOID}, true
 	};
 	Datum		values[] = {CStringGetTextDatum(run_id)};
+	bool		found;
 
-	if (store_execute(&statement, values, NULL) == 0)
-		return false;
-	read_state(state);
-	return true;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = store_execute(&statement, values, NULL) > 0;
+	if (found)
+		read_state(state);
+	PopActiveSnapshot();
+	return found;
 }
 
 /*

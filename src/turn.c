@@ -240,6 +240,25 @@ flights_to_store(Turn *turn)
 }
 
 /*
+ * The flight is over when the turn commits. Until then it is in the fleet, but
+ * in nobody's way.
+ */
+static void
+leave(Turn *turn, Flight *flight)
+{
+	turn->left = lappend(turn->left, flight);
+	flight->leaving = turn->number;
+}
+
+static bool
+session_is_busy(Turn *turn, const char *session_id)
+{
+	Flight	   *flight = fleet_find_session(turn->fleet, session_id);
+
+	return flight != NULL && flight->leaving != turn->number;
+}
+
+/*
  * Flights whose rows could not be locked: those that are locked by somebody
  * else are tried again later, those that have been deleted are over.
  */
@@ -264,7 +283,7 @@ put_off(Turn *turn, List *flights)
 			turn->locked = true;
 		}
 		else
-			turn->left = lappend(turn->left, flight);
+			leave(turn, flight);
 	}
 }
 
@@ -295,7 +314,7 @@ store_flights(Turn *turn)
 		/* One writer per attempt: has somebody else taken the run over? */
 		if (lock->status == RUN_RUNNING && lock->attempt == flight->run.attempt)
 			mine = lappend(mine, flight);
-		turn->left = lappend(turn->left, flight);
+		leave(turn, flight);
 	}
 
 	ended = palloc(sizeof(EndedRun) * list_length(flights));
@@ -419,7 +438,7 @@ park_waiting(Turn *turn, List *picked)
 	{
 		PickedRun  *run = lfirst(cell);
 
-		if (run->behind || fleet_has_session(turn->fleet, run->session_id))
+		if (run->behind || session_is_busy(turn, run->session_id))
 			add_id(&waiting, run->run_id);
 		else
 			add_id(&ready, run->run_id);

@@ -15,6 +15,7 @@
 typedef struct Turn
 {
 	/* what to do: set by the runner */
+	int64		number;			/* of the turn, from 1 */
 	Fleet	   *fleet;
 	Oid			extension;		/* the extension that the runner serves */
 	bool		recover;		/* first, take over from an earlier runner */

@@ -1,0 +1,100 @@
+#!/bin/bash
+# make test: builds with warnings as errors, with gcc and where it is there
+# with clang, installs, and runs the unit tests, pg_regress and the TAP tests
+# against throw-away servers. Works on a copy in a temporary folder and leaves
+# nothing running. Arguments: TAP tests to run instead of everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. test/lib.sh
+
+work=$(mktemp -d /tmp/agno_bg_test.XXXXXX)
+passed=0
+failed=0
+mock_pid=
+
+cleanup() {
+	stop_server "$work"
+	[ -z "$mock_pid" ] || kill "$mock_pid" 2>/dev/null || true
+	if [ "$failed" = 0 ] && [ -z "${KEEP:-}" ]; then
+		as_root rm -rf "$work"
+	else
+		echo "kept: $work"
+	fi
+}
+trap cleanup EXIT
+
+pass() { passed=$((passed + 1)); echo "ok      $1 ($2 s)"; }
+fail() { failed=$((failed + 1)); echo "FAILED  $1 ($2 s)"; }
+
+# Run a command as one test: its output is shown only if it fails.
+check() {
+	local name=$1 start=$SECONDS
+	shift
+	if "$@" >"$work/check.log" 2>&1; then
+		pass "$name" $((SECONDS - start))
+	else
+		tail -60 "$work/check.log"
+		fail "$name" $((SECONDS - start))
+	fi
+}
+
+# Every file on its own with clang, which knows not all of gcc's options.
+compile_with_clang() {
+	local file
+	for file in src/*.c; do
+		"$clang" -std=gnu11 -fsyntax-only -Wall -Wextra -Werror \
+			-Wno-unused-parameter -Wno-sign-compare \
+			-Wno-missing-field-initializers -Wno-ignored-attributes \
+			-I"$("$PG_CONFIG" --includedir-server)" \
+			$(pkg-config --cflags libcurl libcjson) "$file" || return 1
+	done
+}
+
+# pg_regress against a server of our own.
+regress() {
+	start_server "$work" && start_mock "$work" &&
+		(cd "$work/src" && AGNO_BG_MOCK_URL=$mock_url as_user make -s \
+			installcheck PROVE=true) ||
+		{ cat "$work/src/regression.diffs" 2>/dev/null; return 1; }
+	stop_server "$work"
+}
+
+tap_test() {
+	local name
+	name=$(basename "$1" .pl)
+	as_user mkdir -p "$work/tap/$name"
+	(cd "$work/src" && as_user env \
+		PERL5LIB="$pgxs/src/test/perl" \
+		PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
+		PATH="$bindir:$PATH" \
+		TESTDIR="$work/tap/$name" TESTDATADIR="$work/tap/$name/data" \
+		TESTLOGDIR="$work/tap/$name/log" \
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-120}" \
+		prove --timer "$1")
+}
+
+install_packages
+pgxs=$("$PG_CONFIG" --pgxs)
+pgxs=${pgxs%/src/makefiles/pgxs.mk}
+"$PG_CONFIG" --version
+
+copy_sources "$work"
+mkdir -p "$work/tap"
+[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
+check "build with gcc, install" build_and_install "$work"
+[ "$failed" = 0 ] || { echo "0 passed, 1 failed"; exit 1; }
+[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
+
+if [ $# = 0 ]; then
+	clang=$(command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | head -1 || true)
+	[ -z "$clang" ] || check "compile with clang" compile_with_clang
+	check "unit tests" as_user make -s -C "$work/src" unit
+	check "pg_regress" regress
+	set -- test/t/*.pl
+fi
+for file in "$@"; do
+	check "$file" tap_test "$file"
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

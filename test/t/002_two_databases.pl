@@ -1,0 +1,101 @@
+# Databases work side by side without any setting: at CREATE EXTENSION, after
+# a restart of the server, and after DROP EXTENSION and CREATE EXTENSION. The
+# processes have their names; those of databases without the extension leave.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main', no_extension => 1);
+my $url = start_mock('mock');
+my $workers = "SELECT string_agg(format('%s/%s', backend_type, datname),
+	' ' ORDER BY backend_type, datname) FROM pg_stat_activity
+	WHERE backend_type LIKE 'agno_bg%'";
+
+ok( $node->poll_query_until('postgres', $workers, 'agno_bg launcher/'),
+	'without the extension, there is only the launcher');
+
+$node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(one two);
+foreach my $database (qw(one two))
+{
+	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
+	add_mock_server($node, $url, database => $database);
+	$node->safe_psql($database,
+		"SELECT agno_arun('in $database', model => 'mock:slow-300', run_id => 'same')"
+	);
+}
+is(wait_run($node, 'same', $_), 'COMPLETED', "a run of database $_")
+  foreach qw(one two);
+is( $node->safe_psql('two', "SELECT content FROM agno.runs"),
+	'You said: in two',
+	'databases know nothing of each other');
+is( $node->safe_psql('postgres', $workers),
+	'agno_bg launcher/ agno_bg runner/one agno_bg runner/two',
+	'one runner for each database, by name');
+is( $node->safe_psql(
+		'postgres', "SELECT DISTINCT state FROM pg_stat_activity
+		WHERE backend_type = 'agno_bg runner'"),
+	'idle',
+	'they report their state');
+ok( $node->poll_query_until(
+		'one', "SELECT n_tup_upd > 0 FROM pg_stat_user_tables
+		WHERE relid = 'agno.runs'::regclass"),
+	'they flush their table statistics');
+
+$node->restart;
+foreach my $database (qw(one two))
+{
+	runner_pid($node, $database);
+	$node->safe_psql($database,
+		"SELECT agno_arun('again', model => 'mock:echo', run_id => 'again')");
+	is(wait_run($node, 'again', $database),
+		'COMPLETED', "after a restart, database $database");
+}
+
+# Drop, also within a transaction that rolls back.
+my $pid = runner_pid($node, 'one');
+$node->safe_psql('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK');
+$node->safe_psql('one',
+	"SELECT agno_arun('third', model => 'mock:echo', run_id => 'third')");
+is(wait_run($node, 'third', 'one'),
+	'COMPLETED', 'DROP EXTENSION that rolls back does no harm');
+is(runner_pid($node, 'one'), $pid, 'and the runner has stayed');
+
+$node->safe_psql('one', 'DROP EXTENSION agno_bg CASCADE');
+ok( $node->poll_query_until(
+		'postgres', $workers, 'agno_bg launcher/ agno_bg runner/two'),
+	'DROP EXTENSION sends the runner home');
+$node->safe_psql('one', 'CREATE EXTENSION agno_bg');
+add_mock_server($node, $url, database => 'one');
+$node->safe_psql('one',
+	"SELECT agno_arun('anew', model => 'mock:echo', run_id => 'anew')");
+is(wait_run($node, 'anew', 'one'), 'COMPLETED',
+	'CREATE EXTENSION brings one back');
+
+# DROP while a run is in flight, and CREATE right away.
+$node->safe_psql('two',
+	"SELECT agno_arun('x', model => 'mock:hang', run_id => 'flying')");
+wait_until('a request', sub { mock_requests('mock', 'x') });
+$node->safe_psql('two',
+	'DROP EXTENSION agno_bg CASCADE; CREATE EXTENSION agno_bg');
+add_mock_server($node, $url, database => 'two');
+$node->safe_psql('two',
+	"SELECT agno_arun('after', model => 'mock:echo', run_id => 'flying')");
+is(wait_run($node, 'flying', 'two'),
+	'COMPLETED', 'DROP and CREATE EXTENSION with a run in flight');
+
+# Without the preload, the error says what to do.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+my ($ret, $out, $err) =
+  $node->psql('postgres', 'CREATE EXTENSION agno_bg');
+like(
+	$err,
+	qr/must be loaded when the server starts.*shared_preload_libraries = 'agno_bg'/s,
+	'CREATE EXTENSION without the preload says which line to add');
+$node->stop;
+done_testing();

@@ -1,0 +1,106 @@
+# A cancel and the end of the run race. Whoever comes first wins, and the
+# answer of agno_cancel_run tells who it was: true means that the run ends
+# CANCELLED, however late the cancel commits, and it never becomes COMPLETED.
+# An open cancel stands in nobody else's way.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+
+# The answer arrives while the cancel is not committed yet.
+my $canceller = $node->background_psql('postgres');
+$node->safe_psql('postgres',
+	"SELECT agno_arun('held', model => 'mock:slow-300', run_id => 'held')");
+wait_until('the request', sub { mock_requests('mock', 'held') });
+$canceller->query_safe('BEGIN');
+is($canceller->query_safe("SELECT agno_cancel_run('held')"),
+	't', 'the run is cancelled in an open transaction');
+wait_until('the answer', sub { grep { $_->{event} eq 'answered' } mock_log('mock') });
+
+# Meanwhile others work.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('other', model => 'mock:echo', run_id => 'other')");
+is(wait_run($node, 'other'), 'COMPLETED', 'others complete meanwhile');
+is(run_status($node, 'held'), 'RUNNING', 'the run itself waits');
+$canceller->query_safe('COMMIT');
+is(wait_run($node, 'held'), 'CANCELLED', 'it ends CANCELLED at the commit');
+is( $node->safe_psql(
+		'postgres', "SELECT content FROM agno_get_run_output('held')"),
+	'You said: held',
+	'what had been received is kept');
+
+# The same with a rollback: the answer is stored then.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('spared', model => 'mock:slow-300', run_id => 'spared')");
+wait_until('the request', sub { mock_requests('mock', 'spared') });
+$canceller->query_safe('BEGIN');
+$canceller->query_safe("SELECT agno_cancel_run('spared')");
+wait_until('the answer',
+	sub { 3 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
+$canceller->query_safe('ROLLBACK');
+is(wait_run($node, 'spared'),
+	'COMPLETED', 'after a rollback, the answer is stored');
+
+# A run that waits, locked by an open cancel, is passed by others.
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET agno_bg.paused = on; SELECT pg_reload_conf()");
+$node->safe_psql('postgres',
+	"SELECT agno_arun('first', model => 'mock:echo', run_id => 'first')");
+$canceller->query_safe('BEGIN');
+$canceller->query_safe("SELECT agno_cancel_run('first')");
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET agno_bg.paused = off; SELECT pg_reload_conf()");
+$node->safe_psql('postgres',
+	"SELECT agno_arun('second', model => 'mock:echo', run_id => 'second')");
+is(wait_run($node, 'second'), 'COMPLETED', 'others pass it');
+is(run_status($node, 'first'), 'PENDING', 'it waits for the cancel');
+$canceller->query_safe('ROLLBACK');
+is(wait_run($node, 'first'),
+	'COMPLETED', 'after a rollback, it is executed');
+$canceller->quit;
+
+# Hundreds of cancels at about the time of the answer: the promise of
+# agno_cancel_run is kept each time.
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 400) i, "
+	  . "agno_arun('race', model => 'mock:slow-' || 1 + i % 60, run_id => 'race' || i)"
+);
+$node->safe_psql(
+	'postgres', q(
+	CREATE TABLE promises (run_id text, cancelled boolean);
+	DO $$
+	BEGIN
+		FOR i IN 1..400 LOOP
+			INSERT INTO promises
+				SELECT 'race' || i, agno_cancel_run('race' || i);
+			COMMIT;
+		END LOOP;
+	END $$));
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 0 FROM agno.runs WHERE status IN ('PENDING', 'RUNNING')");
+is( $node->safe_psql(
+		'postgres', "SELECT count(*) FROM promises JOIN agno.runs USING (run_id)
+		WHERE cancelled <> (status = 'CANCELLED')
+		OR status NOT IN ('CANCELLED', 'COMPLETED')"),
+	0,
+	'each cancel tells the truth');
+note $node->safe_psql('postgres',
+	'SELECT cancelled, count(*) FROM promises GROUP BY 1');
+is( $node->safe_psql(
+		'postgres', "SELECT count(*) FROM agno.run_queue"),
+	0,
+	'nothing is left in the queue');
+is( $node->safe_psql(
+		'postgres', "SELECT count(*) FROM agno.run_signals"),
+	0,
+	'nor any letter');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,108 @@
+# After kill -9 of the runner, or an immediate stop of the server, every
+# committed run still completes: one that was in flight is sent again, and the
+# attempt is counted. A cancel that the runner could not read any more is
+# followed. A run that was interrupted too often ends in ERROR and says so.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+
+sub enqueue
+{
+	my ($round) = @_;
+	$node->safe_psql(
+		'postgres', "
+		SELECT agno_arun('flies $round', model => 'mock:slow-1000',
+			run_id => 'flies$round');
+		SELECT agno_arun('later $round', model => 'mock:echo',
+			run_id => 'later$round', run_at => now() + interval '2 s');
+		SELECT count(*) FROM generate_series(1, 50) i,
+			agno_arun('many', model => 'mock:slow-' || i * 20,
+				run_id => 'many' || i || '_$round')");
+	wait_until('the request',
+		sub { mock_requests('mock', "flies $round") });
+}
+
+sub check
+{
+	my ($round, $what) = @_;
+	is(wait_run($node, "flies$round"), 'COMPLETED',
+		"$what: the run in flight completes");
+	is( $node->safe_psql(
+			'postgres',
+			"SELECT attempt FROM agno_get_run_output('flies$round')"),
+		2,
+		"$what: its attempt is counted");
+	is(wait_run($node, "later$round"), 'COMPLETED',
+		"$what: a scheduled run completes");
+	ok( $node->poll_query_until(
+			'postgres', "SELECT count(*) = 50 FROM agno.runs
+			WHERE status = 'COMPLETED' AND run_id LIKE 'many%\\_$round'"),
+		"$what: all others complete");
+}
+
+sub wait_for_restart
+{
+	wait_until('the server',
+		sub { $node->psql('postgres', 'SELECT 1') == 0 });
+}
+
+# kill -9 of the runner makes the postmaster start over.
+enqueue(1);
+kill 'KILL', runner_pid($node);
+wait_until('the crash', sub { $node->psql('postgres', 'SELECT 1') != 0
+	|| $node->log_contains('all server processes terminated') });
+wait_for_restart();
+check(1, 'kill -9');
+
+enqueue(2);
+$node->stop('immediate');
+$node->start;
+check(2, 'immediate stop');
+
+# Two attempts are all that this one gets.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('unlucky', model => 'mock:hang', run_id => 'unlucky', "
+	  . "max_attempts => 2)");
+foreach my $attempt (1, 2)
+{
+	wait_until("attempt $attempt",
+		sub { $attempt == mock_requests('mock', 'unlucky') });
+	$node->stop('immediate');
+	$node->start;
+}
+is(wait_run($node, 'unlucky'), 'ERROR', 'a run is not tried for ever');
+is( $node->safe_psql(
+		'postgres', "SELECT error->>'type', error->>'attempt', attempt,
+		content = error->>'message', content LIKE '%interrupted%2 attempts%'
+		FROM agno_get_run_output('unlucky')"),
+	'interrupted|2|2|t|t',
+	'its error says so');
+is(scalar(mock_requests('mock', 'unlucky')), 2, 'it was sent twice');
+
+# The runner is stopped from reading the letter by a crash.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('cancelled', model => 'mock:hang', run_id => 'cancelled')"
+);
+wait_until('the request', sub { mock_requests('mock', 'cancelled') });
+my $pid = runner_pid($node);
+kill 'STOP', $pid;
+is($node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')"),
+	't', 'a cancel that the runner does not read');
+$node->stop('immediate', fail_ok => 1);
+kill 'KILL', $pid;
+wait_until('the end of the runner', sub { !kill 0, $pid });
+$node->start;
+is(wait_run($node, 'cancelled'), 'CANCELLED', 'is followed after the crash');
+is(scalar(mock_requests('mock', 'cancelled')),
+	1, 'the run is not sent again');
+
+$node->stop;
+done_testing();

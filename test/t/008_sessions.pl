@@ -1,0 +1,107 @@
+# Runs of one session execute one at a time, in the order in which they were
+# accepted, whatever their priority; sessions side by side. A run whose
+# predecessor is scheduled for later, cancelled or failing is not forgotten.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+
+# Ten sessions of twenty runs, mixed.
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(0, 199) i, "
+	  . "agno_arun(lpad(i::text, 3, '0'), model => 'mock:slow-' || 1 + i % 7, "
+	  . "session_id => 's' || i % 10, priority => i % 3)");
+ok( $node->poll_query_until(
+		'postgres',
+		"SELECT count(*) = 200 FROM agno.runs WHERE status = 'COMPLETED'"),
+	'all complete');
+
+my (%last, %busy, %number);
+my ($order, $alone) = (1, 1);
+foreach my $entry (mock_log('mock'))
+{
+	if ($entry->{event} eq 'request')
+	{
+		my $input = $entry->{body}{input}[-1]{content};
+		my $session = $input % 10;
+		$number{ $entry->{number} } = $session;
+		$alone = 0 if $busy{$session}++;
+		$order = 0 if defined $last{$session} && $input le $last{$session};
+		$last{$session} = $input;
+	}
+	else
+	{
+		$busy{ $number{ $entry->{number} } }--;
+	}
+}
+ok($order, 'each session in the order of acceptance');
+ok($alone, 'each session one at a time');
+
+# The first run of the session is scheduled: the second waits for it.
+$node->safe_psql('postgres', qq(
+	SELECT agno_arun('first', model => 'mock:echo', session_id => 'line',
+		run_id => 'first', run_at => now() + interval '1.5 s');
+	SELECT agno_arun('second', model => 'mock:status-400',
+		session_id => 'line', run_id => 'second');
+	SELECT agno_arun('third', model => 'mock:echo', session_id => 'line',
+		run_id => 'third');
+	SELECT agno_arun('fourth', model => 'mock:echo', session_id => 'line',
+		run_id => 'fourth');
+	SELECT agno_arun('apart', model => 'mock:echo', run_id => 'apart')));
+is(wait_run($node, 'apart'), 'COMPLETED', 'another session goes ahead');
+is(run_status($node, 'second'), 'PENDING', 'this one waits');
+$node->safe_psql('postgres', "SELECT agno_cancel_run('third')");
+is(wait_run($node, 'fourth'), 'COMPLETED', 'the last of the line completes');
+is( $node->safe_psql(
+		'postgres', "SELECT string_agg(run_id || ' ' || status, ', '
+		ORDER BY created_at) FROM agno.runs WHERE session_id = 'line'"),
+	'first COMPLETED, second ERROR, third CANCELLED, fourth COMPLETED',
+	'and each before it has ended');
+is( $node->safe_psql(
+		'postgres', "SELECT bool_and(r.started_at > l.finished_at)
+		FROM agno.runs r, agno.runs l
+		WHERE (l.run_id, r.run_id) IN (('first', 'second'),
+			('second', 'fourth'))"),
+	't',
+	'one after the other');
+
+# The whole line is cancelled at once.
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 50) i, agno_arun('c', "
+	  . "model => 'mock:hang', session_id => 'gone', run_id => 'gone' || i)");
+$node->safe_psql('postgres',
+	"SELECT count(agno_cancel_run('gone' || i)) FROM generate_series(1, 50) i"
+);
+$node->safe_psql('postgres',
+	"SELECT agno_arun('after', model => 'mock:echo', session_id => 'gone', run_id => 'after')"
+);
+is(wait_run($node, 'after'), 'COMPLETED', 'a line that was cancelled');
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
+	0, 'nothing is left in the queue');
+
+# Priority decides between sessions.
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET agno_bg.paused = on; "
+	  . "ALTER SYSTEM SET agno_bg.max_concurrent_runs = 1; "
+	  . "SELECT pg_reload_conf()");
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 9) i, agno_arun('p', "
+	  . "model => 'mock:echo', run_id => 'p' || i, priority => i % 3)");
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET agno_bg.paused = off; SELECT pg_reload_conf()");
+wait_run($node, 'p9');
+is( $node->safe_psql(
+		'postgres', "SELECT string_agg(run_id, ' ' ORDER BY started_at)
+		FROM agno.runs WHERE input = 'p'"),
+	'p2 p5 p8 p1 p4 p7 p3 p6 p9',
+	'higher priority first, then in order');
+
+$node->stop;
+done_testing();
