@@ -18,6 +18,7 @@ OBJS = \
 	src/http.o \
 	src/json.o \
 	src/launcher.o \
+	src/log_filter.o \
 	src/message.o \
 	src/model_server.o \
 	src/poller.o \

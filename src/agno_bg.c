@@ -18,6 +18,7 @@
 #include "ddl.h"
 #include "fmgr.h"
 #include "launcher.h"
+#include "log_filter.h"
 #include "miscadmin.h"
 #include "settings.h"
 #include "shared.h"
@@ -65,6 +66,7 @@ _PG_init(void)
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
 	ddl_install_hook();
+	log_filter_install();
 
 	/* pg_upgrade wants to be alone with the databases. */
 	if (!IsBinaryUpgrade)

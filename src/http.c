@@ -99,6 +99,9 @@ struct HttpTransfer
 	LaneId		lane;
 	bool		added;			/* easy is in the multi handle of its lane */
 	bool		sent;			/* libcurl has a connection for it */
+	const char *request;		/* body of the request; the caller's */
+	size_t		request_length; /* in bytes */
+	size_t		request_sent;	/* how much of it libcurl has taken */
 	CURL	   *easy;
 	struct curl_slist *headers; /* owned */
 	char	   *body;			/* malloc'd, NUL-terminated, NULL while empty */
@@ -179,6 +182,24 @@ timer_callback(CURLM *multi, long timeout_ms, void *lane_arg)
 
 	lane->due = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	return 0;
+}
+
+/*
+ * libcurl wants the next piece of the request's body. It could be given all
+ * of it at once, but would then send it a second time by itself, when a
+ * connection that it has used before breaks: whether a request that may have
+ * been executed is repeated is not for libcurl to decide.
+ */
+static size_t
+request_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	size_t		left = transfer->request_length - transfer->request_sent;
+	size_t		length = Min(size * count, left);
+
+	memcpy(bytes, transfer->request + transfer->request_sent, length);
+	transfer->request_sent += length;
+	return length;
 }
 
 /* A piece of the body has arrived. */
@@ -438,7 +459,8 @@ set_options(HttpTransfer *transfer, const HttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, request_callback);
+	curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
 					 (curl_off_t) request->body_length);
 
@@ -513,6 +535,8 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->client = client;
 	transfer->owner = owner;
 	transfer->origin = origin;
+	transfer->request = request->body;
+	transfer->request_length = request->body_length;
 	transfer->max_response = request->max_response;
 	transfer->easy = curl_easy_init();
 	if (transfer->easy == NULL || !copy_headers(transfer, request))
@@ -608,8 +632,11 @@ set_result(HttpTransfer *transfer, CURLcode code)
 	curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total);
 
 	result->failure = classify(transfer, code);
-	result->reason = transfer->error[0] != '\0' ?
-		transfer->error : curl_easy_strerror(code);
+	if (code == CURLE_SEND_FAIL_REWIND)
+		result->reason = "it was closed before an answer arrived";
+	else
+		result->reason = transfer->error[0] != '\0' ?
+			transfer->error : curl_easy_strerror(code);
 	result->status = (int) status;
 	result->time_to_first_byte = first_byte / 1e6;
 	result->duration = total / 1e6;

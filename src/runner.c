@@ -712,7 +712,7 @@ agno_bg_runner_main(Datum arg)
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
 	initialize(&runner, DatumGetInt32(arg), database);
 
@@ -720,6 +720,9 @@ agno_bg_runner_main(Datum arg)
 	{
 		MemoryContextReset(runner.turn_context);
 		MemoryContextSwitchTo(runner.turn_context);
+
+		/* There is no statement here that a user could cancel. */
+		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
 		if (ShutdownRequestPending)
 			stop(&runner);

@@ -180,7 +180,8 @@ extern void store_resend_signals(Signal **signals, int count);
 extern void store_promote(bool locked_too);
 extern List *store_pick(int limit);
 extern void store_set_state(char *const *run_ids, int count, char state);
-extern void store_forget(char *const *run_ids, int count);
+extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
+							  int count);
 extern List *store_read_ready(char *const *run_ids, int count);
 extern void store_start(char *const *run_ids, int count);
 extern void store_release(char *const *run_ids, const int *attempts,

@@ -180,11 +180,13 @@ store_existing_runs(char *const *run_ids, int count)
 }
 
 /*
- * These runs have ended: remove them from the queue, announce it when the
- * transaction commits, and let the next run of each session go ahead.
+ * These runs have ended, or have been deleted: remove them from the queue,
+ * announce it when the transaction commits, and let the next run of each
+ * session go ahead.
  */
-static void
-leave_queue(char *const *run_ids, char *const *session_ids, int count)
+void
+store_leave_queue(char *const *run_ids, char *const *session_ids,
+				  int count)
 {
 	static Statement delete = {
 		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1) "
@@ -302,7 +304,7 @@ store_finish(EndedRun *runs, int count)
 
 	values[0] = store_text_array(columns[SESSION_ID], count);
 	store_execute(&touch, values, NULL);
-	leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
+	store_leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
 	if (cancelled_count > 0)
 		drop_markers(cancelled, cancelled_count);
 }
@@ -336,7 +338,7 @@ store_end_cancelled(RunLock **runs, int count)
 	values[0] = store_text_array(run_ids, count);
 	values[1] = store_text_array(contents, count);
 	store_execute(&update, values, NULL);
-	leave_queue(run_ids, session_ids, count);
+	store_leave_queue(run_ids, session_ids, count);
 	drop_markers(run_ids, count);
 }
 
@@ -409,21 +411,6 @@ store_set_state(char *const *run_ids, int count, char state)
 		return;
 	values[0] = store_text_array(run_ids, count);
 	values[1] = CharGetDatum(state);
-	store_execute(&statement, values, NULL);
-}
-
-/*
- * Remove what somebody has deleted from agno.runs.
- */
-void
-store_forget(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-
 	store_execute(&statement, values, NULL);
 }
 

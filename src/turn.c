@@ -37,26 +37,33 @@
 #define US_PER_MS INT64CONST(1000)
 
 /*
- * The ids in an array, for the store.
+ * The ids of some runs, and of their sessions where they matter, for the
+ * store.
  */
 typedef struct IdArray
 {
 	char	  **ids;
+	char	  **sessions;
 	int			count;
 } IdArray;
 
 static IdArray
 id_array(int size)
 {
-	IdArray		array = {palloc(sizeof(char *) * Max(size, 1)), 0};
+	IdArray		array;
 
+	array.ids = palloc(sizeof(char *) * Max(size, 1));
+	array.sessions = palloc(sizeof(char *) * Max(size, 1));
+	array.count = 0;
 	return array;
 }
 
 static void
-add_id(IdArray *array, const char *id)
+add_id(IdArray *array, const char *id, const char *session)
 {
-	array->ids[array->count++] = unconstify(char *, id);
+	array->ids[array->count] = unconstify(char *, id);
+	array->sessions[array->count] = unconstify(char *, session);
+	array->count++;
 }
 
 static bool
@@ -109,7 +116,7 @@ end_waiting(Turn *turn, List *signals)
 	ListCell   *cell;
 
 	foreach(cell, signals)
-		add_id(&ids, ((Signal *) lfirst(cell))->run_id);
+		add_id(&ids, ((Signal *) lfirst(cell))->run_id, NULL);
 	existing = store_existing_runs(ids.ids, ids.count);
 	if (existing == NIL)
 		return;
@@ -266,11 +273,12 @@ static void
 put_off(Turn *turn, List *flights)
 {
 	IdArray		ids = id_array(list_length(flights));
+	IdArray		gone = id_array(list_length(flights));
 	List	   *existing;
 	ListCell   *cell;
 
 	foreach(cell, flights)
-		add_id(&ids, ((Flight *) lfirst(cell))->run_id);
+		add_id(&ids, ((Flight *) lfirst(cell))->run_id, NULL);
 	existing = store_existing_runs(ids.ids, ids.count);
 
 	foreach(cell, flights)
@@ -283,8 +291,13 @@ put_off(Turn *turn, List *flights)
 			turn->locked = true;
 		}
 		else
+		{
+			add_id(&gone, flight->run_id, flight->session_id);
 			leave(turn, flight);
+		}
 	}
+	if (gone.count > 0)
+		store_leave_queue(gone.ids, gone.sessions, gone.count);
 }
 
 static void
@@ -302,7 +315,7 @@ store_flights(Turn *turn)
 	if (flights == NIL)
 		return;
 	foreach(cell, flights)
-		add_id(&ids, ((Flight *) lfirst(cell))->run_id);
+		add_id(&ids, ((Flight *) lfirst(cell))->run_id, NULL);
 	locks = store_lock_runs(ids.ids, ids.count);
 	follow_signals(turn, store_take_signals_of(ids.ids, ids.count));
 
@@ -439,9 +452,9 @@ park_waiting(Turn *turn, List *picked)
 		PickedRun  *run = lfirst(cell);
 
 		if (run->behind || session_is_busy(turn, run->session_id))
-			add_id(&waiting, run->run_id);
+			add_id(&waiting, run->run_id, run->session_id);
 		else
-			add_id(&ready, run->run_id);
+			add_id(&ready, run->run_id, run->session_id);
 	}
 	store_set_state(waiting.ids, waiting.count, 'w');
 	return ready;
@@ -465,16 +478,16 @@ set_locked_aside(Turn *turn, IdArray picked, List *read)
 	for (int i = 0; i < picked.count; i++)
 	{
 		if (!has_id(read_ids, picked.ids[i]))
-			add_id(&unlocked, picked.ids[i]);
+			add_id(&unlocked, picked.ids[i], picked.sessions[i]);
 	}
 
 	existing = store_existing_runs(unlocked.ids, unlocked.count);
 	for (int i = 0; i < unlocked.count; i++)
 		add_id(has_id(existing, unlocked.ids[i]) ? &locked : &gone,
-			   unlocked.ids[i]);
+			   unlocked.ids[i], unlocked.sessions[i]);
 	store_set_state(locked.ids, locked.count, 'k');
 	if (gone.count > 0)
-		store_forget(gone.ids, gone.count);
+		store_leave_queue(gone.ids, gone.sessions, gone.count);
 	turn->locked |= locked.count > 0;
 }
 
@@ -518,7 +531,7 @@ start_runs(Turn *turn)
 			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
 		}
 		else if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
-			add_id(&over, run->run_id);
+			add_id(&over, run->run_id, run->session_id);
 		else if (ends_at_start(run, &server, &ended[ended_count]))
 		{
 			ended_count++;
@@ -526,7 +539,7 @@ start_runs(Turn *turn)
 		}
 		else
 		{
-			add_id(&starting, run->run_id);
+			add_id(&starting, run->run_id, run->session_id);
 			turn->started = lappend(turn->started,
 									create_flight(run, &server));
 		}
@@ -538,7 +551,7 @@ start_runs(Turn *turn)
 	if (cancelled_count > 0)
 		store_end_cancelled(cancelled, cancelled_count);
 	if (over.count > 0)
-		store_forget(over.ids, over.count);
+		store_leave_queue(over.ids, over.sessions, over.count);
 	if (list_length(read) < ready.count)
 		set_locked_aside(turn, ready, read);
 }

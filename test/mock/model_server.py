@@ -30,6 +30,8 @@ import argparse
 import asyncio
 import json
 import os
+import resource
+import ssl
 import time
 
 ANSWERS = {
@@ -237,9 +239,15 @@ async def reply(writer, status, body, content_type="application/json",
 
 
 async def serve(arguments):
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     mock = ModelServer(arguments.log)
+    tls = None
+    if arguments.tls_cert:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(arguments.tls_cert, arguments.tls_key)
     server = await asyncio.start_server(
-        mock.connection, "127.0.0.1", arguments.port, backlog=4096)
+        mock.connection, "127.0.0.1", arguments.port, backlog=4096, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     if arguments.port_file:
         with open(arguments.port_file + ".new", "w") as file:
@@ -258,6 +266,8 @@ def main():
                         help="default: a free one")
     parser.add_argument("--port-file", help="where to write the port")
     parser.add_argument("--log", help="where to log requests")
+    parser.add_argument("--tls-cert", help="speak https with this certificate")
+    parser.add_argument("--tls-key", help="and this key")
     try:
         asyncio.run(serve(parser.parse_args()))
     except KeyboardInterrupt:

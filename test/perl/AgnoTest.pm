@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(new_node start_mock stop_mock add_mock_server mock_log
-  mock_requests wait_until wait_run run_status runner_pid);
+  mock_requests mock_count wait_until wait_run run_status runner_pid);
 
 my %mocks;
 
@@ -110,6 +110,16 @@ sub mock_requests
 		$_->{event} eq 'request'
 		  && (!defined $input || $_->{body}{input}[-1]{content} eq $input)
 	} mock_log($name);
+}
+
+# How many requests with this input there have been, without reading them all.
+sub mock_count
+{
+	my ($name, $input) = @_;
+	return 0 unless -e $mocks{$name}->{log};
+	return scalar(
+		() = slurp_file($mocks{$name}->{log}) =~
+		  /"event": "request".*"content": "\Q$input\E"/g);
 }
 
 # Wait for a condition; give up after three minutes.

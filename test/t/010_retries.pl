@@ -1,0 +1,85 @@
+# Failures of the model server are retried inside the attempt: connection
+# errors, timeouts, 408, 409, 429 and 5xx, as often as "retries" says, after
+# the pause that the server asks for, else after about half a second. Other
+# errors are not. A run that passes its timeout ends in ERROR.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+my $url = start_mock('mock');
+add_mock_server($node, $url, options => ", timeout '1s'");
+
+sub arun
+{
+	my ($name, $model, $more) = @_;
+	$node->safe_psql('postgres',
+		"SELECT agno_arun('$name', model => 'mock:$model', run_id => '$name'"
+		  . ($more // '') . ")");
+}
+
+# name, model, status, requests
+my @cases = (
+	[ 'twice 500', 'flaky-2-500', 'COMPLETED', 3 ],
+	[ 'once 429', 'flaky-1-429', 'COMPLETED', 2 ],
+	[ 'once 408', 'flaky-1-408', 'COMPLETED', 2 ],
+	[ 'once 409', 'flaky-1-409', 'COMPLETED', 2 ],
+	[ 'thrice 503', 'flaky-3-503', 'ERROR', 3 ],
+	[ 'drop', 'drop', 'ERROR', 3 ],
+	[ 'cut', 'cut', 'ERROR', 3 ],
+	[ 'timeout', 'hang', 'ERROR', 3 ],
+	[ 'once 400', 'flaky-1-400', 'ERROR', 1 ],
+	[ 'once 404', 'flaky-1-404', 'ERROR', 1 ],
+	[ 'badjson', 'badjson', 'ERROR', 1 ],
+	[ 'asked', 'after-1500-429', 'COMPLETED', 2 ],);
+
+arun(@$_[ 0, 1 ]) foreach @cases;
+foreach my $case (@cases)
+{
+	my ($name, $model, $status, $requests) = @$case;
+	is(wait_run($node, $name), $status, "$name: status");
+	is(scalar(mock_requests('mock', $name)), $requests, "$name: requests");
+	is( $node->safe_psql(
+			'postgres', "SELECT attempt FROM agno_get_run_output('$name')"),
+		1,
+		"$name: in one attempt");
+}
+
+sub gaps
+{
+	my @times = map { $_->{time} } mock_requests('mock', $_[0]);
+	return map { $times[$_] - $times[ $_ - 1 ] } 1 .. $#times;
+}
+
+my ($first, $second) = gaps('twice 500');
+ok($first > 0.37 && $first < 5, "the first pause was $first s");
+ok($second > 0.74 && $second < 10, "the second pause was $second s");
+($first) = gaps('asked');
+ok($first > 1.49 && $first < 6, "the server asked for 1.5 s and got $first s");
+
+# The timeout of the run bounds everything.
+arun('deadline', 'hang', ", timeout => '1.5 s'");
+is(wait_run($node, 'deadline'), 'ERROR', 'a run that passes its timeout');
+is( $node->safe_psql(
+		'postgres', "SELECT error->>'type', content,
+		finished_at - started_at BETWEEN '1.4 s' AND '10 s'
+		FROM agno_get_run_output('deadline')"),
+	'timeout|the run did not end within its timeout of 1.500 s|t',
+	'ends in ERROR of type timeout');
+arun('patient', 'after-60000-429', ", timeout => '1 s'");
+is(wait_run($node, 'patient'), 'ERROR', 'also while it pauses');
+
+# The server dies and comes back.
+my $port = stop_mock('mock');
+arun('outage', 'echo');
+sleep 1;
+start_mock('mock', '--port', $port);
+is(wait_run($node, 'outage'), 'COMPLETED', 'a short outage does no harm');
+
+$node->stop;
+done_testing();

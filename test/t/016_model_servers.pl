@@ -1,0 +1,144 @@
+# Model servers: https with certificate checks, a private CA, options that are
+# changed while runs go on, built-in servers from the environment, and servers
+# that are dropped between acceptance and start.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $dir = $PostgreSQL::Test::Utils::tmp_check;
+my @certificate = (
+	'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2',
+	'-keyout', "$dir/key.pem", '-out', "$dir/cert.pem", '-subj',
+	'/CN=mock', '-addext', 'subjectAltName=IP:127.0.0.1');
+system("@certificate 2>$dir/openssl.log") == 0 or die 'openssl failed';
+
+my $url = start_mock('mock');
+my $https = start_mock('tls', '--tls-cert', "$dir/cert.pem",
+	'--tls-key', "$dir/key.pem");
+(my $wrong_name = $https) =~ s/127\.0\.0\.1/localhost/;
+
+$ENV{OPENAI_BASE_URL} = "$url/";
+delete $ENV{OPENAI_API_KEY};
+my $node = new_node('main');
+
+sub result
+{
+	my ($name, $model) = @_;
+	$node->safe_psql('postgres',
+		"SELECT agno_arun('$name', model => '$model', run_id => '$name')");
+	wait_run($node, $name);
+	return $node->safe_psql('postgres',
+		"SELECT status, content FROM agno_get_run_output('$name')");
+}
+
+$node->safe_psql(
+	'postgres', qq(
+	CREATE SERVER trusted FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$https', ca_file '$dir/cert.pem', retries '0');
+	CREATE SERVER untrusted FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$https', retries '0');
+	CREATE SERVER wrong_name FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$wrong_name', ca_file '$dir/cert.pem',
+			retries '0');
+	CREATE SERVER plain_to_tls FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'https://127.0.0.1:1/v1', retries '0')));
+
+is(result('tls', 'trusted:echo'), 'COMPLETED|You said: tls',
+	'https with a private CA');
+like(result('ca', 'untrusted:echo'), qr/^ERROR\|.*certificate/,
+	'a certificate of an unknown CA is refused');
+like(result('name', 'wrong_name:echo'), qr/^ERROR\|.*(name|SSL)/,
+	'so is one for another name');
+is( $node->safe_psql(
+		'postgres', "SELECT error->>'type' FROM agno_get_run_output('ca')"),
+	'connection',
+	'as an error of the connection');
+
+# Built-in, with the base URL of the environment, which ends in a slash
+is(result('built-in', 'openai:echo'), 'COMPLETED|You said: built-in',
+	'a built-in server');
+is(result('default', 'openai:gpt-5-mini'), 'COMPLETED|You said: default',
+	'the default model');
+is( (mock_requests('mock', 'built-in'))[0]->{headers}{authorization},
+	undef, 'without a key when there is none');
+is((mock_requests('mock', 'built-in'))[0]->{path},
+	'/v1/responses', 'at the right path');
+
+# A foreign server of the same name goes first.
+$node->safe_psql(
+	'postgres', qq(
+	CREATE SERVER openai FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$https', ca_file '$dir/cert.pem');
+	CREATE USER MAPPING FOR PUBLIC SERVER openai
+		OPTIONS (api_key 'k', organization 'org-1', project 'proj-1')));
+is(result('mine', 'openai:echo'), 'COMPLETED|You said: mine',
+	'a foreign server goes before a built-in one');
+my ($request) = mock_requests('tls', 'mine');
+is_deeply(
+	[
+		map { $request->{headers}{$_} }
+		  qw(authorization openai-organization openai-project)
+	],
+	[ 'Bearer k', 'org-1', 'proj-1' ],
+	'with its headers');
+
+# Changes take effect with the next request.
+$node->safe_psql('postgres',
+	"ALTER SERVER openai OPTIONS (SET base_url '$url', DROP ca_file)");
+result('changed', 'openai:echo');
+is(scalar(mock_requests('mock', 'changed')), 1, 'options may be changed');
+
+# Dropped between acceptance and start
+$node->safe_psql(
+	'postgres', "
+	SELECT agno_arun('dropped', model => 'trusted:echo', run_id => 'dropped',
+		run_at => now() + interval '700 ms');
+	DROP SERVER trusted");
+is(wait_run($node, 'dropped'), 'ERROR', 'a server that is dropped');
+is( $node->safe_psql(
+		'postgres', "SELECT error->>'type', content
+		FROM agno_get_run_output('dropped')"),
+	'configuration|model server "trusted" does not exist',
+	'says so');
+
+# Without the environment
+$node->safe_psql('postgres', 'DROP SERVER openai CASCADE');
+$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = off');
+$node->reload;
+$node->poll_query_until('postgres', 'SHOW agno_bg.environment_keys', 'off');
+my ($ret, $out, $err) =
+  $node->psql('postgres', "SELECT agno_arun('x')");
+like($err, qr/model server "openai" does not exist.*HINT/s,
+	'environment_keys = off forbids the built-in server');
+
+# A key that is nowhere to be found
+delete $ENV{OPENAI_BASE_URL};
+$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = on');
+$node->restart;
+like(result('keyless', 'openai:gpt-5-mini'),
+	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY/,
+	'a missing key is named');
+
+# Keep-alive: a thousand runs, fifty at a time, on as many connections.
+$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 50');
+$node->reload;
+$node->safe_psql('postgres',
+	"CREATE SERVER mock FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');"
+	  . "SELECT count(*) FROM generate_series(1, 1000) i, "
+	  . "agno_arun('alive', model => 'mock:echo', run_id => 'alive' || i)");
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 1000 FROM agno.runs
+	WHERE input = 'alive' AND status = 'COMPLETED'");
+my %connections =
+  map { $_->{connection} => 1 } mock_requests('mock', 'alive');
+cmp_ok(scalar(keys %connections), '<=', 60, 'connections are reused')
+  or diag(scalar(keys %connections));
+
+$node->stop;
+done_testing();

@@ -1,0 +1,94 @@
+# A result that cannot be stored, because a trigger of a superuser refuses it,
+# costs its own run and no other. A table that cannot be written for a while
+# costs nothing but time. A row that somebody holds locked stops nobody else.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+my $pid = runner_pid($node);
+
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF new.content LIKE '%poison%' THEN
+			RAISE EXCEPTION 'this content is refused';
+		END IF;
+		RETURN new;
+	END $$;
+	CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
+		FOR EACH ROW EXECUTE FUNCTION refuse()));
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 100) i, agno_arun("
+	  . "CASE WHEN i IN (30, 70) THEN 'poison' ELSE 'fine' END, "
+	  . "model => 'mock:slow-50', run_id => 'run' || i)");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) FILTER (WHERE status = 'COMPLETED') = 98
+		AND count(*) FILTER (WHERE status = 'ERROR') = 2 FROM agno.runs"),
+	'all others complete');
+is( $node->safe_psql(
+		'postgres', "SELECT string_agg(run_id, ' ' ORDER BY run_id),
+		string_agg(DISTINCT error->>'type', ' '),
+		string_agg(DISTINCT content, ' ') FROM agno.runs
+		WHERE status = 'ERROR'"),
+	'run30 run70|storage|this content is refused',
+	'the culprits end in ERROR, which says why');
+is(runner_pid($node), $pid, 'the runner has survived it');
+is( $node->safe_psql('postgres',
+		"SELECT max(finished_at) - min(finished_at) < '5 s' FROM agno.runs"),
+	't',
+	'nobody waited for long');
+$node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
+
+# Somebody holds a row.
+my $holder = $node->background_psql('postgres');
+$node->safe_psql('postgres',
+	"SELECT agno_arun('held', model => 'mock:slow-300', run_id => 'held')");
+wait_until('the request', sub { mock_requests('mock', 'held') });
+$holder->query_safe("BEGIN; SELECT 1 FROM agno.runs WHERE run_id = 'held' FOR UPDATE");
+wait_until('the answer',
+	sub { 101 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
+$node->safe_psql('postgres',
+	"SELECT agno_arun('free', model => 'mock:echo', run_id => 'free')");
+is(wait_run($node, 'free'), 'COMPLETED', 'a locked row stops nobody else');
+$holder->query_safe('COMMIT');
+is(wait_run($node, 'held'), 'COMPLETED', 'and is stored when it is free');
+
+# Somebody holds the whole table.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('table', model => 'mock:slow-300', run_id => 'table')");
+wait_until('the request', sub { mock_requests('mock', 'table') });
+$holder->query_safe('BEGIN; LOCK TABLE agno.runs IN ACCESS EXCLUSIVE MODE');
+my $offset = -s $node->logfile;
+wait_until('the log', sub {
+	slurp_file($node->logfile, $offset) =~ /lock timeout/ });
+$holder->query_safe('COMMIT');
+$holder->quit;
+is(wait_run($node, 'table'), 'COMPLETED', 'a locked table costs only time');
+is(runner_pid($node), $pid, 'the runner is still the same');
+
+# Somebody deletes a run in flight.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('deleted', model => 'mock:slow-500', run_id => 'deleted')");
+wait_until('the request', sub { mock_requests('mock', 'deleted') });
+$node->safe_psql('postgres', "DELETE FROM agno.runs WHERE run_id = 'deleted'");
+$node->safe_psql('postgres',
+	"SELECT agno_arun('x', model => 'mock:slow-1000', run_id => 'x')");
+is(wait_run($node, 'x'), 'COMPLETED', 'a run that is deleted stops nobody');
+$node->safe_psql('postgres',
+	"SELECT agno_arun('d', model => 'mock:echo', run_id => 'd2', run_at => now() + interval '500 ms');"
+	  . "DELETE FROM agno.runs WHERE run_id = 'd2'");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM agno.run_queue"),
+	'nor stays in the queue');
+
+$node->stop;
+done_testing();
