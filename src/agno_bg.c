@@ -65,7 +65,7 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
-	ddl_install_hook();
+	ddl_install_hooks();
 	log_filter_install();
 
 	/* pg_upgrade wants to be alone with the databases. */

@@ -24,6 +24,7 @@
 #include "shared.h"
 #include "storage/latch.h"
 #include "store.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -289,9 +290,14 @@ static void
 enqueue(FunctionCallInfo fcinfo, RunState *state)
 {
 	NewRun		run;
-	bool		id_given = check_run_arguments(fcinfo, &run);
-	StoreUser	user = store_enter();
-	bool		repeated = !run.idempotency_key.isnull &&
+	bool		id_given;
+	bool		repeated;
+	StoreUser	user;
+
+	PreventCommandIfReadOnly("agno_arun()");
+	id_given = check_run_arguments(fcinfo, &run);
+	user = store_enter();
+	repeated = !run.idempotency_key.isnull &&
 		store_find_idempotent(run.owner, run.idempotency_key.value, state);
 
 	if (!repeated && !store_insert_request(&run))
@@ -395,6 +401,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	RunState	state;
 	bool		cancelled = false;
 
+	PreventCommandIfReadOnly("agno_cancel_run()");
 	if (run_id[0] == '\0' || strlen(run_id) > MAX_ID_LENGTH)
 		complain(psprintf("run_id must have from 1 to %d bytes",
 						  MAX_ID_LENGTH), NULL);

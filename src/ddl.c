@@ -1,29 +1,42 @@
 /*-------------------------------------------------------------------------
  *
  * ddl.c
- *	  Notices when the extension is dropped.
+ *	  Keeps runners out of the way of commands.
  *
- * However that comes about - DROP EXTENSION, DROP OWNED, a CASCADE -, the
- * runner is woken when it commits, finds the extension gone, and leaves.
+ * DROP DATABASE, ALTER DATABASE … RENAME and … SET TABLESPACE, and CREATE
+ * DATABASE … TEMPLATE want nobody else to be connected to the database. Its
+ * runner steps aside for them, and comes back when the command has ended and
+ * the database is still there.
+ *
+ * When the extension is dropped, however that comes about - DROP EXTENSION,
+ * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
+ * extension gone, and leaves.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "commands/extension.h"
 #include "ddl.h"
+#include "miscadmin.h"
 #include "shared.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
 
-static object_access_hook_type previous_hook;
+static object_access_hook_type previous_object_access_hook;
+static ProcessUtility_hook_type previous_utility_hook;
 
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			  int sub_id, void *arg)
 {
-	if (previous_hook != NULL)
-		previous_hook(access, class_id, object_id, sub_id, arg);
+	if (previous_object_access_hook != NULL)
+		previous_object_access_hook(access, class_id, object_id, sub_id, arg);
 
 	if (access == OAT_DROP && class_id == ExtensionRelationId)
 	{
@@ -34,12 +47,103 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	}
 }
 
+static const char *
+string_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/*
+ * The name of the database that the command wants to have for itself, or NULL.
+ */
+static const char *
+wanted_database(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_DropdbStmt:
+			return castNode(DropdbStmt, command)->dbname;
+		case T_CreatedbStmt:
+			return string_option(castNode(CreatedbStmt, command)->options,
+								 "template");
+		case T_RenameStmt:
+			if (castNode(RenameStmt, command)->renameType == OBJECT_DATABASE)
+				return castNode(RenameStmt, command)->subname;
+			return NULL;
+		case T_AlterDatabaseStmt:
+			if (string_option(castNode(AlterDatabaseStmt, command)->options,
+							  "tablespace") != NULL)
+				return castNode(AlterDatabaseStmt, command)->dbname;
+			return NULL;
+		default:
+			return NULL;
+	}
+}
+
+/*
+ * Whether the command may have a chance: who does not own the database cannot
+ * send its runner away.
+ */
+static bool
+owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+static void
+process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *receiver,
+				QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = previous_utility_hook != NULL ?
+		previous_utility_hook : standard_ProcessUtility;
+	const char *name = wanted_database(statement->utilityStmt);
+	Oid			database = name != NULL ? get_database_oid(name, true) :
+		InvalidOid;
+
+	if (!OidIsValid(database) || database == MyDatabaseId ||
+		!owns_database(database))
+	{
+		next(statement, query, read_only_tree, context, params, environment,
+			 receiver, completion);
+		return;
+	}
+
+	PG_TRY();
+	{
+		shared_hold_runner(database);
+		next(statement, query, read_only_tree, context, params, environment,
+			 receiver, completion);
+	}
+	PG_FINALLY();
+	{
+		shared_release_runner();
+	}
+	PG_END_TRY();
+}
+
 /*
  * For _PG_init().
  */
 void
-ddl_install_hook(void)
+ddl_install_hooks(void)
 {
-	previous_hook = object_access_hook;
+	previous_object_access_hook = object_access_hook;
 	object_access_hook = object_access;
+	previous_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
 }

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * ddl.h
- *	  Notices when the extension is dropped.
+ *	  Keeps runners out of the way of commands.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef AGNO_DDL_H
 #define AGNO_DDL_H
 
-extern void ddl_install_hook(void);
+extern void ddl_install_hooks(void);
 
 #endif							/* AGNO_DDL_H */

@@ -82,6 +82,12 @@ copy_escape(StringInfo out, const char *bytes, size_t length)
 	bool		high = unit >= 0xd800 && unit <= 0xdbff;
 	bool		low = unit >= 0xdc00 && unit <= 0xdfff;
 
+	if (unit < 0 && length > 1 && bytes[1] == 'u')
+	{
+		/* cJSON takes this for an escaped NUL. */
+		appendStringInfoString(out, ESCAPED_REPLACEMENT);
+		return 2;
+	}
 	if (unit < 0)
 	{
 		/* Take \\ and \" as one, so that \\u0000 is not misread. */

@@ -214,14 +214,16 @@ count_failure(RunnerRecord *record, TimestampTz now)
  * Start the runner that is wanted in this slot, unless it is too early.
  */
 static void
-start_runner(int slot, Oid database, TimestampTz now)
+start_runner(int slot, const RunnerView *view, TimestampTz now)
 {
 	RunnerRecord *record = &records[slot];
+	Oid			database = view->database;
 
 	/* A life has ended since: was it a short one? */
 	if (record->asked_at != 0)
 	{
-		if (!TimestampDifferenceExceeds(record->asked_at, now, SHORT_LIFE_MS))
+		if (!view->stepped_aside &&
+			!TimestampDifferenceExceeds(record->asked_at, now, SHORT_LIFE_MS))
 			count_failure(record, now);
 		else
 			record->failures = 0;
@@ -312,7 +314,7 @@ look_after_runners(void)
 
 		if (starting < MAX_STARTING)
 		{
-			start_runner(slot, view.database, now);
+			start_runner(slot, &view, now);
 			if (shared_runner_view(slot).state == RUNNER_STARTING)
 				starting++;
 		}

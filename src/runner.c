@@ -471,7 +471,8 @@ do_turn(Runner *runner)
 	turn.retry_locked = turn.signals;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
-	turn.start = !agno_paused && !ShutdownRequestPending && !runner->alone;
+	turn.start = !agno_paused && !ShutdownRequestPending &&
+		!shared_held() && !runner->alone;
 
 	if (!try_turn(runner, &turn))
 		return;
@@ -503,8 +504,9 @@ do_turn(Runner *runner)
  */
 
 /*
- * The server stops, or somebody terminates this runner: store what has ended,
- * and put back the rest, without counting what was begun as an attempt.
+ * The server stops, somebody terminates this runner, or it is in the way of a
+ * command: store what has ended, and put back the rest, without counting what
+ * was begun as an attempt.
  */
 static void
 stop(Runner *runner)
@@ -724,7 +726,7 @@ agno_bg_runner_main(Datum arg)
 		/* There is no statement here that a user could cancel. */
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending || shared_held())
 			stop(&runner);
 		if (ConfigReloadPending)
 		{

@@ -24,8 +24,10 @@
 #include "common/hashfn.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "port/atomics.h"
 #include "shared.h"
+#include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -43,6 +45,8 @@ typedef struct RunnerSlot
 	Oid			database;		/* whose slot this is; invalid when free */
 	RunnerState state;
 	int			process;		/* the runner's number, or NO_PROCESS */
+	int			holds;			/* how many backends want no runner here */
+	bool		stepped_aside;	/* the last one left because of them */
 
 	/* atomic, written by backends that hold the lock at least shared */
 	pg_atomic_uint64 wakes;		/* how often the runner was woken */
@@ -62,6 +66,7 @@ typedef struct SharedState
 	int			launcher;		/* the launcher's number, or NO_PROCESS; guarded
 								 * by the runners lock */
 	pg_atomic_uint32 waiting;	/* how many waiters are in use */
+	ConditionVariable runner_left;	/* signalled when a runner says goodbye */
 	RunnerSlot	runners[MAX_RUNNERS];
 	Waiter		waiters[FLEXIBLE_ARRAY_MEMBER]; /* one for each process */
 } SharedState;
@@ -84,6 +89,9 @@ static bool callbacks_registered;
 
 /* This process has a waiter in use. */
 static bool waiting;
+
+/* The database that this process keeps free of a runner, or invalid. */
+static Oid	held_database;
 
 /*-------------------------------------------------------------------------
  * Start-up
@@ -122,6 +130,7 @@ shared_startup(void)
 		memset(shared, 0, shared_size());
 		shared->launcher = NO_PROCESS;
 		pg_atomic_init_u32(&shared->waiting, 0);
+		ConditionVariableInit(&shared->runner_left);
 		for (int i = 0; i < MAX_RUNNERS; i++)
 		{
 			shared->runners[i].process = NO_PROCESS;
@@ -364,6 +373,81 @@ shared_wait_end(void)
 }
 
 /*-------------------------------------------------------------------------
+ * Backends: keep a database free of its runner
+ *-------------------------------------------------------------------------
+ */
+
+static void
+release_at_exit(int code, Datum arg)
+{
+	shared_release_runner();
+}
+
+/*
+ * Have the runner of the database step aside, and wait until it has; no other
+ * is started until shared_release_runner(). Its runs are PENDING meanwhile.
+ */
+void
+shared_hold_runner(Oid database)
+{
+	static bool exit_registered;
+	RunnerSlot *slot;
+
+	if (!exit_registered)
+	{
+		before_shmem_exit(release_at_exit, 0);
+		exit_registered = true;
+	}
+
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	slot = find_slot(database);
+	if (slot != NULL)
+	{
+		slot->holds++;
+		held_database = database;
+		wake_process(slot->process);
+	}
+	LWLockRelease(runners_lock);
+	if (slot == NULL)
+		return;
+
+	for (;;)
+	{
+		bool		gone;
+
+		LWLockAcquire(runners_lock, LW_SHARED);
+		gone = slot->database != database || slot->process == NO_PROCESS;
+		LWLockRelease(runners_lock);
+		if (gone)
+			break;
+		/* The timeout is for the case that the slot changes hands. */
+		(void) ConditionVariableTimedSleep(&shared->runner_left, 1000,
+										   PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/*
+ * Let the database have its runner again, if it is still there. Does nothing
+ * in a process that holds none.
+ */
+void
+shared_release_runner(void)
+{
+	RunnerSlot *slot;
+
+	if (!OidIsValid(held_database))
+		return;
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	slot = find_slot(held_database);
+	if (slot != NULL && slot->holds > 0)
+		slot->holds--;
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+	held_database = InvalidOid;
+}
+
+/*-------------------------------------------------------------------------
  * The launcher
  *-------------------------------------------------------------------------
  */
@@ -405,6 +489,7 @@ shared_runner_view(int slot)
 	LWLockAcquire(runners_lock, LW_SHARED);
 	view.database = shared->runners[slot].database;
 	view.state = shared->runners[slot].state;
+	view.stepped_aside = shared->runners[slot].stepped_aside;
 	LWLockRelease(runners_lock);
 	return view;
 }
@@ -418,7 +503,8 @@ shared_runner_starting(int slot)
 	bool		wanted;
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	wanted = shared->runners[slot].state == RUNNER_WANTED;
+	wanted = shared->runners[slot].state == RUNNER_WANTED &&
+		shared->runners[slot].holds == 0;
 	if (wanted)
 		shared->runners[slot].state = RUNNER_STARTING;
 	LWLockRelease(runners_lock);
@@ -431,6 +517,8 @@ free_slot(RunnerSlot *slot)
 	slot->database = InvalidOid;
 	slot->state = RUNNER_NONE;
 	slot->process = NO_PROCESS;
+	slot->holds = 0;
+	slot->stepped_aside = false;
 	pg_atomic_write_u64(&slot->wakes, 0);
 	pg_atomic_write_u32(&slot->prepared, 0);
 }
@@ -474,9 +562,11 @@ runner_detach(int code, Datum arg)
 	{
 		slot->process = NO_PROCESS;
 		slot->state = RUNNER_WANTED;
+		slot->stepped_aside = slot->holds > 0;
 	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
+	ConditionVariableBroadcast(&shared->runner_left);
 }
 
 /*
@@ -490,7 +580,7 @@ shared_runner_attach(int slot, Oid database)
 	bool		mine;
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	mine = runner->database == database &&
+	mine = runner->database == database && runner->holds == 0 &&
 		(runner->state == RUNNER_STARTING || runner->state == RUNNER_WANTED);
 	if (mine)
 	{
@@ -532,6 +622,16 @@ uint64
 shared_wakes(void)
 {
 	return pg_atomic_read_u64(&shared->runners[my_slot].wakes);
+}
+
+/*
+ * Whether this runner is to step aside.
+ */
+bool
+shared_held(void)
+{
+	/* An int is read in one go, and the latch is set after it changes. */
+	return shared->runners[my_slot].holds > 0;
 }
 
 /*

@@ -22,6 +22,7 @@ typedef struct RunnerView
 {
 	Oid			database;
 	RunnerState state;
+	bool		stepped_aside;	/* the last one left because it was asked to */
 } RunnerView;
 
 /* How many databases there is room for. */
@@ -35,6 +36,8 @@ extern void shared_wake_at_commit(void);
 extern void shared_wake_at_end(void);
 extern void shared_wait_begin(const char *run_id);
 extern void shared_wait_end(void);
+extern void shared_hold_runner(Oid database);
+extern void shared_release_runner(void);
 
 /* For the launcher. */
 extern void shared_launcher_attach(void);
@@ -47,6 +50,7 @@ extern void shared_runner_not_started(int slot, bool still_wanted);
 extern bool shared_runner_attach(int slot, Oid database);
 extern void shared_runner_unwanted(uint64 wakes_seen);
 extern uint64 shared_wakes(void);
+extern bool shared_held(void);
 extern bool shared_prepared(void);
 extern void shared_prepared_set(bool prepared);
 extern void shared_wake_waiters(char *const *run_ids, int count);

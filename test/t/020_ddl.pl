@@ -1,0 +1,77 @@
+# With runs in flight, commands that want a database for themselves just work,
+# quickly: the runner steps aside, its runs are put back without counting an
+# attempt, and it comes back when the command has ended or failed.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main', no_extension => 1);
+my $url = start_mock('mock');
+
+sub database_in_use
+{
+	my ($database) = @_;
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
+	add_mock_server($node, $url, database => $database);
+	$node->safe_psql($database,
+		"SELECT agno_arun('of $database', model => 'mock:slow-2500', run_id => 'run')"
+	);
+	wait_until('the request', sub { mock_count('mock', "of $database") });
+}
+
+sub quick
+{
+	my ($command, $name) = @_;
+	my $start = time;
+	my ($ret, $out, $err) = $node->psql('postgres', $command);
+	is($ret, 0, $name) or diag($err);
+	cmp_ok(time - $start, '<', 3, "$name, quickly");
+}
+
+database_in_use('dropped');
+database_in_use('forced');
+database_in_use('renamed');
+database_in_use('source');
+
+$node->safe_psql('postgres', 'CREATE DATABASE unrelated');
+quick('DROP DATABASE unrelated', 'DROP DATABASE of an unrelated one');
+quick('DROP DATABASE dropped', 'DROP DATABASE');
+quick('DROP DATABASE forced WITH (FORCE)', 'DROP DATABASE WITH (FORCE)');
+quick('ALTER DATABASE renamed RENAME TO new_name', 'ALTER DATABASE RENAME');
+quick('CREATE DATABASE copied TEMPLATE source', 'CREATE DATABASE TEMPLATE');
+
+foreach my $database (qw(new_name source))
+{
+	is(wait_run($node, 'run', $database),
+		'COMPLETED', "the run of $database completes");
+	is( $node->safe_psql($database, 'SELECT attempt FROM agno.runs'),
+		1, 'in one attempt');
+}
+
+# A command that fails brings the runner back, too.
+my $session = $node->background_psql('source');
+$session->query_safe('SELECT 1');
+my ($ret) = $node->psql('postgres', 'DROP DATABASE source');
+isnt($ret, 0, 'a database in use is not dropped');
+$session->quit;
+$node->safe_psql('source',
+	"SELECT agno_arun('back', model => 'mock:echo', run_id => 'back')");
+is(wait_run($node, 'back', 'source'), 'COMPLETED', 'and its runner is back');
+
+# Who may not drop a database cannot send its runner away either.
+my $pid = runner_pid($node, 'source');
+$node->safe_psql('postgres', 'CREATE ROLE nobody LOGIN');
+($ret) = $node->psql('postgres', 'DROP DATABASE source',
+	extra_params => [ '-U', 'nobody' ]);
+isnt($ret, 0, 'the command of another role is refused');
+is(runner_pid($node, 'source'), $pid, 'and the runner stays');
+
+$node->stop;
+done_testing();

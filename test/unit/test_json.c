@@ -1,0 +1,151 @@
+/*
+ * json.c: hostile bytes in, valid UTF-8 and trees out.
+ */
+#include "portable.h"
+
+#include "json.h"
+#include "unit.h"
+
+#define FFFD "\xef\xbf\xbd"
+
+/* The string in the document ["…"], or NULL when it does not parse. */
+static char *
+parse_string(const char *inside, size_t length)
+{
+	StringInfoData text;
+	cJSON	   *tree;
+	char	   *result = NULL;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "[\"");
+	appendBinaryStringInfo(&text, inside, length);
+	appendStringInfoString(&text, "\"]");
+	tree = json_parse(text.data, text.len);
+	if (tree != NULL)
+		result = pstrdup(cJSON_GetStringValue(cJSON_GetArrayItem(tree, 0)));
+	cJSON_Delete(tree);
+	return result;
+}
+
+#define parse(inside) parse_string(inside, sizeof(inside) - 1)
+
+static bool
+parses(const char *text)
+{
+	cJSON	   *tree = json_parse(text, strlen(text));
+	bool		ok = tree != NULL;
+
+	cJSON_Delete(tree);
+	return ok;
+}
+
+static void
+test_strings(void)
+{
+	check_text(parse("plain"), "plain");
+	check_text(parse(""), "");
+	check_text(parse("caf\xc3\xa9 \xf0\x9f\x98\x80"), "caf\xc3\xa9 \xf0\x9f\x98\x80");
+	check_text(parse("\\u00e9\\ud83d\\ude00"), "\xc3\xa9\xf0\x9f\x98\x80");
+
+	/* NUL, escaped and raw */
+	check_text(parse("a\\u0000b"), "a" FFFD "b");
+	check_text(parse("a\0b"), "a" FFFD "b");
+	check_text(parse("a\\\\u0000b"), "a\\u0000b");
+
+	/* lone surrogates */
+	check_text(parse("a\\ud800b"), "a" FFFD "b");
+	check_text(parse("a\\udfffb"), "a" FFFD "b");
+	check_text(parse("\\ud800\\ud800\\udc00"), FFFD "\xf0\x90\x80\x80");
+	check_text(parse("\\ud83d"), FFFD);
+	check_text(parse("\\ud83d\\"), NULL);
+
+	/* invalid UTF-8: a stray byte, a cut character, a surrogate, overlong */
+	check_text(parse("a\xff" "b"), "a" FFFD "b");
+	check_text(parse("a\xe2\x82"), "a" FFFD FFFD);
+	check_text(parse("\xed\xa0\x80"), FFFD FFFD FFFD);
+	check_text(parse("\xc0\xaf"), FFFD FFFD);
+	check_text(parse("\xf4\x90\x80\x80"), FFFD FFFD FFFD FFFD);
+
+	/* what is no escape */
+	check_text(parse("\\u12g4"), FFFD "12g4");
+	check_text(parse("\\u123"), FFFD "123");
+	check_text(parse("\\u"), FFFD);
+	check_text(parse("\\x"), NULL);
+	check_text(parse("\\\xc3\xa9"), NULL);
+}
+
+static void
+test_documents(void)
+{
+	StringInfoData deep;
+
+	check(parses("{}"));
+	check(parses("\n\n \t{\"a\": 1}\n"));
+	check(!parses(""));
+	check(!parses("   "));
+	check(!parses("{} x"));
+	check(!parses("{}{}"));
+	check(!parses("<html>"));
+	check(!parses("{\"a\": "));
+
+	initStringInfo(&deep);
+	for (int i = 0; i < 2000; i++)
+		appendStringInfoChar(&deep, '[');
+	for (int i = 0; i < 2000; i++)
+		appendStringInfoChar(&deep, ']');
+	check(!parses(deep.data));
+}
+
+static void
+test_members(void)
+{
+	const char *text = "{\"s\": \"x\", \"n\": 9007199254740991, \"big\": 1e300,"
+		"\"neg\": -5, \"null\": null, \"S\": \"other\", \"o\": {\"k\": 2}}";
+	cJSON	   *tree = json_parse(text, strlen(text));
+
+	check_text(json_string(tree, "s"), "x");
+	check_text(json_string(tree, "S"), "other");
+	check_text(json_string(tree, "n"), NULL);
+	check_text(json_string(tree, "none"), NULL);
+	check_text(json_string(NULL, "s"), NULL);
+	check(json_int64(tree, "n") == INT64CONST(9007199254740991));
+	check(json_int64(tree, "neg") == -5);
+	check(json_int64(tree, "big") == 0);
+	check(json_int64(tree, "s") == 0);
+	check(json_int64(tree, "none") == 0);
+	check(json_int64(NULL, "n") == 0);
+	cJSON_Delete(tree);
+}
+
+static void
+test_writing(void)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	json_append_string(&out, "a\"b\\c\nd\re\tf\x01g\x7fh\xc3\xa9");
+	check_text(out.data,
+			   "\"a\\\"b\\\\c\\nd\\re\\tf\\u0001g\\u007fh\xc3\xa9\"");
+
+	resetStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	json_append_key(&out, "a");
+	appendStringInfoChar(&out, '1');
+	json_append_key(&out, "b");
+	appendStringInfoString(&out, "{}}");
+	check_text(out.data, "{\"a\":1,\"b\":{}}");
+
+	check_text(text_scrub("a\0b\xff", 4), "a" FFFD "b" FFFD);
+	check_text(text_scrub("a\\u0000", 7), "a\\u0000");
+	check_text(text_scrub("", 0), "");
+}
+
+int
+main(void)
+{
+	test_strings();
+	test_documents();
+	test_members();
+	test_writing();
+	return unit_done();
+}

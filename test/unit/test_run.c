@@ -1,0 +1,260 @@
+/*
+ * run.c: the steps of a run, with a clock of our own.
+ */
+#include "portable.h"
+
+#include "json.h"
+#include "run.h"
+#include "unit.h"
+
+#define SECOND INT64CONST(1000000)
+
+static pg_prng_state random_state;
+
+static const char good[] =
+"{\"status\":\"completed\",\"id\":\"r\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"Hi\"}]}],"
+"\"usage\":{\"input_tokens\":1,\"output_tokens\":2,\"total_tokens\":3}}";
+
+/* A run that has just been sent, at second 0, with 60 seconds to live. */
+static Run
+sent_run(int retries)
+{
+	Run			run = {0};
+
+	run.run_id = "r1";
+	run.model = "m";
+	run.provider = &provider_openai_responses;
+	run.attempt = 1;
+	run.deadline = 60 * SECOND;
+	run.retries = retries;
+	run.step = RUN_SEND;
+	run_add_message(&run, MESSAGE_USER, "Hello");
+	run_sent(&run);
+	return run;
+}
+
+static HttpResult
+answer(int status, const char *body)
+{
+	HttpResult	result = {HTTP_OK, "", status, body, strlen(body), -1, -1, 0.5, 0.75};
+
+	return result;
+}
+
+static HttpResult
+failure(HttpFailure kind)
+{
+	HttpResult	result = {kind, "because", 0, "", 0, -1, -1, 0, 0};
+
+	return result;
+}
+
+static void
+receive(Run *run, HttpResult result, int64 now)
+{
+	run_answered(run, &result, now, &random_state);
+}
+
+/* Whether this result is worth another request. */
+static bool
+repeated(HttpResult result)
+{
+	Run			run = sent_run(1);
+
+	receive(&run, result, SECOND);
+	return run.step == RUN_PAUSE;
+}
+
+static void
+test_completed(void)
+{
+	Run			run = sent_run(2);
+	char	   *messages;
+
+	check(run.step == RUN_AWAIT);
+	receive(&run, answer(200, good), 2 * SECOND);
+	check(run.step == RUN_STORE);
+	check(run.status == RUN_COMPLETED);
+	check_text(run.content, "Hi");
+	check_text(run_error_json(&run), NULL);
+	check_text(run_metrics_json(&run),
+			   "{\"input_tokens\":1,\"output_tokens\":2,\"total_tokens\":3,"
+			   "\"cache_read_tokens\":0,\"reasoning_tokens\":0,"
+			   "\"time_to_first_token\":0.500000,\"duration\":2.000000}");
+	messages = run_messages_json(&run);
+	check(json_parse(messages, strlen(messages)) != NULL);
+	check(strstr(messages, "\"role\":\"assistant\",\"content\":\"Hi\"") != NULL);
+	check(strstr(messages, "\"provider_data\":{\"response_id\":\"r\"}") != NULL);
+}
+
+static void
+test_what_is_repeated(void)
+{
+	static const int yes[] = {408, 409, 429, 500, 502, 503, 504, 529};
+	static const int no[] = {301, 307, 400, 401, 403, 404, 413, 422};
+	HttpResult	result;
+
+	for (int i = 0; i < (int) lengthof(yes); i++)
+		check(repeated(answer(yes[i], "{}")));
+	for (int i = 0; i < (int) lengthof(no); i++)
+		check(!repeated(answer(no[i], "{}")));
+	check(repeated(failure(HTTP_NO_CONNECTION)));
+	check(repeated(failure(HTTP_INTERRUPTED)));
+	check(repeated(failure(HTTP_TIMED_OUT)));
+	check(!repeated(failure(HTTP_TOO_LARGE)));
+	check(!repeated(failure(HTTP_REFUSED)));
+	check(!repeated(answer(200, "not JSON")));
+	check(!repeated(answer(200, "{\"status\":\"failed\"}")));
+
+	/* the server may know better */
+	result = answer(400, "{}");
+	result.should_retry = 1;
+	check(repeated(result));
+	result = answer(500, "{}");
+	result.should_retry = 0;
+	check(!repeated(result));
+}
+
+static void
+test_pauses(void)
+{
+	Run			run = sent_run(6);
+	static const double longest[] = {0.5, 1, 2, 4, 8, 8};
+	int64		now = SECOND;
+	HttpResult	asked = answer(429, "{}");
+
+	for (int i = 0; i < (int) lengthof(longest); i++)
+	{
+		receive(&run, answer(500, "{}"), now);
+		check(run.step == RUN_PAUSE);
+		check(run.wake_at - now <= longest[i] * SECOND);
+		check(run.wake_at - now >= 0.75 * longest[i] * SECOND);
+		now = run.wake_at;
+		run_woken(&run, now);
+		check(run.step == RUN_SEND);
+		run_sent(&run);
+	}
+	receive(&run, answer(500, "{\"error\":\"Boom\"}"), now);
+	check(run.status == RUN_ERROR);
+	check_text(run.content, "Boom");
+	check_text(run_error_json(&run),
+			   "{\"type\":\"provider\",\"message\":\"Boom\",\"http_status\":500,\"attempt\":1}");
+
+	/* what the server asks for */
+	run = sent_run(1);
+	asked.retry_after_ms = 1234;
+	receive(&run, asked, SECOND);
+	check(run.wake_at == SECOND + 1234000);
+	run = sent_run(1);
+	asked.retry_after_ms = 0;
+	receive(&run, asked, SECOND);
+	check(run.wake_at == SECOND);
+}
+
+static void
+test_deadline(void)
+{
+	Run			run = sent_run(2);
+	HttpResult	asked = answer(429, "{}");
+
+	/* a pause ends at the deadline */
+	asked.retry_after_ms = 1000 * 1000;
+	receive(&run, asked, SECOND);
+	check(run.wake_at == 60 * SECOND);
+	run_woken(&run, run.wake_at);
+	check(run.step == RUN_STORE);
+	check(run.status == RUN_ERROR);
+	check_text(run.error_type, "timeout");
+	check_text(run.content, "the run did not end within its timeout of 60.000 s");
+
+	/* a request that has used up all the time */
+	run = sent_run(2);
+	receive(&run, failure(HTTP_TIMED_OUT), 60 * SECOND);
+	check(run.step == RUN_STORE);
+	check_text(run.error_type, "timeout");
+
+	/* an answer that comes at the last moment counts */
+	run = sent_run(2);
+	receive(&run, answer(200, good), 60 * SECOND);
+	check(run.status == RUN_COMPLETED);
+}
+
+static void
+test_cancel(void)
+{
+	Run			run = sent_run(0);
+
+	run_cancelled(&run, SECOND);
+	check(run.step == RUN_STORE);
+	check(run.status == RUN_CANCELLED);
+	check_text(run.content, "Run r1 was cancelled");
+	check_text(run_metrics_json(&run), "{\"duration\":1.000000}");
+
+	/* an answer that is not stored yet is kept */
+	run = sent_run(0);
+	receive(&run, answer(200, good), SECOND);
+	run_cancelled(&run, 2 * SECOND);
+	check(run.status == RUN_CANCELLED);
+	check_text(run.content, "Hi");
+	run_cancelled(&run, 3 * SECOND);
+	check_text(run.content, "Hi");
+	check(run.ended_at == 2 * SECOND);
+
+	/* an error is not */
+	run = sent_run(0);
+	receive(&run, answer(400, "{\"error\":\"Bad\"}"), SECOND);
+	run_cancelled(&run, 2 * SECOND);
+	check(run.status == RUN_CANCELLED);
+	check_text(run.content, "Run r1 was cancelled");
+	check_text(run_error_json(&run), NULL);
+}
+
+static void
+test_failures(void)
+{
+	Run			run;
+
+	run = sent_run(0);
+	receive(&run, failure(HTTP_NO_CONNECTION), SECOND);
+	check_text(run.error_type, "connection");
+	check_text(run.content, "could not reach the model server: because");
+	run = sent_run(0);
+	receive(&run, failure(HTTP_INTERRUPTED), SECOND);
+	check_text(run.content, "the connection to the model server broke: because");
+	run = sent_run(0);
+	receive(&run, failure(HTTP_TOO_LARGE), SECOND);
+	check_text(run.error_type, "too_large");
+	run = sent_run(0);
+	receive(&run, answer(302, ""), SECOND);
+	check(strstr(run.content, "redirect") != NULL);
+	run = sent_run(0);
+	receive(&run, answer(200, "{\"status\":\"incomplete\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"Hal\"}]}]}"), SECOND);
+	check(run.status == RUN_ERROR);
+	check_text(run.error_type, "incomplete");
+	check_text(run.content, "Hal");
+	check(run.message_count == 2);
+
+	/* a run that ends without being started has no messages */
+	run = sent_run(0);
+	run.attempt = 0;
+	run_failed(&run, "configuration", "no such server", SECOND);
+	check_text(run.content, "no such server");
+	check_text(run_messages_json(&run), NULL);
+	check_text(run_error_json(&run),
+			   "{\"type\":\"configuration\",\"message\":\"no such server\",\"http_status\":null,\"attempt\":0}");
+}
+
+int
+main(void)
+{
+	pg_prng_seed(&random_state, 42);
+	test_completed();
+	test_what_is_repeated();
+	test_pauses();
+	test_deadline();
+	test_cancel();
+	test_failures();
+	for (int i = RUN_PENDING; i <= RUN_ERROR; i++)
+		check(run_status_parse(run_status_name(i)) == (RunStatus) i);
+	return unit_done();
+}
