@@ -202,7 +202,7 @@ fleet_first_paused(Fleet *fleet)
 /*
  * All flights, fleet->count of them, in a palloc'd array.
  */
-Flight **
+Flight	  **
 fleet_all(Fleet *fleet)
 {
 	Flight	  **all = palloc(sizeof(Flight *) * Max(fleet->count, 1));

@@ -25,14 +25,14 @@ static emit_log_hook_type previous_hook;
  * Whether text has the word in it, in whatever case; word is in lower case.
  */
 static const char *
-find_word(const char *text, const char *word)
+find_word(const char *string, const char *word)
 {
 	size_t		length = strlen(word);
 
-	for (; *text != '\0'; text++)
+	for (; *string != '\0'; string++)
 	{
-		if (pg_strncasecmp(text, word, length) == 0)
-			return text;
+		if (pg_strncasecmp(string, word, length) == 0)
+			return string;
 	}
 	return NULL;
 }
@@ -42,19 +42,19 @@ find_word(const char *text, const char *word)
  * have anything between them. A slip in the name of the option is no excuse.
  */
 static bool
-sets_key(const char *text)
+sets_key(const char *string)
 {
-	return text != NULL && find_word(text, "mapping") != NULL &&
-		find_word(text, "api_k") != NULL && strchr(text, '(') != NULL;
+	return string != NULL && find_word(string, "mapping") != NULL &&
+		find_word(string, "api_k") != NULL && strchr(string, '(') != NULL;
 }
 
 /*
  * Replace *text if it sets a key. What is left of the error frees it.
  */
 static void
-replace(const ErrorData *error, char **text)
+replace(const ErrorData *error, char **string)
 {
-	if (sets_key(*text))
+	if (sets_key(*string))
 		*text = MemoryContextStrdup(error->assoc_context, NOTE);
 }
 

@@ -90,18 +90,18 @@ provider_append_options(StringInfo body, const char *options)
  * Cut text, which is valid UTF-8, to MAX_ERROR_TEXT bytes.
  */
 static char *
-shorten(char *text)
+shorten(char *message)
 {
-	size_t		length = strlen(text);
+	size_t		length = strlen(message);
 
 	if (length > MAX_ERROR_TEXT)
 	{
 		length = MAX_ERROR_TEXT - strlen("...");
-		while (length > 0 && ((unsigned char) text[length] & 0xc0) == 0x80)
+		while (length > 0 && ((unsigned char) message[length] & 0xc0) == 0x80)
 			length--;
-		strcpy(text + length, "...");
+		strcpy(message + length, "...");
 	}
-	return text;
+	return message;
 }
 
 /*
@@ -135,10 +135,10 @@ provider_error_message(int status, const char *body, size_t length)
 {
 	cJSON	   *tree = json_parse(body, length);
 	const char *message = find_message(tree);
-	char	   *text;
+	char	   *result;
 
 	if (message != NULL)
-		text = pstrdup(message);
+		result = pstrdup(message);
 	else
 	{
 		StringInfoData out;
@@ -151,8 +151,8 @@ provider_error_message(int status, const char *body, size_t length)
 			appendStringInfoString(&out, "not a JSON answer");
 		if (excerpt[strspn(excerpt, " \t\r\n")] != '\0')
 			appendStringInfo(&out, ": %s", excerpt);
-		text = out.data;
+		result = out.data;
 	}
 	cJSON_Delete(tree);
-	return shorten(text);
+	return shorten(result);
 }

@@ -63,12 +63,12 @@ append_parts(StringInfo out, const cJSON *parts)
 
 	cJSON_ArrayForEach(part, parts)
 	{
-		const char *text = json_string(part, "text");
+		const char *piece = json_string(part, "text");
 
-		if (text == NULL)
-			text = json_string(part, "refusal");
-		if (text != NULL)
-			appendStringInfoString(out, text);
+		if (piece == NULL)
+			piece = json_string(part, "refusal");
+		if (piece != NULL)
+			appendStringInfoString(out, piece);
 	}
 }
 
@@ -82,22 +82,22 @@ append_summary(StringInfo out, const cJSON *parts)
 
 	cJSON_ArrayForEach(part, parts)
 	{
-		const char *text = json_string(part, "text");
+		const char *piece = json_string(part, "text");
 
-		if (text == NULL || text[0] == '\0')
+		if (piece == NULL || piece[0] == '\0')
 			continue;
 		if (out->len > 0)
 			appendStringInfoString(out, "\n\n");
-		appendStringInfoString(out, text);
+		appendStringInfoString(out, piece);
 	}
 }
 
 static char *
 copy_string(const cJSON *object, const char *name)
 {
-	const char *text = json_string(object, name);
+	const char *value = json_string(object, name);
 
-	return text != NULL ? pstrdup(text) : NULL;
+	return value != NULL ? pstrdup(value) : NULL;
 }
 
 static void

@@ -50,8 +50,8 @@ typedef struct RunnerSlot
 
 	/* atomic, written by backends that hold the lock at least shared */
 	pg_atomic_uint64 wakes;		/* how often the runner was woken */
-	pg_atomic_uint32 prepared;	/* 1: a prepared transaction may hold work that
-								 * nobody will wake the runner for */
+	pg_atomic_uint32 prepared;	/* 1: a prepared transaction may hold work
+								 * that nobody will wake the runner for */
 } RunnerSlot;
 
 typedef struct Waiter
@@ -63,8 +63,8 @@ typedef struct Waiter
 
 typedef struct SharedState
 {
-	int			launcher;		/* the launcher's number, or NO_PROCESS; guarded
-								 * by the runners lock */
+	int			launcher;		/* the launcher's number, or NO_PROCESS;
+								 * guarded by the runners lock */
 	pg_atomic_uint32 waiting;	/* how many waiters are in use */
 	ConditionVariable runner_left;	/* signalled when a runner says goodbye */
 	RunnerSlot	runners[MAX_RUNNERS];

@@ -261,7 +261,7 @@ store_insert_run(const NewRun *run)
 		" $9::pg_catalog.regrole, $10, pg_catalog.clock_timestamp(), $11,"
 		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END)",
 		11, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			JSONBOID, OIDOID, INT4OID, TIMESTAMPTZOID}
+		JSONBOID, OIDOID, INT4OID, TIMESTAMPTZOID}
 	};
 	static Statement insert_queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"

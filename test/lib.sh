@@ -6,13 +6,16 @@ as_root() {
 }
 
 # Run a command as an ordinary user, since PostgreSQL refuses to run as root.
+ordinary=()
 if [ "$(id -u)" = 0 ]; then
+	# what root has installed for itself is not for others to execute
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	ordinary_user=nobody
 	if id postgres >/dev/null 2>&1; then ordinary_user=postgres; fi
-	as_user() { runuser -u "$ordinary_user" -- "$@"; }
-else
-	as_user() { "$@"; }
+	ordinary=(setpriv --reuid "$ordinary_user"
+		--regid "$(id -g "$ordinary_user")" --clear-groups --)
 fi
+as_user() { ${ordinary[@]+"${ordinary[@]}"} "$@"; }
 
 # Install what is missing, on Debian; elsewhere, say what is missing.
 install_packages() {
@@ -85,7 +88,7 @@ start_server() {
 		log_line_prefix = '%m [%p] %b '
 	CONF
 	as_user "$bindir/pg_ctl" -D "$1/data" -l "$1/server.log" -w start \
-		>/dev/null || { cat "$1/server.log"; return 1; }
+		</dev/null >/dev/null 2>&1 || { cat "$1/server.log"; return 1; }
 	export PGHOST=$1 PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }
 
@@ -97,8 +100,9 @@ stop_server() {
 
 # Start the mock model server; sets mock_url.
 start_mock() {
-	as_user python3 "$1/src/test/mock/model_server.py" \
-		--port-file "$1/mock.port" --log "$1/mock.log" &
+	${ordinary[@]+"${ordinary[@]}"} python3 "$1/src/test/mock/model_server.py" \
+		--port-file "$1/mock.port" --log "$1/mock.log" \
+		</dev/null >"$1/mock.out" 2>&1 &
 	mock_pid=$!
 	for _ in $(seq 100); do
 		[ -s "$1/mock.port" ] && break
