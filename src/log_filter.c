@@ -22,7 +22,7 @@
 static emit_log_hook_type previous_hook;
 
 /*
- * Whether text has the word in it, in whatever case; word is in lower case.
+ * Whether string has the word in it, in whatever case; word is in lower case.
  */
 static const char *
 find_word(const char *string, const char *word)
@@ -38,7 +38,7 @@ find_word(const char *string, const char *word)
 }
 
 /*
- * Whether text is, or contains, a statement that sets a key. The words may
+ * Whether string is, or contains, a statement that sets a key. The words may
  * have anything between them. A slip in the name of the option is no excuse.
  */
 static bool
@@ -49,13 +49,13 @@ sets_key(const char *string)
 }
 
 /*
- * Replace *text if it sets a key. What is left of the error frees it.
+ * Replace *string if it sets a key. What is left of the error frees it.
  */
 static void
 replace(const ErrorData *error, char **string)
 {
 	if (sets_key(*string))
-		*text = MemoryContextStrdup(error->assoc_context, NOTE);
+		*string = MemoryContextStrdup(error->assoc_context, NOTE);
 }
 
 static void
