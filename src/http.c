@@ -109,6 +109,8 @@ struct HttpTransfer
 	size_t		body_size;		/* bytes allocated */
 	size_t		max_response;	/* bytes that body_length may reach */
 	bool		too_large;		/* the body passed max_response */
+	int64		started_at;		/* as of now_us() */
+	int64		answered_at;	/* when the first byte arrived; 0: none has */
 	HttpResult	result;			/* valid once done */
 	char		error[CURL_ERROR_SIZE]; /* libcurl's words */
 };
@@ -135,15 +137,21 @@ restore_signals(sigset_t mask)
 }
 
 /*
- * Milliseconds of a clock that never jumps.
+ * Microseconds of a clock that never jumps.
  */
 static int64
-now_ms(void)
+now_us(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64
+now_ms(void)
+{
+	return now_us() / 1000;
 }
 
 /*-------------------------------------------------------------------------
@@ -238,6 +246,9 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	HttpTransfer *transfer = transfer_arg;
 	size_t		length = size * count;
 
+	/* libcurl's own time is that of the first byte in either direction. */
+	if (transfer->answered_at == 0)
+		transfer->answered_at = now_us();
 	if (transfer->lane == LANE_MULTIPLEXED && length >= 7 &&
 		memcmp(bytes, "HTTP/1.", 7) == 0 && !transfer->origin->speaks_http1)
 	{
@@ -535,6 +546,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->client = client;
 	transfer->owner = owner;
 	transfer->origin = origin;
+	transfer->started_at = now_us();
 	transfer->request = request->body;
 	transfer->request_length = request->body_length;
 	transfer->max_response = request->max_response;
@@ -622,14 +634,9 @@ set_result(HttpTransfer *transfer, CURLcode code)
 {
 	HttpResult *result = &transfer->result;
 	const char *should_retry = answer_header(transfer, "x-should-retry");
-	curl_off_t	first_byte = 0;
-	curl_off_t	total = 0;
 	long		status = 0;
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(transfer->easy, CURLINFO_STARTTRANSFER_TIME_T,
-					  &first_byte);
-	curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &total);
 
 	result->failure = classify(transfer, code);
 	if (code == CURLE_SEND_FAIL_REWIND)
@@ -638,8 +645,10 @@ set_result(HttpTransfer *transfer, CURLcode code)
 		result->reason = transfer->error[0] != '\0' ?
 			transfer->error : curl_easy_strerror(code);
 	result->status = (int) status;
-	result->time_to_first_byte = first_byte / 1e6;
-	result->duration = total / 1e6;
+	if (transfer->answered_at != 0)
+		result->time_to_first_byte =
+			(transfer->answered_at - transfer->started_at) / 1e6;
+	result->duration = (now_us() - transfer->started_at) / 1e6;
 	result->retry_after_ms = asked_delay(transfer);
 	result->should_retry = -1;
 	if (should_retry != NULL && pg_strcasecmp(should_retry, "true") == 0)
