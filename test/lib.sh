@@ -33,7 +33,7 @@ install_packages() {
 	fi
 	if command -v dpkg >/dev/null; then
 		for package in make gcc pkg-config libcurl4-openssl-dev libcjson-dev \
-			libipc-run-perl python3 openssl \
+			libipc-run-perl python3 openssl nginx-light \
 			${version:+postgresql-$version postgresql-server-dev-$version}; do
 			dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok' ||
 				missing="$missing $package"
@@ -41,6 +41,11 @@ install_packages() {
 	fi
 	if [ -n "$missing" ]; then
 		echo "installing$missing"
+		# nothing is to be started by being installed
+		local policy=/usr/sbin/policy-rc.d
+		[ ! -e $policy ] || policy=
+		[ -z "$policy" ] || printf '#!/bin/sh\nexit 101\n' |
+			as_root install -m 755 /dev/stdin "$policy"
 		as_root apt-get update -qq
 		# no cluster of Debian's own, if the server comes in with this
 		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
@@ -49,9 +54,10 @@ install_packages() {
 		as_root cp "$conf" "$conf.agno_bg"
 		echo 'create_main_cluster = false' | as_root tee -a "$conf" >/dev/null
 		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-			--no-install-recommends $missing >/dev/null ||
-			{ as_root mv "$conf.agno_bg" "$conf"; return 1; }
+			--no-install-recommends $missing >/dev/null || version=failed
 		as_root mv "$conf.agno_bg" "$conf"
+		[ -z "$policy" ] || as_root rm -f "$policy"
+		[ "$version" != failed ] || return 1
 	fi
 	if [ -z "${PG_CONFIG:-}" ] && [ -n "${version:-}" ]; then
 		PG_CONFIG=/usr/lib/postgresql/$version/bin/pg_config

@@ -1,0 +1,111 @@
+# HTTP/2 where the server offers it: hundreds of runs share a few connections.
+# An https server that speaks only HTTP/1.1 gets a connection for each run, as
+# soon as its first answer has shown it.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($nginx) = grep { -x } qw(/usr/sbin/nginx /usr/bin/nginx);
+plan skip_all => 'there is no nginx' unless $nginx;
+
+my $dir = $PostgreSQL::Test::Utils::tmp_check;
+my @certificate = (
+	'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2',
+	'-keyout', "$dir/key.pem", '-out', "$dir/cert.pem", '-subj',
+	'/CN=mock', '-addext', 'subjectAltName=IP:127.0.0.1');
+system("@certificate 2>$dir/openssl.log") == 0 or die 'openssl failed';
+
+my $url = start_mock('mock');
+my $https = start_mock('tls', '--tls-cert', "$dir/cert.pem",
+	'--tls-key', "$dir/key.pem");
+my ($mock_port) = $url =~ /:(\d+)/;
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+append_to_file(
+	"$dir/nginx.conf", qq(
+daemon off;
+pid $dir/nginx.pid;
+error_log $dir/nginx.err;
+events { worker_connections 2048; }
+http {
+	log_format connections '\$connection \$server_protocol \$status';
+	access_log $dir/access.log connections;
+	client_body_temp_path $dir/body;
+	proxy_temp_path $dir/proxy;
+	fastcgi_temp_path $dir/fastcgi;
+	uwsgi_temp_path $dir/uwsgi;
+	scgi_temp_path $dir/scgi;
+	server {
+		listen 127.0.0.1:$port ssl http2;
+		ssl_certificate $dir/cert.pem;
+		ssl_certificate_key $dir/key.pem;
+		keepalive_requests 10000;
+		location / { proxy_pass http://127.0.0.1:$mock_port; }
+	}
+}
+));
+my $server = IPC::Run::start([ $nginx, '-c', "$dir/nginx.conf" ],
+	'<', '/dev/null', '>', "$dir/nginx.out", '2>&1');
+wait_until('nginx', sub { -s "$dir/nginx.pid" });
+
+my $node = new_node('main');
+$node->safe_psql(
+	'postgres', qq(
+	CREATE SERVER two FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'https://127.0.0.1:$port/v1',
+			ca_file '$dir/cert.pem');
+	CREATE SERVER one FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$https', ca_file '$dir/cert.pem')));
+
+# All at once, and each takes a while.
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 300) i, "
+	  . "agno_arun('two', model => 'two:slow-500', run_id => 'two' || i)");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 300 FROM agno.runs
+		WHERE input = 'two' AND status = 'COMPLETED'"),
+	'300 runs over HTTP/2');
+my %connections;
+my $multiplexed = 0;
+foreach my $line (split /\n/, slurp_file("$dir/access.log"))
+{
+	my ($connection, $protocol, $status) = split / /, $line;
+	$connections{$connection} = 1;
+	$multiplexed++ if $protocol eq 'HTTP/2.0' && $status eq '200';
+}
+is($multiplexed, 300, 'all of them');
+cmp_ok(scalar(keys %connections), '<=', 4, 'on at most four connections');
+
+# A cancel resets its own stream and no other.
+$node->safe_psql(
+	'postgres', "
+	SELECT agno_arun('hang', model => 'two:hang', run_id => 'hang');
+	SELECT agno_arun('slow', model => 'two:slow-1500', run_id => 'slow')");
+wait_until('the requests',
+	sub { mock_count('mock', 'hang') && mock_count('mock', 'slow') });
+$node->safe_psql('postgres', "SELECT agno_cancel_run('hang')");
+is(wait_run($node, 'hang'), 'CANCELLED', 'a run is cancelled');
+wait_until('its end at the server',
+	sub { grep { $_->{event} eq 'closed' } mock_log('mock') });
+is(wait_run($node, 'slow'), 'COMPLETED', 'its neighbour is not');
+
+# HTTP/1.1 over TLS: after the first answers, all at once.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('one', model => 'one:echo', run_id => 'one')");
+is(wait_run($node, 'one'), 'COMPLETED', 'an https server without HTTP/2');
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 100) i, "
+	  . "agno_arun('many', model => 'one:slow-2000', run_id => 'many' || i)");
+wait_until('100 requests', sub { 100 == mock_count('tls', 'many') });
+is(scalar(grep { $_->{event} eq 'answered' } mock_log('tls')),
+	1, 'gets all runs at once');
+
+$node->stop;
+$server->kill_kill;
+done_testing();
