@@ -39,9 +39,6 @@ OBJS = \
 REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
 REGRESS_OPTS = --inputdir=test
 
-TAP_TESTS = 1
-PROVE_TESTS = test/t/*.pl
-
 EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the

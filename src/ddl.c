@@ -5,8 +5,8 @@
  *
  * DROP DATABASE, ALTER DATABASE … RENAME and … SET TABLESPACE, and CREATE
  * DATABASE … TEMPLATE want nobody else to be connected to the database. Its
- * runner steps aside for them, and comes back when the command has ended and
- * the database is still there.
+ * runner steps aside for them, and comes back when the transaction has ended,
+ * if the database is still there.
  *
  * When the extension is dropped, however that comes about - DROP EXTENSION,
  * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
@@ -115,25 +115,11 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	Oid			database = name != NULL ? get_database_oid(name, true) :
 		InvalidOid;
 
-	if (!OidIsValid(database) || database == MyDatabaseId ||
-		!owns_database(database))
-	{
-		next(statement, query, read_only_tree, context, params, environment,
-			 receiver, completion);
-		return;
-	}
-
-	PG_TRY();
-	{
+	if (OidIsValid(database) && database != MyDatabaseId &&
+		owns_database(database))
 		shared_hold_runner(database);
-		next(statement, query, read_only_tree, context, params, environment,
-			 receiver, completion);
-	}
-	PG_FINALLY();
-	{
-		shared_release_runner();
-	}
-	PG_END_TRY();
+	next(statement, query, read_only_tree, context, params, environment,
+		 receiver, completion);
 }
 
 /*

@@ -237,6 +237,26 @@ wake_runner(bool prepared)
 		shared_want_runner(MyDatabaseId);
 }
 
+/*
+ * Let the database that this process holds, if any, have its runner again. The
+ * launcher finds out whether it is still there.
+ */
+static void
+release_runner(void)
+{
+	RunnerSlot *slot;
+
+	if (!OidIsValid(held_database))
+		return;
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	slot = find_slot(held_database);
+	if (slot != NULL && slot->holds > 0)
+		slot->holds--;
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+	held_database = InvalidOid;
+}
+
 static void
 transaction_callback(XactEvent event, void *arg)
 {
@@ -258,6 +278,7 @@ transaction_callback(XactEvent event, void *arg)
 		default:
 			return;
 	}
+	release_runner();
 	wake_at_commit_level = 0;
 	wake_at_end = false;
 }
@@ -380,12 +401,12 @@ shared_wait_end(void)
 static void
 release_at_exit(int code, Datum arg)
 {
-	shared_release_runner();
+	release_runner();
 }
 
 /*
  * Have the runner of the database step aside, and wait until it has; no other
- * is started until shared_release_runner(). Its runs are PENDING meanwhile.
+ * is started before the transaction has ended. Its runs are PENDING meanwhile.
  */
 void
 shared_hold_runner(Oid database)
@@ -393,6 +414,7 @@ shared_hold_runner(Oid database)
 	static bool exit_registered;
 	RunnerSlot *slot;
 
+	register_callbacks();
 	if (!exit_registered)
 	{
 		before_shmem_exit(release_at_exit, 0);
@@ -425,26 +447,6 @@ shared_hold_runner(Oid database)
 										   PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
-}
-
-/*
- * Let the database have its runner again, if it is still there. Does nothing
- * in a process that holds none.
- */
-void
-shared_release_runner(void)
-{
-	RunnerSlot *slot;
-
-	if (!OidIsValid(held_database))
-		return;
-	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	slot = find_slot(held_database);
-	if (slot != NULL && slot->holds > 0)
-		slot->holds--;
-	wake_process(shared->launcher);
-	LWLockRelease(runners_lock);
-	held_database = InvalidOid;
 }
 
 /*-------------------------------------------------------------------------

@@ -37,7 +37,6 @@ extern void shared_wake_at_end(void);
 extern void shared_wait_begin(const char *run_id);
 extern void shared_wait_end(void);
 extern void shared_hold_runner(Oid database);
-extern void shared_release_runner(void);
 
 /* For the launcher. */
 extern void shared_launcher_attach(void);

@@ -1,0 +1,54 @@
+# Databases in other encodings than UTF8 work: what they cannot represent
+# becomes a question mark, and what is no valid text a U+FFFD on its way to the
+# model server; no run fails for it.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main', no_extension => 1);
+my $url = start_mock('mock');
+
+foreach my $encoding (qw(LATIN1 SQL_ASCII))
+{
+	my $database = lc $encoding;
+	$node->safe_psql('postgres',
+		"CREATE DATABASE $database ENCODING '$encoding' TEMPLATE template0 "
+		  . "LC_COLLATE 'C' LC_CTYPE 'C'");
+	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
+	add_mock_server($node, $url, database => $database);
+	$node->safe_psql(
+		$database, "
+		SELECT agno_arun('$database' || chr(233), model => 'mock:echo',
+			run_id => 'e' || chr(233));
+		SELECT agno_arun('x', model => 'mock:hostile', run_id => 'hostile');
+		SELECT agno_arun('x', model => 'mock:hang', run_id => 'h' || chr(233));
+		SELECT agno_cancel_run('h' || chr(233))");
+	is( $node->safe_psql(
+			$database, "SELECT status FROM agno_wait_run('e' || chr(233));
+			SELECT status FROM agno_wait_run('hostile');
+			SELECT status FROM agno_wait_run('h' || chr(233))"),
+		"COMPLETED\nCOMPLETED\nCANCELLED",
+		"$encoding: runs end as they should");
+}
+is( $node->safe_psql(
+		'latin1', "SELECT encode(content::bytea, 'escape'),
+		encode((messages->0->>'content')::bytea, 'escape')
+		FROM agno_get_run_output('e' || chr(233))"),
+	'You said: latin1\\351|latin1\\351',
+	'LATIN1: there and back');
+is( (mock_requests('mock', "latin1\x{e9}"))[0]->{body}{model},
+	'echo', 'LATIN1: the server gets UTF-8');
+is( $node->safe_psql('latin1',
+		"SELECT content FROM agno_get_run_output('hostile')"),
+	'nul ? high ? low ? raw ??.',
+	'LATIN1: what it cannot represent');
+is( (mock_requests('mock', "sql_ascii\x{fffd}"))[0]->{body}{model},
+	'echo', 'SQL_ASCII: the server gets UTF-8');
+
+$node->stop;
+done_testing();
