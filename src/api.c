@@ -35,6 +35,9 @@
 /* The longest id of a run or a session, in bytes. */
 #define MAX_ID_LENGTH 255
 
+/* The longest timeout of a run: ten years, in milliseconds. */
+#define MAX_TIMEOUT_MS (10.0 * 366 * SECS_PER_DAY * 1000)
+
 /* The arguments of agno_arun, and the first ones of agno_run. */
 enum
 {
@@ -234,8 +237,9 @@ check_run_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	run->run_at = get_argument(fcinfo, ARG_RUN_AT);
 
 	run->timeout = get_argument(fcinfo, ARG_TIMEOUT);
-	if (!run->timeout.isnull && interval_to_ms(run->timeout.value) < 1)
-		complain("timeout must be at least a millisecond", NULL);
+	if (!run->timeout.isnull && (interval_to_ms(run->timeout.value) < 1 ||
+								 interval_to_ms(run->timeout.value) > MAX_TIMEOUT_MS))
+		complain("timeout must be from a millisecond to ten years", NULL);
 	run->max_attempts = get_argument(fcinfo, ARG_MAX_ATTEMPTS);
 	if (!run->max_attempts.isnull &&
 		DatumGetInt32(run->max_attempts.value) < 1)
@@ -539,8 +543,8 @@ agno_wait_run(PG_FUNCTION_ARGS)
 	{
 		double		ms = interval_to_ms(PG_GETARG_DATUM(1));
 
-		/* Beyond ten years, it is no timeout. */
-		if (ms < 10.0 * 366 * SECS_PER_DAY * 1000)
+		/* Beyond that, it is no timeout. */
+		if (ms < MAX_TIMEOUT_MS)
 			deadline = GetCurrentTimestamp() +
 				(TimestampTz) (Max(ms, 0) * 1000);
 	}

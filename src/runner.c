@@ -30,6 +30,7 @@
 
 #include "access/xact.h"
 #include "commands/extension.h"
+#include "encoding.h"
 #include "fleet.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -89,7 +90,7 @@ typedef struct Runner
 	/* after a transaction that failed */
 	int			failures;		/* in a row */
 	int64		not_before;		/* the next one */
-	bool		alone;			/* runs are stored one by one */
+	bool		alone;			/* runs are stored and started one by one */
 } Runner;
 
 /*-------------------------------------------------------------------------
@@ -109,7 +110,8 @@ end_transfer(Runner *runner, Flight *flight)
 }
 
 /*
- * Something went wrong with this run that is not its server's fault.
+ * Something went wrong with this run that is not its server's fault. The
+ * message is of the database's encoding.
  */
 static void
 fail_flight(Runner *runner, Flight *flight, const char *type,
@@ -117,9 +119,24 @@ fail_flight(Runner *runner, Flight *flight, const char *type,
 {
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
-	run_failed(&flight->run, type, pstrdup(message), fleet_now());
+	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
+			   fleet_now());
 	fleet_place(runner->fleet, flight);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * For PG_CATCH(): the error costs this run, and no other.
+ */
+static void
+fail_flight_by_error(Runner *runner, Flight *flight)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(runner->turn_context);
+	error = CopyErrorData();
+	FlushErrorState();
+	fail_flight(runner, flight, "internal", error->message);
 }
 
 /*
@@ -183,12 +200,7 @@ receive_answer(Runner *runner, Flight *flight)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(runner->turn_context);
-		error = CopyErrorData();
-		FlushErrorState();
-		fail_flight(runner, flight, "internal", error->message);
+		fail_flight_by_error(runner, flight);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
@@ -239,7 +251,19 @@ start_transfers(Runner *runner)
 		end_transfer(runner, dlist_container(Flight, node, iter.cur));
 
 	dlist_foreach_modify(iter, &runner->fleet->to_send)
-		send_request(runner, dlist_container(Flight, node, iter.cur));
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		PG_TRY();
+		{
+			send_request(runner, flight);
+		}
+		PG_CATCH();
+		{
+			fail_flight_by_error(runner, flight);
+		}
+		PG_END_TRY();
+	}
 }
 
 /*-------------------------------------------------------------------------
@@ -366,7 +390,13 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error)
 	int64		pause = FIRST_FAILURE_PAUSE;
 	int64		now = fleet_now();
 
-	runner->alone = !dlist_is_empty(&runner->fleet->ended);
+	runner->alone = true;
+	if (turn->tried_start != NULL && !is_passing(error->sqlerrcode))
+	{
+		turn_refuse(turn->tried_start, error->message);
+		runner->locked_at = now + LOCKED_PAUSE;
+		return;
+	}
 	if (turn->tried != NULL && !is_passing(error->sqlerrcode))
 	{
 		Flight	   *flight = turn->tried;
@@ -415,8 +445,10 @@ try_turn(Runner *runner, Turn *turn)
 		FlushErrorState();
 		store_abort();
 		MemoryContextSwitchTo(runner->turn_context);
-		note_failure(runner, turn, error);
 		RESUME_INTERRUPTS();
+
+		/* An error in here would reset what HOLD_INTERRUPTS() counts. */
+		note_failure(runner, turn, error);
 	}
 	PG_END_TRY();
 	return done;
@@ -471,8 +503,7 @@ do_turn(Runner *runner)
 	turn.retry_locked = turn.signals;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
-	turn.start = !agno_paused && !ShutdownRequestPending &&
-		!shared_held() && !runner->alone;
+	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
 
 	if (!try_turn(runner, &turn))
 		return;
@@ -486,7 +517,10 @@ do_turn(Runner *runner)
 	runner->alone = turn.alone && turn.more;
 	runner->more = turn.more || !turn.start;
 	runner->more_signals = turn.more_signals;
-	runner->locked_at = turn.locked ? fleet_now() + LOCKED_PAUSE : NEVER;
+	if (turn.retry_locked && turn.start)
+		runner->locked_at = NEVER;
+	if (turn.locked || runner->locked_at <= now)
+		runner->locked_at = fleet_now() + LOCKED_PAUSE;
 	runner->clock_at = NEVER;
 	if (turn.timed)
 	{

@@ -494,9 +494,10 @@ set_locked_aside(Turn *turn, IdArray picked, List *read)
 static void
 start_runs(Turn *turn)
 {
-	int			limit = Min(turn->room + list_length(turn->left), BATCH);
+	int			limit = Min(turn->room + list_length(turn->left),
+							turn->alone ? 1 : BATCH);
 	List	   *picked = store_pick(limit);
-	IdArray		ready = park_waiting(turn, picked);
+	IdArray		ready;
 	List	   *read;
 	IdArray		starting;
 	IdArray		over;
@@ -506,6 +507,9 @@ start_runs(Turn *turn)
 	int			cancelled_count = 0;
 	ListCell   *cell;
 
+	if (turn->alone && picked != NIL)
+		turn->tried_start = linitial(picked);
+	ready = park_waiting(turn, picked);
 	if (list_length(picked) == limit)
 		turn->more = true;
 	if (ready.count == 0)
@@ -554,6 +558,52 @@ start_runs(Turn *turn)
 		store_leave_queue(over.ids, over.sessions, over.count);
 	if (list_length(read) < ready.count)
 		set_locked_aside(turn, ready, read);
+}
+
+/*
+ * A run that cannot be started, because a trigger refuses it say: it ends in
+ * ERROR with this message; and if even that cannot be stored, it stands aside
+ * for others.
+ */
+void
+turn_refuse(const PickedRun *picked, const char *message)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *id = picked->run_id;
+
+	PG_TRY();
+	{
+		Run		   *run = palloc0(sizeof(Run));
+		EndedRun	ended;
+		List	   *locks;
+
+		store_begin("agno_bg: refusing a run");
+		locks = store_lock_runs(&id, 1);
+		if (locks != NIL)
+		{
+			run->run_id = encoding_from_server(id);
+			run->attempt = ((RunLock *) linitial(locks))->attempt;
+			run->started_at = fleet_now();
+			run_failed(run, "storage", encoding_from_server(message),
+					   run->started_at);
+			fill_ended(&ended, run, id, picked->session_id);
+			store_finish(&ended, 1);
+		}
+		else
+			store_set_state(&id, 1, 'k');
+		store_commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		store_abort();
+		MemoryContextSwitchTo(caller);
+		store_begin("agno_bg: setting a run aside");
+		store_set_state(&id, 1, 'k');
+		store_commit();
+	}
+	PG_END_TRY();
 }
 
 /*

@@ -10,6 +10,7 @@
 
 #include "fleet.h"
 #include "nodes/pg_list.h"
+#include "store.h"
 #include "utils/timestamp.h"
 
 typedef struct Turn
@@ -22,13 +23,14 @@ typedef struct Turn
 	bool		signals;		/* somebody may have written letters */
 	bool		clock;			/* next_time of an earlier turn has come */
 	bool		retry_locked;	/* try runs again that were locked */
-	bool		alone;			/* store no more than one run */
+	bool		alone;			/* store or start no more than one run */
 	bool		start;			/* start runs */
 	int			room;			/* how many, apart from the room that those
 								 * leave which are stored */
 
-	/* the run that it was about if it fails, when alone; else NULL */
-	Flight	   *tried;
+	/* the run that it was about if it fails, when alone; else both NULL */
+	Flight	   *tried;			/* to store it */
+	PickedRun  *tried_start;	/* to start it */
 
 	/* what came of it: in the turn's memory, valid if it succeeded */
 	bool		unwanted;		/* the extension is gone: nothing was done */
@@ -43,5 +45,6 @@ typedef struct Turn
 } Turn;
 
 extern void turn_execute(Turn *turn);
+extern void turn_refuse(const PickedRun *picked, const char *message);
 
 #endif							/* AGNO_TURN_H */

@@ -48,6 +48,33 @@ is( $node->safe_psql('postgres',
 	'nobody waited for long');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
 
+# A run that cannot even be started
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION refuse_start() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF new.input = 'no start' AND new.status <> 'ERROR'
+			OR new.input = 'no end either' THEN
+			RAISE EXCEPTION 'this run is refused';
+		END IF;
+		RETURN new;
+	END $$;
+	CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
+		FOR EACH ROW EXECUTE FUNCTION refuse_start()));
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 100) i, agno_arun(CASE i "
+	  . "WHEN 30 THEN 'no start' WHEN 60 THEN 'no end either' ELSE 'starts' END, "
+	  . "model => 'mock:echo', run_id => 'start' || i)");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 98 FROM agno.runs
+		WHERE input = 'starts' AND status = 'COMPLETED'"),
+	'runs that cannot be started stop no others');
+is(wait_run($node, 'start30'), 'ERROR', 'one ends in ERROR');
+is(run_status($node, 'start60'), 'PENDING', 'one cannot end either');
+is(runner_pid($node), $pid, 'the runner has survived that, too');
+$node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
+is(wait_run($node, 'start60'), 'COMPLETED', 'and it starts when it can');
+
 # Somebody holds a row.
 my $holder = $node->background_psql('postgres');
 $node->safe_psql('postgres',
@@ -55,7 +82,7 @@ $node->safe_psql('postgres',
 wait_until('the request', sub { mock_requests('mock', 'held') });
 $holder->query_safe("BEGIN; SELECT 1 FROM agno.runs WHERE run_id = 'held' FOR UPDATE");
 wait_until('the answer',
-	sub { 101 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
+	sub { 200 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
 $node->safe_psql('postgres',
 	"SELECT agno_arun('free', model => 'mock:echo', run_id => 'free')");
 is(wait_run($node, 'free'), 'COMPLETED', 'a locked row stops nobody else');
