@@ -32,7 +32,8 @@ OBJS = \
 	src/store_queue.o \
 	src/store_runs.o \
 	src/turn.o \
-	src/uuid.o
+	src/uuid.o \
+	src/waiters.o
 
 # The answers are in expected/, their inputs in test/sql. Needs a server with
 # shared_preload_libraries = 'agno_bg'.

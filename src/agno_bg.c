@@ -23,6 +23,7 @@
 #include "settings.h"
 #include "shared.h"
 #include "storage/ipc.h"
+#include "waiters.h"
 
 PG_MODULE_MAGIC;
 
@@ -37,6 +38,7 @@ request_shared_memory(void)
 	if (previous_shmem_request_hook != NULL)
 		previous_shmem_request_hook();
 	shared_request_memory();
+	waiters_request_memory();
 }
 
 static void
@@ -45,6 +47,7 @@ start_shared_memory(void)
 	if (previous_shmem_startup_hook != NULL)
 		previous_shmem_startup_hook();
 	shared_startup();
+	waiters_startup();
 }
 
 /*

@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "uuid.h"
+#include "waiters.h"
 
 /* The longest id of a run or a session, in bytes. */
 #define MAX_ID_LENGTH 255
@@ -489,7 +490,7 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 {
 	bool		found;
 
-	shared_wait_begin(run_id);
+	waiters_begin(run_id);
 	for (;;)
 	{
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
@@ -516,7 +517,7 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 		InvalidateCatalogSnapshotConditionally();
 		(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
 	}
-	shared_wait_end();
+	waiters_end();
 	return found;
 }
 

@@ -79,6 +79,27 @@ static bool out_of_workers;
 PGDLLEXPORT void agno_bg_launcher_main(Datum arg);
 
 /*
+ * Describe a process of this type, with this main function, to the postmaster.
+ * Neither kind starts on a standby before it is promoted.
+ */
+static void
+describe_worker(BackgroundWorker *worker, const char *type,
+				const char *function, int restart_time)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = restart_time;
+	strlcpy(worker->bgw_library_name, "agno_bg",
+			sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function,
+			sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_name, type, sizeof(worker->bgw_name));
+	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
+}
+
+/*
  * Register the launcher. For _PG_init().
  */
 void
@@ -86,17 +107,7 @@ launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = 1;
-	strlcpy(worker.bgw_library_name, "agno_bg",
-			sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "agno_bg_launcher_main",
-			sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, LAUNCHER_TYPE, sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, LAUNCHER_TYPE, sizeof(worker.bgw_type));
+	describe_worker(&worker, LAUNCHER_TYPE, "agno_bg_launcher_main", 1);
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -131,15 +142,24 @@ look_into_every_database(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/*
+ * Whether the database may have a runner: it is there, and no template.
+ */
 static bool
-database_exists(Oid database)
+may_have_runner(Oid database)
 {
-	bool		exists;
+	HeapTuple	tuple;
+	bool		result = false;
 
 	StartTransactionCommand();
-	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database));
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	if (HeapTupleIsValid(tuple))
+	{
+		result = !((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
 	CommitTransactionCommand();
-	return exists;
+	return result;
 }
 
 /*
@@ -154,17 +174,8 @@ ask_for_process(int slot, Oid database)
 	MemoryContext old;
 	bool		registered;
 
-	memset(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
-		BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "agno_bg",
-			sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "agno_bg_runner_main",
-			sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, RUNNER_TYPE, sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, RUNNER_TYPE, sizeof(worker.bgw_type));
+	describe_worker(&worker, RUNNER_TYPE, "agno_bg_runner_main",
+					BGW_NEVER_RESTART);
 	worker.bgw_main_arg = Int32GetDatum(slot);
 	memcpy(worker.bgw_extra, &database, sizeof(database));
 	worker.bgw_notify_pid = MyProcPid;
@@ -232,7 +243,7 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 	if (now < record->next_start)
 		return;
 
-	if (!database_exists(database))
+	if (!may_have_runner(database))
 	{
 		shared_runner_not_started(slot, false);
 		return;

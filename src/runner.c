@@ -47,6 +47,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "waiters.h"
 
 #define US_PER_MS INT64CONST(1000)
 #define US_PER_S INT64CONST(1000000)
@@ -345,7 +346,7 @@ carry_out(Runner *runner, Turn *turn)
 
 	foreach(cell, turn->ended_ids)
 		ids[count++] = lfirst(cell);
-	shared_wake_waiters(ids, count);
+	waiters_wake(ids, count);
 
 	foreach(cell, turn->left)
 	{

@@ -1,19 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * shared.c
- *	  What the processes of agno_bg share: runners, wake-ups, waiters.
+ *	  What the processes of agno_bg share about runners, and wake-ups.
  *
  * A backend whose transaction enqueued or cancelled a run wakes the runner of
  * its database when the transaction has become visible; where there is no
  * runner, it asks the launcher for one. Every wake-up bumps a counter that the
  * runner compares before it sleeps, so none is lost and none is suppressed.
  *
- * A backend that waits for a run puts the hash of the run's id into its
- * waiter. The runner sets the latch of those that wait for what it has just
- * stored. A latch that is set for nothing does no harm: everyone looks again.
- *
- * Latches are found by the number of a process, never by a pointer. All is
- * gone after a crash, when the postmaster starts over, and rebuilt: the
+ * All is gone after a crash, when the postmaster starts over, and rebuilt: the
  * launcher looks into every database again.
  *
  *-------------------------------------------------------------------------
@@ -21,11 +16,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
-#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
+#include "process.h"
 #include "shared.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -34,10 +28,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 
-/* No process. */
-#define NO_PROCESS (-1)
-
-#define LOCK_TRANCHE "agno_bg"
+#define LOCK_TRANCHE "agno_bg runners"
 
 typedef struct RunnerSlot
 {
@@ -54,26 +45,16 @@ typedef struct RunnerSlot
 								 * that nobody will wake the runner for */
 } RunnerSlot;
 
-typedef struct Waiter
-{
-	/* guarded by the waiters lock */
-	Oid			database;		/* invalid: this process does not wait */
-	uint64		run_hash;		/* of the id of the run it waits for */
-} Waiter;
-
 typedef struct SharedState
 {
 	int			launcher;		/* the launcher's number, or NO_PROCESS;
 								 * guarded by the runners lock */
-	pg_atomic_uint32 waiting;	/* how many waiters are in use */
 	ConditionVariable runner_left;	/* signalled when a runner says goodbye */
 	RunnerSlot	runners[MAX_RUNNERS];
-	Waiter		waiters[FLEXIBLE_ARRAY_MEMBER]; /* one for each process */
 } SharedState;
 
 static SharedState *shared;
 static LWLock *runners_lock;
-static LWLock *waiters_lock;
 
 /* The slot of this runner. */
 static int	my_slot = -1;
@@ -87,9 +68,6 @@ static int	wake_at_commit_level;
 static bool wake_at_end;
 static bool callbacks_registered;
 
-/* This process has a waiter in use. */
-static bool waiting;
-
 /* The database that this process keeps free of a runner, or invalid. */
 static Oid	held_database;
 
@@ -98,21 +76,14 @@ static Oid	held_database;
  *-------------------------------------------------------------------------
  */
 
-static Size
-shared_size(void)
-{
-	return add_size(offsetof(SharedState, waiters),
-					mul_size(sizeof(Waiter), MaxBackends));
-}
-
 /*
  * For shmem_request_hook.
  */
 void
 shared_request_memory(void)
 {
-	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche(LOCK_TRANCHE, 2);
+	RequestAddinShmemSpace(sizeof(SharedState));
+	RequestNamedLWLockTranche(LOCK_TRANCHE, 1);
 }
 
 /*
@@ -124,12 +95,11 @@ shared_startup(void)
 	bool		found;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("agno_bg", shared_size(), &found);
+	shared = ShmemInitStruct("agno_bg runners", sizeof(SharedState), &found);
 	if (!found)
 	{
-		memset(shared, 0, shared_size());
+		memset(shared, 0, sizeof(SharedState));
 		shared->launcher = NO_PROCESS;
-		pg_atomic_init_u32(&shared->waiting, 0);
 		ConditionVariableInit(&shared->runner_left);
 		for (int i = 0; i < MAX_RUNNERS; i++)
 		{
@@ -139,28 +109,7 @@ shared_startup(void)
 		}
 	}
 	runners_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[0].lock;
-	waiters_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[1].lock;
 	LWLockRelease(AddinShmemInitLock);
-}
-
-/*
- * The number of this process.
- */
-static int
-my_process(void)
-{
-#if PG_VERSION_NUM >= 170000
-	return MyProcNumber;
-#else
-	return MyProc->pgprocno;
-#endif
-}
-
-static void
-wake_process(int process)
-{
-	if (process != NO_PROCESS)
-		SetLatch(&ProcGlobal->allProcs[process].procLatch);
 }
 
 /*
@@ -267,7 +216,6 @@ transaction_callback(XactEvent event, void *arg)
 				wake_runner(false);
 			break;
 		case XACT_EVENT_ABORT:
-			shared_wait_end();
 			if (wake_at_end)
 				wake_runner(false);
 			break;
@@ -293,8 +241,6 @@ subtransaction_callback(SubXactEvent event, SubTransactionId my_id,
 {
 	int			level = GetCurrentTransactionNestLevel();
 
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		shared_wait_end();
 	if (wake_at_commit_level < level)
 		return;
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
@@ -334,63 +280,6 @@ shared_wake_at_end(void)
 {
 	register_callbacks();
 	wake_at_end = true;
-}
-
-/*-------------------------------------------------------------------------
- * Backends: wait for a run
- *-------------------------------------------------------------------------
- */
-
-static uint64
-hash_run_id(const char *run_id)
-{
-	return hash_bytes_extended((const unsigned char *) run_id,
-							   (int) strlen(run_id), 0);
-}
-
-static void
-wait_end_at_exit(int code, Datum arg)
-{
-	shared_wait_end();
-}
-
-/*
- * From now on, this process's latch is set when the run ends. Look at the run
- * only after this call. An error ends the waiting, too.
- */
-void
-shared_wait_begin(const char *run_id)
-{
-	static bool exit_registered;
-	Waiter	   *waiter = &shared->waiters[my_process()];
-
-	register_callbacks();
-	if (!exit_registered)
-	{
-		before_shmem_exit(wait_end_at_exit, 0);
-		exit_registered = true;
-	}
-	LWLockAcquire(waiters_lock, LW_EXCLUSIVE);
-	waiter->database = MyDatabaseId;
-	waiter->run_hash = hash_run_id(run_id);
-	LWLockRelease(waiters_lock);
-	pg_atomic_fetch_add_u32(&shared->waiting, 1);
-	waiting = true;
-}
-
-/*
- * Wait no more. Does nothing in a process that does not wait.
- */
-void
-shared_wait_end(void)
-{
-	if (!waiting)
-		return;
-	waiting = false;
-	pg_atomic_fetch_sub_u32(&shared->waiting, 1);
-	LWLockAcquire(waiters_lock, LW_EXCLUSIVE);
-	shared->waiters[my_process()].database = InvalidOid;
-	LWLockRelease(waiters_lock);
 }
 
 /*-------------------------------------------------------------------------
@@ -653,43 +542,4 @@ void
 shared_prepared_set(bool prepared)
 {
 	pg_atomic_write_u32(&shared->runners[my_slot].prepared, prepared ? 1 : 0);
-}
-
-static int
-compare_hashes(const void *a, const void *b)
-{
-	uint64		left = *(const uint64 *) a;
-	uint64		right = *(const uint64 *) b;
-
-	return left < right ? -1 : left > right;
-}
-
-/*
- * Wake every backend that waits for one of these runs of this database.
- */
-void
-shared_wake_waiters(char *const *run_ids, int count)
-{
-	uint64	   *hashes;
-
-	if (count == 0 || pg_atomic_read_u32(&shared->waiting) == 0)
-		return;
-
-	hashes = palloc(sizeof(uint64) * count);
-	for (int i = 0; i < count; i++)
-		hashes[i] = hash_run_id(run_ids[i]);
-	qsort(hashes, count, sizeof(uint64), compare_hashes);
-
-	LWLockAcquire(waiters_lock, LW_SHARED);
-	for (int process = 0; process < MaxBackends; process++)
-	{
-		Waiter	   *waiter = &shared->waiters[process];
-
-		if (waiter->database == MyDatabaseId &&
-			bsearch(&waiter->run_hash, hashes, count, sizeof(uint64),
-					compare_hashes) != NULL)
-			wake_process(process);
-	}
-	LWLockRelease(waiters_lock);
-	pfree(hashes);
 }

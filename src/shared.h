@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shared.h
- *	  What the processes of agno_bg share: runners, wake-ups, waiters.
+ *	  What the processes of agno_bg share about runners, and wake-ups.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,8 +34,6 @@ extern void shared_startup(void);
 /* For backends. */
 extern void shared_wake_at_commit(void);
 extern void shared_wake_at_end(void);
-extern void shared_wait_begin(const char *run_id);
-extern void shared_wait_end(void);
 extern void shared_hold_runner(Oid database);
 
 /* For the launcher. */
@@ -52,6 +50,5 @@ extern uint64 shared_wakes(void);
 extern bool shared_held(void);
 extern bool shared_prepared(void);
 extern void shared_prepared_set(bool prepared);
-extern void shared_wake_waiters(char *const *run_ids, int count);
 
 #endif							/* AGNO_SHARED_H */

@@ -16,7 +16,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(new_node start_mock stop_mock add_mock_server mock_log
-  mock_requests mock_count wait_until wait_run run_status runner_pid);
+  mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid);
 
 my %mocks;
 
@@ -120,6 +120,19 @@ sub mock_count
 	return scalar(
 		() = slurp_file($mocks{$name}->{log}) =~
 		  /"event": "request".*"content": "\Q$input\E"/g);
+}
+
+# Make a certificate for 127.0.0.1 that certifies itself: cert.pem and key.pem in
+# the test's folder.
+sub make_certificate
+{
+	my $dir = $PostgreSQL::Test::Utils::tmp_check;
+	my @command = (
+		'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days',
+		'2', '-keyout', "$dir/key.pem", '-out', "$dir/cert.pem", '-subj',
+		'/CN=mock', '-addext', 'subjectAltName=IP:127.0.0.1');
+
+	system("@command 2>$dir/openssl.log") == 0 or die 'openssl failed';
 }
 
 # Wait for a condition; give up after three minutes.

@@ -12,11 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
-my @certificate = (
-	'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2',
-	'-keyout', "$dir/key.pem", '-out', "$dir/cert.pem", '-subj',
-	'/CN=mock', '-addext', 'subjectAltName=IP:127.0.0.1');
-system("@certificate 2>$dir/openssl.log") == 0 or die 'openssl failed';
+make_certificate();
 
 my $url = start_mock('mock');
 my $https = start_mock('tls', '--tls-cert', "$dir/cert.pem",

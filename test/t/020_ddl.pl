@@ -65,6 +65,15 @@ $node->safe_psql('source',
 	"SELECT agno_arun('back', model => 'mock:echo', run_id => 'back')");
 is(wait_run($node, 'back', 'source'), 'COMPLETED', 'and its runner is back');
 
+# A template has no runner, which would be in the way of its copies; they have.
+$node->safe_psql('template1', 'CREATE EXTENSION agno_bg');
+quick('CREATE DATABASE of_template', 'CREATE DATABASE of a template');
+add_mock_server($node, $url, database => 'of_template');
+$node->safe_psql('of_template',
+	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'x')");
+is(wait_run($node, 'x', 'of_template'),
+	'COMPLETED', 'its copy has a runner, without asking for it');
+
 # Who may not drop a database cannot send its runner away either.
 my $pid = runner_pid($node, 'source');
 $node->safe_psql('postgres', 'CREATE ROLE nobody LOGIN');
