@@ -27,6 +27,7 @@
 #include "postgres.h"
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -45,11 +46,15 @@
 /* How many connections a server that speaks HTTP/2 gets. */
 #define MULTIPLEXED_CONNECTIONS 4L
 
-/* Read buffer of a transfer, in bytes: answers are small, transfers many. */
+/* Buffers of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
+#define WRITE_BUFFER_SIZE 16384L
 
 /* Idle connections that are kept to be used again. */
-#define IDLE_CONNECTIONS 1000L
+#define IDLE_CONNECTIONS 1000
+
+/* Descriptors that are left to the rest of the process. */
+#define RESERVED_DESCRIPTORS 128
 
 /* How many events are taken from the poller at once. */
 #define EVENT_BATCH 256
@@ -82,6 +87,7 @@ typedef struct Origin
 struct HttpClient
 {
 	int			poller;			/* descriptor of poller.c, owned */
+	int			capacity;		/* how many connections there may be */
 	Lane		lanes[LANE_COUNT];
 	slist_head	origins;		/* every Origin met so far */
 	dlist_head	running;		/* transfers that libcurl works on */
@@ -274,19 +280,26 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 
 /*
  * Let this process open as many descriptors as it may: each HTTP/1.1 request
- * in flight takes one.
+ * in flight takes one. Returns how many there are for them.
  */
-static void
+static int
 raise_descriptor_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-		limit.rlim_cur < limit.rlim_max)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return IDLE_CONNECTIONS;
+	if (limit.rlim_cur < limit.rlim_max)
 	{
+		rlim_t		before = limit.rlim_cur;
+
 		limit.rlim_cur = limit.rlim_max;
-		(void) setrlimit(RLIMIT_NOFILE, &limit);
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			limit.rlim_cur = before;
 	}
+	if (limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return Max((int) limit.rlim_cur - RESERVED_DESCRIPTORS, 1);
 }
 
 static void
@@ -307,7 +320,8 @@ create_lane(HttpClient *client, LaneId id)
 	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
 	curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
-	curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS);
+	curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS,
+					  (long) Min(IDLE_CONNECTIONS, client->capacity));
 	if (id == LANE_MULTIPLEXED)
 		curl_multi_setopt(lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
 						  MULTIPLEXED_CONNECTIONS);
@@ -322,7 +336,6 @@ http_create(void)
 	HttpClient *client;
 
 	sigfillset(&all_signals);
-	raise_descriptor_limit();
 
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		ereport(ERROR,
@@ -335,6 +348,7 @@ http_create(void)
 		ereport(ERROR,
 				(errcode_for_socket_access(),
 				 errmsg("could not create a descriptor to wait on: %m")));
+	client->capacity = raise_descriptor_limit();
 	slist_init(&client->origins);
 	dlist_init(&client->running);
 	dlist_init(&client->done);
@@ -350,6 +364,15 @@ int
 http_descriptor(HttpClient *client)
 {
 	return client->poller;
+}
+
+/*
+ * How many transfers there may be at once, for want of descriptors.
+ */
+int
+http_capacity(HttpClient *client)
+{
+	return client->capacity;
 }
 
 /*
@@ -464,6 +487,7 @@ set_options(HttpTransfer *transfer, const HttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
+	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, WRITE_BUFFER_SIZE);
 
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);

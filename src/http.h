@@ -57,6 +57,7 @@ typedef struct HttpResult
 
 extern HttpClient *http_create(void);
 extern int	http_descriptor(HttpClient *client);
+extern int	http_capacity(HttpClient *client);
 extern int64 http_timeout_ms(HttpClient *client);
 extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
 								void *owner);

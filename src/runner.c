@@ -278,7 +278,9 @@ start_transfers(Runner *runner)
 static int
 room_for_runs(Runner *runner)
 {
-	return Max(agno_max_concurrent_runs - runner->fleet->count, 0);
+	int			most = Min(agno_max_concurrent_runs, http_capacity(runner->http));
+
+	return Max(most - runner->fleet->count, 0);
 }
 
 /*

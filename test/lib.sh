@@ -23,7 +23,7 @@ install_packages() {
 	if [ -n "${PG_CONFIG:-}" ]; then
 		version=""
 	elif command -v apt-cache >/dev/null; then
-		version=$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null |
+		version=$( (ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null || true) |
 			sed 's|/usr/lib/postgresql/||; s|/.*||' | sort -n | tail -1)
 		if [ -z "$version" ]; then
 			as_root apt-get update -qq
@@ -35,8 +35,8 @@ install_packages() {
 		for package in make gcc pkg-config libcurl4-openssl-dev libcjson-dev \
 			libipc-run-perl python3 openssl nginx-light \
 			${version:+postgresql-$version postgresql-server-dev-$version}; do
-			dpkg -s "$package" 2>/dev/null | grep -q '^Status: install ok' ||
-				missing="$missing $package"
+			(dpkg -s "$package" 2>/dev/null || true) |
+				grep -q '^Status: install ok' || missing="$missing $package"
 		done
 	fi
 	if [ -n "$missing" ]; then

@@ -44,5 +44,22 @@ pass('and their connections closed');
 is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
 	0, 'nothing is left in the queue');
 
+# With few descriptors, fewer runs are in flight, and none fails for it.
+$node->stop;
+system("ulimit -n 300 && exec pg_ctl -w -D "
+	  . $node->data_dir . " -l " . $node->logfile . " start >/dev/null") == 0
+  or die 'pg_ctl failed';
+$node->_update_pid(1);
+$node->safe_psql('postgres',
+	"SELECT count(*) FROM generate_series(1, 600) i, "
+	  . "agno_arun('few', model => 'mock:slow-200', run_id => 'few' || i)");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 600 FROM agno.runs
+		WHERE input = 'few' AND status = 'COMPLETED'"),
+	'all complete with few descriptors');
+($most) = sort { $b <=> $a }
+  map { $_->{connections} } mock_requests('mock', 'few');
+cmp_ok($most, '<=', 300, "with at most $most connections");
+
 $node->stop;
 done_testing();
