@@ -303,6 +303,11 @@ shared_hold_runner(Oid database)
 	static bool exit_registered;
 	RunnerSlot *slot;
 
+	if (held_database == database)
+		return;
+
+	/* A transaction holds one at a time: that of its last command. */
+	release_runner();
 	register_callbacks();
 	if (!exit_registered)
 	{

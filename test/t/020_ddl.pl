@@ -58,6 +58,20 @@ foreach my $database (qw(new_name source))
 		1, 'in one attempt');
 }
 
+# Several commands in one transaction give back what they have held.
+$node->safe_psql('postgres', 'BEGIN;
+	ALTER DATABASE new_name RENAME TO one;
+	ALTER DATABASE one RENAME TO two;
+	ALTER DATABASE source RENAME TO three;
+	ALTER DATABASE three RENAME TO source; COMMIT');
+foreach my $database (qw(two source))
+{
+	$node->safe_psql($database,
+		"SELECT agno_arun('x', model => 'mock:echo', run_id => 'held')");
+	is(wait_run($node, 'held', $database),
+		'COMPLETED', "database $database has its runner again");
+}
+
 # A command that fails brings the runner back, too.
 my $session = $node->background_psql('source');
 $session->query_safe('SELECT 1');
