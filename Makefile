@@ -10,11 +10,15 @@ DATA = sql/agno_bg--1.0.sql
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 
 OBJS = \
+	src/agent.o \
 	src/agno_bg.o \
 	src/api.o \
+	src/arguments.o \
 	src/ddl.o \
 	src/encoding.o \
+	src/enqueue.o \
 	src/fleet.o \
+	src/flight.o \
 	src/http.o \
 	src/json.o \
 	src/launcher.o \
@@ -22,16 +26,20 @@ OBJS = \
 	src/message.o \
 	src/model_server.o \
 	src/poller.o \
+	src/prompt.o \
 	src/provider.o \
 	src/provider_openai_responses.o \
+	src/python.o \
 	src/run.o \
 	src/runner.o \
+	src/schema.o \
 	src/settings.o \
 	src/shared.o \
 	src/store.o \
 	src/store_queue.o \
 	src/store_runs.o \
 	src/turn.o \
+	src/usage.o \
 	src/uuid.o \
 	src/waiters.o
 

@@ -112,6 +112,7 @@ CREATE TABLE agno.sessions (
 	owner regrole NOT NULL,
 	created_at timestamptz NOT NULL,
 	updated_at timestamptz NOT NULL,
+	session_metrics jsonb,
 	CONSTRAINT sessions_pkey PRIMARY KEY (session_id)
 );
 
@@ -126,11 +127,192 @@ COMMENT ON COLUMN agno.sessions.agent_id IS
 COMMENT ON COLUMN agno.sessions.session_state IS
 	'the state as the last run left it';
 COMMENT ON COLUMN agno.sessions.metadata IS
-	'what the first run was given as metadata';
+	'the metadata of the first run';
 COMMENT ON COLUMN agno.sessions.owner IS 'the role that opened the session';
 COMMENT ON COLUMN agno.sessions.created_at IS
 	'when the first run was accepted';
 COMMENT ON COLUMN agno.sessions.updated_at IS 'when a run last ended';
+COMMENT ON COLUMN agno.sessions.session_metrics IS
+	'the tokens of all runs so far, as Agno sums them up';
+
+-- How values of agents are checked; see also agno_arun.
+CREATE FUNCTION agno.check_model(model text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_model'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.check_model(text) IS
+	'true, or an error if this is not server:model-id';
+REVOKE ALL ON FUNCTION agno.check_model(text) FROM PUBLIC;
+
+CREATE FUNCTION agno.check_output_schema(output_schema jsonb)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_output_schema'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.check_output_schema(jsonb) IS
+	'true, or an error if this is not a JSON schema that answers can be '
+	'checked against';
+REVOKE ALL ON FUNCTION agno.check_output_schema(jsonb) FROM PUBLIC;
+
+CREATE TABLE agno.agents (
+	agent_id text NOT NULL,
+	name text,
+	model text,
+	description text,
+	role text,
+	instructions text[],
+	use_instruction_tags boolean NOT NULL DEFAULT false,
+	expected_output text,
+	additional_context text,
+	system_message text,
+	markdown boolean NOT NULL DEFAULT false,
+	add_name_to_context boolean NOT NULL DEFAULT false,
+	add_datetime_to_context boolean NOT NULL DEFAULT false,
+	timezone_identifier text,
+	resolve_in_context boolean NOT NULL DEFAULT true,
+	output_schema jsonb,
+	add_history_to_context boolean NOT NULL DEFAULT false,
+	num_history_runs integer,
+	num_history_messages integer,
+	session_state jsonb,
+	add_session_state_to_context boolean NOT NULL DEFAULT false,
+	model_options jsonb,
+	tools text[],
+	tool_choice text,
+	tool_call_limit integer,
+	requires_confirmation text[],
+	retries integer,
+	timeout interval,
+	stream boolean,
+	metadata jsonb,
+	owner regrole NOT NULL DEFAULT
+		pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CONSTRAINT agents_pkey PRIMARY KEY (agent_id),
+	CONSTRAINT agents_agent_id_check CHECK
+		(pg_catalog.octet_length(agent_id) OPERATOR(pg_catalog.>=) 1
+		 AND pg_catalog.octet_length(agent_id) OPERATOR(pg_catalog.<=) 255),
+	CONSTRAINT agents_model_check CHECK (agno.check_model(model)),
+	CONSTRAINT agents_instructions_check CHECK
+		(pg_catalog.array_position(instructions, NULL) IS NULL
+		 AND pg_catalog.array_ndims(instructions) OPERATOR(pg_catalog.=) 1),
+	CONSTRAINT agents_timezone_identifier_check CHECK
+		(pg_catalog.timezone(timezone_identifier,
+							 'epoch'::timestamptz) IS NOT NULL
+		 OR timezone_identifier IS NULL),
+	CONSTRAINT agents_output_schema_check CHECK
+		(agno.check_output_schema(output_schema)),
+	CONSTRAINT agents_num_history_runs_check CHECK
+		(num_history_runs OPERATOR(pg_catalog.>) 0),
+	CONSTRAINT agents_num_history_messages_check CHECK
+		(num_history_messages OPERATOR(pg_catalog.>) 0),
+	CONSTRAINT agents_num_history_check CHECK
+		(num_history_runs IS NULL OR num_history_messages IS NULL),
+	CONSTRAINT agents_session_state_check CHECK
+		(pg_catalog.jsonb_typeof(session_state)
+		 OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT agents_model_options_check CHECK
+		(pg_catalog.jsonb_typeof(model_options)
+		 OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT agents_tools_check CHECK
+		(pg_catalog.array_position(tools, NULL) IS NULL),
+	CONSTRAINT agents_tool_call_limit_check CHECK
+		(tool_call_limit OPERATOR(pg_catalog.>=) 0),
+	CONSTRAINT agents_requires_confirmation_check CHECK
+		(requires_confirmation OPERATOR(pg_catalog.<@)
+		 COALESCE(tools, '{}')),
+	CONSTRAINT agents_retries_check CHECK
+		(retries OPERATOR(pg_catalog.>=) 0
+		 AND retries OPERATOR(pg_catalog.<=) 1000),
+	CONSTRAINT agents_timeout_check CHECK
+		(timeout OPERATOR(pg_catalog.>=) '1 ms'::interval
+		 AND timeout OPERATOR(pg_catalog.<=) '10 years'::interval),
+	CONSTRAINT agents_metadata_check CHECK
+		(pg_catalog.jsonb_typeof(metadata) OPERATOR(pg_catalog.=) 'object')
+);
+
+COMMENT ON TABLE agno.agents IS
+	'what agno_arun(…, agent_id) refers to; filled with INSERT and UPDATE. An '
+	'agent is for the roles that have the rights of its owner';
+COMMENT ON COLUMN agno.agents.agent_id IS 'the name that agno_arun takes';
+COMMENT ON COLUMN agno.agents.name IS
+	'the name of the agent as people see it, and the model on request';
+COMMENT ON COLUMN agno.agents.model IS
+	'server:model-id; null: agno_bg.default_model';
+COMMENT ON COLUMN agno.agents.description IS
+	'the first part of the system message';
+COMMENT ON COLUMN agno.agents.role IS
+	'in the system message, as <your_role>';
+COMMENT ON COLUMN agno.agents.instructions IS
+	'in the system message: one as it is, several as a list';
+COMMENT ON COLUMN agno.agents.use_instruction_tags IS
+	'put the instructions into <instructions>';
+COMMENT ON COLUMN agno.agents.expected_output IS
+	'in the system message, as <expected_output>';
+COMMENT ON COLUMN agno.agents.additional_context IS
+	'at the end of the system message';
+COMMENT ON COLUMN agno.agents.system_message IS
+	'the whole system message, instead of one made of the other columns';
+COMMENT ON COLUMN agno.agents.markdown IS
+	'ask for answers in Markdown, unless there is an output_schema';
+COMMENT ON COLUMN agno.agents.add_name_to_context IS
+	'tell the model the name';
+COMMENT ON COLUMN agno.agents.add_datetime_to_context IS
+	'tell the model the current time';
+COMMENT ON COLUMN agno.agents.timezone_identifier IS
+	'the time zone of that time; null: that of the server';
+COMMENT ON COLUMN agno.agents.resolve_in_context IS
+	'replace {variable} in the system message and in the input by what the '
+	'session state or the metadata has for it';
+COMMENT ON COLUMN agno.agents.output_schema IS
+	'a JSON schema that every answer must fit';
+COMMENT ON COLUMN agno.agents.add_history_to_context IS
+	'send the earlier messages of the session along';
+COMMENT ON COLUMN agno.agents.num_history_runs IS
+	'of how many completed runs; null: 3, unless num_history_messages is set';
+COMMENT ON COLUMN agno.agents.num_history_messages IS
+	'how many messages, instead of a number of runs';
+COMMENT ON COLUMN agno.agents.session_state IS
+	'the state that a session of this agent begins with';
+COMMENT ON COLUMN agno.agents.add_session_state_to_context IS
+	'tell the model the session state';
+COMMENT ON COLUMN agno.agents.model_options IS
+	'merged into the body of the request to the model server';
+COMMENT ON COLUMN agno.agents.tools IS 'the functions that the model may call';
+COMMENT ON COLUMN agno.agents.tool_choice IS
+	'none, auto, required, or the one tool to call';
+COMMENT ON COLUMN agno.agents.tool_call_limit IS
+	'how many tool calls one run may make';
+COMMENT ON COLUMN agno.agents.requires_confirmation IS
+	'those of the tools that wait for agno_continue_run';
+COMMENT ON COLUMN agno.agents.retries IS
+	'how often a failed request is repeated; null: as the model server says';
+COMMENT ON COLUMN agno.agents.timeout IS
+	'how long a run may take; null: agno_bg.run_timeout';
+COMMENT ON COLUMN agno.agents.stream IS 'whether runs are streamed';
+COMMENT ON COLUMN agno.agents.metadata IS
+	'goes into the metadata of each run and session';
+COMMENT ON COLUMN agno.agents.owner IS
+	'the role whose rights it takes to see, use and change the agent';
+COMMENT ON COLUMN agno.agents.created_at IS 'when the agent was defined';
+COMMENT ON COLUMN agno.agents.updated_at IS 'when it was last changed';
+
+CREATE FUNCTION agno.touch_agent()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	NEW.updated_at := now();
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION agno.touch_agent() IS 'keeps agno.agents.updated_at';
+REVOKE ALL ON FUNCTION agno.touch_agent() FROM PUBLIC;
+
+CREATE TRIGGER agents_touch BEFORE UPDATE ON agno.agents
+	FOR EACH ROW EXECUTE FUNCTION agno.touch_agent();
+COMMENT ON TRIGGER agents_touch ON agno.agents IS 'keeps updated_at';
 
 CREATE TABLE agno.cancellations (
 	run_id text NOT NULL,
@@ -166,6 +348,13 @@ CREATE POLICY cancellations_owner ON agno.cancellations FOR SELECT
 	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
 GRANT SELECT ON agno.cancellations TO PUBLIC;
 
+-- Agents are shared, and changed, by those who have their owner's rights.
+ALTER TABLE agno.agents ENABLE ROW LEVEL SECURITY;
+CREATE POLICY agents_owner ON agno.agents
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
+	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.agents TO PUBLIC;
+
 ---------------------------------------------------------------------------
 -- What only agno_bg reads
 ---------------------------------------------------------------------------
@@ -176,7 +365,13 @@ CREATE TABLE agno.run_requests (
 	idempotency_key text,
 	timeout interval,
 	max_attempts integer,
+	retries integer,
 	model_options jsonb,
+	output_schema jsonb,
+	session_state jsonb,
+	agent jsonb,
+	num_history_runs integer,
+	num_history_messages integer,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -184,8 +379,8 @@ CREATE UNIQUE INDEX run_requests_idempotency_key_idx
 	WHERE idempotency_key IS NOT NULL;
 
 COMMENT ON TABLE agno.run_requests IS
-	'the arguments of agno_arun that say how to execute a run; there is a '
-	'row only for a run that was given one of them';
+	'how to execute a run, from the arguments of agno_arun and the agent as '
+	'it was then; there is a row only for a run that was given something';
 COMMENT ON COLUMN agno.run_requests.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_requests.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.run_requests.idempotency_key IS
@@ -194,11 +389,23 @@ COMMENT ON COLUMN agno.run_requests.timeout IS
 	'how long the run may take; null: agno_bg.run_timeout';
 COMMENT ON COLUMN agno.run_requests.max_attempts IS
 	'how many interrupted attempts there may be; null: agno_bg.max_attempts';
+COMMENT ON COLUMN agno.run_requests.retries IS
+	'how often a failed request is repeated; null: as the model server says';
 COMMENT ON COLUMN agno.run_requests.model_options IS
 	'merged into the body of the request to the model server';
+COMMENT ON COLUMN agno.run_requests.output_schema IS
+	'a JSON schema that the answer must fit';
+COMMENT ON COLUMN agno.run_requests.session_state IS
+	'merged into the state of the session when the run starts';
+COMMENT ON COLUMN agno.run_requests.agent IS
+	'what of the agent''s definition makes the prompt';
+COMMENT ON COLUMN agno.run_requests.num_history_runs IS
+	'of how many earlier runs the messages are sent along; null: of none';
+COMMENT ON COLUMN agno.run_requests.num_history_messages IS
+	'how many earlier messages are sent along at most';
 
 CREATE TABLE agno.run_queue (
-	seq bigint GENERATED ALWAYS AS IDENTITY,
+	accepted_at timestamptz NOT NULL,
 	run_id text NOT NULL,
 	session_id text NOT NULL,
 	state "char" NOT NULL,
@@ -209,18 +416,19 @@ CREATE TABLE agno.run_queue (
 		CHECK (state OPERATOR(pg_catalog.=) ANY
 			   (ARRAY['r', 's', 'w', 'k', 'x']::"char"[]))
 );
-CREATE INDEX run_queue_ready_idx ON agno.run_queue (priority DESC, seq)
+CREATE INDEX run_queue_ready_idx ON agno.run_queue (priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::"char";
 CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (run_at)
 	WHERE state OPERATOR(pg_catalog.=) 's'::"char";
-CREATE INDEX run_queue_locked_idx ON agno.run_queue (seq)
+CREATE INDEX run_queue_locked_idx ON agno.run_queue (accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'k'::"char";
-CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, seq);
+CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS
 	'the runs that have not ended: agno_arun inserts a row, and from then on '
 	'only the runner touches it, so that the runner never waits for a lock';
-COMMENT ON COLUMN agno.run_queue.seq IS 'the order of acceptance';
+COMMENT ON COLUMN agno.run_queue.accepted_at IS
+	'agno.runs.created_at, which is different for each run of the server';
 COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_queue.session_id IS 'the session of the run';
 COMMENT ON COLUMN agno.run_queue.state IS
@@ -243,10 +451,10 @@ COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
 -- A dump keeps everything.
 SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.agents', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.cancellations', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_queue', '');
-SELECT pg_catalog.pg_extension_config_dump('agno.run_queue_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
 
 ---------------------------------------------------------------------------
@@ -269,6 +477,25 @@ COMMENT ON FOREIGN DATA WRAPPER agno_bg IS
 ---------------------------------------------------------------------------
 -- Functions
 ---------------------------------------------------------------------------
+
+-- As merge_dictionaries() in Agno. The operator behind USING is found with the
+-- search_path.
+CREATE FUNCTION agno.merge_json(a jsonb, b jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN jsonb_typeof(a) = 'object' AND jsonb_typeof(b) = 'object' THEN
+			(SELECT coalesce(jsonb_object_agg(key,
+									agno.merge_json(x.value, y.value)), '{}')
+			 FROM jsonb_each(a) x FULL JOIN jsonb_each(b) y USING (key))
+		ELSE coalesce(b, a)
+	END
+$$;
+COMMENT ON FUNCTION agno.merge_json(jsonb, jsonb) IS
+	'a with the members of b merged in, at all levels; b wins';
+REVOKE ALL ON FUNCTION agno.merge_json(jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.agno_arun(
 	input text,
@@ -358,6 +585,190 @@ COMMENT ON PROCEDURE @extschema@.agno_run(text, text, text, text, text, text,
 	integer, text, agno.run_status, text) IS
 	'enqueues a run, commits, waits for its end and shows the answer';
 
+---------------------------------------------------------------------------
+-- What Agno's own package reads
+---------------------------------------------------------------------------
+
+-- The counts of agno.runs.metrics without the zeros, as Agno leaves them out.
+CREATE FUNCTION agno.agno_metrics(metrics jsonb, model text, provider text)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH counted AS (
+		SELECT jsonb_object_agg(m.key, m.value)
+				   FILTER (WHERE m.key LIKE '%\_tokens') AS tokens,
+			   jsonb_object_agg(m.key, m.value) AS members
+		FROM jsonb_each(metrics) m
+		WHERE m.value <> '0'
+	)
+	SELECT c.members || CASE WHEN c.tokens IS NULL THEN '{}' ELSE
+		jsonb_build_object('details', jsonb_build_object('model',
+			jsonb_build_array(c.tokens || jsonb_build_object(
+				'id', model, 'provider', provider))))
+		END
+	FROM counted c
+$$;
+COMMENT ON FUNCTION agno.agno_metrics(jsonb, text, text) IS
+	'the metrics of a run as RunMetrics.to_dict() of Agno gives them';
+REVOKE ALL ON FUNCTION agno.agno_metrics(jsonb, text, text) FROM PUBLIC;
+
+CREATE FUNCTION agno.run_data(run agno.runs, agent_name text)
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object(
+			'run_id', run.run_id,
+			'session_id', run.session_id,
+			'agent_id', run.agent_id,
+			'status', run.status,
+			'content_type', coalesce(run.content_type, 'str'),
+			'model', run.model,
+			'model_provider', run.model_provider,
+			'created_at', floor(extract(epoch FROM run.created_at))::bigint,
+			'input', jsonb_build_object('input_content', run.input))
+		|| jsonb_strip_nulls(jsonb_build_object(
+			'agent_name', agent_name,
+			'user_id', run.user_id,
+			'parent_run_id', run.parent_run_id,
+			'reasoning_content', run.reasoning_content))
+		|| CASE WHEN run.content IS NULL THEN '{}'
+			ELSE jsonb_build_object('content',
+				CASE WHEN run.content_type = 'dict' THEN run.content::jsonb
+				ELSE to_jsonb(run.content) END)
+			END
+		|| CASE WHEN m.messages IS NULL THEN '{}'
+			ELSE jsonb_build_object('messages', m.messages) END
+		|| CASE WHEN run.status <> 'COMPLETED' OR m.provider_data IS NULL
+			THEN '{}'
+			ELSE jsonb_build_object('model_provider_data', m.provider_data)
+			END
+		|| CASE WHEN run.metrics IS NULL THEN '{}'
+			ELSE jsonb_build_object('metrics', agno.agno_metrics(run.metrics,
+				run.model, run.model_provider))
+			END
+		|| CASE WHEN run.session_state IS NOT NULL
+			THEN jsonb_build_object('session_state', run.session_state)
+			WHEN run.attempt > 0 AND run.finished_at IS NOT NULL
+			THEN '{"session_state": {}}'::jsonb ELSE '{}' END
+		|| CASE WHEN run.metadata IS NULL THEN '{}'
+			ELSE jsonb_build_object('metadata', run.metadata) END
+		|| CASE WHEN run.tools IS NOT NULL
+			THEN jsonb_build_object('tools', run.tools)
+			WHEN run.status = 'COMPLETED' THEN '{"tools": []}' ELSE '{}' END
+		|| CASE WHEN run.requirements IS NULL THEN '{}'
+			ELSE jsonb_build_object('requirements', run.requirements) END
+		|| CASE WHEN run.status = 'COMPLETED' THEN '{"events": []}'::jsonb
+			ELSE '{}' END
+	FROM (SELECT jsonb_agg(e.message ORDER BY e.n) AS messages,
+				 (array_agg(e.message -> 'provider_data' ORDER BY e.n DESC)
+					FILTER (WHERE e.message ->> 'role' = 'assistant'))[1]
+					AS provider_data
+		  FROM jsonb_array_elements(run.messages)
+				WITH ORDINALITY e (message, n)
+		  WHERE e.message -> 'from_history' IS DISTINCT FROM 'true') m
+$$;
+COMMENT ON FUNCTION agno.run_data(agno.runs, text) IS
+	'a run as RunOutput.to_dict() of Agno gives it, and as Agno stores it: '
+	'without the messages of earlier runs';
+REVOKE ALL ON FUNCTION agno.run_data(agno.runs, text) FROM PUBLIC;
+
+-- A view has the rights of its owner, so each says whose rows it shows.
+CREATE VIEW agno.agno_runs WITH (security_barrier) AS
+	SELECT r.run_id,
+		   r.session_id,
+		   'agent'::text AS run_type,
+		   r.agent_id,
+		   NULL::text AS team_id,
+		   NULL::text AS workflow_id,
+		   r.user_id,
+		   r.parent_run_id,
+		   r.status::text AS status,
+		   (pg_catalog.date_part('epoch', r.created_at)
+			OPERATOR(pg_catalog.*) 1000000.0::float8)::bigint AS run_index,
+		   agno.run_data(r, q.agent OPERATOR(pg_catalog.->>) 'name')
+			   AS run_data,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 r.created_at))::bigint
+			   AS created_at,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+			   COALESCE(r.finished_at, r.started_at, r.created_at)))::bigint
+			   AS updated_at
+	FROM agno.runs r
+	LEFT JOIN agno.run_requests q
+		ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE');
+COMMENT ON VIEW agno.agno_runs IS
+	'the runs in the shape of the runs table of Agno 3';
+GRANT SELECT ON agno.agno_runs TO PUBLIC;
+
+CREATE VIEW agno.agno_sessions WITH (security_barrier) AS
+	SELECT s.session_id,
+		   'agent'::text AS session_type,
+		   s.agent_id,
+		   NULL::text AS team_id,
+		   NULL::text AS workflow_id,
+		   s.user_id,
+		   pg_catalog.jsonb_build_object('session_state',
+				COALESCE(s.session_state, '{}'))
+			   OPERATOR(pg_catalog.||)
+			   CASE WHEN s.session_metrics IS NULL THEN '{}'::jsonb
+			   ELSE pg_catalog.jsonb_build_object('session_metrics',
+												  s.session_metrics) END
+			   AS session_data,
+		   (SELECT pg_catalog.jsonb_strip_nulls(
+						pg_catalog.jsonb_build_object(
+							'name', q.agent OPERATOR(pg_catalog.->>) 'name',
+							'agent_id', s.agent_id,
+							'model', pg_catalog.jsonb_build_object(
+								'id', r.model, 'name', r.model_provider,
+								'provider', r.model_provider)))
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id
+			ORDER BY r.created_at DESC LIMIT 1) AS agent_data,
+		   NULL::jsonb AS team_data,
+		   NULL::jsonb AS workflow_data,
+		   s.metadata,
+		   (SELECT pg_catalog.jsonb_agg(
+						agno.run_data(r,
+							q.agent OPERATOR(pg_catalog.->>) 'name')
+						ORDER BY r.created_at, r.run_id)
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id) AS runs,
+		   NULL::jsonb AS summary,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.created_at))::bigint
+			   AS created_at,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.updated_at))::bigint
+			   AS updated_at
+	FROM agno.sessions s
+	WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'USAGE');
+COMMENT ON VIEW agno.agno_sessions IS
+	'the sessions in the shape of the sessions table of Agno 2, which Agno 3 '
+	'reads as well';
+GRANT SELECT ON agno.agno_sessions TO PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_run_output_dict(run_id text)
+RETURNS jsonb
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT '{"metrics": {}}'::jsonb OPERATOR(pg_catalog.||)
+		   CASE WHEN r.agent_id IS NOT NULL THEN r.run_data
+		   ELSE r.run_data OPERATOR(pg_catalog.-) 'agent_id' END
+	FROM agno.agno_runs r
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_run_output_dict.run_id;
+END;
+COMMENT ON FUNCTION @extschema@.agno_run_output_dict(text) IS
+	'the run as RunOutput.to_dict() of Agno gives it; null when it is unknown '
+	'or not the caller''s';
+REVOKE ALL ON FUNCTION @extschema@.agno_run_output_dict(text) FROM PUBLIC;
+
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
 RETURNS SETOF regprocedure
@@ -375,7 +786,10 @@ BEGIN ATOMIC
 	WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
 	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
-		  'agno_wait_run', 'agno_run']::pg_catalog.name[]);
+		  'agno_wait_run', 'agno_run', 'agno_run_output_dict',
+		  -- what the checks of agno.agents and the views of Agno call
+		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
+		  ]::pg_catalog.name[]);
 END;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';
@@ -391,10 +805,12 @@ BEGIN
 	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role);
 	END LOOP;
+	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_grant_usage(name) IS
-	'gives a role all it needs to enqueue, poll, wait for and cancel runs';
+	'gives a role all it needs to define agents, and to enqueue, poll, wait '
+	'for and cancel runs';
 
 CREATE FUNCTION @extschema@.agno_revoke_usage(role name)
 RETURNS void
@@ -407,6 +823,8 @@ BEGIN
 	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
 		EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', routine, role);
 	END LOOP;
+	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents FROM %I',
+				   role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_revoke_usage(name) IS

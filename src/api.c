@@ -12,7 +12,8 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
+#include "arguments.h"
+#include "enqueue.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -20,312 +21,28 @@
 #include "model_server.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "settings.h"
 #include "shared.h"
 #include "storage/latch.h"
 #include "store.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "uuid.h"
 #include "waiters.h"
-
-/* The longest id of a run or a session, in bytes. */
-#define MAX_ID_LENGTH 255
-
-/* The longest timeout of a run: ten years, in milliseconds. */
-#define MAX_TIMEOUT_MS (10.0 * 366 * SECS_PER_DAY * 1000)
-
-/* The arguments of agno_arun, and the first ones of agno_run. */
-enum
-{
-	ARG_INPUT,
-	ARG_AGENT_ID,
-	ARG_SESSION_ID,
-	ARG_RUN_ID,
-	ARG_USER_ID,
-	ARG_MODEL,
-	ARG_OUTPUT_SCHEMA,
-	ARG_SESSION_STATE,
-	ARG_METADATA,
-	ARG_MODEL_OPTIONS,
-	ARG_STREAM,
-	ARG_PRIORITY,
-	ARG_RUN_AT,
-	ARG_TIMEOUT,
-	ARG_MAX_ATTEMPTS,
-	ARG_IDEMPOTENCY_KEY
-};
 
 PG_FUNCTION_INFO_V1(agno_arun);
 PG_FUNCTION_INFO_V1(agno_cancel_run);
 PG_FUNCTION_INFO_V1(agno_wait_run);
 PG_FUNCTION_INFO_V1(agno_run);
 PG_FUNCTION_INFO_V1(agno_request_runner);
-
-/*-------------------------------------------------------------------------
- * Checking arguments
- *-------------------------------------------------------------------------
- */
-
-static void
-complain(const char *message, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s", message),
-			 hint != NULL ? errhint("%s", hint) : 0));
-}
-
-static NullableDatum
-get_argument(FunctionCallInfo fcinfo, int argument)
-{
-	return fcinfo->args[argument];
-}
-
-/*
- * The text of an argument, or NULL.
- */
-static char *
-get_text(FunctionCallInfo fcinfo, int argument)
-{
-	return PG_ARGISNULL(argument) ? NULL :
-		text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
-/*
- * The id in an argument, or a new one; *given tells which.
- */
-static const char *
-get_id(FunctionCallInfo fcinfo, int argument, const char *name, bool *given)
-{
-	char	   *id = get_text(fcinfo, argument);
-
-	*given = id != NULL;
-	if (id == NULL)
-	{
-		id = palloc(UUID_TEXT_SIZE);
-		if (!uuid_v7(id))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-		return id;
-	}
-	if (id[0] == '\0')
-		complain(psprintf("%s must not be empty", name),
-				 "Leave it out to have one generated.");
-	if (strlen(id) > MAX_ID_LENGTH)
-		complain(psprintf("%s must not be longer than %d bytes", name,
-						  MAX_ID_LENGTH), NULL);
-	return id;
-}
-
-/*
- * An argument that must be a JSON object when it is given.
- */
-static NullableDatum
-get_object(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	NullableDatum datum = get_argument(fcinfo, argument);
-
-	if (!datum.isnull && !JB_ROOT_IS_OBJECT(DatumGetJsonbP(datum.value)))
-		complain(psprintf("%s must be a JSON object", name), NULL);
-	return datum;
-}
-
-/*
- * Refuse what a later version will take.
- */
-static void
-refuse_unsupported(FunctionCallInfo fcinfo)
-{
-	static const struct
-	{
-		int			argument;
-		const char *name;
-	}			unsupported[] = {
-		{ARG_AGENT_ID, "agent_id"},
-		{ARG_OUTPUT_SCHEMA, "output_schema"},
-		{ARG_SESSION_STATE, "session_state"},
-		{ARG_STREAM, "stream"},
-	};
-
-	for (int i = 0; i < (int) lengthof(unsupported); i++)
-	{
-		if (!PG_ARGISNULL(unsupported[i].argument))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("argument %s of agno_arun is not supported yet",
-							unsupported[i].name)));
-	}
-}
-
-/*
- * A run may not set what agno_bg sets itself in a request.
- */
-static void
-check_model_options(NullableDatum options, const Provider *provider)
-{
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	if (options.isnull)
-		return;
-	iterator = JsonbIteratorInit(&DatumGetJsonbP(options.value)->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		char	   *key;
-
-		if (token != WJB_KEY)
-			continue;
-		key = pnstrdup(value.val.string.val, value.val.string.len);
-		if (provider_option_reserved(provider, key))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("model_options must not set \"%s\"", key),
-					 errdetail("agno_bg sets it in each request itself.")));
-	}
-}
-
-/*
- * An interval in milliseconds.
- */
-static double
-interval_to_ms(Datum interval)
-{
-	Interval   *span = DatumGetIntervalP(interval);
-	double		days = span->day + (double) span->month * DAYS_PER_MONTH;
-
-	return days * SECS_PER_DAY * 1000.0 + span->time / 1000.0;
-}
-
-/*
- * Check the arguments of agno_arun that need no table, and put them into *run.
- * Returns whether the caller chose the run's id.
- */
-static bool
-check_run_arguments(FunctionCallInfo fcinfo, NewRun *run)
-{
-	const Provider *provider;
-	char	   *model = get_text(fcinfo, ARG_MODEL);
-	bool		given;
-	bool		session_given;
-
-	if (PG_ARGISNULL(ARG_INPUT))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("input must not be null")));
-	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
-		complain("input must not be empty", NULL);
-	refuse_unsupported(fcinfo);
-
-	memset(run, 0, sizeof(NewRun));
-	run->owner = GetUserId();
-	run->input = PG_GETARG_DATUM(ARG_INPUT);
-	run->run_id = get_id(fcinfo, ARG_RUN_ID, "run_id", &given);
-	run->session_id = get_id(fcinfo, ARG_SESSION_ID, "session_id",
-							 &session_given);
-	run->user_id = get_argument(fcinfo, ARG_USER_ID);
-	run->metadata = get_object(fcinfo, ARG_METADATA, "metadata");
-	run->model_options = get_object(fcinfo, ARG_MODEL_OPTIONS,
-									"model_options");
-	run->priority = PG_ARGISNULL(ARG_PRIORITY) ?
-		0 : PG_GETARG_INT32(ARG_PRIORITY);
-	run->run_at = get_argument(fcinfo, ARG_RUN_AT);
-
-	run->timeout = get_argument(fcinfo, ARG_TIMEOUT);
-	if (!run->timeout.isnull && (interval_to_ms(run->timeout.value) < 1 ||
-								 interval_to_ms(run->timeout.value) > MAX_TIMEOUT_MS))
-		complain("timeout must be from a millisecond to ten years", NULL);
-	run->max_attempts = get_argument(fcinfo, ARG_MAX_ATTEMPTS);
-	if (!run->max_attempts.isnull &&
-		DatumGetInt32(run->max_attempts.value) < 1)
-		complain("max_attempts must be at least 1", NULL);
-	run->idempotency_key = get_argument(fcinfo, ARG_IDEMPOTENCY_KEY);
-	if (!run->idempotency_key.isnull)
-	{
-		size_t		length =
-			VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_IDEMPOTENCY_KEY));
-
-		if (length == 0 || length > MAX_ID_LENGTH)
-			complain(psprintf("idempotency_key must have from 1 to %d bytes",
-							  MAX_ID_LENGTH), NULL);
-	}
-
-	model_server_parse(model != NULL ? model : agno_default_model,
-					   unconstify(char **, &run->model_server),
-					   unconstify(char **, &run->model));
-	provider = model_server_check(run->model_server, run->owner);
-	check_model_options(run->model_options, provider);
-	return given;
-}
+PG_FUNCTION_INFO_V1(agno_check_model);
+PG_FUNCTION_INFO_V1(agno_check_output_schema);
 
 /*-------------------------------------------------------------------------
  * agno_arun
  *-------------------------------------------------------------------------
  */
-
-/*
- * Put the run into the tables, within the caller's transaction.
- */
-static void
-insert_run(NewRun *run, bool id_given)
-{
-	RunState	other;
-
-	if (id_given && store_find_run(run->run_id, &other))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("run \"%s\" already exists", run->run_id),
-				 errhint("Leave run_id out to have one generated, or give an idempotency_key to get the earlier run back.")));
-	store_open_session(run);
-	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
-	store_insert_run(run);
-}
-
-/*
- * Enqueue the run that the arguments ask for. If the idempotency key has been
- * used, *state is that earlier run; else the new one, PENDING.
- */
-static void
-enqueue(FunctionCallInfo fcinfo, RunState *state)
-{
-	NewRun		run;
-	bool		id_given;
-	bool		repeated;
-	StoreUser	user;
-
-	PreventCommandIfReadOnly("agno_arun()");
-	id_given = check_run_arguments(fcinfo, &run);
-	user = store_enter();
-	repeated = !run.idempotency_key.isnull &&
-		store_find_idempotent(run.owner, run.idempotency_key.value, state);
-
-	if (!repeated && !store_insert_request(&run))
-	{
-		/* Somebody has just been faster with the same key. */
-		repeated = store_find_idempotent(run.owner, run.idempotency_key.value,
-										 state);
-		if (!repeated)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent use of the idempotency key")));
-	}
-	if (!repeated)
-	{
-		insert_run(&run, id_given);
-		memset(state, 0, sizeof(RunState));
-		state->run_id = unconstify(char *, run.run_id);
-		state->session_id = unconstify(char *, run.session_id);
-		state->status = RUN_PENDING;
-		shared_wake_at_commit();
-	}
-	store_leave(user);
-}
 
 static Datum
 status_datum(RunStatus status, Oid type)
@@ -354,7 +71,7 @@ agno_arun(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(desc);
-	enqueue(fcinfo, &state);
+	enqueue_run(fcinfo, &state);
 
 	values[0] = CStringGetTextDatum(state.run_id);
 	values[1] = CStringGetTextDatum(state.session_id);
@@ -407,9 +124,9 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	bool		cancelled = false;
 
 	PreventCommandIfReadOnly("agno_cancel_run()");
-	if (run_id[0] == '\0' || strlen(run_id) > MAX_ID_LENGTH)
-		complain(psprintf("run_id must have from 1 to %d bytes",
-						  MAX_ID_LENGTH), NULL);
+	if (run_id[0] == '\0' || strlen(run_id) > ARGUMENT_MAX_ID)
+		argument_error(psprintf("run_id must have from 1 to %d bytes",
+						  ARGUMENT_MAX_ID), NULL);
 
 	user = store_enter();
 	/* A run of somebody else is unknown to the caller, and not locked. */
@@ -542,10 +259,10 @@ agno_wait_run(PG_FUNCTION_ARGS)
 	run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(1))
 	{
-		double		ms = interval_to_ms(PG_GETARG_DATUM(1));
+		double		ms = argument_interval_ms(PG_GETARG_DATUM(1));
 
 		/* Beyond that, it is no timeout. */
-		if (ms < MAX_TIMEOUT_MS)
+		if (ms < ARGUMENT_MAX_MS)
 			deadline = GetCurrentTimestamp() +
 				(TimestampTz) (Max(ms, 0) * 1000);
 	}
@@ -590,7 +307,7 @@ agno_run(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	desc = CreateTupleDescCopy(desc);
-	enqueue(fcinfo, &state);
+	enqueue_run(fcinfo, &state);
 	run_id = pstrdup(state.run_id);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
@@ -620,4 +337,28 @@ agno_request_runner(PG_FUNCTION_ARGS)
 {
 	shared_wake_at_commit();
 	PG_RETURN_VOID();
+}
+
+/*
+ * agno.check_model(text) returns boolean: of the constraint of agno.agents.
+ */
+Datum
+agno_check_model(PG_FUNCTION_ARGS)
+{
+	char	   *server;
+	char	   *model;
+
+	model_server_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &server, &model);
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * agno.check_output_schema(jsonb) returns boolean: of the constraint of
+ * agno.agents.
+ */
+Datum
+agno_check_output_schema(PG_FUNCTION_ARGS)
+{
+	argument_check_schema(PG_GETARG_DATUM(0));
+	PG_RETURN_BOOL(true);
 }

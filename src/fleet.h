@@ -8,37 +8,7 @@
 #ifndef AGNO_FLEET_H
 #define AGNO_FLEET_H
 
-#include "http.h"
-#include "lib/ilist.h"
-#include "lib/pairingheap.h"
-#include "model_server.h"
-#include "run.h"
-
-/*
- * A run in flight. All of it, but the transfer, is in its own memory context.
- */
-typedef struct Flight
-{
-	MemoryContext context;
-	const char *run_id;			/* of the database's encoding */
-	const char *session_id;		/* of the database's encoding */
-	Oid			owner;
-	Run			run;
-	ModelServer server;
-	StringInfoData body;		/* of the request on its way; data may be NULL */
-	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
-
-	/* where fleet_place() has put it */
-	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
-	pairingheap_node timer;		/* in Fleet.paused */
-	bool		listed;			/* node is in use */
-	bool		timed;			/* timer is in use */
-
-	/* of one that has ended */
-	int			store_failures; /* how often storing it alone has failed */
-	int64		store_after;	/* no try before, as of fleet_now() */
-	int64		leaving;		/* number of the turn that stores it */
-} Flight;
+#include "flight.h"
 
 struct flights_by_run_hash;
 struct flights_by_session_hash;

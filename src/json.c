@@ -17,6 +17,7 @@
 
 #include <math.h>
 
+#include "common/jsonapi.h"
 #include "json.h"
 #include "mb/pg_wchar.h"
 
@@ -210,6 +211,170 @@ json_int64(const cJSON *object, const char *name)
 		return 0;
 	return (int64) item->valuedouble;
 }
+
+/*
+ * The member called name when it is a finite number, else 0.
+ */
+double
+json_double(const cJSON *object, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return cJSON_IsNumber(item) && isfinite(item->valuedouble) ?
+		item->valuedouble : 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Walking
+ *-------------------------------------------------------------------------
+ */
+
+static const char *
+skip_space(const char *at)
+{
+	return at + strspn(at, " \t\r\n");
+}
+
+static const char *
+skip_string(const char *at)
+{
+	for (at++; *at != '"' && *at != '\0'; at++)
+	{
+		if (*at == '\\' && at[1] != '\0')
+			at++;
+	}
+	return *at == '"' ? at + 1 : at;
+}
+
+/*
+ * Where the value ends that starts at or after this place.
+ */
+const char *
+json_skip_value(const char *at)
+{
+	int			depth = 0;
+
+	at = skip_space(at);
+	do
+	{
+		switch (*at)
+		{
+			case '\0':
+				return at;
+			case '"':
+				at = skip_string(at);
+				break;
+			case '{':
+			case '[':
+				depth++;
+				at++;
+				break;
+			case '}':
+			case ']':
+				depth--;
+				at++;
+				break;
+			default:
+				if (depth > 0)
+					at++;
+				else
+					at += strcspn(at, ",]} \t\r\n");
+				break;
+		}
+	} while (depth > 0);
+	return at;
+}
+
+/*
+ * Step through the members of an object: *at is where the object starts at
+ * first, and advances. False when there are no more.
+ */
+bool
+json_next_member(const char **at, JsonMember *member)
+{
+	const char *key = skip_space(*at);
+	const char *end;
+
+	if (*key == '{' || *key == ',')
+		key = skip_space(key + 1);
+	if (*key != '"')
+		return false;
+	end = skip_string(key);
+	member->key = json_decode_string(key, end - key);
+	end = skip_space(end);
+	if (*end == ':')
+		end = skip_space(end + 1);
+	member->value = end;
+	end = json_skip_value(end);
+	member->value_length = end - member->value;
+	*at = skip_space(end);
+	return true;
+}
+
+/*
+ * The text of a JSON string in its quotation marks.
+ */
+char *
+json_decode_string(const char *value, size_t length)
+{
+	cJSON	   *tree = json_parse(value, length);
+	const char *decoded = cJSON_GetStringValue(tree);
+	char	   *result = pstrdup(decoded != NULL ? decoded : "");
+
+	cJSON_Delete(tree);
+	return result;
+}
+
+/*
+ * Whether a number can be a numeric of PostgreSQL, whose exponents have limits.
+ */
+static bool
+exponent_fits(const char *number)
+{
+	const char *e = number + strcspn(number, "eE,]} \t\r\n");
+
+	if (*e != 'e' && *e != 'E')
+		return true;
+	return labs(strtol(e + 1, NULL, 10)) < 1000;
+}
+
+/*
+ * Whether the type jsonb takes this document, which is scrubbed UTF-8.
+ */
+bool
+json_is_jsonb(const char *document)
+{
+	JsonLexContext *lex;
+	bool		valid;
+
+#if PG_VERSION_NUM >= 170000
+	lex = makeJsonLexContextCstringLen(NULL, document, strlen(document),
+									   PG_UTF8, true);
+#else
+	lex = makeJsonLexContextCstringLen(unconstify(char *, document),
+									   strlen(document), PG_UTF8, true);
+#endif
+	valid = pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+
+	for (const char *at = document; valid && *at != '\0';)
+	{
+		if (*at == '"')
+			at = skip_string(at);
+		else if (*at >= '0' && *at <= '9')
+		{
+			valid = exponent_fits(at);
+			at += strcspn(at, ",]} \t\r\n");
+		}
+		else
+			at++;
+	}
+	return valid;
+}
+
+/*-------------------------------------------------------------------------
+ * Writing
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * Append text, which is valid UTF-8, as a JSON string.

@@ -17,6 +17,22 @@ extern char *text_scrub(const char *bytes, size_t length);
 extern cJSON *json_parse(const char *bytes, size_t length);
 extern const char *json_string(const cJSON *object, const char *name);
 extern int64 json_int64(const cJSON *object, const char *name);
+extern double json_double(const cJSON *object, const char *name);
+extern bool json_is_jsonb(const char *document);
+
+/*
+ * Walking over valid JSON as it is written, with every digit of its numbers.
+ */
+typedef struct JsonMember
+{
+	char	   *key;			/* palloc'd */
+	const char *value;			/* within the document; not terminated */
+	size_t		value_length;
+} JsonMember;
+
+extern bool json_next_member(const char **at, JsonMember *member);
+extern const char *json_skip_value(const char *at);
+extern char *json_decode_string(const char *value, size_t length);
 
 /* Writing. */
 extern void json_append_string(StringInfo out, const char *text);

@@ -37,44 +37,6 @@ message_init(Message *message, MessageRole role, char *content)
 		message->id[0] = '\0';
 }
 
-/*
- * Append the counts as members of an object.
- */
-void
-token_usage_append_json(StringInfo out, const TokenUsage *usage)
-{
-	const struct
-	{
-		const char *name;
-		int64		count;
-	}			counts[] = {
-		{"input_tokens", usage->input},
-		{"output_tokens", usage->output},
-		{"total_tokens", usage->total},
-		{"cache_read_tokens", usage->cache_read},
-		{"reasoning_tokens", usage->reasoning},
-	};
-
-	for (int i = 0; i < (int) lengthof(counts); i++)
-	{
-		json_append_key(out, counts[i].name);
-		appendStringInfo(out, INT64_FORMAT, counts[i].count);
-	}
-}
-
-/*
- * Add what one more call cost.
- */
-void
-token_usage_add(TokenUsage *sum, const TokenUsage *usage)
-{
-	sum->input += usage->input;
-	sum->output += usage->output;
-	sum->total += usage->total;
-	sum->cache_read += usage->cache_read;
-	sum->reasoning += usage->reasoning;
-}
-
 static void
 append_string_member(StringInfo out, const char *name, const char *value)
 {
@@ -130,16 +92,84 @@ message_append_json(StringInfo out, const Message *message)
 	{
 		json_append_key(out, "metrics");
 		appendStringInfoChar(out, '{');
-		token_usage_append_json(out, &message->usage);
+		token_usage_append(out, &message->usage, false);
 		json_append_key(out, "duration");
 		appendStringInfo(out, "%.6f", message->duration);
 		json_append_key(out, "time_to_first_token");
 		appendStringInfo(out, "%.6f", message->time_to_first_token);
 		appendStringInfoChar(out, '}');
 	}
-	appendStringInfoString(out, ",\"from_history\":false"
-						   ",\"stop_after_tool_call\":false");
+	json_append_key(out, "from_history");
+	appendStringInfoString(out, message->from_history ? "true" : "false");
+	appendStringInfoString(out, ",\"stop_after_tool_call\":false");
 	json_append_key(out, "created_at");
 	appendStringInfo(out, INT64_FORMAT, message->created_at);
 	appendStringInfoChar(out, '}');
+}
+
+static char *
+copy_string(const cJSON *object, const char *name)
+{
+	const char *value = json_string(object, name);
+
+	return value != NULL ? pstrdup(value) : NULL;
+}
+
+static void
+read_tool_calls(const cJSON *calls, Message *message)
+{
+	const cJSON *item;
+
+	if (cJSON_GetArraySize(calls) == 0)
+		return;
+	message->tool_calls =
+		palloc0(sizeof(ToolCall) * cJSON_GetArraySize(calls));
+	cJSON_ArrayForEach(item, calls)
+	{
+		const cJSON *function =
+			cJSON_GetObjectItemCaseSensitive(item, "function");
+		ToolCall   *call = &message->tool_calls[message->tool_call_count++];
+
+		call->id = copy_string(item, "id");
+		call->call_id = copy_string(item, "call_id");
+		call->name = copy_string(function, "name");
+		call->arguments = copy_string(function, "arguments");
+	}
+}
+
+/*
+ * Read what message_append_json() has written. False when it is no message.
+ */
+bool
+message_read(const cJSON *object, Message *message)
+{
+	const char *role = json_string(object, "role");
+	const char *id = json_string(object, "id");
+	const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(object, "metrics");
+	int			r = 0;
+
+	while (r < (int) lengthof(role_names) &&
+		   (role == NULL || strcmp(role, role_names[r]) != 0))
+		r++;
+	if (r == (int) lengthof(role_names))
+		return false;
+
+	memset(message, 0, sizeof(Message));
+	message->role = (MessageRole) r;
+	if (id != NULL)
+		strlcpy(message->id, id, sizeof(message->id));
+	message->content = copy_string(object, "content");
+	message->reasoning = copy_string(object, "reasoning_content");
+	message->response_id =
+		copy_string(cJSON_GetObjectItemCaseSensitive(object, "provider_data"),
+					"response_id");
+	read_tool_calls(cJSON_GetObjectItemCaseSensitive(object, "tool_calls"),
+					message);
+	message->created_at = json_int64(object, "created_at");
+	message->from_history =
+		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "from_history"));
+	token_usage_read(metrics, &message->usage);
+	message->duration = json_double(metrics, "duration");
+	message->time_to_first_token = json_double(metrics, "time_to_first_token");
+	return true;
 }

@@ -8,7 +8,11 @@
 #ifndef AGNO_MESSAGE_H
 #define AGNO_MESSAGE_H
 
+#include <cjson/cJSON.h>
+
 #include "lib/stringinfo.h"
+#include "usage.h"
+#include "uuid.h"
 
 typedef enum MessageRole
 {
@@ -17,16 +21,6 @@ typedef enum MessageRole
 	MESSAGE_ASSISTANT,
 	MESSAGE_TOOL
 } MessageRole;
-
-/* What a call of the model cost. All counts are tokens, 0 when not told. */
-typedef struct TokenUsage
-{
-	int64		input;			/* all that was sent, cached or not */
-	int64		output;			/* all that was generated */
-	int64		total;			/* as the server counts it */
-	int64		cache_read;		/* of input: taken from the server's cache */
-	int64		reasoning;		/* of output: spent on reasoning */
-} TokenUsage;
 
 /* A call of a function that the model asks for. */
 typedef struct ToolCall
@@ -43,13 +37,14 @@ typedef struct ToolCall
 typedef struct Message
 {
 	MessageRole role;
-	char		id[37];			/* a UUID */
+	char		id[UUID_TEXT_SIZE]; /* a UUID */
 	char	   *content;		/* NULL when there is none */
 	char	   *reasoning;		/* reasoning told with it, or NULL */
 	char	   *response_id;	/* the server's id of the answer, or NULL */
 	ToolCall   *tool_calls;		/* tool_call_count of them */
 	int			tool_call_count;
 	int64		created_at;		/* seconds since 1970 */
+	bool		from_history;	/* of an earlier run, sent along */
 
 	/* of an assistant's message only */
 	TokenUsage	usage;
@@ -59,7 +54,6 @@ typedef struct Message
 
 extern void message_init(Message *message, MessageRole role, char *content);
 extern void message_append_json(StringInfo out, const Message *message);
-extern void token_usage_append_json(StringInfo out, const TokenUsage *usage);
-extern void token_usage_add(TokenUsage *sum, const TokenUsage *usage);
+extern bool message_read(const cJSON *object, Message *message);
 
 #endif							/* AGNO_MESSAGE_H */

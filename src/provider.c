@@ -64,26 +64,22 @@ provider_option_reserved(const Provider *provider, const char *name)
 }
 
 /*
- * Append the members of the object in options, which is valid JSON, to the
- * object that is open in body and has members already.
+ * Append the members of the object in options, which is valid JSON or NULL, to
+ * the object that is open in body; all but the one called except.
  */
 void
-provider_append_options(StringInfo body, const char *options)
+provider_append_options(StringInfo body, const char *options,
+						const char *except)
 {
-	const char *first;
-	const char *last;
+	JsonMember	member;
 
-	if (options == NULL)
-		return;
-	first = strchr(options, '{');
-	last = strrchr(options, '}');
-	if (first == NULL || last == NULL)
-		return;
-	first++;
-	if (strspn(first, " \t\r\n") >= (size_t) (last - first))
-		return;					/* {} */
-	appendStringInfoChar(body, ',');
-	appendBinaryStringInfo(body, first, last - first);
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (except != NULL && strcmp(member.key, except) == 0)
+			continue;
+		json_append_key(body, member.key);
+		appendBinaryStringInfo(body, member.value, member.value_length);
+	}
 }
 
 /*

@@ -14,6 +14,7 @@
 
 #include "lib/stringinfo.h"
 #include "message.h"
+#include "schema.h"
 
 /* What a model is asked. */
 typedef struct ModelRequest
@@ -23,6 +24,7 @@ typedef struct ModelRequest
 	int			message_count;
 	const char *options;		/* a JSON object to merge into the body, or
 								 * NULL; none of its keys is reserved */
+	const OutputSchema *schema; /* that the answer is to fit, or NULL */
 } ModelRequest;
 
 /* How an answer ended. */
@@ -66,7 +68,8 @@ extern const Provider *provider_find(const char *api);
 extern char *provider_names(void);
 extern bool provider_option_reserved(const Provider *provider,
 									 const char *name);
-extern void provider_append_options(StringInfo body, const char *options);
+extern void provider_append_options(StringInfo body, const char *options,
+									const char *except);
 extern char *provider_error_message(int status, const char *body,
 									size_t length);
 

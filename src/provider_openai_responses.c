@@ -26,7 +26,34 @@ static const char *const reserved_options[] = {
 };
 
 /*
- * {"model": …, "input": [{"role": …, "content": …}, …], options…}
+ * "text" says what the answer is to look like: the schema, and what the options
+ * say of it.
+ */
+static void
+append_text(StringInfo body, const OutputSchema *schema, const char *options)
+{
+	JsonMember	member;
+
+	json_append_key(body, "text");
+	appendStringInfoChar(body, '{');
+	json_append_key(body, "format");
+	appendStringInfoString(body, "{\"type\":\"json_schema\"");
+	json_append_key(body, "name");
+	json_append_string(body, schema->name);
+	json_append_key(body, "schema");
+	appendStringInfoString(body, schema->schema);
+	json_append_key(body, "strict");
+	appendStringInfoString(body, schema->strict ? "true}" : "false}");
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, "text") == 0 && member.value[0] == '{')
+			provider_append_options(body, member.value, "format");
+	}
+	appendStringInfoChar(body, '}');
+}
+
+/*
+ * {"model": …, "input": [{"role": …, "content": …}, …], "text": …, options…}
  */
 static void
 write_request(StringInfo body, const ModelRequest *request)
@@ -48,7 +75,10 @@ write_request(StringInfo body, const ModelRequest *request)
 		appendStringInfoChar(body, '}');
 	}
 	appendStringInfoChar(body, ']');
-	provider_append_options(body, request->options);
+	if (request->schema != NULL)
+		append_text(body, request->schema, request->options);
+	provider_append_options(body, request->options,
+							request->schema != NULL ? "text" : NULL);
 	appendStringInfoChar(body, '}');
 }
 

@@ -8,6 +8,7 @@
  *
  *				  run_sent			run_answered: whole answer, or failure
  *	   RUN_SEND ──────────▶ RUN_AWAIT ─────────────────────────▶ RUN_STORE
+ *		   ▲ ◀──────────────────┤ run_answered: does not fit the schema
  *		   ▲					│ run_answered: worth a repetition	  ▲
  *		   └──────────── RUN_PAUSE ───────────────────────────────────┘
  *			  run_woken					run_woken: past the deadline
@@ -78,10 +79,13 @@ add_message(Run *run)
 	return &run->messages[run->message_count++];
 }
 
-void
+Message *
 run_add_message(Run *run, MessageRole role, char *content)
 {
-	message_init(add_message(run), role, content);
+	Message    *message = add_message(run);
+
+	message_init(message, role, content);
+	return message;
 }
 
 /*
@@ -95,6 +99,7 @@ run_write_request(const Run *run, StringInfo body)
 		.messages = run->messages,
 		.message_count = run->message_count,
 		.options = run->options,
+		.schema = run->schema,
 	};
 
 	run->provider->write_request(body, &request);
@@ -133,6 +138,42 @@ fail(Run *run, const char *type, const char *message, int http_status,
 		run->content = pstrdup(message);
 }
 
+static void
+fail_by_deadline(Run *run, int64 now)
+{
+	fail(run, "timeout",
+		 psprintf("the run did not end within its timeout of %.3f s",
+				  (run->deadline - run->started_at) / 1e6),
+		 0, now);
+}
+
+/*
+ * The answer does not fit the schema: tell the model, once.
+ */
+static void
+ask_again(Run *run, const char *problem, int64 now)
+{
+	if (run->corrected)
+	{
+		fail(run, "output_schema",
+			 psprintf("the answer does not fit the output schema: %s", problem),
+			 0, now);
+		return;
+	}
+	if (now >= run->deadline)
+	{
+		fail_by_deadline(run, now);
+		return;
+	}
+	run->corrected = true;
+	run->content = NULL;
+	run_add_message(run, MESSAGE_USER,
+					psprintf("Your answer does not fit the required JSON schema: %s. "
+							 "Answer again, with nothing but JSON that fits the schema.",
+							 problem));
+	run->step = RUN_SEND;
+}
+
 /*
  * A whole answer with a status of 2xx has arrived.
  */
@@ -141,6 +182,8 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 {
 	ModelAnswer answer;
 	Message    *message;
+	char	   *json;
+	char	   *problem;
 
 	run->provider->read_answer(result->body, result->body_length, &answer);
 	if (answer.outcome == ANSWER_INVALID)
@@ -165,9 +208,22 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	*message = answer.message;
 
 	if (answer.outcome == ANSWER_INCOMPLETE)
+	{
 		fail(run, "incomplete", answer.error, result->status, now);
-	else
-		end(run, RUN_COMPLETED, now);
+		return;
+	}
+	if (run->schema != NULL)
+	{
+		json = schema_answer(run->schema->schema, run->content, &problem);
+		if (json == NULL)
+		{
+			ask_again(run, problem, now);
+			return;
+		}
+		run->content = json;
+		run->structured = true;
+	}
+	end(run, RUN_COMPLETED, now);
 }
 
 /*
@@ -266,15 +322,6 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 	}
 }
 
-static void
-fail_by_deadline(Run *run, int64 now)
-{
-	fail(run, "timeout",
-		 psprintf("the run did not end within its timeout of %.3f s",
-				  (run->deadline - run->started_at) / 1e6),
-		 0, now);
-}
-
 /*
  * This came of the request. Strings that are kept are allocated in the
  * current memory context.
@@ -334,6 +381,7 @@ run_cancelled(Run *run, int64 now)
 		return;
 	end(run, RUN_CANCELLED, now);
 	run->error_type = NULL;
+	run->structured &= answered;
 	if (!answered || run->content == NULL || run->content[0] == '\0')
 		run->content = run_cancelled_text(run->run_id);
 }
@@ -345,6 +393,7 @@ void
 run_failed(Run *run, const char *type, const char *message, int64 now)
 {
 	run->content = NULL;
+	run->structured = false;
 	fail(run, type, message, 0, now);
 }
 
@@ -389,7 +438,7 @@ run_metrics_json(const Run *run)
 	appendStringInfoChar(&out, '{');
 	if (run->status == RUN_COMPLETED || run->usage.total > 0)
 	{
-		token_usage_append_json(&out, &run->usage);
+		token_usage_append(&out, &run->usage, true);
 		json_append_key(&out, "time_to_first_token");
 		appendStringInfo(&out, "%.6f", run->time_to_first_token);
 	}

@@ -44,6 +44,7 @@ typedef struct Run
 	const char *run_id;
 	const char *model;			/* the id of the model at its server */
 	const char *options;		/* a JSON object for the body, or NULL */
+	const OutputSchema *schema; /* that the answer must fit, or NULL */
 	const Provider *provider;	/* NULL in a run that cannot be sent */
 	int			attempt;		/* the number of this attempt, from 1; 0 when
 								 * the run ends without being started */
@@ -55,6 +56,8 @@ typedef struct Run
 	RunStep		step;
 	int64		wake_at;		/* when RUN_PAUSE is over */
 	int			requests;		/* how many requests failed and were repeated */
+	bool		corrected;		/* the model has been told that its answer did
+								 * not fit the schema */
 	Message    *messages;		/* the conversation: message_count of
 								 * message_size */
 	int			message_count;
@@ -65,6 +68,7 @@ typedef struct Run
 	/* how it ended: valid in RUN_STORE */
 	RunStatus	status;
 	char	   *content;
+	bool		structured;		/* content is JSON that fits the schema */
 	char	   *reasoning;		/* or NULL */
 	int64		ended_at;
 	const char *error_type;		/* unless NULL, the parts of agno.runs.error */
@@ -75,7 +79,7 @@ typedef struct Run
 extern RunStatus run_status_parse(const char *name);
 extern const char *run_status_name(RunStatus status);
 
-extern void run_add_message(Run *run, MessageRole role, char *content);
+extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
 extern void run_sent(Run *run);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,

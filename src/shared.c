@@ -27,6 +27,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 #define LOCK_TRANCHE "agno_bg runners"
 
@@ -50,6 +51,8 @@ typedef struct SharedState
 	int			launcher;		/* the launcher's number, or NO_PROCESS;
 								 * guarded by the runners lock */
 	ConditionVariable runner_left;	/* signalled when a runner says goodbye */
+	pg_atomic_uint64 last_acceptance;	/* what shared_acceptance_time() gave
+										 * last */
 	RunnerSlot	runners[MAX_RUNNERS];
 } SharedState;
 
@@ -101,6 +104,7 @@ shared_startup(void)
 		memset(shared, 0, sizeof(SharedState));
 		shared->launcher = NO_PROCESS;
 		ConditionVariableInit(&shared->runner_left);
+		pg_atomic_init_u64(&shared->last_acceptance, 0);
 		for (int i = 0; i < MAX_RUNNERS; i++)
 		{
 			shared->runners[i].process = NO_PROCESS;
@@ -110,6 +114,25 @@ shared_startup(void)
 	}
 	runners_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[0].lock;
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * When a run is accepted: the current time, but later than any that has been
+ * given before, so that it tells the order.
+ */
+TimestampTz
+shared_acceptance_time(void)
+{
+	uint64		last = pg_atomic_read_u64(&shared->last_acceptance);
+	uint64		now = (uint64) GetCurrentTimestamp();
+	uint64		time;
+
+	do
+	{
+		time = Max(now, last + 1);
+	} while (!pg_atomic_compare_exchange_u64(&shared->last_acceptance, &last,
+											 time));
+	return (TimestampTz) time;
 }
 
 /*

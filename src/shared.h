@@ -8,6 +8,8 @@
 #ifndef AGNO_SHARED_H
 #define AGNO_SHARED_H
 
+#include "datatype/timestamp.h"
+
 /* Where the runner of a database stands; each state names who leaves it. */
 typedef enum RunnerState
 {
@@ -32,6 +34,7 @@ extern void shared_request_memory(void);
 extern void shared_startup(void);
 
 /* For backends. */
+extern TimestampTz shared_acceptance_time(void);
 extern void shared_wake_at_commit(void);
 extern void shared_wake_at_end(void);
 extern void shared_hold_runner(Oid database);

@@ -53,19 +53,47 @@ typedef struct NewRun
 	const char *model;			/* the id of the model at its server */
 	const char *model_server;
 	Oid			owner;
+	TimestampTz created_at;
 	Datum		input;			/* text */
+	NullableDatum agent_id;		/* text */
 	NullableDatum user_id;		/* text */
 	NullableDatum metadata;		/* jsonb */
+	NullableDatum session_state;	/* jsonb */
 	int			priority;
 	NullableDatum run_at;		/* timestamptz */
 	bool		cancelled;		/* a marker has been waiting for it */
+	NullableDatum first_state;	/* jsonb: of its session, if it opens one */
 
 	/* of agno.run_requests */
 	NullableDatum idempotency_key;	/* text */
 	NullableDatum timeout;		/* interval */
 	NullableDatum max_attempts; /* integer */
+	NullableDatum retries;		/* integer */
 	NullableDatum model_options;	/* jsonb */
+	NullableDatum output_schema;	/* jsonb */
+	NullableDatum agent;		/* jsonb */
+	NullableDatum num_history_runs; /* integer */
+	NullableDatum num_history_messages; /* integer */
 } NewRun;
+
+/* A row of agno.agents. */
+typedef struct AgentRow
+{
+	Oid			owner;
+	char	   *model;			/* or NULL */
+	bool		has_tools;
+	bool		stream;
+	NullableDatum timeout;		/* interval */
+	NullableDatum retries;		/* integer */
+	NullableDatum output_schema;	/* jsonb */
+	NullableDatum model_options;	/* jsonb */
+	NullableDatum metadata;		/* jsonb */
+	NullableDatum session_state;	/* jsonb */
+	NullableDatum definition;	/* jsonb: what agent_read() reads */
+	NullableDatum num_history_runs; /* integer; null: no history, or limited
+									 * by messages */
+	NullableDatum num_history_messages; /* integer */
+} AgentRow;
 
 /* A run as a backend finds it. */
 typedef struct RunState
@@ -91,6 +119,8 @@ extern void store_leave(StoreUser user);
 extern bool store_find_run(const char *run_id, RunState *state);
 extern bool store_lock_run(const char *run_id, RunState *state);
 extern HeapTuple store_copy_run(const char *run_id);
+extern bool store_find_agent(const char *agent_id, AgentRow *agent);
+extern NullableDatum store_merge(NullableDatum a, NullableDatum b);
 extern bool store_find_idempotent(Oid owner, Datum key, RunState *state);
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
@@ -127,10 +157,21 @@ typedef struct ReadyRun
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
 	char	   *input;
+	char	   *user_id;		/* or NULL */
+	char	   *metadata;		/* a JSON object, or NULL */
 	char	   *options;		/* a JSON object, or NULL */
+	char	   *schema;			/* a JSON object, or NULL */
+	char	   *agent;			/* for agent_read(), or NULL */
+	char	   *session_state;	/* a JSON object, or NULL */
+	char	   *session_metrics;	/* a JSON object, or NULL */
 	int64		timeout_ms;		/* -1: not given */
 	int			max_attempts;	/* -1: not given */
+	int			retries;		/* -1: not given */
+	int			history_runs;	/* -1: any number */
+	int			history_messages;	/* -1: any number */
 	bool		marked;			/* there is a cancel marker for it */
+	List	   *history;		/* messages of earlier runs: JSON arrays, the
+								 * oldest run first */
 } ReadyRun;
 
 /* A run that has ended, locked, with all that is to be stored. */
@@ -140,11 +181,14 @@ typedef struct EndedRun
 	char	   *session_id;		/* likewise */
 	int			attempt;		/* to which this belongs */
 	RunStatus	status;
+	const char *content_type;
 	char	   *content;		/* this and the rest are UTF-8, or NULL */
 	char	   *reasoning;
 	char	   *messages;		/* JSON */
 	char	   *metrics;		/* JSON */
 	char	   *error;			/* JSON */
+	const char *session_state;	/* JSON; NULL: leave it as it is */
+	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 } EndedRun;
 
 /* A letter of a backend: this run is to be cancelled, or has been. */
@@ -183,6 +227,7 @@ extern void store_set_state(char *const *run_ids, int count, char state);
 extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 							  int count);
 extern List *store_read_ready(char *const *run_ids, int count);
+extern void store_read_history(List *ready);
 extern void store_start(char *const *run_ids, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);

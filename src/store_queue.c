@@ -199,7 +199,7 @@ store_leave_queue(char *const *run_ids, char *const *session_ids,
 		" THEN 's'::\"char\" ELSE 'r'::\"char\" END "
 		"FROM (SELECT DISTINCT s.id FROM unnest($1) AS s (id)) s, "
 		"LATERAL (SELECT w.run_id, w.state FROM agno.run_queue w"
-		" WHERE w.session_id = s.id ORDER BY w.seq LIMIT 1) next "
+		" WHERE w.session_id = s.id ORDER BY w.accepted_at LIMIT 1) next "
 		"WHERE q.run_id = next.run_id AND next.state = 'w'",
 		1, {TEXTARRAYOID}
 	};
@@ -251,30 +251,34 @@ store_finish(EndedRun *runs, int count)
 		" content = d.content, content_type = d.content_type,"
 		" reasoning_content = d.reasoning, messages = d.messages::jsonb,"
 		" metrics = d.metrics::jsonb, error = d.error::jsonb,"
+		" session_state = coalesce(d.session_state::jsonb, r.session_state),"
 		" finished_at = clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 		" AS d (run_id, attempt, status, content, content_type, reasoning,"
-		" messages, metrics, error) "
+		" messages, metrics, error, session_state) "
 		"WHERE r.run_id = d.run_id AND r.attempt = d.attempt",
-		9, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		10, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID}
+		TEXTARRAYOID, TEXTARRAYOID}
 	};
 	static Statement touch = {
-		"UPDATE agno.sessions s SET updated_at = clock_timestamp() "
-		"WHERE s.session_id = ANY ($1)",
-		1, {TEXTARRAYOID}
+		"UPDATE agno.sessions s SET updated_at = clock_timestamp(),"
+		" session_state = coalesce(d.state::jsonb, s.session_state),"
+		" session_metrics = coalesce(d.metrics::jsonb, s.session_metrics) "
+		"FROM unnest($1, $2, $3) AS d (session_id, state, metrics) "
+		"WHERE s.session_id = d.session_id",
+		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	enum
 	{
 		RUN_ID, STATUS, CONTENT, CONTENT_TYPE, REASONING, MESSAGES, METRICS,
-		ERROR_OBJECT, SESSION_ID, COLUMNS
+		ERROR_OBJECT, STATE, SESSION_ID, SESSION_METRICS, COLUMNS
 	};
 	char	  **columns[COLUMNS];
 	int		   *attempts = palloc(sizeof(int) * count);
 	char	  **cancelled = palloc(sizeof(char *) * count);
 	int			cancelled_count = 0;
-	Datum		values[9];
+	Datum		values[STATE + 2];
 
 	for (int c = 0; c < COLUMNS; c++)
 		columns[c] = palloc(sizeof(char *) * count);
@@ -287,22 +291,26 @@ store_finish(EndedRun *runs, int count)
 		columns[SESSION_ID][i] = run->session_id;
 		columns[STATUS][i] = unconstify(char *, run_status_name(run->status));
 		columns[CONTENT][i] = to_server_or_null(run->content);
-		columns[CONTENT_TYPE][i] = "str";
+		columns[CONTENT_TYPE][i] = unconstify(char *, run->content_type);
 		columns[REASONING][i] = to_server_or_null(run->reasoning);
 		columns[MESSAGES][i] = to_server_or_null(run->messages);
 		columns[METRICS][i] = to_server_or_null(run->metrics);
 		columns[ERROR_OBJECT][i] = to_server_or_null(run->error);
+		columns[STATE][i] = to_server_or_null(run->session_state);
+		columns[SESSION_METRICS][i] = to_server_or_null(run->session_metrics);
 		if (run->status == RUN_CANCELLED)
 			cancelled[cancelled_count++] = run->run_id;
 	}
 
 	values[0] = store_text_array(columns[RUN_ID], count);
 	values[1] = store_int_array(attempts, count);
-	for (int c = STATUS; c <= ERROR_OBJECT; c++)
+	for (int c = STATUS; c <= STATE; c++)
 		values[c + 1] = store_text_array(columns[c], count);
 	store_execute(&update, values, NULL);
 
 	values[0] = store_text_array(columns[SESSION_ID], count);
+	values[1] = store_text_array(columns[STATE], count);
+	values[2] = store_text_array(columns[SESSION_METRICS], count);
 	store_execute(&touch, values, NULL);
 	store_leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
 	if (cancelled_count > 0)
@@ -373,9 +381,9 @@ store_pick(int limit)
 	static Statement statement = {
 		"SELECT q.run_id, q.session_id,"
 		" EXISTS (SELECT FROM agno.run_queue e"
-		" WHERE e.session_id = q.session_id AND e.seq < q.seq) "
+		" WHERE e.session_id = q.session_id AND e.accepted_at < q.accepted_at) "
 		"FROM agno.run_queue q WHERE q.state = 'r' "
-		"ORDER BY q.priority DESC, q.seq LIMIT $1",
+		"ORDER BY q.priority DESC, q.accepted_at LIMIT $1",
 		1, {INT4OID}
 	};
 	Datum		values[] = {Int32GetDatum(limit)};
@@ -415,19 +423,49 @@ store_set_state(char *const *run_ids, int count, char state)
 }
 
 /*
+ * A text of the last result in UTF-8, or NULL.
+ */
+static char *
+utf8_text(uint64 row, int column)
+{
+	char	   *string = store_text(row, column);
+
+	return string != NULL ? encoding_from_server(string) : NULL;
+}
+
+/*
+ * A number of the last result, -1 for null.
+ */
+static int64
+number_or_none(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		datum = store_column(row, column, &isnull);
+
+	return isnull ? -1 : DatumGetInt64(datum);
+}
+
+/*
  * Lock those of these runs that nobody else has locked, and read what it
- * takes to execute them: a list of ReadyRun.
+ * takes to execute them: a list of ReadyRun. The state of a session is read
+ * with what the run adds to it.
  */
 List *
 store_read_ready(char *const *run_ids, int count)
 {
 	static Statement statement = {
 		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt,"
-		" r.model_provider, r.model, r.input, d.model_options,"
-		" (extract(epoch FROM d.timeout) * 1000)::bigint, d.max_attempts,"
+		" r.model_provider, r.model, r.input, r.user_id, r.metadata,"
+		" d.model_options, d.output_schema, d.agent,"
+		" CASE WHEN d.session_state IS NULL THEN s.session_state"
+		" ELSE agno.merge_json(s.session_state, d.session_state) END,"
+		" s.session_metrics, (extract(epoch FROM d.timeout) * 1000)::bigint,"
+		" d.max_attempts::bigint, d.retries::bigint,"
+		" d.num_history_runs::bigint, d.num_history_messages::bigint,"
 		" EXISTS (SELECT FROM agno.cancellations c"
 		" WHERE c.run_id = r.run_id AND c.owner = r.owner) "
 		"FROM agno.runs r "
+		"LEFT JOIN agno.sessions s ON s.session_id = r.session_id "
 		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
 		"WHERE r.run_id = ANY ($1) FOR NO KEY UPDATE OF r SKIP LOCKED",
 		1, {TEXTARRAYOID}
@@ -438,9 +476,7 @@ store_read_ready(char *const *run_ids, int count)
 
 	for (uint64 row = 0; row < found; row++)
 	{
-		ReadyRun   *run = palloc(sizeof(ReadyRun));
-		char	   *options = store_text(row, 9);
-		Datum		datum;
+		ReadyRun   *run = palloc0(sizeof(ReadyRun));
 		bool		isnull;
 
 		run->run_id = store_text(row, 1);
@@ -449,17 +485,83 @@ store_read_ready(char *const *run_ids, int count)
 		run->owner = DatumGetObjectId(store_column(row, 4, &isnull));
 		run->attempt = DatumGetInt32(store_column(row, 5, &isnull));
 		run->model_server = store_text(row, 6);
-		run->model = encoding_from_server(store_text(row, 7));
-		run->input = encoding_from_server(store_text(row, 8));
-		run->options = options != NULL ? encoding_from_server(options) : NULL;
-		datum = store_column(row, 10, &isnull);
-		run->timeout_ms = isnull ? -1 : DatumGetInt64(datum);
-		datum = store_column(row, 11, &isnull);
-		run->max_attempts = isnull ? -1 : DatumGetInt32(datum);
-		run->marked = DatumGetBool(store_column(row, 12, &isnull));
+		run->model = utf8_text(row, 7);
+		run->input = utf8_text(row, 8);
+		run->user_id = utf8_text(row, 9);
+		run->metadata = utf8_text(row, 10);
+		run->options = utf8_text(row, 11);
+		run->schema = utf8_text(row, 12);
+		run->agent = utf8_text(row, 13);
+		run->session_state = utf8_text(row, 14);
+		run->session_metrics = utf8_text(row, 15);
+		run->timeout_ms = number_or_none(row, 16);
+		run->max_attempts = (int) number_or_none(row, 17);
+		run->retries = (int) number_or_none(row, 18);
+		run->history_runs = (int) number_or_none(row, 19);
+		run->history_messages = (int) number_or_none(row, 20);
+		run->marked = DatumGetBool(store_column(row, 21, &isnull));
 		ready = lappend(ready, run);
 	}
 	return ready;
+}
+
+/*
+ * Read what earlier runs of their sessions have said, for those of these
+ * ReadyRuns that are to send it along. Agno's rules: runs that are PAUSED,
+ * CANCELLED or ERROR do not count, and none that another run has started.
+ */
+void
+store_read_history(List *ready)
+{
+	static Statement statement = {
+		"SELECT d.n, h.messages "
+		"FROM unnest($1, $2, $3) WITH ORDINALITY"
+		" AS d (run_id, session_id, runs, n), "
+		"LATERAL (SELECT r.messages, r.created_at, r.run_id FROM agno.runs r"
+		" WHERE r.session_id = d.session_id AND r.run_id <> d.run_id"
+		" AND r.status = 'COMPLETED' AND r.parent_run_id IS NULL"
+		" AND r.messages IS NOT NULL"
+		" ORDER BY r.created_at DESC, r.run_id DESC LIMIT d.runs) h "
+		"ORDER BY d.n, h.created_at, h.run_id",
+		3, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}
+	};
+	int			size = Max(list_length(ready), 1);
+	ReadyRun  **runs = palloc(sizeof(ReadyRun *) * size);
+	char	  **run_ids = palloc(sizeof(char *) * size);
+	char	  **session_ids = palloc(sizeof(char *) * size);
+	int		   *limits = palloc(sizeof(int) * size);
+	int			count = 0;
+	Datum		values[3];
+	uint64		found;
+	ListCell   *cell;
+
+	foreach(cell, ready)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		if (run->history_runs < 0 && run->history_messages < 0)
+			continue;
+		runs[count] = run;
+		run_ids[count] = run->run_id;
+		session_ids[count] = run->session_id;
+		/* No run has fewer messages than one. */
+		limits[count++] = run->history_runs >= 0 ?
+			run->history_runs : run->history_messages;
+	}
+	if (count == 0)
+		return;
+
+	values[0] = store_text_array(run_ids, count);
+	values[1] = store_text_array(session_ids, count);
+	values[2] = store_int_array(limits, count);
+	found = store_execute(&statement, values, NULL);
+	for (uint64 row = 0; row < found; row++)
+	{
+		bool		isnull;
+		ReadyRun   *run = runs[DatumGetInt64(store_column(row, 1, &isnull)) - 1];
+
+		run->history = lappend(run->history, utf8_text(row, 2));
+	}
 }
 
 /*

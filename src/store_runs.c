@@ -131,6 +131,95 @@ or_null(NullableDatum datum, char *null)
 }
 
 /*
+ * A column of the first row that store_execute() found, of its own memory.
+ */
+static NullableDatum
+copy_column(int column)
+{
+	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc,
+												column - 1);
+	NullableDatum datum;
+
+	datum.value = store_column(0, column, &datum.isnull);
+	if (!datum.isnull)
+		datum.value = datumCopy(datum.value, attribute->attbyval,
+								attribute->attlen);
+	return datum;
+}
+
+/*
+ * The agent of this id. False when there is none.
+ */
+bool
+store_find_agent(const char *agent_id, AgentRow *agent)
+{
+	static Statement statement = {
+		"SELECT a.owner::pg_catalog.oid, a.model,"
+		" pg_catalog.cardinality(a.tools) OPERATOR(pg_catalog.>) 0, a.stream,"
+		" a.timeout, a.retries, a.output_schema, a.model_options, a.metadata,"
+		" a.session_state,"
+		" CASE WHEN a.add_history_to_context"
+		"  AND a.num_history_messages IS NULL"
+		"  THEN COALESCE(a.num_history_runs, 3) END,"
+		" CASE WHEN a.add_history_to_context"
+		"  THEN a.num_history_messages END,"
+		" pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+		"  'name', a.name, 'description', a.description, 'role', a.role,"
+		"  'instructions', a.instructions,"
+		"  'use_instruction_tags', a.use_instruction_tags,"
+		"  'expected_output', a.expected_output,"
+		"  'additional_context', a.additional_context,"
+		"  'system_message', a.system_message, 'markdown', a.markdown,"
+		"  'add_name_to_context', a.add_name_to_context,"
+		"  'add_datetime_to_context', a.add_datetime_to_context,"
+		"  'timezone_identifier', a.timezone_identifier,"
+		"  'add_session_state_to_context', a.add_session_state_to_context,"
+		"  'resolve_in_context', a.resolve_in_context)) "
+		"FROM agno.agents a WHERE a.agent_id" EQ "$1",
+		1, {TEXTOID}
+	};
+	Datum		values[] = {CStringGetTextDatum(agent_id)};
+	bool		isnull;
+
+	if (store_execute(&statement, values, NULL) == 0)
+		return false;
+	agent->owner = DatumGetObjectId(store_column(0, 1, &isnull));
+	agent->model = store_text(0, 2);
+	agent->has_tools = DatumGetBool(store_column(0, 3, &isnull)) && !isnull;
+	agent->stream = DatumGetBool(store_column(0, 4, &isnull)) && !isnull;
+	agent->timeout = copy_column(5);
+	agent->retries = copy_column(6);
+	agent->output_schema = copy_column(7);
+	agent->model_options = copy_column(8);
+	agent->metadata = copy_column(9);
+	agent->session_state = copy_column(10);
+	agent->num_history_runs = copy_column(11);
+	agent->num_history_messages = copy_column(12);
+	agent->definition = copy_column(13);
+	return true;
+}
+
+/*
+ * The members of two objects of jsonb, either of which may be null; b wins.
+ */
+NullableDatum
+store_merge(NullableDatum a, NullableDatum b)
+{
+	static Statement statement = {
+		"SELECT agno.merge_json($1, $2)",
+		2, {JSONBOID, JSONBOID}
+	};
+	Datum		values[] = {a.value, b.value};
+
+	if (a.isnull)
+		return b;
+	if (b.isnull)
+		return a;
+	store_execute(&statement, values, NULL);
+	return copy_column(1);
+}
+
+/*
  * Keep what agno_arun was told beyond the columns of agno.runs. False when
  * the owner has used the idempotency key, if only a moment ago.
  */
@@ -139,25 +228,33 @@ store_insert_request(const NewRun *run)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_requests (run_id, owner, idempotency_key,"
-		" timeout, max_attempts, model_options) "
-		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6) "
+		" timeout, max_attempts, retries, model_options, output_schema,"
+		" session_state, agent, num_history_runs, num_history_messages) "
+		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
+		" $11, $12) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		6, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, JSONBOID}
+		12, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
+			JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID}
 	};
-	char		nulls[] = "      ";
-	Datum		values[6];
+	const NullableDatum given[] = {
+		run->idempotency_key, run->timeout, run->max_attempts, run->retries,
+		run->model_options, run->output_schema, run->session_state,
+		run->agent, run->num_history_runs, run->num_history_messages
+	};
+	char		nulls[] = "            ";
+	Datum		values[12];
+	bool		any = false;
 
-	if (run->idempotency_key.isnull && run->timeout.isnull &&
-		run->max_attempts.isnull && run->model_options.isnull)
+	for (int i = 0; i < (int) lengthof(given); i++)
+	{
+		values[i + 2] = or_null(given[i], &nulls[i + 2]);
+		any |= !given[i].isnull;
+	}
+	if (!any)
 		return true;
-
 	values[0] = CStringGetTextDatum(run->run_id);
 	values[1] = ObjectIdGetDatum(run->owner);
-	values[2] = or_null(run->idempotency_key, &nulls[2]);
-	values[3] = or_null(run->timeout, &nulls[3]);
-	values[4] = or_null(run->max_attempts, &nulls[4]);
-	values[5] = or_null(run->model_options, &nulls[5]);
 	return store_execute(&statement, values, nulls) > 0;
 }
 
@@ -171,19 +268,19 @@ store_open_session(NewRun *run)
 {
 	static Statement insert = {
 		"INSERT INTO agno.sessions (session_id, user_id, metadata, owner,"
-		" created_at, updated_at) "
-		"VALUES ($1, $2, $3, $4::pg_catalog.regrole,"
+		" agent_id, session_state, created_at, updated_at) "
+		"VALUES ($1, $2, $3, $4::pg_catalog.regrole, $5, $6,"
 		" pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()) "
 		"ON CONFLICT (session_id) DO NOTHING",
-		4, {TEXTOID, TEXTOID, JSONBOID, OIDOID}
+		6, {TEXTOID, TEXTOID, JSONBOID, OIDOID, TEXTOID, JSONBOID}
 	};
 	static Statement select = {
 		"SELECT s.owner::pg_catalog.oid, s.user_id, s.user_id" EQ "$2 "
 		"FROM agno.sessions s WHERE s.session_id" EQ "$1",
 		2, {TEXTOID, TEXTOID}
 	};
-	char		nulls[] = "    ";
-	Datum		values[4];
+	char		nulls[] = "      ";
+	Datum		values[6];
 	Datum		user_id;
 	bool		same_user;
 	bool		isnull;
@@ -192,6 +289,8 @@ store_open_session(NewRun *run)
 	values[1] = or_null(run->user_id, &nulls[1]);
 	values[2] = or_null(run->metadata, &nulls[2]);
 	values[3] = ObjectIdGetDatum(run->owner);
+	values[4] = or_null(run->agent_id, &nulls[4]);
+	values[5] = or_null(run->first_state, &nulls[5]);
 	if (store_execute(&insert, values, nulls) > 0)
 		return;
 
@@ -254,27 +353,28 @@ store_insert_run(const NewRun *run)
 	static Statement insert_run = {
 		"INSERT INTO agno.runs (run_id, session_id, user_id, status, input,"
 		" content, model, model_provider, metadata, owner, priority,"
-		" created_at, run_at, finished_at) "
+		" created_at, run_at, agent_id, session_state, finished_at) "
 		"VALUES ($1, $2, $3, CASE WHEN $4 IS NULL"
 		" THEN 'PENDING'::agno.run_status"
 		" ELSE 'CANCELLED'::agno.run_status END, $5, $4, $6, $7, $8,"
-		" $9::pg_catalog.regrole, $10, pg_catalog.clock_timestamp(), $11,"
+		" $9::pg_catalog.regrole, $10, $14, $11, $12, $13,"
 		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END)",
-		11, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		JSONBOID, OIDOID, INT4OID, TIMESTAMPTZOID}
+		14, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+			JSONBOID, OIDOID, INT4OID, TIMESTAMPTZOID, TEXTOID, JSONBOID,
+		TIMESTAMPTZOID}
 	};
 	static Statement insert_queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at) "
+		" run_at, accepted_at) "
 		"VALUES ($1, $2, CASE WHEN $4 OPERATOR(pg_catalog.>)"
 		" pg_catalog.clock_timestamp() THEN 's'::\"char\""
-		" ELSE 'r'::\"char\" END, $3, $4)",
-		4, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID}
+		" ELSE 'r'::\"char\" END, $3, $4, $5)",
+		5, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	char		nulls[] = "           ";
-	Datum		values[11];
-	Datum		queue_values[4];
-	char		queue_nulls[] = "    ";
+	char		nulls[] = "              ";
+	Datum		values[14];
+	Datum		queue_values[5];
+	char		queue_nulls[] = "     ";
 
 	values[0] = CStringGetTextDatum(run->run_id);
 	values[1] = CStringGetTextDatum(run->session_id);
@@ -289,6 +389,9 @@ store_insert_run(const NewRun *run)
 	values[8] = ObjectIdGetDatum(run->owner);
 	values[9] = Int32GetDatum(run->priority);
 	values[10] = or_null(run->run_at, &nulls[10]);
+	values[11] = or_null(run->agent_id, &nulls[11]);
+	values[12] = or_null(run->session_state, &nulls[12]);
+	values[13] = TimestampTzGetDatum(run->created_at);
 	store_execute(&insert_run, values, nulls);
 
 	queue_values[0] = values[0];
@@ -296,6 +399,7 @@ store_insert_run(const NewRun *run)
 	queue_values[2] = values[9];
 	queue_values[3] = values[10];
 	queue_nulls[3] = nulls[10];
+	queue_values[4] = values[13];
 	store_execute(&insert_queue, queue_values, queue_nulls);
 	if (run->cancelled)
 		store_put_signal(run->run_id, run->owner);

@@ -34,8 +34,6 @@
 /* How many letters are read, and runs started, in one turn. */
 #define BATCH 500
 
-#define US_PER_MS INT64CONST(1000)
-
 /*
  * The ids of some runs, and of their sessions where they matter, for the
  * store.
@@ -201,24 +199,6 @@ read_signals(Turn *turn)
  */
 
 /*
- * All that is to be stored of a run.
- */
-static void
-fill_ended(EndedRun *ended, const Run *run, const char *run_id,
-		   const char *session_id)
-{
-	ended->run_id = unconstify(char *, run_id);
-	ended->session_id = unconstify(char *, session_id);
-	ended->attempt = run->attempt;
-	ended->status = run->status;
-	ended->content = run->content;
-	ended->reasoning = run->reasoning;
-	ended->messages = run_messages_json(run);
-	ended->metrics = run_metrics_json(run);
-	ended->error = run_error_json(run);
-}
-
-/*
  * The flights that are to be stored in this turn.
  */
 static List *
@@ -335,8 +315,7 @@ store_flights(Turn *turn)
 	{
 		Flight	   *flight = lfirst(cell);
 
-		fill_ended(&ended[count++], &flight->run, flight->run_id,
-				   flight->session_id);
+		flight_fill_ended(flight, &ended[count++]);
 		turn->ended_ids = lappend(turn->ended_ids,
 								  pstrdup(flight->run_id));
 	}
@@ -354,51 +333,6 @@ store_flights(Turn *turn)
  * Starts
  *-------------------------------------------------------------------------
  */
-
-/*
- * Make a flight of a run that is to be started, in its own memory.
- */
-static Flight *
-create_flight(const ReadyRun *ready, const ModelServer *server)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "agno_bg run",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Flight	   *flight = palloc0(sizeof(Flight));
-	Run		   *run = &flight->run;
-	int64		timeout_ms = ready->timeout_ms >= 0 ?
-		ready->timeout_ms : agno_run_timeout;
-
-	flight->context = context;
-	flight->run_id = pstrdup(ready->run_id);
-	flight->session_id = pstrdup(ready->session_id);
-	flight->owner = ready->owner;
-	flight->server = *server;
-	flight->server.base_url = pstrdup(server->base_url);
-	if (server->key != NULL)
-		flight->server.key = pstrdup(server->key);
-	if (server->organization != NULL)
-		flight->server.organization = pstrdup(server->organization);
-	if (server->project != NULL)
-		flight->server.project = pstrdup(server->project);
-	if (server->ca_file != NULL)
-		flight->server.ca_file = pstrdup(server->ca_file);
-
-	run->run_id = encoding_from_server(flight->run_id);
-	run->model = pstrdup(ready->model);
-	run->options = ready->options != NULL ? pstrdup(ready->options) : NULL;
-	run->provider = server->provider;
-	run->attempt = ready->attempt + 1;
-	run->started_at = fleet_now();
-	run->deadline = run->started_at + timeout_ms * US_PER_MS;
-	run->retries = server->retries;
-	run->step = RUN_SEND;
-	run_add_message(run, MESSAGE_USER, pstrdup(ready->input));
-
-	MemoryContextSwitchTo(old);
-	return flight;
-}
 
 /*
  * Whether a run ends here and now rather than being started; if so, this
@@ -432,7 +366,7 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, EndedRun *ended)
 			return false;
 		run_failed(run, "configuration", encoding_from_server(problem), now);
 	}
-	fill_ended(ended, run, ready->run_id, ready->session_id);
+	ended_run_fill(ended, run, ready->run_id, ready->session_id);
 	return true;
 }
 
@@ -515,6 +449,7 @@ start_runs(Turn *turn)
 	if (ready.count == 0)
 		return;
 	read = store_read_ready(ready.ids, ready.count);
+	store_read_history(read);
 	starting = id_array(list_length(read));
 	over = id_array(list_length(read));
 	ended = palloc(sizeof(EndedRun) * Max(list_length(read), 1));
@@ -545,7 +480,7 @@ start_runs(Turn *turn)
 		{
 			add_id(&starting, run->run_id, run->session_id);
 			turn->started = lappend(turn->started,
-									create_flight(run, &server));
+									flight_create(run, &server));
 		}
 	}
 
@@ -586,7 +521,7 @@ turn_refuse(const PickedRun *picked, const char *message)
 			run->started_at = fleet_now();
 			run_failed(run, "storage", encoding_from_server(message),
 					   run->started_at);
-			fill_ended(&ended, run, id, picked->session_id);
+			ended_run_fill(&ended, run, id, picked->session_id);
 			store_finish(&ended, 1);
 		}
 		else

@@ -21,6 +21,10 @@ How it behaves is in the id of the model that a request names:
     redirect                HTTP 307 to itself
     reasoning               an answer with a summary of the reasoning
     options                 answers with the body of the request
+    misfit-N                an answer that does not fit the schema, N times
+
+A request with a JSON schema is answered with a value that fits it.
+
 
 It logs JSON lines: each request with its time, number, headers and body, and
 when its connection was closed before it was answered.
@@ -34,8 +38,23 @@ import resource
 import ssl
 import time
 
+PARIS = "The capital of France is Paris."
 ANSWERS = {
-    "What is the capital of France?": "The capital of France is Paris.",
+    "What is the capital of France?": PARIS,
+    "What is the capital of France? Answer in one sentence.": PARIS,
+    "What is the tallest mountain in the world? Answer in one sentence.":
+        "Mount Everest is the tallest mountain in the world.",
+    "What is the deepest ocean trench? Answer in one sentence.":
+        "The Mariana Trench is the deepest ocean trench.",
+    "What is the longest river in the world? Answer in one sentence.":
+        "The Nile is the longest river in the world.",
+    "Give me facts about Tokyo, Paris, and New York.": json.dumps({"cities": [
+        {"city": "Tokyo", "country": "Japan", "population": "14 million",
+         "fun_fact": "It has more than 150 railway lines."},
+        {"city": "Paris", "country": "France", "population": "2 million",
+         "fun_fact": "The Eiffel Tower was to stand for 20 years."},
+        {"city": "New York", "country": "USA", "population": "8 million",
+         "fun_fact": "More than 600 languages are spoken there."}]}),
 }
 
 
@@ -176,11 +195,37 @@ class ModelServer:
         elif kind == "reasoning":
             return await reply(writer, 200, response(
                 request, "42", reasoning=["First I think.", "Then I answer."]))
+        elif kind == "misfit":
+            told = sum("does not fit" in str(item.get("content"))
+                       for item in request["input"])
+            if told < int(arguments[0]):
+                return await reply(writer, 200, response(
+                    request, '{"misfit": true}'))
         elif kind == "options":
             return await reply(writer, 200, response(request, raw.decode()))
 
-        return await reply(writer, 200, response(
-            request, ANSWERS.get(text, "You said: " + text)))
+        output_format = (request.get("text") or {}).get("format") or {}
+        if text in ANSWERS:
+            said = ANSWERS[text]
+        elif output_format.get("type") == "json_schema":
+            said = json.dumps(instance(output_format["schema"]))
+        else:
+            said = "You said: " + text
+        return await reply(writer, 200, response(request, said))
+
+
+def instance(schema):
+    """A value that fits a simple schema."""
+    kind = schema.get("type")
+    if "enum" in schema:
+        return schema["enum"][0]
+    if kind == "object":
+        return {name: instance(its)
+                for name, its in schema.get("properties", {}).items()}
+    if kind == "array":
+        return [instance(schema.get("items", {}))]
+    return {"integer": 7, "number": 1.5, "boolean": True,
+            "string": "text"}.get(kind)
 
 
 def input_text(request):

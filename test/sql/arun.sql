@@ -76,9 +76,6 @@ SELECT agno_arun('x', priority => NULL, run_id => 'null priority',
 SELECT priority FROM agno.runs WHERE run_id = 'null priority';
 
 -- What a later version will take
-SELECT agno_arun('x', agent_id => 'a');
-SELECT agno_arun('x', output_schema => '{}');
-SELECT agno_arun('x', session_state => '{}');
 SELECT agno_arun('x', stream => true);
 
 -- Idempotency

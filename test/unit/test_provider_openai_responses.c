@@ -29,6 +29,22 @@ write_request(const Message *messages, int count, const char *options)
 	return body.data;
 }
 
+static char *
+write_structured(const char *options)
+{
+	OutputSchema schema = {"s", "{}", true};
+	ModelRequest request = {
+		.model = "gpt-5-mini",
+		.options = options,
+		.schema = &schema,
+	};
+	StringInfoData body;
+
+	initStringInfo(&body);
+	provider->write_request(&body, &request);
+	return body.data;
+}
+
 static void
 test_requests(void)
 {
@@ -51,7 +67,15 @@ test_requests(void)
 	check_text(write_request(messages, 0,
 							 "{\"temperature\": 0.10, \"seed\": 9007199254740993}"),
 			   "{\"model\":\"gpt-5-mini\",\"input\":[],"
-			   "\"temperature\": 0.10, \"seed\": 9007199254740993}");
+			   "\"temperature\":0.10,\"seed\":9007199254740993}");
+	check_text(write_structured("{\"text\": {\"verbosity\": \"low\", \"format\": 1}, \"top_p\": 1}"),
+			   "{\"model\":\"gpt-5-mini\",\"input\":[],\"text\":{\"format\":"
+			   "{\"type\":\"json_schema\",\"name\":\"s\",\"schema\":{},"
+			   "\"strict\":true},\"verbosity\":\"low\"},\"top_p\":1}");
+	check_text(write_structured(NULL),
+			   "{\"model\":\"gpt-5-mini\",\"input\":[],\"text\":{\"format\":"
+			   "{\"type\":\"json_schema\",\"name\":\"s\",\"schema\":{},"
+			   "\"strict\":true}}}");
 	check_text(write_request(messages, 0, "{}"),
 			   "{\"model\":\"gpt-5-mini\",\"input\":[]}");
 	check_text(write_request(messages, 0, " { } "),

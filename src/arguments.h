@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.h
+ *	  The arguments of SQL functions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_ARGUMENTS_H
+#define AGNO_ARGUMENTS_H
+
+#include "fmgr.h"
+
+/* The longest id of a run or a session, in bytes. */
+#define ARGUMENT_MAX_ID 255
+
+/* The longest timeout: ten years, in milliseconds. */
+#define ARGUMENT_MAX_MS (10.0 * 366 * 86400 * 1000)
+
+extern void argument_error(const char *message, const char *hint);
+extern char *argument_text(FunctionCallInfo fcinfo, int argument);
+extern const char *argument_id(FunctionCallInfo fcinfo, int argument,
+							   const char *name, bool *given);
+extern NullableDatum argument_object(FunctionCallInfo fcinfo, int argument,
+									 const char *name);
+extern double argument_interval_ms(Datum interval);
+extern void argument_check_schema(Datum schema);
+
+#endif							/* AGNO_ARGUMENTS_H */

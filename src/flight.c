@@ -1,0 +1,233 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.c
+ *	  One run in flight: made of what the store read, back into what it stores.
+ *
+ * The whole conversation is put together here, before the first request.
+ * Called by turn.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "encoding.h"
+#include "fleet.h"
+#include "flight.h"
+#include "json.h"
+#include "pgtime.h"
+#include "prompt.h"
+#include "settings.h"
+#include "usage.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define US_PER_MS INT64CONST(1000)
+
+static char *
+copy_or_null(const char *string)
+{
+	return string != NULL ? pstrdup(string) : NULL;
+}
+
+/*
+ * The current time as Python's str(datetime.now(tz)) prints it: of the server's
+ * time zone and without an offset when there is no identifier.
+ */
+static char *
+python_now(const char *timezone_identifier)
+{
+	pg_tz	   *zone = NULL;
+	struct pg_tm tm;
+	fsec_t		fraction;
+	int			offset;			/* seconds west of Greenwich */
+	StringInfoData out;
+
+	if (timezone_identifier != NULL)
+		zone = pg_tzset(timezone_identifier);
+	if (timestamp2tm(GetCurrentTimestamp(), &offset, &tm, &fraction, NULL,
+					 zone != NULL ? zone : session_timezone) != 0)
+		elog(ERROR, "the current time is out of range");
+
+	initStringInfo(&out);
+	appendStringInfo(&out, "%04d-%02d-%02d %02d:%02d:%02d", tm.tm_year,
+					 tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (fraction != 0)
+		appendStringInfo(&out, ".%06d", (int) fraction);
+	if (zone != NULL)
+	{
+		appendStringInfo(&out, "%c%02d:%02d", offset > 0 ? '-' : '+',
+						 abs(offset) / SECS_PER_HOUR,
+						 abs(offset) % SECS_PER_HOUR / SECS_PER_MINUTE);
+	}
+	return out.data;
+}
+
+/*
+ * Add the messages of earlier runs, but for their system messages and for what
+ * was history to them; the last ones only, when there is a limit. As
+ * AgentSession.get_messages() of Agno.
+ */
+static void
+add_history(Run *run, const ReadyRun *ready)
+{
+	List	   *messages = NIL;
+	ListCell   *cell;
+	int			skip = 0;
+
+	foreach(cell, ready->history)
+	{
+		const char *json = lfirst(cell);
+		cJSON	   *tree = json_parse(json, strlen(json));
+		const cJSON *item;
+
+		cJSON_ArrayForEach(item, tree)
+		{
+			Message    *message = palloc(sizeof(Message));
+
+			if (message_read(item, message) && !message->from_history &&
+				message->role != MESSAGE_SYSTEM)
+				messages = lappend(messages, message);
+		}
+		cJSON_Delete(tree);
+	}
+
+	if (ready->history_messages >= 0)
+		skip = Max(list_length(messages) - ready->history_messages, 0);
+	/* The result of a tool makes no sense without the call. */
+	while (ready->history_messages >= 0 && skip < list_length(messages) &&
+		   ((Message *) list_nth(messages, skip))->role == MESSAGE_TOOL)
+		skip++;
+	for (int i = skip; i < list_length(messages); i++)
+	{
+		Message    *message = list_nth(messages, i);
+
+		message->from_history = true;
+		*run_add_message(run, message->role, NULL) = *message;
+	}
+}
+
+/*
+ * The conversation up to the first request.
+ */
+static void
+begin_conversation(Flight *flight, const ReadyRun *ready)
+{
+	Run		   *run = &flight->run;
+	Agent	   *agent = ready->agent ? agent_read(ready->agent) : NULL;
+	PromptContext context = {
+		.agent = agent,
+		.run_id = run->run_id,
+		.session_id = encoding_from_server(ready->session_id),
+		.user_id = ready->user_id,
+		.session_state = ready->session_state,
+		.metadata = ready->metadata,
+		.structured = run->schema != NULL,
+	};
+	char	   *system_message;
+
+	if (agent != NULL && agent->add_datetime_to_context)
+		context.now = python_now(agent->timezone_identifier);
+
+	system_message = prompt_system_message(&context);
+	if (system_message != NULL)
+		run_add_message(run, MESSAGE_SYSTEM, system_message);
+	add_history(run, ready);
+	run_add_message(run, MESSAGE_USER,
+					prompt_user_message(&context, ready->input));
+}
+
+static OutputSchema *
+read_schema(const char *json)
+{
+	OutputSchema *schema = palloc(sizeof(OutputSchema));
+	char	   *problem = schema_read(json, schema);
+
+	/* It was accepted when the run was enqueued. */
+	if (problem != NULL)
+		elog(ERROR, "invalid output_schema: %s", problem);
+	return schema;
+}
+
+/*
+ * A flight of a run that is to be started now, in memory of its own below the
+ * current context.
+ */
+Flight *
+flight_create(const ReadyRun *ready, const ModelServer *server)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg run",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Flight	   *flight = palloc0(sizeof(Flight));
+	Run		   *run = &flight->run;
+	int64		timeout_ms = ready->timeout_ms >= 0 ?
+		ready->timeout_ms : agno_run_timeout;
+
+	flight->context = context;
+	flight->run_id = pstrdup(ready->run_id);
+	flight->session_id = pstrdup(ready->session_id);
+	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
+	flight->session_state = copy_or_null(ready->session_state);
+	flight->session_metrics = copy_or_null(ready->session_metrics);
+	flight->owner = ready->owner;
+	flight->server = *server;
+	flight->server.base_url = pstrdup(server->base_url);
+	flight->server.key = copy_or_null(server->key);
+	flight->server.organization = copy_or_null(server->organization);
+	flight->server.project = copy_or_null(server->project);
+	flight->server.ca_file = copy_or_null(server->ca_file);
+
+	run->run_id = encoding_from_server(flight->run_id);
+	run->model = pstrdup(ready->model);
+	run->options = copy_or_null(ready->options);
+	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
+	run->provider = server->provider;
+	run->attempt = ready->attempt + 1;
+	run->started_at = fleet_now();
+	run->deadline = run->started_at + timeout_ms * US_PER_MS;
+	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
+	run->step = RUN_SEND;
+	begin_conversation(flight, ready);
+
+	MemoryContextSwitchTo(old);
+	return flight;
+}
+
+/*
+ * All that is to be stored of a run that has ended, whether it has been in
+ * flight or not.
+ */
+void
+ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
+			   const char *session_id)
+{
+	memset(ended, 0, sizeof(EndedRun));
+	ended->run_id = unconstify(char *, run_id);
+	ended->session_id = unconstify(char *, session_id);
+	ended->attempt = run->attempt;
+	ended->status = run->status;
+	ended->content = run->content;
+	ended->content_type = run->structured ? "dict" : "str";
+	ended->reasoning = run->reasoning;
+	ended->messages = run_messages_json(run);
+	ended->metrics = run_metrics_json(run);
+	ended->error = run_error_json(run);
+}
+
+/*
+ * The same of a flight, with what it leaves to its session.
+ */
+void
+flight_fill_ended(const Flight *flight, EndedRun *ended)
+{
+	const Run  *run = &flight->run;
+
+	ended_run_fill(ended, run, flight->run_id, flight->session_id);
+	ended->session_state = flight->session_state;
+	if (!token_usage_is_zero(&run->usage))
+		ended->session_metrics = session_usage_add(flight->session_metrics,
+												   run->model,
+												   flight->server_name,
+												   &run->usage);
+}

@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.h
+ *	  One run in flight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_FLIGHT_H
+#define AGNO_FLIGHT_H
+
+#include "http.h"
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "model_server.h"
+#include "run.h"
+#include "store.h"
+
+/*
+ * A run in flight. All of it, but the transfer, is in its own memory context.
+ */
+typedef struct Flight
+{
+	MemoryContext context;
+	const char *run_id;			/* of the database's encoding */
+	const char *session_id;		/* of the database's encoding */
+	const char *server_name;	/* of the model server, in UTF-8 */
+	const char *session_state;	/* JSON in UTF-8: with what the run brought
+								 * along; NULL: none */
+	const char *session_metrics;	/* JSON in UTF-8: before the run, or NULL */
+	Oid			owner;
+	Run			run;
+	ModelServer server;
+	StringInfoData body;		/* of the request on its way; data may be NULL */
+	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
+
+	/* where fleet_place() has put it */
+	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
+	pairingheap_node timer;		/* in Fleet.paused */
+	bool		listed;			/* node is in use */
+	bool		timed;			/* timer is in use */
+
+	/* of one that has ended */
+	int			store_failures; /* how often storing it alone has failed */
+	int64		store_after;	/* no try before, as of fleet_now() */
+	int64		leaving;		/* number of the turn that stores it */
+} Flight;
+
+extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server);
+extern void ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
+						   const char *session_id);
+extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
+
+#endif							/* AGNO_FLIGHT_H */

@@ -1,0 +1,188 @@
+/*
+ * schema.c: which schemas are accepted, and which answers fit them.
+ */
+#include "portable.h"
+
+#include "schema.h"
+#include "unit.h"
+
+#define PERSON \
+	"{\"title\": \"A person!\", \"type\": \"object\", \"properties\": " \
+	"{\"name\": {\"type\": \"string\", \"minLength\": 1}, " \
+	"\"age\": {\"type\": [\"integer\", \"null\"], \"minimum\": 0}}, " \
+	"\"required\": [\"name\", \"age\"], \"additionalProperties\": false}"
+
+static char *
+problem_of(const char *schema)
+{
+	OutputSchema read;
+
+	return schema_read(schema, &read);
+}
+
+static bool
+is_strict(const char *schema)
+{
+	OutputSchema read;
+
+	check_text(schema_read(schema, &read), NULL);
+	return read.strict;
+}
+
+/* NULL if the answer fits, else why not. */
+static char *
+misfit(const char *schema, const char *answer)
+{
+	char	   *problem;
+
+	(void) schema_answer(schema, answer, &problem);
+	return problem;
+}
+
+static void
+test_read(void)
+{
+	OutputSchema read;
+
+	check_text(schema_read(PERSON, &read), NULL);
+	check_text(read.name, "A_person_");
+	check_text(read.schema, PERSON);
+	check(!read.strict);		/* OpenAI does not know minLength */
+
+	check_text(schema_read("{\"type\": \"json_schema\", \"json_schema\": "
+						   "{\"name\": \"T\", \"schema\": {\"minimum\": 1.50}, "
+						   "\"strict\": true}}", &read), NULL);
+	check_text(read.name, "T");
+	check_text(read.schema, "{\"minimum\": 1.50}");
+	check(read.strict);
+
+	check_text(schema_read("{}", &read), NULL);
+	check_text(read.name, "output");
+	check(!read.strict);
+}
+
+static void
+test_nonsense(void)
+{
+	static const char *const schemas[] = {
+		"[]", "1", "{\"type\": \"text\"}", "{\"type\": 5}",
+		"{\"type\": [\"string\", 1]}", "{\"required\": \"a\"}",
+		"{\"required\": [1]}", "{\"enum\": []}", "{\"enum\": 1}",
+		"{\"properties\": []}", "{\"properties\": {\"a\": 1}}",
+		"{\"items\": 1}", "{\"items\": {\"type\": \"x\"}}",
+		"{\"anyOf\": {}}", "{\"oneOf\": [1]}", "{\"not\": 1}",
+		"{\"minimum\": \"1\"}", "{\"$ref\": \"other.json\"}",
+		"{\"$ref\": \"#/$defs/a\"}", "{\"$ref\": 1}",
+		"{\"$defs\": {\"a\": {\"type\": \"x\"}}}",
+		"{\"json_schema\": {\"schema\": 1}}",
+	};
+
+	for (int i = 0; i < (int) lengthof(schemas); i++)
+		unit_report(problem_of(schemas[i]) != NULL, schemas[i], __LINE__);
+}
+
+static void
+test_strict(void)
+{
+	check(!is_strict("{\"type\": \"array\", \"items\": {\"type\": \"string\"}}"));
+	check(!is_strict("{\"type\": \"object\", \"properties\": {\"a\": {}}, \"additionalProperties\": false}"));
+	check(!is_strict("{\"type\": \"object\", \"properties\": {\"a\": {}}, \"required\": [\"a\"]}"));
+	check(!is_strict("{\"type\": \"object\", \"properties\": {}, \"additionalProperties\": false, \"minProperties\": 1}"));
+	check(!is_strict("{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"object\"}}, \"required\": [\"a\"], \"additionalProperties\": false}"));
+	check(is_strict("{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#/$defs/b\"}}, \"required\": [\"a\"], \"additionalProperties\": false, \"$defs\": {\"b\": {\"type\": \"string\"}}}"));
+}
+
+static void
+test_answers(void)
+{
+	char	   *problem;
+
+	check_text(schema_answer(PERSON, " {\"name\": \"Bo\", \"age\": null}\n", &problem),
+			   "{\"name\": \"Bo\", \"age\": null}");
+	check_text(problem, NULL);
+	check_text(schema_answer("{}", "```json\n{\"a\": 1}\n```\n", &problem),
+			   "{\"a\": 1}");
+	check_text(misfit(PERSON, "{\"name\": \"Bo\"}"),
+			   "at /: the property \"age\" is missing");
+	check_text(misfit(PERSON, "{\"name\": \"Bo\", \"age\": 1.5}"),
+			   "at /age: expected integer or null, got number");
+	check_text(misfit(PERSON, "{\"name\": \"\", \"age\": 1}"),
+			   "at /name: less than \"minLength\" allows");
+	check_text(misfit(PERSON, "{\"name\": \"Bo\", \"age\": 1, \"x\": 1}"),
+			   "at /: the property \"x\" is not allowed");
+	check_text(misfit(PERSON, "[]"), "at /: expected object, got array");
+	check_text(misfit(PERSON, "Hello"), "it is not valid JSON");
+	check_text(misfit("{}", ""), "it is not valid JSON");
+	check_text(misfit("{}", "{\"a\": 1} {}"), "it is not valid JSON");
+	/* cJSON takes these, jsonb does not */
+	check_text(misfit("{}", "[01]"), "it is not valid JSON");
+	check_text(misfit("{}", "[1e400000]"), "it is not valid JSON");
+	check_text(misfit("{}", "[1e-400000]"), "it is not valid JSON");
+	check_text(misfit("{}", "\"\\u0000\""), "it is not valid JSON");
+	check_text(misfit("{}", "\"1e400000 \\\" 1e400000\""), NULL);
+}
+
+static void
+test_keywords(void)
+{
+	static const struct
+	{
+		const char *schema;
+		const char *fits;
+		const char *fails;
+	}			cases[] = {
+		{"{\"enum\": [1, \"a\"]}", "\"a\"", "\"b\""},
+		{"{\"const\": {\"a\": [1]}}", "{\"a\": [1]}", "{\"a\": [2]}"},
+		{"{\"type\": \"integer\"}", "3.0", "3.5"},
+		{"{\"exclusiveMinimum\": 1}", "2", "1"},
+		{"{\"exclusiveMaximum\": 1}", "0", "1"},
+		{"{\"maximum\": 5}", "5", "6"},
+		{"{\"multipleOf\": 0.1}", "0.3", "0.35"},
+		{"{\"maxLength\": 2}", "\"\xc3\xa9\xc3\xa9\"", "\"abc\""},
+		{"{\"minItems\": 1, \"maxItems\": 2}", "[1]", "[]"},
+		{"{\"items\": {\"type\": \"string\"}}", "[\"a\"]", "[\"a\", 1]"},
+		{"{\"prefixItems\": [{\"type\": \"string\"}], \"items\": false}", "[\"a\"]", "[\"a\", 1]"},
+		{"{\"items\": [{\"type\": \"string\"}]}", "[\"a\", 1]", "[1]"},
+		{"{\"maxProperties\": 1}", "{\"a\": 1}", "{\"a\": 1, \"b\": 2}"},
+		{"{\"additionalProperties\": {\"type\": \"string\"}}", "{\"a\": \"b\"}", "{\"a\": 1}"},
+		{"{\"patternProperties\": {\"^x\": {}}, \"additionalProperties\": false}", "{\"x1\": 1}", NULL},
+		{"{\"anyOf\": [{\"type\": \"string\"}, {\"type\": \"null\"}]}", "null", "1"},
+		{"{\"oneOf\": [{\"type\": \"integer\"}, {\"minimum\": 5}]}", "2", "6"},
+		{"{\"allOf\": [{\"type\": \"integer\"}, {\"minimum\": 5}]}", "6", "2"},
+		{"{\"not\": {\"type\": \"string\"}}", "1", "\"a\""},
+		{"{\"$ref\": \"#/$defs/t\", \"$defs\": {\"t\": {\"type\": \"object\", \"properties\": {\"t\": {\"$ref\": \"#\"}}}}}",
+		"{\"t\": {\"t\": {}}}", "{\"t\": {\"t\": 1}}"},
+		{"{\"format\": \"date\", \"pattern\": \"^a\"}", "\"b\"", NULL},
+	};
+
+	for (int i = 0; i < (int) lengthof(cases); i++)
+	{
+		check_text(problem_of(cases[i].schema), NULL);
+		check_text(misfit(cases[i].schema, cases[i].fits), NULL);
+		unit_report(cases[i].fails == NULL ||
+					misfit(cases[i].schema, cases[i].fails) != NULL,
+					cases[i].schema, __LINE__);
+	}
+}
+
+/* Schemas that would never come to an end. */
+static void
+test_bounds(void)
+{
+	check_text(problem_of("{\"$ref\": \"#\"}"), NULL);
+	check(misfit("{\"$ref\": \"#\"}", "1") != NULL);
+	check(misfit("{\"allOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1") != NULL);
+	check(misfit("{\"anyOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1") != NULL);
+}
+
+int
+main(void)
+{
+	test_read();
+	test_nonsense();
+	test_strict();
+	test_answers();
+	test_keywords();
+	test_bounds();
+	return unit_done();
+}
