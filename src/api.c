@@ -126,7 +126,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("agno_cancel_run()");
 	if (run_id[0] == '\0' || strlen(run_id) > ARGUMENT_MAX_ID)
 		argument_error(psprintf("run_id must have from 1 to %d bytes",
-						  ARGUMENT_MAX_ID), NULL);
+								ARGUMENT_MAX_ID), NULL);
 
 	user = store_enter();
 	/* A run of somebody else is unknown to the caller, and not locked. */

@@ -235,7 +235,7 @@ store_insert_request(const NewRun *run)
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
 		12, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
-			JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID}
+		JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID}
 	};
 	const NullableDatum given[] = {
 		run->idempotency_key, run->timeout, run->max_attempts, run->retries,

@@ -33,7 +33,7 @@ install_packages() {
 	fi
 	if command -v dpkg >/dev/null; then
 		for package in make gcc pkg-config libcurl4-openssl-dev libcjson-dev \
-			libipc-run-perl python3 openssl nginx-light \
+			libipc-run-perl python3 python3-venv openssl nginx-light \
 			${version:+postgresql-$version postgresql-server-dev-$version}; do
 			(dpkg -s "$package" 2>/dev/null || true) |
 				grep -q '^Status: install ok' || missing="$missing $package"

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d /tmp/agno_bg_test.XXXXXX)
 passed=0
 failed=0
+skipped=0
 
 cleanup() {
 	stop_server "$work"
@@ -24,15 +25,19 @@ trap cleanup EXIT
 pass() { passed=$((passed + 1)); echo "ok      $1 ($2 s)"; }
 fail() { failed=$((failed + 1)); echo "FAILED  $1 ($2 s)"; }
 
+skip() { skipped=$((skipped + 1)); echo "SKIPPED $1: $2"; }
+
 # Run a command as one test: its output is shown only if it fails.
 check() {
 	local name=$1 start=$SECONDS
 	shift
-	if "$@" >"$work/check.log" 2>&1; then
-		pass "$name" $((SECONDS - start))
-	else
+	if ! "$@" >"$work/check.log" 2>&1; then
 		tail -60 "$work/check.log"
 		fail "$name" $((SECONDS - start))
+	elif grep -q '^SKIPPED: ' "$work/check.log"; then
+		skip "$name" "$(sed -n 's/^SKIPPED: //p' "$work/check.log")"
+	else
+		pass "$name" $((SECONDS - start))
 	fi
 }
 
@@ -93,5 +98,5 @@ for file in "$@"; do
 	check "$file" tap_test "$file"
 done
 
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
 [ "$failed" = 0 ]

@@ -27,7 +27,8 @@ A request with a JSON schema is answered with a value that fits it.
 
 
 It logs JSON lines: each request with its time, number, headers and body, and
-when its connection was closed before it was answered.
+when its connection was closed before it was answered. GET /v1/last shows the
+last request that was not this one.
 """
 
 import argparse
@@ -64,6 +65,7 @@ class ModelServer:
         self.count = 0
         self.failures = {}
         self.open_connections = 0
+        self.last = {}
 
     def log(self, **fields):
         if self.log_file:
@@ -106,6 +108,9 @@ class ModelServer:
                  headers=headers, body=request,
                  connection=id(writer), connections=self.open_connections)
 
+        if method == "GET" and path.endswith("/last"):
+            return await reply(writer, 200, json.dumps(self.last).encode())
+        self.last = request
         answer = asyncio.ensure_future(self.answer(request, body, writer))
         # A client sends nothing before it has its answer, so whatever can be
         # read here is the end of the connection.

@@ -114,7 +114,7 @@ test_variables(void)
 static void
 test_no_agent(void)
 {
-	PromptContext context = {.run_id = "r", .session_id = "s", .metadata = "{\"a\": 1}"};
+	PromptContext context = {.run_id = "r",.session_id = "s",.metadata = "{\"a\": 1}"};
 
 	check_text(prompt_system_message(&context), NULL);
 	check_text(prompt_user_message(&context, "$$ {a}"), "$$ {a}");

@@ -1,0 +1,229 @@
+"""What Agno's own package makes of agno_bg's views, and what it would have sent.
+
+Run by test/t/027_agno_package.pl with the packages of one line of Agno, as
+TAP. Arguments: the address of the database, of the mock model server, and a
+JSON object {name: {"run_id", "session_id", "status"}} of runs that there are.
+"""
+
+import asyncio
+import copy
+import json
+import sys
+import urllib.request
+
+from agno.agent import Agent
+from agno.db.base import SessionType
+from agno.db.postgres import PostgresDb
+from agno.models.openai import OpenAIResponses
+from agno.run.base import RunStatus
+from agno.session.agent import AgentSession
+import sqlalchemy
+
+DB_URL, MOCK_URL, RUNS = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+VERSION = __import__("importlib.metadata").metadata.version("agno")
+
+count = failed = 0
+
+
+def same(got, expected, name):
+    global count, failed
+    count += 1
+    ok = got == expected
+    failed += not ok
+    print("%sok %d - Agno %s: %s" % ("" if ok else "not ", count, VERSION, name))
+    if not ok:
+        print("#      got: %r\n# expected: %r" % (got, expected))
+
+
+engine = sqlalchemy.create_engine(DB_URL)
+
+
+def query(sql, **parameters):
+    with engine.connect() as connection:
+        return connection.execute(sqlalchemy.text(sql), parameters).scalar()
+
+
+def agent(**parameters):
+    parameters.setdefault("model", model("echo"))
+    return Agent(telemetry=False, **parameters)
+
+
+def model(name):
+    return OpenAIResponses(id=name, base_url=MOCK_URL, api_key="none")
+
+
+def normal(value):
+    """A dict without what reading from a database does to it in any case."""
+    value = json.loads(json.dumps(value, default=str))
+    for name in ("tools", "events"):
+        if value.get(name) == []:
+            del value[name]
+    if value.get("metrics") == {}:
+        del value["metrics"]
+    for requirement in value.get("requirements", []):
+        requirement["tool_execution"] = {
+            name: its for name, its in requirement["tool_execution"].items()
+            if its is not None}
+    return value
+
+
+async def reads():
+    db = PostgresDb(db_url=DB_URL, db_schema="agno")
+    reader = agent(id="reader", db=db)
+
+    for name, run in RUNS.items():
+        output = await reader.aget_run_output(run["run_id"], run["session_id"])
+        same(output is not None, True, "%s is read" % name)
+        same(output.run_id, run["run_id"], "%s: run_id" % name)
+        same(output.status == RunStatus(run["status"]), True,
+             "%s: status" % name)
+        written = query("SELECT agno_run_output_dict(:id)", id=run["run_id"])
+        same(normal(output.to_dict()), normal(written),
+             "%s: to_dict() is agno_run_output_dict()" % name)
+        same(reader.get_run_output(run["run_id"], run["session_id"]).run_id,
+             run["run_id"], "%s: get_run_output" % name)
+    same(await reader.aget_run_output("unknown", RUNS["completed"]["session_id"]),
+         None, "an unknown run")
+    same(await reader.aget_run_output(RUNS["completed"]["run_id"], "unknown"),
+         None, "an unknown session")
+
+    talk = RUNS["talk"]["session_id"]
+    reader = agent(id="talker", db=db)
+    session = reader.get_session(session_id=talk)
+    same(isinstance(session, AgentSession), True, "get_session")
+    same([run.input.input_content for run in session.runs],
+         ["one", "two", "three"], "the runs of a session, in order")
+    same(session.user_id, "ann", "user_id of a session")
+    same(session.agent_data["name"], "Talker", "agent_data of a session")
+    same(session.session_data["session_state"], {"mood": "good"},
+         "the state of a session")
+    same(session.session_data["session_metrics"]["total_tokens"], 54,
+         "the metrics of a session")
+    same(reader.get_session_state(session_id=talk), {"mood": "good"},
+         "get_session_state")
+    same(reader.get_session_metrics(session_id=talk).total_tokens, 54,
+         "get_session_metrics")
+    same(reader.get_last_run_output(session_id=talk).content,
+         "You said: three", "get_last_run_output")
+    chat = [(message.role, message.content)
+            for message in reader.get_chat_history(session_id=talk)]
+    same([one for one in chat if one[0] != "system"],
+         [(role, said + word) for word in ("one", "two", "three")
+          for role, said in (("user", ""), ("assistant", "You said: "))],
+         "get_chat_history")
+    same([message.content
+          for message in reader.get_session_messages(session_id=talk)
+          if message.role == "user"],
+         ["one", "two", "three"], "get_session_messages")
+
+    sessions = db.get_sessions(session_type=SessionType.AGENT, limit=1000,
+                               sort_by="created_at", sort_order="asc")
+    same({run["session_id"] for run in RUNS.values()}
+         <= {one.session_id for one in sessions}, True, "session listing")
+    same([one.session_id for one in db.get_sessions(
+        session_type=SessionType.AGENT, user_id="ann")], [talk],
+        "sessions of a user")
+    same([one.session_id for one in db.get_sessions(
+        session_type=SessionType.AGENT, component_id="talker")], [talk],
+        "sessions of an agent")
+    page, total = db.get_sessions(session_type=SessionType.AGENT, limit=2,
+                                  page=2, deserialize=False)
+    same((len(page), total >= len({run["session_id"]
+                                   for run in RUNS.values()})), (2, True),
+         "a page of sessions")
+
+    # What only the third line has.
+    if hasattr(db, "get_runs"):
+        run = db.get_run(RUNS["completed"]["run_id"])
+        same(run.content, "You said: Hello", "db.get_run")
+        same([run.input.input_content for run in db.get_runs(session_id=talk)],
+             ["one", "two", "three"], "db.get_runs of a session")
+        same({run.run_id for run in db.get_runs(status=RunStatus.cancelled)}
+             >= {RUNS["cancelled"]["run_id"]}, True, "db.get_runs by status")
+
+
+def last_input():
+    """What the mock was asked last."""
+    with urllib.request.urlopen(MOCK_URL + "/last") as answer:
+        return json.load(answer)["input"]
+
+
+# Definitions that assemble to the same prompt in both lines of Agno; those of
+# one line come below.
+AGENTS = [
+    {},
+    {"description": "A helper."},
+    {"role": "critic"},
+    {"description": "D {thing}", "role": "R $thing", "instructions": ["only"]},
+    {"instructions": ["only"], "use_instruction_tags": True},
+    {"instructions": ["a", "b {user_id}"], "use_instruction_tags": True},
+    {"instructions": ["only"], "markdown": True},
+    {"name": "The Name", "add_name_to_context": True, "markdown": True},
+    {"expected_output": "  padded {thing}\n", "additional_context": "C {thing}"},
+    {"system_message": " all {thing} of it $$ ", "description": "not sent"},
+    {"system_message": "as {thing} is", "resolve_in_context": False},
+    {"description": "{thing} {nest} {list} {none} {yes} {float} {text} $text "
+     "${text} $$ {unknown} $unknown {plan} {current_session_id} {x-y}"},
+    {"add_session_state_to_context": True},
+    {"description": "D", "expected_output": "E", "additional_context": "A",
+     "instructions": ["only"], "markdown": True,
+     "add_session_state_to_context": True},
+    {"markdown": True, "output_schema": {"type": "json_schema", "json_schema": {
+        "name": "T", "schema": {"type": "object", "properties": {}}}}},
+]
+AGENTS_OF_2 = [
+    {"instructions": ["a", "b"]},
+    {"description": "D", "role": "R", "instructions": ["a", "b\nc", " d "],
+     "markdown": True, "expected_output": "E"},
+    {"instructions": ["a\nb", "c"], "use_instruction_tags": True},
+]
+STATE = {"thing": "T", "nest": {"a": [1, 2.5, True, None, "it's"]},
+         "list": [1, "b"], "none": None, "yes": True, "float": 0.00001,
+         "text": "say \"hi\"\n\t\\ é 漢 \u200b\u00a0 'q'", "x-y": 1,
+         "big": 123456789012345678901234567890, "exp": 1e22}
+INPUT = "Say {thing} of {plan} for $user_id, {{thing}} {unknown} $$5 {nest}"
+
+
+async def sends():
+    """The same definitions, executed by Agno and by agno_bg."""
+    agents = AGENTS + (AGENTS_OF_2 if VERSION.startswith("2.") else [])
+    for number, definition in enumerate(agents):
+        run_id = "%s-%d" % (VERSION, number)
+        session_id = "s-" + run_id
+        # jsonb has an order of keys of its own
+        state = json.loads(json.dumps(query(
+            "SELECT CAST(:state AS jsonb)", state=json.dumps(STATE))))
+        parameters = copy.deepcopy(definition)
+        schema = parameters.pop("output_schema", None)
+        await agent(**parameters, output_schema=schema).arun(
+            INPUT, run_id=run_id, session_id=session_id, user_id="u1",
+            session_state=copy.deepcopy(state), metadata={"plan": "gold"})
+        expected = last_input()
+
+        columns = dict(definition, agent_id=run_id, model="mock:echo")
+        columns = {name: json.dumps(value) if isinstance(value, dict) else value
+                   for name, value in columns.items()}
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text(
+                "INSERT INTO agno.agents (%s) VALUES (%s)" % (
+                    ", ".join(columns), ", ".join(":" + name for name in columns))),
+                columns)
+            connection.execute(sqlalchemy.text(
+                "SELECT agno_arun(:input, :id, :session, :id, 'u1', "
+                "session_state => CAST(:state AS jsonb), "
+                "metadata => '{\"plan\": \"gold\"}')"),
+                dict(input=INPUT, id=run_id, session=session_id,
+                     state=json.dumps(STATE)))
+        query("SELECT status FROM agno_wait_run(:id, '1 min')", id=run_id)
+        same(last_input(), expected, "sent for %s" % json.dumps(definition))
+
+
+async def main():
+    await reads()
+    await sends()
+    print("1..%d" % count)
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
