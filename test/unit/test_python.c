@@ -68,7 +68,7 @@ test_strings(void)
 	check_text(repr("\"it's \\\"q\\\"\""), "'it\\'s \"q\"'");
 	check_text(repr("\"a\\\\b\\n\\r\\t\""), "'a\\\\b\\n\\r\\t'");
 	check_text(repr("\"\\u0007\\u007f\""), "'\\x07\\x7f'");
-	check_text(repr("\"é漢�35\""), "'é漢�35'");
+	check_text(repr("\"é漢\\ud83d\\ude00\""), "'é漢\xf0\x9f\x98\x80'");
 	/* no-break space, soft hyphen, zero width space, line separator */
 	check_text(repr("\"\\u00a0\\u00ad\\u200b\\u2028\""),
 			   "'\\xa0\\xad\\u200b\\u2028'");
