@@ -324,14 +324,16 @@ next_turn_at(Runner *runner)
 }
 
 /*
- * The database has no use for this runner any more.
+ * The database has no use for this runner any more. If the extension has been
+ * replaced by another, that one needs a runner of its own.
  */
 static void
-leave(Runner *runner)
+leave(Runner *runner, bool replaced)
 {
 	ereport(DEBUG1,
 			(errmsg_internal("agno_bg runner leaves: the extension is not there")));
-	shared_runner_unwanted(runner->wakes_seen);
+	if (!replaced)
+		shared_runner_unwanted(runner->wakes_seen);
 	proc_exit(0);
 }
 
@@ -512,7 +514,7 @@ do_turn(Runner *runner)
 		return;
 	runner->wakes_seen = wakes;
 	if (turn.unwanted)
-		leave(runner);
+		leave(runner, turn.replaced);
 
 	runner->failures = 0;
 	runner->not_before = 0;
@@ -729,7 +731,7 @@ initialize(Runner *runner, int slot, Oid database)
 	runner->extension = find_extension();
 	runner->wakes_seen = wakes;
 	if (!OidIsValid(runner->extension))
-		leave(runner);
+		leave(runner, false);
 
 	runner->fleet = fleet_create();
 	runner->http = http_create();

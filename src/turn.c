@@ -548,10 +548,16 @@ turn_refuse(const PickedRun *picked, const char *message)
 void
 turn_execute(Turn *turn)
 {
+	Oid			extension;
+
 	store_begin("agno_bg: storing and starting runs");
 
-	if (get_extension_oid("agno_bg", true) != turn->extension)
+	extension = get_extension_oid("agno_bg", true);
+	if (extension != turn->extension)
+	{
 		turn->unwanted = true;
+		turn->replaced = OidIsValid(extension);
+	}
 	else
 	{
 		if (turn->recover)

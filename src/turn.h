@@ -34,6 +34,7 @@ typedef struct Turn
 
 	/* what came of it: in the turn's memory, valid if it succeeded */
 	bool		unwanted;		/* the extension is gone: nothing was done */
+	bool		replaced;		/* and there is another one */
 	List	   *left;			/* Flights that are stored, or were overtaken */
 	List	   *started;		/* new Flights */
 	List	   *ended_ids;		/* ids of runs that have ended */

@@ -160,8 +160,10 @@ sub run_status
 sub wait_run
 {
 	my ($node, $run_id, $database) = @_;
+	my $timeout = $PostgreSQL::Test::Utils::timeout_default;
+
 	return $node->safe_psql($database // 'postgres',
-		"SELECT status FROM agno_wait_run('$run_id', '3 min')");
+		"SELECT status FROM agno_wait_run('$run_id', '$timeout s')");
 }
 
 # The process of the runner of a database; waits until there is one.

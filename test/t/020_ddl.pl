@@ -99,5 +99,14 @@ $node->safe_psql('postgres', 'CREATE ROLE nobody LOGIN');
 isnt($ret, 0, 'the command of another role is refused');
 is(runner_pid($node, 'source'), $pid, 'and the runner stays');
 
+# The extension is replaced by another one before the runner looks.
+$node->safe_psql('source', 'BEGIN; DROP EXTENSION agno_bg CASCADE;
+	CREATE EXTENSION agno_bg; COMMIT');
+add_mock_server($node, $url, database => 'source');
+$node->safe_psql('source',
+	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'anew')");
+is(wait_run($node, 'anew', 'source'),
+	'COMPLETED', 'DROP and CREATE EXTENSION in one transaction');
+
 $node->stop;
 done_testing();
