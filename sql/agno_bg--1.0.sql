@@ -30,6 +30,8 @@ COMMENT ON TYPE agno.run_ref IS 'a run as agno_arun accepted it';
 -- What users read
 ---------------------------------------------------------------------------
 
+-- A row grows as the run goes on. With room left in its page, no index has to
+-- be changed.
 CREATE TABLE agno.runs (
 	run_id text NOT NULL,
 	session_id text NOT NULL,
@@ -58,7 +60,7 @@ CREATE TABLE agno.runs (
 	started_at timestamptz,
 	finished_at timestamptz,
 	CONSTRAINT runs_pkey PRIMARY KEY (run_id)
-);
+) WITH (fillfactor = 20);
 CREATE INDEX runs_session_id_created_at_idx
 	ON agno.runs (session_id, created_at);
 
@@ -114,7 +116,7 @@ CREATE TABLE agno.sessions (
 	updated_at timestamptz NOT NULL,
 	session_metrics jsonb,
 	CONSTRAINT sessions_pkey PRIMARY KEY (session_id)
-);
+) WITH (fillfactor = 20);
 
 COMMENT ON TABLE agno.sessions IS
 	'one row per conversation; it belongs to the role that opened it';

@@ -12,15 +12,20 @@
  * every call into it, since the threads of its resolver inherit the mask and
  * no handler of PostgreSQL may ever run in them.
  *
- * There are two multi handles. A server that speaks HTTP/2 takes a hundred
- * requests on one connection, but libcurl opens a new connection for each
- * request beyond that unless the connections of a host are bounded; and that
- * bound must not hold for HTTP/1.1, where each request in flight needs a
- * connection. So https starts in the multiplexed lane, with the bound; once a
- * server has shown that it speaks only HTTP/1.1, it moves to the plain lane.
+ * There are several multi handles, called lanes. A server that speaks HTTP/2
+ * takes a hundred requests on one connection, but libcurl opens a new
+ * connection for each request beyond that unless the connections of a host are
+ * bounded; and that bound must not hold for HTTP/1.1, where each request in
+ * flight needs a connection. So https starts in the multiplexed lane, with the
+ * bound; once a server has shown that it speaks only HTTP/1.1, it moves to the
+ * plain lanes. Of those there are as many as it takes, each for a few transfers
+ * only, since libcurl looks at every connection to a host, one by one, before
+ * it uses one: with a thousand in one handle, that would be half of its work.
+ * The first lane with room is used, so that connections are used again.
  *
  * Memory: the client and its origins live as long as the process. A transfer
- * and the body it receives are malloc'd, and freed by http_release().
+ * and the body it receives are malloc'd; http_release() frees the body, and
+ * keeps some transfers, with their easy handles, for the next requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,12 +51,17 @@
 /* How many connections a server that speaks HTTP/2 gets. */
 #define MULTIPLEXED_CONNECTIONS 4L
 
-/* Buffers of a transfer, in bytes: texts are small, transfers many. */
+/* The buffer of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
-#define WRITE_BUFFER_SIZE 16384L
 
-/* Idle connections that are kept to be used again. */
-#define IDLE_CONNECTIONS 1000
+/* How many transfers a plain lane takes, each with a connection. */
+#define PLAIN_LANE_SIZE 64
+
+/* How many lanes stay when they are empty, for their idle connections. */
+#define KEPT_LANES 16
+
+/* How many transfers are kept to be used again. */
+#define SPARE_TRANSFERS 256
 
 /* Descriptors that are left to the rest of the process. */
 #define RESERVED_DESCRIPTORS 128
@@ -59,19 +69,16 @@
 /* How many events are taken from the poller at once. */
 #define EVENT_BATCH 256
 
-/* Where a transfer runs; also the tag of its socket in the poller. */
-typedef enum LaneId
-{
-	LANE_PLAIN,					/* HTTP/1.1, a connection for each request */
-	LANE_MULTIPLEXED,			/* HTTP/2, or not known yet */
-	LANE_COUNT
-} LaneId;
+/* The lane for HTTP/2, and for what is not known yet; all others are plain. */
+#define MULTIPLEXED_LANE 0
 
 typedef struct Lane
 {
 	HttpClient *client;			/* whose lane this is */
-	LaneId		id;
+	int			number;			/* its index, also the tag of its sockets in
+								 * the poller */
 	CURLM	   *multi;
+	int			transfers;		/* how many are in it */
 	int64		due;			/* when libcurl wants to be called, as of
 								 * now_ms(); -1: not before an event */
 } Lane;
@@ -88,8 +95,13 @@ struct HttpClient
 {
 	int			poller;			/* descriptor of poller.c, owned */
 	int			capacity;		/* how many connections there may be */
-	Lane		lanes[LANE_COUNT];
+	Lane	  **lanes;			/* lane_count of lane_size; owned */
+	int			lane_count;
+	int			lane_size;
+	int			transfers;		/* how many are in all of them */
 	slist_head	origins;		/* every Origin met so far */
+	dlist_head	spare;			/* transfers that nobody uses */
+	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
@@ -97,18 +109,16 @@ struct HttpClient
 
 struct HttpTransfer
 {
-	dlist_node	node;			/* in HttpClient.running or .done, or none */
-	bool		listed;			/* node is in one of them */
+	dlist_node	node;			/* in HttpClient.running, .done or .spare, or
+								 * none */
+	bool		listed;			/* node is in one of the first two */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
 	Origin	   *origin;
-	LaneId		lane;
-	bool		added;			/* easy is in the multi handle of its lane */
+	Lane	   *lane;			/* that easy is in, or NULL */
 	bool		sent;			/* libcurl has a connection for it */
-	const char *request;		/* body of the request; the caller's */
-	size_t		request_length; /* in bytes */
-	size_t		request_sent;	/* how much of it libcurl has taken */
 	CURL	   *easy;
+	bool		own_certificates;	/* easy has a CA file of its own */
 	struct curl_slist *headers; /* owned */
 	char	   *body;			/* malloc'd, NUL-terminated, NULL while empty */
 	size_t		body_length;	/* bytes received */
@@ -182,7 +192,8 @@ socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
 		events |= POLLER_READ;
 	if (what & CURL_POLL_OUT)
 		events |= POLLER_WRITE;
-	poller_watch(lane->client->poller, fd, lane->id, events, known != NULL);
+	poller_watch(lane->client->poller, fd, lane->number, events,
+				 known != NULL);
 	if (known == NULL)
 		curl_multi_assign(lane->multi, fd, lane);
 	return 0;
@@ -196,24 +207,6 @@ timer_callback(CURLM *multi, long timeout_ms, void *lane_arg)
 
 	lane->due = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	return 0;
-}
-
-/*
- * libcurl wants the next piece of the request's body. It could be given all
- * of it at once, but would then send it a second time by itself, when a
- * connection that it has used before breaks: whether a request that may have
- * been executed is repeated is not for libcurl to decide.
- */
-static size_t
-request_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
-{
-	HttpTransfer *transfer = transfer_arg;
-	size_t		left = transfer->request_length - transfer->request_sent;
-	size_t		length = Min(size * count, left);
-
-	memcpy(bytes, transfer->request + transfer->request_sent, length);
-	transfer->request_sent += length;
-	return length;
 }
 
 /* A piece of the body has arrived. */
@@ -255,7 +248,7 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	/* libcurl's own time is that of the first byte in either direction. */
 	if (transfer->answered_at == 0)
 		transfer->answered_at = now_us();
-	if (transfer->lane == LANE_MULTIPLEXED && length >= 7 &&
+	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
 		memcmp(bytes, "HTTP/1.", 7) == 0 && !transfer->origin->speaks_http1)
 	{
 		transfer->origin->speaks_http1 = true;
@@ -264,12 +257,21 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	return length;
 }
 
-/* There is a connection, the request is about to be sent. */
+/*
+ * There is a connection, the request is about to be sent. If a connection that
+ * was used before breaks, libcurl would send it a second time by itself:
+ * whether a request that may have been executed is repeated is not for libcurl
+ * to decide.
+ */
 static int
 sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 			  int remote_port, int local_port)
 {
-	((HttpTransfer *) transfer_arg)->sent = true;
+	HttpTransfer *transfer = transfer_arg;
+
+	if (transfer->sent)
+		return CURL_PREREQFUNC_ABORT;
+	transfer->sent = true;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -288,7 +290,7 @@ raise_descriptor_limit(void)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return IDLE_CONNECTIONS;
+		return PLAIN_LANE_SIZE * KEPT_LANES;
 	if (limit.rlim_cur < limit.rlim_max)
 	{
 		rlim_t		before = limit.rlim_cur;
@@ -302,29 +304,81 @@ raise_descriptor_limit(void)
 	return Max((int) limit.rlim_cur - RESERVED_DESCRIPTORS, 1);
 }
 
-static void
-create_lane(HttpClient *client, LaneId id)
+/*
+ * Add a lane; the first is the multiplexed one. Returns NULL when there is no
+ * memory.
+ */
+static Lane *
+create_lane(HttpClient *client)
 {
-	Lane	   *lane = &client->lanes[id];
+	Lane	   *lane = calloc(1, sizeof(Lane));
+	CURLM	   *multi = curl_multi_init();
+	Lane	  **lanes = client->lanes;
+
+	if (client->lane_count == client->lane_size)
+	{
+		int			larger = Max(KEPT_LANES, client->lane_size * 2);
+
+		lanes = realloc(lanes, sizeof(Lane *) * larger);
+		if (lanes != NULL)
+		{
+			client->lanes = lanes;
+			client->lane_size = larger;
+		}
+	}
+	if (lane == NULL || multi == NULL || lanes == NULL)
+	{
+		curl_multi_cleanup(multi);
+		free(lane);
+		return NULL;
+	}
 
 	lane->client = client;
-	lane->id = id;
+	lane->number = client->lane_count;
+	lane->multi = multi;
 	lane->due = -1;
-	lane->multi = curl_multi_init();
-	if (lane->multi == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not initialize libcurl")));
-
-	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
-	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
-	curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
-	curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS,
-					  (long) Min(IDLE_CONNECTIONS, client->capacity));
-	if (id == LANE_MULTIPLEXED)
-		curl_multi_setopt(lane->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+	client->lanes[client->lane_count++] = lane;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, lane);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
+	if (lane->number == MULTIPLEXED_LANE)
+		curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
 						  MULTIPLEXED_CONNECTIONS);
+	return lane;
+}
+
+/*
+ * The first plain lane with room, or NULL when there is no memory for one.
+ */
+static Lane *
+find_plain_lane(HttpClient *client)
+{
+	for (int number = MULTIPLEXED_LANE + 1; number < client->lane_count;
+		 number++)
+	{
+		if (client->lanes[number]->transfers < PLAIN_LANE_SIZE)
+			return client->lanes[number];
+	}
+	return create_lane(client);
+}
+
+/*
+ * After a rush, close what idle connections the last lanes have.
+ */
+static void
+remove_spare_lanes(HttpClient *client)
+{
+	while (client->lane_count > KEPT_LANES &&
+		   client->transfers < client->lane_count * PLAIN_LANE_SIZE / 4 &&
+		   client->lanes[client->lane_count - 1]->transfers == 0)
+	{
+		Lane	   *lane = client->lanes[--client->lane_count];
+
+		curl_multi_cleanup(lane->multi);
+		free(lane);
+	}
 }
 
 /*
@@ -352,8 +406,11 @@ http_create(void)
 	slist_init(&client->origins);
 	dlist_init(&client->running);
 	dlist_init(&client->done);
-	for (int id = 0; id < LANE_COUNT; id++)
-		create_lane(client, id);
+	dlist_init(&client->spare);
+	if (create_lane(client) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not initialize libcurl")));
 	return client;
 }
 
@@ -384,9 +441,9 @@ http_timeout_ms(HttpClient *client)
 {
 	int64		due = -1;
 
-	for (int id = 0; id < LANE_COUNT; id++)
+	for (int number = 0; number < client->lane_count; number++)
 	{
-		int64		lane_due = client->lanes[id].due;
+		int64		lane_due = client->lanes[number]->due;
 
 		if (lane_due >= 0 && (due < 0 || lane_due < due))
 			due = lane_due;
@@ -437,23 +494,27 @@ enter_lane(HttpTransfer *transfer)
 {
 	HttpClient *client = transfer->client;
 	bool		https = strncmp(transfer->origin->name, "https:", 6) == 0;
-	CURLMcode	code;
+	bool		multiplexed = https && !transfer->origin->speaks_http1;
+	Lane	   *lane = multiplexed ?
+		client->lanes[MULTIPLEXED_LANE] : find_plain_lane(client);
+	CURLMcode	code = CURLM_OUT_OF_MEMORY;
 
-	transfer->lane = https && !transfer->origin->speaks_http1 ?
-		LANE_MULTIPLEXED : LANE_PLAIN;
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
-					 transfer->lane == LANE_MULTIPLEXED ?
-					 (long) CURL_HTTP_VERSION_2TLS :
+					 multiplexed ? (long) CURL_HTTP_VERSION_2TLS :
 					 (long) CURL_HTTP_VERSION_1_1);
-
-	code = curl_multi_add_handle(client->lanes[transfer->lane].multi,
-								 transfer->easy);
-	transfer->added = code == CURLM_OK;
+	transfer->lane = lane;
+	if (lane != NULL)
+		code = curl_multi_add_handle(lane->multi, transfer->easy);
 	transfer->listed = true;
-	if (transfer->added)
+	if (code == CURLM_OK)
+	{
+		lane->transfers++;
+		client->transfers++;
 		dlist_push_tail(&client->running, &transfer->node);
+	}
 	else
 	{
+		transfer->lane = NULL;
 		transfer->result.failure = HTTP_NO_CONNECTION;
 		transfer->result.reason = curl_multi_strerror(code);
 		dlist_push_tail(&client->done, &transfer->node);
@@ -463,17 +524,23 @@ enter_lane(HttpTransfer *transfer)
 static void
 leave_lane(HttpTransfer *transfer)
 {
-	if (transfer->added)
-		curl_multi_remove_handle(transfer->client->lanes[transfer->lane].multi,
-								 transfer->easy);
-	transfer->added = false;
+	if (transfer->lane != NULL)
+	{
+		curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
+		transfer->lane->transfers--;
+		transfer->client->transfers--;
+	}
+	transfer->lane = NULL;
 	if (transfer->listed)
 		dlist_delete(&transfer->node);
 	transfer->listed = false;
 }
 
+/*
+ * The options that are the same for every request.
+ */
 static void
-set_options(HttpTransfer *transfer, const HttpRequest *request)
+set_fixed_options(HttpTransfer *transfer)
 {
 	CURL	   *easy = transfer->easy;
 	static char user_agent[128];
@@ -487,30 +554,15 @@ set_options(HttpTransfer *transfer, const HttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
-	curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, WRITE_BUFFER_SIZE);
-
-	curl_easy_setopt(easy, CURLOPT_URL, request->url);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
 	curl_easy_setopt(easy, CURLOPT_POST, 1L);
-	curl_easy_setopt(easy, CURLOPT_READFUNCTION, request_callback);
-	curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-					 (curl_off_t) request->body_length);
 
 	/* The key must reach no other server than the one it is for. */
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
-	if (request->ca_file != NULL)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
-
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-					 (long) Min(request->timeout_ms, INT_MAX));
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-					 (long) Min(request->connect_timeout_ms, INT_MAX));
 
 	/* Gateways drop connections that stay silent while a model thinks. */
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -526,6 +578,27 @@ set_options(HttpTransfer *transfer, const HttpRequest *request)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, sent_callback);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+}
+
+/*
+ * The options of this request.
+ */
+static void
+set_options(HttpTransfer *transfer, const HttpRequest *request)
+{
+	CURL	   *easy = transfer->easy;
+
+	curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+					 (curl_off_t) request->body_length);
+	if (request->ca_file != NULL)
+		curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+					 (long) Min(request->timeout_ms, INT_MAX));
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+					 (long) Min(request->connect_timeout_ms, INT_MAX));
 }
 
 /*
@@ -551,38 +624,84 @@ copy_headers(HttpTransfer *transfer, const HttpRequest *request)
 }
 
 /*
+ * A transfer with an easy handle, used before or new; NULL when there is no
+ * memory.
+ */
+static HttpTransfer *
+take_transfer(HttpClient *client)
+{
+	HttpTransfer *transfer;
+
+	if (!dlist_is_empty(&client->spare))
+	{
+		client->spare_count--;
+		return dlist_container(HttpTransfer, node,
+							   dlist_pop_head_node(&client->spare));
+	}
+	transfer = calloc(1, sizeof(HttpTransfer));
+	if (transfer == NULL)
+		return NULL;
+	transfer->client = client;
+	transfer->easy = curl_easy_init();
+	if (transfer->easy == NULL)
+	{
+		free(transfer);
+		return NULL;
+	}
+	set_fixed_options(transfer);
+	return transfer;
+}
+
+/*
+ * Keep a transfer that is in no lane for another request, or free it. One with
+ * certificates of its own is not like the others.
+ */
+static void
+give_back(HttpTransfer *transfer)
+{
+	HttpClient *client = transfer->client;
+	CURL	   *easy = transfer->easy;
+
+	curl_slist_free_all(transfer->headers);
+	free(transfer->body);
+	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates)
+	{
+		curl_easy_cleanup(easy);
+		free(transfer);
+		return;
+	}
+	memset(transfer, 0, sizeof(HttpTransfer));
+	transfer->client = client;
+	transfer->easy = easy;
+	client->spare_count++;
+	dlist_push_head(&client->spare, &transfer->node);
+}
+
+/*
  * Start a request. The transfer is returned by http_next_done() when it has
- * ended one way or another, and lives until http_release().
+ * ended one way or another, and lives until http_release(), as must the body.
  */
 HttpTransfer *
 http_start(HttpClient *client, const HttpRequest *request, void *owner)
 {
-	HttpTransfer *transfer = calloc(1, sizeof(HttpTransfer));
 	Origin	   *origin = find_origin(client, request->url);
-	sigset_t	mask;
+	sigset_t	mask = block_signals();
+	HttpTransfer *transfer = take_transfer(client);
 
-	if (transfer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-
-	mask = block_signals();
-	transfer->client = client;
-	transfer->owner = owner;
-	transfer->origin = origin;
-	transfer->started_at = now_us();
-	transfer->request = request->body;
-	transfer->request_length = request->body_length;
-	transfer->max_response = request->max_response;
-	transfer->easy = curl_easy_init();
-	if (transfer->easy == NULL || !copy_headers(transfer, request))
+	if (transfer == NULL || !copy_headers(transfer, request))
 	{
+		if (transfer != NULL)
+			give_back(transfer);
 		restore_signals(mask);
-		http_release(client, transfer);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	}
+	transfer->owner = owner;
+	transfer->origin = origin;
+	transfer->started_at = now_us();
+	transfer->max_response = request->max_response;
+	transfer->own_certificates = request->ca_file != NULL;
 	set_options(transfer, request);
 	enter_lane(transfer);
 	restore_signals(mask);
@@ -663,7 +782,7 @@ set_result(HttpTransfer *transfer, CURLcode code)
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 
 	result->failure = classify(transfer, code);
-	if (code == CURLE_SEND_FAIL_REWIND)
+	if (code == CURLE_ABORTED_BY_CALLBACK)
 		result->reason = "it was closed before an answer arrived";
 	else
 		result->reason = transfer->error[0] != '\0' ?
@@ -718,7 +837,7 @@ move_to_plain_lane(HttpClient *client)
 	{
 		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
 
-		if (transfer->lane == LANE_MULTIPLEXED && !transfer->sent &&
+		if (transfer->lane->number == MULTIPLEXED_LANE && !transfer->sent &&
 			transfer->origin->speaks_http1)
 		{
 			leave_lane(transfer);
@@ -749,14 +868,14 @@ http_advance(HttpClient *client)
 				what |= CURL_CSELECT_IN;
 			if (events[i].events & POLLER_WRITE)
 				what |= CURL_CSELECT_OUT;
-			curl_multi_socket_action(client->lanes[events[i].tag].multi,
+			curl_multi_socket_action(client->lanes[events[i].tag]->multi,
 									 events[i].fd, what, &running);
 		}
 	} while (count == EVENT_BATCH);
 
-	for (int id = 0; id < LANE_COUNT; id++)
+	for (int number = 0; number < client->lane_count; number++)
 	{
-		Lane	   *lane = &client->lanes[id];
+		Lane	   *lane = client->lanes[number];
 
 		if (lane->due >= 0 && lane->due <= now_ms())
 		{
@@ -769,6 +888,7 @@ http_advance(HttpClient *client)
 	}
 	if (client->origin_learned)
 		move_to_plain_lane(client);
+	remove_spare_lanes(client);
 	restore_signals(mask);
 }
 
@@ -818,11 +938,6 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 	sigset_t	mask = block_signals();
 
 	leave_lane(transfer);
-	if (transfer->easy != NULL)
-		curl_easy_cleanup(transfer->easy);
-	curl_slist_free_all(transfer->headers);
+	give_back(transfer);
 	restore_signals(mask);
-
-	free(transfer->body);
-	free(transfer);
 }
