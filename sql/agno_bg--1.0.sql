@@ -33,11 +33,11 @@ COMMENT ON TYPE agno.run_ref IS 'a run as agno_arun accepted it';
 -- A row grows as the run goes on. With room left in its page, no index has to
 -- be changed.
 CREATE TABLE agno.runs (
-	run_id text NOT NULL,
-	session_id text NOT NULL,
-	agent_id text,
+	run_id text COLLATE "C" NOT NULL,
+	session_id text COLLATE "C" NOT NULL,
+	agent_id text COLLATE "C",
 	user_id text,
-	parent_run_id text,
+	parent_run_id text COLLATE "C",
 	status agno.run_status NOT NULL,
 	input text NOT NULL,
 	content text,
@@ -106,9 +106,9 @@ COMMENT ON COLUMN agno.runs.started_at IS 'when the last attempt started';
 COMMENT ON COLUMN agno.runs.finished_at IS 'when the run ended';
 
 CREATE TABLE agno.sessions (
-	session_id text NOT NULL,
+	session_id text COLLATE "C" NOT NULL,
 	user_id text,
-	agent_id text,
+	agent_id text COLLATE "C",
 	session_state jsonb,
 	metadata jsonb,
 	owner regrole NOT NULL,
@@ -156,7 +156,7 @@ COMMENT ON FUNCTION agno.check_output_schema(jsonb) IS
 REVOKE ALL ON FUNCTION agno.check_output_schema(jsonb) FROM PUBLIC;
 
 CREATE TABLE agno.agents (
-	agent_id text NOT NULL,
+	agent_id text COLLATE "C" NOT NULL,
 	name text,
 	model text,
 	description text,
@@ -317,7 +317,7 @@ CREATE TRIGGER agents_touch BEFORE UPDATE ON agno.agents
 COMMENT ON TRIGGER agents_touch ON agno.agents IS 'keeps updated_at';
 
 CREATE TABLE agno.cancellations (
-	run_id text NOT NULL,
+	run_id text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL,
 	requested_at timestamptz NOT NULL,
 	CONSTRAINT cancellations_pkey PRIMARY KEY (run_id, owner)
@@ -362,7 +362,7 @@ GRANT SELECT ON agno.agents TO PUBLIC;
 ---------------------------------------------------------------------------
 
 CREATE TABLE agno.run_requests (
-	run_id text NOT NULL,
+	run_id text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL,
 	idempotency_key text,
 	timeout interval,
@@ -408,8 +408,8 @@ COMMENT ON COLUMN agno.run_requests.num_history_messages IS
 
 CREATE TABLE agno.run_queue (
 	accepted_at timestamptz NOT NULL,
-	run_id text NOT NULL,
-	session_id text NOT NULL,
+	run_id text COLLATE "C" NOT NULL,
+	session_id text COLLATE "C" NOT NULL,
 	state "char" NOT NULL,
 	priority integer NOT NULL,
 	run_at timestamptz,
@@ -440,7 +440,7 @@ COMMENT ON COLUMN agno.run_queue.priority IS 'higher first';
 COMMENT ON COLUMN agno.run_queue.run_at IS 'not to be started before';
 
 CREATE TABLE agno.run_signals (
-	run_id text NOT NULL,
+	run_id text COLLATE "C" NOT NULL,
 	owner regrole NOT NULL
 );
 

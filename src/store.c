@@ -113,6 +113,18 @@ store_int_array(const int *elements, int count)
 										   TYPALIGN_INT));
 }
 
+Datum
+store_row_array(ItemPointer *elements, int count)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		values[i] = PointerGetDatum(elements[i]);
+	return PointerGetDatum(construct_array(values, count, TIDOID,
+										   sizeof(ItemPointerData), false,
+										   TYPALIGN_SHORT));
+}
+
 /*-------------------------------------------------------------------------
  * Backends
  *-------------------------------------------------------------------------

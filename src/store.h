@@ -39,6 +39,7 @@ extern Datum store_column(uint64 row, int column, bool *isnull);
 extern char *store_text(uint64 row, int column);
 extern Datum store_text_array(char *const *elements, int count);
 extern Datum store_int_array(const int *elements, int count);
+extern Datum store_row_array(ItemPointer *elements, int count);
 
 /*-------------------------------------------------------------------------
  * Runs, for backends: within the transaction and for the user of the caller
@@ -141,6 +142,7 @@ typedef struct PickedRun
 	char	   *run_id;
 	char	   *session_id;
 	bool		behind;			/* an earlier run of its session has not ended */
+	ItemPointerData row;		/* where it is in agno.run_queue */
 } PickedRun;
 
 /*
@@ -153,6 +155,8 @@ typedef struct ReadyRun
 	char	   *session_id;
 	RunStatus	status;
 	Oid			owner;
+	ItemPointerData row;		/* where it is in agno.runs */
+	ItemPointerData queue_row;	/* where it is in agno.run_queue */
 	int			attempt;		/* how often it has been started */
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
@@ -179,6 +183,7 @@ typedef struct EndedRun
 {
 	char	   *run_id;			/* of the database's encoding */
 	char	   *session_id;		/* likewise */
+	ItemPointerData row;		/* where the locked row is in agno.runs */
 	int			attempt;		/* to which this belongs */
 	RunStatus	status;
 	const char *content_type;
@@ -205,6 +210,7 @@ typedef struct RunLock
 	char	   *session_id;
 	RunStatus	status;
 	Oid			owner;
+	ItemPointerData row;		/* where it is in agno.runs */
 	int			attempt;
 } RunLock;
 
@@ -226,9 +232,10 @@ extern List *store_pick(int limit);
 extern void store_set_state(char *const *run_ids, int count, char state);
 extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 							  int count);
-extern List *store_read_ready(char *const *run_ids, int count);
+extern List *store_read_ready(char *const *run_ids, ItemPointer *queue_rows,
+							  int count);
 extern void store_read_history(List *ready);
-extern void store_start(char *const *run_ids, int count);
+extern void store_start(ReadyRun **runs, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);
 extern bool store_next_time(TimestampTz *next);

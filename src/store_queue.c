@@ -136,7 +136,7 @@ List *
 store_lock_runs(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt "
+		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt, r.ctid "
 		"FROM agno.runs r WHERE r.run_id = ANY ($1) "
 		"FOR NO KEY UPDATE SKIP LOCKED",
 		1, {TEXTARRAYOID}
@@ -155,6 +155,7 @@ store_lock_runs(char *const *run_ids, int count)
 		lock->status = run_status_parse(store_text(row, 3));
 		lock->owner = DatumGetObjectId(store_column(row, 4, &isnull));
 		lock->attempt = DatumGetInt32(store_column(row, 5, &isnull));
+		lock->row = *(ItemPointer) DatumGetPointer(store_column(row, 6, &isnull));
 		locks = lappend(locks, lock);
 	}
 	return locks;
@@ -254,10 +255,10 @@ store_finish(EndedRun *runs, int count)
 		" session_state = coalesce(d.session_state::jsonb, r.session_state),"
 		" finished_at = clock_timestamp() "
 		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-		" AS d (run_id, attempt, status, content, content_type, reasoning,"
+		" AS d (row, attempt, status, content, content_type, reasoning,"
 		" messages, metrics, error, session_state) "
-		"WHERE r.run_id = d.run_id AND r.attempt = d.attempt",
-		10, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		"WHERE r.ctid = d.row AND r.attempt = d.attempt",
+		10, {TIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 		TEXTARRAYOID, TEXTARRAYOID}
 	};
@@ -276,6 +277,7 @@ store_finish(EndedRun *runs, int count)
 	};
 	char	  **columns[COLUMNS];
 	int		   *attempts = palloc(sizeof(int) * count);
+	ItemPointer *rows = palloc(sizeof(ItemPointer) * count);
 	char	  **cancelled = palloc(sizeof(char *) * count);
 	int			cancelled_count = 0;
 	Datum		values[STATE + 2];
@@ -287,6 +289,7 @@ store_finish(EndedRun *runs, int count)
 		EndedRun   *run = &runs[i];
 
 		attempts[i] = run->attempt;
+		rows[i] = &run->row;
 		columns[RUN_ID][i] = run->run_id;
 		columns[SESSION_ID][i] = run->session_id;
 		columns[STATUS][i] = unconstify(char *, run_status_name(run->status));
@@ -302,7 +305,7 @@ store_finish(EndedRun *runs, int count)
 			cancelled[cancelled_count++] = run->run_id;
 	}
 
-	values[0] = store_text_array(columns[RUN_ID], count);
+	values[0] = store_row_array(rows, count);
 	values[1] = store_int_array(attempts, count);
 	for (int c = STATUS; c <= STATE; c++)
 		values[c + 1] = store_text_array(columns[c], count);
@@ -381,7 +384,8 @@ store_pick(int limit)
 	static Statement statement = {
 		"SELECT q.run_id, q.session_id,"
 		" EXISTS (SELECT FROM agno.run_queue e"
-		" WHERE e.session_id = q.session_id AND e.accepted_at < q.accepted_at) "
+		" WHERE e.session_id = q.session_id"
+		" AND e.accepted_at < q.accepted_at), q.ctid "
 		"FROM agno.run_queue q WHERE q.state = 'r' "
 		"ORDER BY q.priority DESC, q.accepted_at LIMIT $1",
 		1, {INT4OID}
@@ -398,6 +402,7 @@ store_pick(int limit)
 		run->run_id = store_text(row, 1);
 		run->session_id = store_text(row, 2);
 		run->behind = DatumGetBool(store_column(row, 3, &isnull));
+		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 4, &isnull));
 		picked = lappend(picked, run);
 	}
 	return picked;
@@ -451,7 +456,7 @@ number_or_none(uint64 row, int column)
  * with what the run adds to it.
  */
 List *
-store_read_ready(char *const *run_ids, int count)
+store_read_ready(char *const *run_ids, ItemPointer *queue_rows, int count)
 {
 	static Statement statement = {
 		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt,"
@@ -463,14 +468,18 @@ store_read_ready(char *const *run_ids, int count)
 		" d.max_attempts::bigint, d.retries::bigint,"
 		" d.num_history_runs::bigint, d.num_history_messages::bigint,"
 		" EXISTS (SELECT FROM agno.cancellations c"
-		" WHERE c.run_id = r.run_id AND c.owner = r.owner) "
-		"FROM agno.runs r "
+		" WHERE c.run_id = r.run_id AND c.owner = r.owner), r.ctid,"
+		" p.queue_row "
+		"FROM unnest($1, $2) AS p (run_id, queue_row) "
+		"JOIN agno.runs r ON r.run_id = p.run_id "
 		"LEFT JOIN agno.sessions s ON s.session_id = r.session_id "
 		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
-		"WHERE r.run_id = ANY ($1) FOR NO KEY UPDATE OF r SKIP LOCKED",
-		1, {TEXTARRAYOID}
+		"FOR NO KEY UPDATE OF r SKIP LOCKED",
+		2, {TEXTARRAYOID, TIDARRAYOID}
 	};
-	Datum		values[] = {store_text_array(run_ids, count)};
+	Datum		values[] = {
+		store_text_array(run_ids, count), store_row_array(queue_rows, count)
+	};
 	uint64		found = store_execute(&statement, values, NULL);
 	List	   *ready = NIL;
 
@@ -500,6 +509,9 @@ store_read_ready(char *const *run_ids, int count)
 		run->history_runs = (int) number_or_none(row, 19);
 		run->history_messages = (int) number_or_none(row, 20);
 		run->marked = DatumGetBool(store_column(row, 21, &isnull));
+		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 22, &isnull));
+		run->queue_row =
+			*(ItemPointer) DatumGetPointer(store_column(row, 23, &isnull));
 		ready = lappend(ready, run);
 	}
 	return ready;
@@ -568,20 +580,32 @@ store_read_history(List *ready)
  * These runs, all of them locked, start their next attempt.
  */
 void
-store_start(char *const *run_ids, int count)
+store_start(ReadyRun **runs, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'RUNNING', attempt = r.attempt + 1,"
-		" started_at = clock_timestamp() WHERE r.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
+		" started_at = clock_timestamp() WHERE r.ctid = ANY ($1)",
+		1, {TIDARRAYOID}
 	};
+	static Statement claim = {
+		"UPDATE agno.run_queue q SET state = 'x' WHERE q.ctid = ANY ($1)",
+		1, {TIDARRAYOID}
+	};
+	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
+	ItemPointer *queue_rows = palloc(sizeof(ItemPointer) * Max(count, 1));
 	Datum		values[1];
 
 	if (count == 0)
 		return;
-	values[0] = store_text_array(run_ids, count);
+	for (int i = 0; i < count; i++)
+	{
+		rows[i] = &runs[i]->row;
+		queue_rows[i] = &runs[i]->queue_row;
+	}
+	values[0] = store_row_array(rows, count);
 	store_execute(&statement, values, NULL);
-	store_set_state(run_ids, count, 'x');
+	values[0] = store_row_array(queue_rows, count);
+	store_execute(&claim, values, NULL);
 }
 
 /*

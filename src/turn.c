@@ -42,6 +42,7 @@ typedef struct IdArray
 {
 	char	  **ids;
 	char	  **sessions;
+	ItemPointer *rows;			/* in agno.run_queue */
 	int			count;
 } IdArray;
 
@@ -52,6 +53,7 @@ id_array(int size)
 
 	array.ids = palloc(sizeof(char *) * Max(size, 1));
 	array.sessions = palloc(sizeof(char *) * Max(size, 1));
+	array.rows = palloc(sizeof(ItemPointer) * Max(size, 1));
 	array.count = 0;
 	return array;
 }
@@ -62,6 +64,13 @@ add_id(IdArray *array, const char *id, const char *session)
 	array->ids[array->count] = unconstify(char *, id);
 	array->sessions[array->count] = unconstify(char *, session);
 	array->count++;
+}
+
+static void
+add_picked(IdArray *array, PickedRun *run)
+{
+	array->rows[array->count] = &run->row;
+	add_id(array, run->run_id, run->session_id);
 }
 
 static bool
@@ -306,16 +315,18 @@ store_flights(Turn *turn)
 
 		/* One writer per attempt: has somebody else taken the run over? */
 		if (lock->status == RUN_RUNNING && lock->attempt == flight->run.attempt)
-			mine = lappend(mine, flight);
+			mine = lappend(mine, lock);
 		leave(turn, flight);
 	}
 
 	ended = palloc(sizeof(EndedRun) * list_length(flights));
 	foreach(cell, mine)
 	{
-		Flight	   *flight = lfirst(cell);
+		RunLock    *lock = lfirst(cell);
+		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
 
-		flight_fill_ended(flight, &ended[count++]);
+		flight_fill_ended(flight, &ended[count]);
+		ended[count++].row = lock->row;
 		turn->ended_ids = lappend(turn->ended_ids,
 								  pstrdup(flight->run_id));
 	}
@@ -367,6 +378,7 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, EndedRun *ended)
 		run_failed(run, "configuration", encoding_from_server(problem), now);
 	}
 	ended_run_fill(ended, run, ready->run_id, ready->session_id);
+	ended->row = ready->row;
 	return true;
 }
 
@@ -388,7 +400,7 @@ park_waiting(Turn *turn, List *picked)
 		if (run->behind || session_is_busy(turn, run->session_id))
 			add_id(&waiting, run->run_id, run->session_id);
 		else
-			add_id(&ready, run->run_id, run->session_id);
+			add_picked(&ready, run);
 	}
 	store_set_state(waiting.ids, waiting.count, 'w');
 	return ready;
@@ -433,10 +445,11 @@ start_runs(Turn *turn)
 	List	   *picked = store_pick(limit);
 	IdArray		ready;
 	List	   *read;
-	IdArray		starting;
+	ReadyRun  **starting;
 	IdArray		over;
 	EndedRun   *ended;
 	RunLock   **cancelled;
+	int			starting_count = 0;
 	int			ended_count = 0;
 	int			cancelled_count = 0;
 	ListCell   *cell;
@@ -448,9 +461,9 @@ start_runs(Turn *turn)
 		turn->more = true;
 	if (ready.count == 0)
 		return;
-	read = store_read_ready(ready.ids, ready.count);
+	read = store_read_ready(ready.ids, ready.rows, ready.count);
 	store_read_history(read);
-	starting = id_array(list_length(read));
+	starting = palloc(sizeof(ReadyRun *) * Max(list_length(read), 1));
 	over = id_array(list_length(read));
 	ended = palloc(sizeof(EndedRun) * Max(list_length(read), 1));
 	cancelled = palloc(sizeof(RunLock *) * Max(list_length(read), 1));
@@ -478,13 +491,13 @@ start_runs(Turn *turn)
 		}
 		else
 		{
-			add_id(&starting, run->run_id, run->session_id);
+			starting[starting_count++] = run;
 			turn->started = lappend(turn->started,
 									flight_create(run, &server));
 		}
 	}
 
-	store_start(starting.ids, starting.count);
+	store_start(starting, starting_count);
 	if (ended_count > 0)
 		store_finish(ended, ended_count);
 	if (cancelled_count > 0)
@@ -511,17 +524,20 @@ turn_refuse(const PickedRun *picked, const char *message)
 		Run		   *run = palloc0(sizeof(Run));
 		EndedRun	ended;
 		List	   *locks;
+		RunLock    *lock;
 
 		store_begin("agno_bg: refusing a run");
 		locks = store_lock_runs(&id, 1);
 		if (locks != NIL)
 		{
 			run->run_id = encoding_from_server(id);
-			run->attempt = ((RunLock *) linitial(locks))->attempt;
+			lock = linitial(locks);
+			run->attempt = lock->attempt;
 			run->started_at = fleet_now();
 			run_failed(run, "storage", encoding_from_server(message),
 					   run->started_at);
 			ended_run_fill(&ended, run, id, picked->session_id);
+			ended.row = lock->row;
 			store_finish(&ended, 1);
 		}
 		else
