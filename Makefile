@@ -3,6 +3,7 @@
 #   make, make install, make installcheck   as for every PGXS extension
 #   make demo    builds, starts a throw-away cluster, shows the main job
 #   make test    builds with warnings as errors, runs every test
+#   make bench   measures how fast it is on this machine
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
@@ -52,8 +53,10 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter demo test,$(MAKECMDGOALS)),)
-.PHONY: demo test
+ifneq ($(filter bench demo test,$(MAKECMDGOALS)),)
+.PHONY: bench demo test
+bench:
+	@test/bench/run.sh
 demo:
 	@test/demo.sh
 test:

@@ -60,7 +60,7 @@ CREATE TABLE agno.runs (
 	started_at timestamptz,
 	finished_at timestamptz,
 	CONSTRAINT runs_pkey PRIMARY KEY (run_id)
-) WITH (fillfactor = 20);
+) WITH (fillfactor = 15);
 CREATE INDEX runs_session_id_created_at_idx
 	ON agno.runs (session_id, created_at);
 
@@ -413,10 +413,7 @@ CREATE TABLE agno.run_queue (
 	state "char" NOT NULL,
 	priority integer NOT NULL,
 	run_at timestamptz,
-	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id),
-	CONSTRAINT run_queue_state_check
-		CHECK (state OPERATOR(pg_catalog.=) ANY
-			   (ARRAY['r', 's', 'w', 'k', 'x']::"char"[]))
+	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx ON agno.run_queue (priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::"char";

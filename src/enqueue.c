@@ -81,6 +81,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	run->run_id = argument_id(fcinfo, ARG_RUN_ID, "run_id", &given);
 	run->session_id = argument_id(fcinfo, ARG_SESSION_ID, "session_id",
 								  &session_given);
+	run->new_session = !session_given;
 	run->agent_id = fcinfo->args[ARG_AGENT_ID];
 	run->user_id = fcinfo->args[ARG_USER_ID];
 	run->metadata = argument_object(fcinfo, ARG_METADATA, "metadata");

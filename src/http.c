@@ -33,6 +33,9 @@
 
 #include <curl/curl.h>
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -365,11 +368,14 @@ find_plain_lane(HttpClient *client)
 }
 
 /*
- * After a rush, close what idle connections the last lanes have.
+ * After a rush, close what idle connections the last lanes have, and give the
+ * memory back to the system: what is left is scattered all over it.
  */
 static void
 remove_spare_lanes(HttpClient *client)
 {
+	int			count = client->lane_count;
+
 	while (client->lane_count > KEPT_LANES &&
 		   client->transfers < client->lane_count * PLAIN_LANE_SIZE / 4 &&
 		   client->lanes[client->lane_count - 1]->transfers == 0)
@@ -379,6 +385,10 @@ remove_spare_lanes(HttpClient *client)
 		curl_multi_cleanup(lane->multi);
 		free(lane);
 	}
+#ifdef __GLIBC__
+	if (client->lane_count < count && client->transfers == 0)
+		malloc_trim(0);
+#endif
 }
 
 /*
@@ -888,7 +898,6 @@ http_advance(HttpClient *client)
 	}
 	if (client->origin_learned)
 		move_to_plain_lane(client);
-	remove_spare_lanes(client);
 	restore_signals(mask);
 }
 
@@ -939,5 +948,6 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 
 	leave_lane(transfer);
 	give_back(transfer);
+	remove_spare_lanes(client);
 	restore_signals(mask);
 }

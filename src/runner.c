@@ -505,7 +505,7 @@ do_turn(Runner *runner)
 	turn.signals = woken || sweep || runner->recover || runner->more_signals ||
 		runner->locked_at <= now;
 	turn.clock = runner->clock_at <= now;
-	turn.retry_locked = turn.signals;
+	turn.retry_locked = turn.signals && runner->locked_at != NEVER;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
 	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();

@@ -51,6 +51,7 @@ typedef struct NewRun
 {
 	const char *run_id;
 	const char *session_id;
+	bool		new_session;	/* the id is new in any case */
 	const char *model;			/* the id of the model at its server */
 	const char *model_server;
 	Oid			owner;
@@ -227,7 +228,8 @@ extern List *store_existing_runs(char *const *run_ids, int count);
 extern void store_finish(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count);
 extern void store_resend_signals(Signal **signals, int count);
-extern void store_promote(bool locked_too);
+extern void store_promote_due(void);
+extern void store_promote_locked(void);
 extern List *store_pick(int limit);
 extern void store_set_state(char *const *run_ids, int count, char state);
 extern void store_leave_queue(char *const *run_ids, char *const *session_ids,

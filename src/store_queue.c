@@ -354,25 +354,32 @@ store_end_cancelled(RunLock **runs, int count)
 }
 
 /*
- * Runs whose time has come are ready; so are, with locked_too, those that a
- * cancel had locked.
+ * Runs whose time has come are ready.
  */
 void
-store_promote(bool locked_too)
+store_promote_due(void)
 {
-	static Statement due = {
+	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = 'r' "
 		"WHERE q.state = 's' AND q.run_at <= clock_timestamp()",
 		0, {0}
 	};
-	static Statement locked = {
+
+	store_execute(&statement, NULL, NULL);
+}
+
+/*
+ * Runs that a cancel had locked are ready to be looked at again.
+ */
+void
+store_promote_locked(void)
+{
+	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = 'r' WHERE q.state = 'k'",
 		0, {0}
 	};
 
-	store_execute(&due, NULL, NULL);
-	if (locked_too)
-		store_execute(&locked, NULL, NULL);
+	store_execute(&statement, NULL, NULL);
 }
 
 /*

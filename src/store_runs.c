@@ -266,21 +266,27 @@ store_insert_request(const NewRun *run)
 void
 store_open_session(NewRun *run)
 {
+#define INSERT_SESSION \
+		"INSERT INTO agno.sessions (session_id, user_id, metadata, owner," \
+		" agent_id, session_state, created_at, updated_at) " \
+		"VALUES ($1, $2, $3, $4::pg_catalog.regrole, $5, $6, $7, $7) "
+	static Statement insert_new = {
+		INSERT_SESSION,
+		7, {TEXTOID, TEXTOID, JSONBOID, OIDOID, TEXTOID, JSONBOID,
+		TIMESTAMPTZOID}
+	};
 	static Statement insert = {
-		"INSERT INTO agno.sessions (session_id, user_id, metadata, owner,"
-		" agent_id, session_state, created_at, updated_at) "
-		"VALUES ($1, $2, $3, $4::pg_catalog.regrole, $5, $6,"
-		" pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()) "
-		"ON CONFLICT (session_id) DO NOTHING",
-		6, {TEXTOID, TEXTOID, JSONBOID, OIDOID, TEXTOID, JSONBOID}
+		INSERT_SESSION "ON CONFLICT (session_id) DO NOTHING",
+		7, {TEXTOID, TEXTOID, JSONBOID, OIDOID, TEXTOID, JSONBOID,
+		TIMESTAMPTZOID}
 	};
 	static Statement select = {
 		"SELECT s.owner::pg_catalog.oid, s.user_id, s.user_id" EQ "$2 "
 		"FROM agno.sessions s WHERE s.session_id" EQ "$1",
 		2, {TEXTOID, TEXTOID}
 	};
-	char		nulls[] = "      ";
-	Datum		values[6];
+	char		nulls[] = "       ";
+	Datum		values[7];
 	Datum		user_id;
 	bool		same_user;
 	bool		isnull;
@@ -291,7 +297,8 @@ store_open_session(NewRun *run)
 	values[3] = ObjectIdGetDatum(run->owner);
 	values[4] = or_null(run->agent_id, &nulls[4]);
 	values[5] = or_null(run->first_state, &nulls[5]);
-	if (store_execute(&insert, values, nulls) > 0)
+	values[6] = TimestampTzGetDatum(run->created_at);
+	if (store_execute(run->new_session ? &insert_new : &insert, values, nulls) > 0)
 		return;
 
 	if (store_execute(&select, values, nulls) == 0)

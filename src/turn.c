@@ -583,7 +583,10 @@ turn_execute(Turn *turn)
 		store_flights(turn);
 		if (turn->start)
 		{
-			store_promote(turn->retry_locked);
+			if (turn->clock)
+				store_promote_due();
+			if (turn->retry_locked)
+				store_promote_locked();
 			start_runs(turn);
 		}
 		if (turn->clock || turn->recover)

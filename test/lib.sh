@@ -34,6 +34,7 @@ install_packages() {
 	if command -v dpkg >/dev/null; then
 		for package in make gcc pkg-config libcurl4-openssl-dev libcjson-dev \
 			libipc-run-perl python3 python3-venv openssl nginx-light \
+			${extra_packages:-} \
 			${version:+postgresql-$version postgresql-server-dev-$version}; do
 			(dpkg -s "$package" 2>/dev/null || true) |
 				grep -q '^Status: install ok' || missing="$missing $package"
@@ -92,6 +93,7 @@ start_server() {
 		unix_socket_directories = '$1'
 		max_prepared_transactions = 5
 		log_line_prefix = '%m [%p] %b '
+		${server_settings:-}
 	CONF
 	as_user "$bindir/pg_ctl" -D "$1/data" -l "$1/server.log" -w start \
 		</dev/null >/dev/null 2>&1 || { cat "$1/server.log"; return 1; }

@@ -1,0 +1,254 @@
+#!/bin/bash
+# make bench: how fast agno_bg is on this machine, durably: fsync and
+# synchronous_commit are on. Rates are told with their ratio to a bare loop of
+# libcurl against the same nginx in the same minutes. Not part of the tests. The
+# server has the memory that one would give it, else all is as it comes.
+# Arguments: the figures to measure (1 to 12) instead of all.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. test/lib.sh
+
+work=$(mktemp -d /tmp/agno_bg_bench.XXXXXX)
+cleanup() {
+	[ ! -f "$work/nginx.pid" ] || kill "$(cat "$work/nginx.pid")" || true
+	stop_server "$work"
+	as_root rm -rf "$work"
+}
+trap cleanup EXIT
+
+extra_packages="libnginx-mod-http-echo libpq-dev"
+install_packages
+copy_sources "$work"
+[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
+build_and_install "$work"
+gcc -O2 -o "$work/ceiling" test/bench/ceiling.c \
+	$(pkg-config --cflags --libs libcurl)
+gcc -O2 -o "$work/probe" test/bench/probe.c \
+	-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq -lpthread
+sed "s|PREFIX|$work|" test/bench/nginx.conf >"$work/nginx.conf"
+as_user nginx -e "$work/nginx.log" -c "$work/nginx.conf"
+
+server_settings="
+		max_connections = 1100
+		shared_buffers = 2GB
+		max_wal_size = 8GB"
+start_server "$work"
+psql=("$bindir/psql" -X -q -At -v ON_ERROR_STOP=1)
+sql() { "${psql[@]}" -c "$1"; }
+sql "CREATE EXTENSION agno_bg"
+for name in fast slow slower; do
+	sql "CREATE SERVER $name FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://127.0.0.1:8099/$name')"
+done
+sql "CREATE SERVER probe FOREIGN DATA WRAPPER agno_bg
+	OPTIONS (base_url 'http://127.0.0.1:8098')"
+
+# name, measured, aim, and in what way
+row() { printf '%-3s %-58s %14s   %s\n' "$1" "$2" "$3" "$4"; }
+ratio() { awk "BEGIN { printf \"%.2f\", $1 / $2 }"; }
+wanted() { [ -z "$figures" ] || [[ " $figures " == *" $1 "* ]]; }
+figures=$*
+
+configure() {
+	sql "ALTER SYSTEM SET $1"
+	sql "SELECT pg_reload_conf()" >/dev/null
+	sleep 0.3
+}
+empty() {
+	sql "TRUNCATE agno.runs, agno.sessions, agno.run_queue, agno.run_requests"
+	sql "CHECKPOINT"
+}
+runner() {
+	sql "SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
+		AND datname = 'postgres'"
+}
+private_kb() { awk '/^RssAnon/ { print $2 }' "/proc/$1/status"; }
+
+# Enqueue $1 runs of server $2 in one statement; prints runs per second from
+# its commit to the last end.
+burn_down() {
+	"${psql[@]}" <<-SQL
+		SELECT count(*) FROM generate_series(1, $1) i,
+			agno_arun('Hello ' || i, model => '$2:m') \\g /dev/null
+		SELECT clock_timestamp() AS start \\gset
+		DO \$\$ BEGIN LOOP
+			PERFORM pg_sleep(0.05); COMMIT;
+			EXIT WHEN NOT EXISTS (SELECT FROM agno.run_queue);
+		END LOOP; END \$\$;
+		SELECT round($1 / extract(epoch FROM max(finished_at) - :'start'))
+		FROM agno.runs WHERE finished_at > :'start';
+	SQL
+}
+
+row "#" "what" "measured" "aim"
+ceiling=$("$work/ceiling" http://127.0.0.1:8099/fast/responses 50000 50)
+row "" "bare libcurl, 50 at once: requests/s" "$ceiling" ""
+
+if wanted 1; then
+	burn_down 20000 fast >/dev/null
+	rate=$(burn_down 50000 fast)
+	row 1 "burn-down of 50,000 runs: runs/s" "$rate" "8,000"
+	row "" "    to the ceiling" "$(ratio "$rate" "$ceiling")" "0.2"
+fi
+
+if wanted 2; then
+	empty
+	configure "agno_bg.paused = on"
+	rate=$("${psql[@]}" <<-'SQL'
+		CREATE TABLE enqueued (id int, run_id text);
+		SELECT clock_timestamp() AS start \gset
+		INSERT INTO enqueued SELECT i, (r).run_id FROM generate_series(1, 50000) i,
+			agno_arun('Hello ' || i, model => 'fast:m') r;
+		SELECT round(50000 / extract(epoch FROM clock_timestamp() - :'start'));
+	SQL
+	)
+	row 2 "enqueue 50,000 in one statement: runs/s" "$rate" "25,000"
+	sql "CREATE TABLE plain (LIKE agno.runs INCLUDING ALL)"
+	echo "SELECT agno_arun('Hello', model => E'fast\\x3am')" >"$work/arun.sql"
+	cat >"$work/insert.sql" <<-'SQL'
+		INSERT INTO plain (run_id, session_id, status, input, model, model_provider, owner, priority, created_at) VALUES (gen_random_uuid(), gen_random_uuid(), 'PENDING', 'Hello', 'm', 'fast', 10, 0, now())
+	SQL
+	single() {
+		"$bindir/pgbench" -n -M prepared -c 8 -j 2 -T 8 -f "$1" |
+			sed -n 's/^tps = \([0-9]*\).*/\1/p'
+	}
+	calls=$(single "$work/arun.sql")
+	inserts=$(single "$work/insert.sql")
+	row "" "    single calls, 8 clients: to plain INSERTs ($calls : $inserts)" \
+		"$(ratio "$calls" "$inserts")" "0.7"
+	empty
+	configure "agno_bg.paused = off"
+fi
+
+if wanted 3 || wanted 4; then
+	empty
+	rate=$(burn_down 10000 slow)
+	row 3 "1 s a request, 1,000 in flight: runs/s of 1,000" "$rate" "950"
+	before=$(private_kb "$(runner)")
+	configure "agno_bg.max_concurrent_runs = 10000"
+	(
+		for _ in $(seq 200); do
+			private_kb "$(runner)"
+			sleep 0.1
+		done | sort -n | tail -1 >"$work/memory"
+	) &
+	watcher=$!
+	rate=$(burn_down 30000 slower)
+	wait $watcher
+	row "" "10 s a request, 10,000 in flight: runs/s of 1,000" "$rate" "950"
+	row 4 "memory for each of 10,000 in flight: kB" \
+		"$(ratio $(($(cat "$work/memory") - before)) 10000)" "25"
+	sleep 1
+	row "" "    and afterwards, above what it was: kB" \
+		"$(($(private_kb "$(runner)") - before))" "near 0"
+	configure "agno_bg.max_concurrent_runs = 1000"
+fi
+
+if wanted 5; then
+	empty
+	"$work/probe" 8098 start >"$work/probe.out"
+	read -r _ median last < <(grep to_server "$work/probe.out")
+	row 5 "commit of agno_arun to the request: ms, and p99" "$median $last" "0.5 5"
+	read -r _ median last < <(grep to_answer "$work/probe.out")
+	row "" "    to the answer" "$median $last" "1.5 5"
+fi
+if wanted 6; then
+	read -r _ median last < <("$work/probe" 8098 sequence)
+	row 6 "one CALL agno_run after the other: ms, and p99" "$median $last" "2"
+fi
+if wanted 7; then
+	configure "agno_bg.max_concurrent_runs = 2000"
+	"$work/probe" 8098 busy >"$work/busy.out"
+	configure "agno_bg.max_concurrent_runs = 1000"
+	read -r _ median last < <(grep to_server "$work/busy.out")
+	row 7 "as 5, with 1,000 in flight: to the request" "$median $last" "2 x 5"
+	read -r _ median last < <(grep to_answer "$work/busy.out")
+	row "" "    to the answer" "$median $last" "2 x 5"
+fi
+if wanted 8; then
+	"$work/probe" 8098 cancel >"$work/cancel.out"
+	read -r _ median last < <(grep to_close "$work/cancel.out")
+	row 8 "commit of agno_cancel_run to the connection's end: ms" "$median $last" "2 20"
+	read -r _ median last < <(grep to_status "$work/cancel.out")
+	row "" "    to CANCELLED" "$median $last" "2 20"
+fi
+
+if wanted 9; then
+	empty
+	sql "INSERT INTO agno.runs (run_id, session_id, status, input, content,
+			model, model_provider, messages, metrics, attempt, owner, priority,
+			created_at, started_at, finished_at)
+		SELECT 'run-' || i, 'session-' || i / 5000, 'COMPLETED', 'Hello', 'World',
+			'm', 'fast', '[{\"role\": \"user\", \"content\": \"Hello\"}]',
+			'{\"total_tokens\": 18}', 1, 10, 0, now(), now(), now()
+		FROM generate_series(1, 1000000) i"
+	sql "VACUUM ANALYZE agno.runs"
+	echo '\set i random(1, 1000000)' | tee "$work/poll.sql" >"$work/select.sql"
+	echo "SELECT * FROM agno_get_run_output('run-' || :i)" >>"$work/poll.sql"
+	echo "SELECT * FROM agno.runs WHERE run_id = 'run-' || :i" >>"$work/select.sql"
+	polls() {
+		"$bindir/pgbench" -n -c 1 -T 8 -f "$1" |
+			sed -n 's/^latency average = \([0-9.]*\).*/\1/p'
+	}
+	polls "$work/select.sql" >/dev/null
+	select=$(polls "$work/select.sql")
+	poll=$(polls "$work/poll.sql")
+	row 9 "poll one of 1,000,000 runs ($poll ms) to a SELECT ($select ms)" \
+		"$(ratio "$poll" "$select")" "1.5"
+fi
+
+if wanted 10; then
+	empty
+	few=$(burn_down 10000 fast)
+	few=$(burn_down 10000 fast)
+	"${psql[@]}" >"$work/many.out" <<-'SQL'
+		SELECT count(*) FROM generate_series(1, 500000) i,
+			agno_arun('Hello ' || i, model => 'fast:m') \g /dev/null
+		SELECT clock_timestamp() AS start \gset
+		SELECT pg_sleep(15) \g /dev/null
+		SELECT round(count(*) / extract(epoch FROM max(finished_at) - :'start'))
+		FROM agno.runs WHERE finished_at > :'start';
+	SQL
+	many=$(cat "$work/many.out")
+	row 10 "burn-down with 500,000 pending ($many) to 10,000 ($few)" \
+		"$(ratio "$many" "$few")" "0.9"
+	configure "agno_bg.paused = on"
+	sleep 1
+	empty
+	configure "agno_bg.paused = off"
+	(echo "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1;"; sleep 60) |
+		"${psql[@]}" >/dev/null &
+	holder=$!
+	sleep 0.5
+	old=$(burn_down 50000 fast)
+	old2=$(burn_down 50000 fast)
+	kill $holder 2>/dev/null || true
+	row "" "    with a transaction open since before ($old, then $old2)" \
+		"$(ratio "$old2" "$few")" "0.6"
+fi
+
+if wanted 11; then
+	empty
+	configure "autovacuum = off"
+	sleep 12
+	pid=$(runner)
+	launcher=$(sql "SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg launcher'")
+	switches() { cat "/proc/$pid/status" "/proc/$launcher/status" | awk '/ctxt/ { n += $2 } END { print n }'; }
+	sql "CHECKPOINT"
+	sleep 1
+	before=$(switches)
+	wal=$(sql "SELECT pg_current_wal_insert_lsn()")
+	sleep 60
+	row 11 "idle for 60 s: context switches, bytes of WAL" \
+		"$(($(switches) - before)) $(sql "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')")" "0 0"
+fi
+
+if wanted 12; then
+	empty
+	configure "agno_bg.max_concurrent_runs = 2000"
+	"$work/probe" 8098 waiters >"$work/waiters.out"
+	read -r _ cpu1 switches1 < <(grep before "$work/waiters.out")
+	read -r _ cpu2 switches2 < <(grep after "$work/waiters.out")
+	row 12 "1,000 wait while 1,000 others end: wake-ups, CPU ticks" \
+		"$((switches2 - switches1)) $((cpu2 - cpu1))" "0 0"
+fi
