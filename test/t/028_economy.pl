@@ -1,0 +1,85 @@
+# What a run costs, counted rather than timed: statements, transactions, bytes
+# of WAL, context switches, and updates that had to touch an index. The bounds
+# are about twice what is usual: they are passed when somebody makes the runner
+# work run by run instead of in sets.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+chomp(my $libraries = `pg_config --pkglibdir`);
+plan skip_all => 'pg_stat_statements is not installed'
+  unless glob("$libraries/pg_stat_statements.*");
+
+my $node = new_node(
+	'main',
+	conf => q(
+shared_preload_libraries = 'agno_bg, pg_stat_statements'
+pg_stat_statements.track = all
+autovacuum = off
+full_page_writes = off
+));
+add_mock_server($node, start_mock('mock'));
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements');
+
+my $runs = 4000;
+my $burn = sub {
+	$node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, $runs) i,
+		agno_arun('Hello ' || i, model => 'mock:echo')");
+	$node->poll_query_until('postgres',
+		'SELECT NOT EXISTS (SELECT FROM agno.run_queue)');
+};
+my $value = sub {
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+};
+my $switches = sub {
+	my $pid = runner_pid($node);
+	return 0 unless -e "/proc/$pid/status";
+	slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
+	return $1;
+};
+
+$burn->();
+my $wal = $value->('pg_current_wal_insert_lsn()');
+my $switched = $switches->();
+my $started = $value->("txid_current()::text::bigint");
+$value->('pg_stat_statements_reset()');
+$burn->();
+
+my $per_run = sub {
+	my ($what, $count, $most) = @_;
+	cmp_ok($count / $runs, '<', $most,
+		sprintf('%s for each run: %.2f', $what, $count / $runs));
+};
+
+$per_run->(
+	'statements of the runner',
+	$value->(
+		q(sum(calls) FROM pg_stat_statements
+		WHERE query ~ 'agno\.' AND query !~ '^INSERT|pg_catalog\.|NOT EXISTS')),
+	3);
+$per_run->('transactions that write',
+	$value->("txid_current()::text::bigint") - $started, 0.5);
+$per_run->('bytes of WAL',
+	$value->("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')"), 8000);
+$per_run->('context switches of the runner',
+	$switches->() - $switched, 2);
+
+# The statistics of the runner arrive when it sleeps.
+$node->poll_query_until('postgres',
+	"SELECT n_tup_upd >= 4 * $runs FROM pg_stat_user_tables WHERE relid = 'agno.runs'::regclass"
+);
+cmp_ok(
+	$value->(
+		"round(n_tup_hot_upd::numeric / n_tup_upd, 2) FROM pg_stat_user_tables "
+		  . "WHERE relid = 'agno.$_'::regclass"),
+	'>', 0.7,
+	"updates of agno.$_ that touch no index")
+  foreach qw(runs sessions);
+
+done_testing();
