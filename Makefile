@@ -22,20 +22,26 @@ OBJS = \
 	src/flight.o \
 	src/http.o \
 	src/json.o \
+	src/known_servers.o \
 	src/launcher.o \
 	src/log_filter.o \
 	src/message.o \
 	src/model_server.o \
+	src/model_stream.o \
 	src/poller.o \
 	src/prompt.o \
 	src/provider.o \
+	src/provider_anthropic.o \
+	src/provider_openai_chat.o \
 	src/provider_openai_responses.o \
 	src/python.o \
 	src/run.o \
+	src/run_event.o \
 	src/runner.o \
 	src/schema.o \
 	src/settings.o \
 	src/shared.o \
+	src/sse.o \
 	src/store.o \
 	src/store_queue.o \
 	src/store_runs.o \

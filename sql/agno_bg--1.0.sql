@@ -334,6 +334,25 @@ COMMENT ON COLUMN agno.cancellations.owner IS
 COMMENT ON COLUMN agno.cancellations.requested_at IS
 	'when agno_cancel_run was last called for it';
 
+CREATE TABLE agno.run_events (
+	run_id text COLLATE "C" NOT NULL,
+	seq bigint NOT NULL,
+	event text NOT NULL,
+	data jsonb NOT NULL,
+	created_at timestamptz NOT NULL,
+	CONSTRAINT run_events_pkey PRIMARY KEY (run_id, seq)
+);
+
+COMMENT ON TABLE agno.run_events IS
+	'what those who watch a streamed run are told, in the words of Agno';
+COMMENT ON COLUMN agno.run_events.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_events.seq IS 'from 1, without gaps';
+COMMENT ON COLUMN agno.run_events.event IS
+	'RunStarted, RunContent, RunRetried, RunCompleted, RunCancelled, RunError';
+COMMENT ON COLUMN agno.run_events.data IS
+	'the fields of the event; content of a RunContent is a piece of the answer';
+COMMENT ON COLUMN agno.run_events.created_at IS 'when it was stored';
+
 -- Each role reads its own rows and those of roles whose rights it has.
 ALTER TABLE agno.runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY runs_owner ON agno.runs FOR SELECT
@@ -349,6 +368,13 @@ ALTER TABLE agno.cancellations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY cancellations_owner ON agno.cancellations FOR SELECT
 	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
 GRANT SELECT ON agno.cancellations TO PUBLIC;
+
+-- Events are for those who see the run.
+ALTER TABLE agno.run_events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY run_events_owner ON agno.run_events FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) run_events.run_id));
+GRANT SELECT ON agno.run_events TO PUBLIC;
 
 -- Agents are shared, and changed, by those who have their owner's rights.
 ALTER TABLE agno.agents ENABLE ROW LEVEL SECURITY;
@@ -368,6 +394,7 @@ CREATE TABLE agno.run_requests (
 	timeout interval,
 	max_attempts integer,
 	retries integer,
+	stream boolean,
 	model_options jsonb,
 	output_schema jsonb,
 	session_state jsonb,
@@ -393,6 +420,8 @@ COMMENT ON COLUMN agno.run_requests.max_attempts IS
 	'how many interrupted attempts there may be; null: agno_bg.max_attempts';
 COMMENT ON COLUMN agno.run_requests.retries IS
 	'how often a failed request is repeated; null: as the model server says';
+COMMENT ON COLUMN agno.run_requests.stream IS
+	'whether the answer is to arrive piece by piece';
 COMMENT ON COLUMN agno.run_requests.model_options IS
 	'merged into the body of the request to the model server';
 COMMENT ON COLUMN agno.run_requests.output_schema IS
@@ -452,6 +481,7 @@ SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.sessions', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.agents', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.cancellations', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_events', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
@@ -557,6 +587,21 @@ LANGUAGE C VOLATILE ROWS 1;
 COMMENT ON FUNCTION @extschema@.agno_wait_run(text, interval) IS
 	'sleeps until the run has ended or is PAUSED, or the timeout has passed, '
 	'and returns the run as it is then';
+
+CREATE FUNCTION @extschema@.agno_run_events(
+	run_id text,
+	after bigint DEFAULT 0)
+RETURNS SETOF agno.run_events
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT e.*
+	FROM agno.run_events e
+	WHERE e.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
+	  AND e.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
+	ORDER BY e.seq;
+END;
+COMMENT ON FUNCTION @extschema@.agno_run_events(text, bigint) IS
+	'the events of a streamed run after the one of this number';
 
 CREATE PROCEDURE @extschema@.agno_run(
 	IN input text,
@@ -785,7 +830,8 @@ BEGIN ATOMIC
 	WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
 	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
-		  'agno_wait_run', 'agno_run', 'agno_run_output_dict',
+		  'agno_wait_run', 'agno_run', 'agno_run_events',
+		  'agno_run_output_dict',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
 		  ]::pg_catalog.name[]);
@@ -844,6 +890,7 @@ REVOKE ALL ON FUNCTION @extschema@.agno_arun(text, text, text, text, text,
 REVOKE ALL ON FUNCTION @extschema@.agno_get_run_output(text, text)
 	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_cancel_run(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_run_events(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_wait_run(text, interval) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.agno_run(text, text, text, text, text,
 	text, jsonb, jsonb, jsonb, jsonb, boolean, integer, timestamptz, interval,

@@ -13,14 +13,6 @@
 #include "agent.h"
 #include "json.h"
 
-static char *
-read_text(const cJSON *object, const char *name)
-{
-	const char *value = json_string(object, name);
-
-	return value != NULL ? pstrdup(value) : NULL;
-}
-
 static bool
 read_flag(const cJSON *object, const char *name)
 {
@@ -39,9 +31,9 @@ agent_read(const char *json)
 	const cJSON *item;
 	Agent	   *agent = palloc0(sizeof(Agent));
 
-	agent->name = read_text(tree, "name");
-	agent->description = read_text(tree, "description");
-	agent->role = read_text(tree, "role");
+	agent->name = json_copy_string(tree, "name");
+	agent->description = json_copy_string(tree, "description");
+	agent->role = json_copy_string(tree, "role");
 	agent->instructions =
 		palloc(sizeof(char *) * (cJSON_GetArraySize(instructions) + 1));
 	cJSON_ArrayForEach(item, instructions)
@@ -51,14 +43,14 @@ agent_read(const char *json)
 				pstrdup(item->valuestring);
 	}
 	agent->use_instruction_tags = read_flag(tree, "use_instruction_tags");
-	agent->expected_output = read_text(tree, "expected_output");
-	agent->additional_context = read_text(tree, "additional_context");
-	agent->system_message = read_text(tree, "system_message");
+	agent->expected_output = json_copy_string(tree, "expected_output");
+	agent->additional_context = json_copy_string(tree, "additional_context");
+	agent->system_message = json_copy_string(tree, "system_message");
 	agent->markdown = read_flag(tree, "markdown");
 	agent->add_name_to_context = read_flag(tree, "add_name_to_context");
 	agent->add_datetime_to_context =
 		read_flag(tree, "add_datetime_to_context");
-	agent->timezone_identifier = read_text(tree, "timezone_identifier");
+	agent->timezone_identifier = json_copy_string(tree, "timezone_identifier");
 	agent->add_session_state_to_context =
 		read_flag(tree, "add_session_state_to_context");
 	agent->resolve_in_context = read_flag(tree, "resolve_in_context");

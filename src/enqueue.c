@@ -71,8 +71,6 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 				 errmsg("input must not be null")));
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
 		argument_error("input must not be empty", NULL);
-	if (!PG_ARGISNULL(ARG_STREAM) && PG_GETARG_BOOL(ARG_STREAM))
-		refuse_unsupported("streamed runs are");
 
 	memset(run, 0, sizeof(NewRun));
 	run->owner = GetUserId();
@@ -97,6 +95,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 		0 : PG_GETARG_INT32(ARG_PRIORITY);
 	run->run_at = fcinfo->args[ARG_RUN_AT];
 
+	run->stream = fcinfo->args[ARG_STREAM];
 	run->timeout = fcinfo->args[ARG_TIMEOUT];
 	if (!run->timeout.isnull &&
 		(argument_interval_ms(run->timeout.value) < 1 ||
@@ -156,14 +155,12 @@ apply_agent(NewRun *run, char **model)
 	if (agent.has_tools)
 		refuse_unsupported(psprintf("agent \"%s\" has tools, which are",
 									agent_id));
-	if (agent.stream)
-		refuse_unsupported(psprintf("agent \"%s\" streams its runs, which is",
-									agent_id));
 
 	if (*model == NULL)
 		*model = agent.model;
 	apply_default(&run->timeout, agent.timeout);
 	apply_default(&run->retries, agent.retries);
+	apply_default(&run->stream, agent.stream);
 	apply_default(&run->output_schema, agent.output_schema);
 	run->agent = agent.definition;
 	run->num_history_runs = agent.num_history_runs;

@@ -92,9 +92,29 @@ fleet_create(void)
 	fleet->by_session = flights_by_session_create(TopMemoryContext, 64, NULL);
 	dlist_init(&fleet->to_send);
 	dlist_init(&fleet->ended);
+	dlist_init(&fleet->pieces);
 	fleet->paused = pairingheap_allocate(compare_wake_at, NULL);
 	MemoryContextSwitchTo(old);
 	return fleet;
+}
+
+/*
+ * The flight has events to store.
+ */
+void
+fleet_add_piece(Fleet *fleet, Flight *flight)
+{
+	if (!flight->has_piece)
+		dlist_push_tail(&fleet->pieces, &flight->piece_node);
+	flight->has_piece = true;
+}
+
+void
+fleet_remove_piece(Flight *flight)
+{
+	if (flight->has_piece)
+		dlist_delete(&flight->piece_node);
+	flight->has_piece = false;
 }
 
 /*
@@ -113,6 +133,8 @@ fleet_add(Fleet *fleet, Flight *flight)
 	Assert(!found);
 	fleet->count++;
 	fleet_place(fleet, flight);
+	if (flight->events != NIL)
+		fleet_add_piece(fleet, flight);
 }
 
 static void
@@ -133,6 +155,7 @@ void
 fleet_remove(Fleet *fleet, Flight *flight)
 {
 	displace(fleet, flight);
+	fleet_remove_piece(flight);
 	flights_by_run_delete(fleet->by_run, flight->run_id);
 	flights_by_session_delete(fleet->by_session, flight->session_id);
 	fleet->count--;

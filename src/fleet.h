@@ -20,6 +20,7 @@ typedef struct Fleet
 	int			count;			/* of all flights */
 	dlist_head	to_send;		/* flights at RUN_SEND */
 	dlist_head	ended;			/* flights at RUN_STORE */
+	dlist_head	pieces;			/* flights with events to store */
 	pairingheap *paused;		/* flights at RUN_PAUSE, the first to wake on
 								 * top */
 } Fleet;
@@ -29,6 +30,8 @@ extern Fleet *fleet_create(void);
 extern void fleet_add(Fleet *fleet, Flight *flight);
 extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
+extern void fleet_add_piece(Fleet *fleet, Flight *flight);
+extern void fleet_remove_piece(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
 extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
 extern Flight *fleet_first_paused(Fleet *fleet);

@@ -125,6 +125,7 @@ begin_conversation(Flight *flight, const ReadyRun *ready)
 	};
 	char	   *system_message;
 
+	flight->agent_name = agent != NULL ? agent->name : NULL;
 	if (agent != NULL && agent->add_datetime_to_context)
 		context.now = python_now(agent->timezone_identifier);
 
@@ -167,6 +168,8 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	flight->context = context;
 	flight->run_id = pstrdup(ready->run_id);
 	flight->session_id = pstrdup(ready->session_id);
+	flight->agent_id = copy_or_null(ready->agent_id);
+	flight->last_event = ready->last_event;
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
 	flight->session_metrics = copy_or_null(ready->session_metrics);
@@ -183,12 +186,15 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	run->options = copy_or_null(ready->options);
 	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
 	run->provider = server->provider;
+	run->streamed = ready->stream;
 	run->attempt = ready->attempt + 1;
 	run->started_at = fleet_now();
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;
 	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
 	run->step = RUN_SEND;
 	begin_conversation(flight, ready);
+	if (run->streamed)
+		flight_started(flight);
 
 	MemoryContextSwitchTo(old);
 	return flight;
@@ -230,4 +236,155 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 												   run->model,
 												   flight->server_name,
 												   &run->usage);
+}
+
+/*-------------------------------------------------------------------------
+ * Events
+ *-------------------------------------------------------------------------
+ */
+
+static RunEventSource
+event_source(const Flight *flight)
+{
+	RunEventSource source = {
+		.run_id = flight->run.run_id,
+		.session_id = encoding_from_server(flight->session_id),
+		.agent_id = flight->agent_id,
+		.agent_name = flight->agent_name,
+		.model = flight->run.model,
+		.model_provider = flight->server_name,
+	};
+
+	return source;
+}
+
+static void
+add_event(Flight *flight, RunEvent event)
+{
+	RunEvent   *copy = palloc(sizeof(RunEvent));
+
+	*copy = event;
+	flight->events = lappend(flight->events, copy);
+}
+
+/*
+ * Tell of the start, or that what an earlier attempt showed does not count. In
+ * the memory context of the flight.
+ */
+void
+flight_started(Flight *flight)
+{
+	RunEventSource source = event_source(flight);
+
+	add_event(flight, flight->last_event == 0 ? run_event_started(&source) :
+			  run_event_retried(&source, flight->run.attempt));
+}
+
+/*
+ * The answer starts anew within the attempt. In the memory context of the
+ * flight.
+ */
+void
+flight_restarted(Flight *flight)
+{
+	RunEventSource source = event_source(flight);
+
+	if (flight->shown > 0)
+		add_event(flight, run_event_retried(&source, flight->run.attempt));
+	flight->shown = 0;
+}
+
+/*
+ * How many rows flight_event_rows() fills at most.
+ */
+int
+flight_count_events(const Flight *flight)
+{
+	return list_length(flight->events) + 1 + RUN_EVENT_MAX_END;
+}
+
+/*
+ * The answer as far as it is known, or NULL: that of a run which ended badly
+ * is no answer.
+ */
+static const char *
+known_answer(const Run *run)
+{
+	if (run->stream != NULL)
+		return run->stream->content.data;
+	if (run->step != RUN_STORE || run->status == RUN_ERROR ||
+		(run->status == RUN_CANCELLED &&
+		 strcmp(run->content, run_cancelled_text(run->run_id)) == 0))
+		return NULL;
+	return run->content;
+}
+
+/*
+ * What is to be stored now of a streamed flight's events, numbered: those that
+ * wait, the piece of the answer that has arrived since, and the end when it
+ * has come. Returns how many rows there are; once they are committed,
+ * flight_events_stored() is to be called.
+ */
+int
+flight_event_rows(Flight *flight, EventRow *rows)
+{
+	RunEventSource source = event_source(flight);
+	const Run  *run = &flight->run;
+	const char *answer = known_answer(run);
+	RunEvent	events[RUN_EVENT_MAX_END];
+	ListCell   *cell;
+	int			ends = 0;
+	int			count = 0;
+
+	foreach(cell, flight->events)
+	{
+		RunEvent   *event = lfirst(cell);
+
+		rows[count].event = event->name;
+		rows[count++].data = event->data;
+	}
+	flight->flush_shown = flight->shown;
+	if (answer != NULL && strlen(answer) > flight->shown)
+	{
+		RunEvent	piece = run_event_content(&source, answer + flight->shown);
+
+		flight->flush_shown = strlen(answer);
+		rows[count].event = piece.name;
+		rows[count++].data = piece.data;
+	}
+	if (run->step == RUN_STORE)
+		ends = run_event_end(&source, run, events);
+	for (int i = 0; i < ends; i++)
+	{
+		rows[count].event = events[i].name;
+		rows[count++].data = events[i].data;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		rows[i].run_id = flight->run_id;
+		rows[i].seq = flight->last_event + i + 1;
+	}
+	flight->flush_events = count;
+	return count;
+}
+
+/*
+ * The rows of flight_event_rows() have been committed.
+ */
+void
+flight_events_stored(Flight *flight)
+{
+	ListCell   *cell;
+
+	foreach(cell, flight->events)
+	{
+		RunEvent   *event = lfirst(cell);
+
+		pfree(event->data);
+		pfree(event);
+	}
+	list_free(flight->events);
+	flight->events = NIL;
+	flight->last_event += flight->flush_events;
+	flight->shown = flight->flush_shown;
 }

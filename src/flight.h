@@ -12,7 +12,7 @@
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "model_server.h"
-#include "run.h"
+#include "run_event.h"
 #include "store.h"
 
 /*
@@ -27,6 +27,8 @@ typedef struct Flight
 	const char *session_state;	/* JSON in UTF-8: with what the run brought
 								 * along; NULL: none */
 	const char *session_metrics;	/* JSON in UTF-8: before the run, or NULL */
+	const char *agent_id;		/* in UTF-8, or NULL */
+	const char *agent_name;		/* in UTF-8, or NULL */
 	Oid			owner;
 	Run			run;
 	ModelServer server;
@@ -39,6 +41,18 @@ typedef struct Flight
 	bool		listed;			/* node is in use */
 	bool		timed;			/* timer is in use */
 
+	/* of a streamed one: what those who watch it have been told */
+	int64		last_event;		/* the number of the last event stored */
+	List	   *events;			/* RunEvents that are not stored */
+	size_t		shown;			/* how much of the answer has been stored as
+								 * events */
+	int64		flush_at;		/* no events before, as of fleet_now() */
+	dlist_node	piece_node;		/* in Fleet.pieces */
+	bool		has_piece;		/* piece_node is in it */
+	int			flush_events;	/* of the rows that a turn stores: how many
+								 * there are, */
+	size_t		flush_shown;	/* and what shown will be */
+
 	/* of one that has ended */
 	int			store_failures; /* how often storing it alone has failed */
 	int64		store_after;	/* no try before, as of fleet_now() */
@@ -49,5 +63,10 @@ extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server);
 extern void ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
 						   const char *session_id);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
+extern void flight_started(Flight *flight);
+extern void flight_restarted(Flight *flight);
+extern int	flight_count_events(const Flight *flight);
+extern int	flight_event_rows(Flight *flight, EventRow *rows);
+extern void flight_events_stored(Flight *flight);
 
 #endif							/* AGNO_FLIGHT_H */

@@ -107,6 +107,7 @@ struct HttpClient
 	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
+	dlist_head	pieces;			/* transfers that http_next_piece() returns */
 	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
 };
 
@@ -115,6 +116,9 @@ struct HttpTransfer
 	dlist_node	node;			/* in HttpClient.running, .done or .spare, or
 								 * none */
 	bool		listed;			/* node is in one of the first two */
+	dlist_node	piece_node;		/* in HttpClient.pieces */
+	bool		has_piece;		/* piece_node is in it */
+	bool		stream;			/* pieces are wanted */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
 	Origin	   *origin;
@@ -238,6 +242,11 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	memcpy(transfer->body + transfer->body_length, bytes, length);
 	transfer->body_length += length;
 	transfer->body[transfer->body_length] = '\0';
+	if (transfer->stream && !transfer->has_piece)
+	{
+		transfer->has_piece = true;
+		dlist_push_tail(&transfer->client->pieces, &transfer->piece_node);
+	}
 	return length;
 }
 
@@ -416,6 +425,7 @@ http_create(void)
 	slist_init(&client->origins);
 	dlist_init(&client->running);
 	dlist_init(&client->done);
+	dlist_init(&client->pieces);
 	dlist_init(&client->spare);
 	if (create_lane(client) == NULL)
 		ereport(ERROR,
@@ -541,6 +551,9 @@ leave_lane(HttpTransfer *transfer)
 		transfer->client->transfers--;
 	}
 	transfer->lane = NULL;
+	if (transfer->has_piece)
+		dlist_delete(&transfer->piece_node);
+	transfer->has_piece = false;
 	if (transfer->listed)
 		dlist_delete(&transfer->node);
 	transfer->listed = false;
@@ -711,6 +724,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->origin = origin;
 	transfer->started_at = now_us();
 	transfer->max_response = request->max_response;
+	transfer->stream = request->stream;
 	transfer->own_certificates = request->ca_file != NULL;
 	set_options(transfer, request);
 	enter_lane(transfer);
@@ -899,6 +913,26 @@ http_advance(HttpClient *client)
 	if (client->origin_learned)
 		move_to_plain_lane(client);
 	restore_signals(mask);
+}
+
+/*
+ * A transfer that more of the answer has arrived for, as http_result() tells,
+ * or NULL.
+ */
+HttpTransfer *
+http_next_piece(HttpClient *client)
+{
+	HttpTransfer *transfer;
+	long		status = 0;
+
+	if (dlist_is_empty(&client->pieces))
+		return NULL;
+	transfer = dlist_container(HttpTransfer, piece_node,
+							   dlist_pop_head_node(&client->pieces));
+	transfer->has_piece = false;
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+	transfer->result.status = (int) status;
+	return transfer;
 }
 
 /*

@@ -25,6 +25,7 @@ typedef struct HttpRequest
 	int64		timeout_ms;		/* for the whole request */
 	int64		connect_timeout_ms;
 	int64		max_response;	/* bytes of body after decoding */
+	bool		stream;			/* tell of each piece of the answer */
 	const char *ca_file;		/* certificates to trust, NULL: the system's */
 } HttpRequest;
 
@@ -62,6 +63,7 @@ extern int64 http_timeout_ms(HttpClient *client);
 extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
 								void *owner);
 extern void http_advance(HttpClient *client);
+extern HttpTransfer *http_next_piece(HttpClient *client);
 extern HttpTransfer *http_next_done(HttpClient *client);
 extern void *http_owner(const HttpTransfer *transfer);
 extern const HttpResult *http_result(HttpTransfer *transfer);

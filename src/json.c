@@ -200,6 +200,17 @@ json_string(const cJSON *object, const char *name)
 }
 
 /*
+ * A copy of it, or NULL.
+ */
+char *
+json_copy_string(const cJSON *object, const char *name)
+{
+	const char *value = json_string(object, name);
+
+	return value != NULL ? pstrdup(value) : NULL;
+}
+
+/*
  * The member called name when it is a number that an int64 holds, else 0.
  */
 int64

@@ -16,6 +16,7 @@
 extern char *text_scrub(const char *bytes, size_t length);
 extern cJSON *json_parse(const char *bytes, size_t length);
 extern const char *json_string(const cJSON *object, const char *name);
+extern char *json_copy_string(const cJSON *object, const char *name);
 extern int64 json_int64(const cJSON *object, const char *name);
 extern double json_double(const cJSON *object, const char *name);
 extern bool json_is_jsonb(const char *document);

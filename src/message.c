@@ -107,14 +107,6 @@ message_append_json(StringInfo out, const Message *message)
 	appendStringInfoChar(out, '}');
 }
 
-static char *
-copy_string(const cJSON *object, const char *name)
-{
-	const char *value = json_string(object, name);
-
-	return value != NULL ? pstrdup(value) : NULL;
-}
-
 static void
 read_tool_calls(const cJSON *calls, Message *message)
 {
@@ -130,10 +122,10 @@ read_tool_calls(const cJSON *calls, Message *message)
 			cJSON_GetObjectItemCaseSensitive(item, "function");
 		ToolCall   *call = &message->tool_calls[message->tool_call_count++];
 
-		call->id = copy_string(item, "id");
-		call->call_id = copy_string(item, "call_id");
-		call->name = copy_string(function, "name");
-		call->arguments = copy_string(function, "arguments");
+		call->id = json_copy_string(item, "id");
+		call->call_id = json_copy_string(item, "call_id");
+		call->name = json_copy_string(function, "name");
+		call->arguments = json_copy_string(function, "arguments");
 	}
 }
 
@@ -158,11 +150,11 @@ message_read(const cJSON *object, Message *message)
 	message->role = (MessageRole) r;
 	if (id != NULL)
 		strlcpy(message->id, id, sizeof(message->id));
-	message->content = copy_string(object, "content");
-	message->reasoning = copy_string(object, "reasoning_content");
+	message->content = json_copy_string(object, "content");
+	message->reasoning = json_copy_string(object, "reasoning_content");
 	message->response_id =
-		copy_string(cJSON_GetObjectItemCaseSensitive(object, "provider_data"),
-					"response_id");
+		json_copy_string(cJSON_GetObjectItemCaseSensitive(object, "provider_data"),
+						 "response_id");
 	read_tool_calls(cJSON_GetObjectItemCaseSensitive(object, "tool_calls"),
 					message);
 	message->created_at = json_int64(object, "created_at");

@@ -27,6 +27,7 @@
 #include "commands/defrem.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
+#include "known_servers.h"
 #include "miscadmin.h"
 #include "model_server.h"
 #include "settings.h"
@@ -40,23 +41,6 @@
 
 /* The longest key that a file may hold, in bytes. */
 #define MAX_KEY_FILE_SIZE 16384
-
-/* A server that needs no CREATE SERVER. */
-typedef struct BuiltInServer
-{
-	const char *name;
-	const char *api;
-	const char *base_url;
-	const char *base_url_variable;	/* overrides base_url when set, or NULL */
-	const char *key_variable;	/* holds the key, or NULL: needs none */
-} BuiltInServer;
-
-static const BuiltInServer built_in_servers[] = {
-	{"openai", "openai-responses", "https://api.openai.com/v1",
-	"OPENAI_BASE_URL", "OPENAI_API_KEY"},
-	{"ollama", "openai-responses", "http://localhost:11434/v1",
-	NULL, NULL},
-};
 
 /* How an option's value is checked. */
 typedef enum OptionKind
@@ -314,20 +298,16 @@ find_foreign_server(const char *name)
 	return server;
 }
 
-static const BuiltInServer *
+/*
+ * The known server of this name, if it may be used without CREATE SERVER.
+ */
+static const KnownServer *
 find_built_in_server(const char *name)
 {
-	for (int i = 0; i < (int) lengthof(built_in_servers); i++)
-	{
-		const BuiltInServer *server = &built_in_servers[i];
+	const KnownServer *known = known_server_find(name);
 
-		if (strcmp(server->name, name) != 0)
-			continue;
-		if (server->key_variable != NULL && !agno_environment_keys)
-			return NULL;
-		return server;
-	}
-	return NULL;
+	return known != NULL && known->key_variable != NULL &&
+		!agno_environment_keys ? NULL : known;
 }
 
 static AclResult
@@ -344,7 +324,10 @@ static const Provider *
 server_provider(ForeignServer *server)
 {
 	const char *api = get_option(server->options, "api");
+	const KnownServer *known = known_server_find(server->servername);
 
+	if (api == NULL && known != NULL)
+		api = known->api;
 	return api != NULL ? provider_find(api) : &provider_openai_responses;
 }
 
@@ -356,7 +339,7 @@ const Provider *
 model_server_check(const char *name, Oid role)
 {
 	ForeignServer *server = find_foreign_server(name);
-	const BuiltInServer *built_in;
+	const KnownServer *built_in;
 
 	if (server != NULL)
 	{
@@ -372,10 +355,9 @@ model_server_check(const char *name, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("model server \"%s\" does not exist", name),
-				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg OPTIONS (api '%s', base_url 'https://...')%s.",
+				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg OPTIONS (api '%s', base_url 'https://...'), or use one that needs only a key: %s.",
 						 quote_identifier(name), provider_openai_responses.api,
-						 agno_environment_keys ?
-						 ", or use a built-in one: openai, ollama" : "")));
+						 known_server_names())));
 	return provider_find(built_in->api);
 }
 
@@ -477,7 +459,7 @@ without_slash(const char *url)
  * used, or NULL.
  */
 static char *
-resolve_built_in(const BuiltInServer *built_in, ModelServer *server)
+resolve_built_in(const KnownServer *built_in, ModelServer *server)
 {
 	const char *base_url = built_in->base_url;
 	const char *variable = built_in->base_url_variable;
@@ -512,7 +494,7 @@ char *
 model_server_resolve(const char *name, Oid role, ModelServer *server)
 {
 	ForeignServer *foreign = find_foreign_server(name);
-	const BuiltInServer *built_in;
+	const KnownServer *built_in;
 	const char *base_url;
 	List	   *mapping;
 
@@ -539,8 +521,14 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	if (server->provider == NULL)
 		return psprintf("model server \"%s\" has an unknown api", name);
 	base_url = get_option(foreign->options, "base_url");
-	server->base_url = without_slash(base_url != NULL ? base_url :
-									 server->provider->default_base_url);
+	if (base_url == NULL)
+	{
+		const KnownServer *known = known_server_find(name);
+
+		base_url = known != NULL && server->provider == provider_find(known->api) ?
+			known->base_url : server->provider->default_base_url;
+	}
+	server->base_url = without_slash(base_url);
 	server->ca_file = get_option(foreign->options, "ca_file");
 	server->timeout_ms = get_number(foreign->options, "timeout", GUC_UNIT_MS,
 									server->timeout_ms);

@@ -18,6 +18,8 @@
 
 static const Provider *const providers[] = {
 	&provider_openai_responses,
+	&provider_openai_chat,
+	&provider_anthropic,
 };
 
 /*

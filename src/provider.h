@@ -25,6 +25,7 @@ typedef struct ModelRequest
 	const char *options;		/* a JSON object to merge into the body, or
 								 * NULL; none of its keys is reserved */
 	const OutputSchema *schema; /* that the answer is to fit, or NULL */
+	bool		stream;			/* as server-sent events */
 } ModelRequest;
 
 /* How an answer ended. */
@@ -44,12 +45,16 @@ typedef struct ModelAnswer
 	Message		message;		/* the assistant's, when complete or not quite */
 } ModelAnswer;
 
+/* What has arrived of a streamed answer: model_stream.h. */
+typedef struct ModelStream ModelStream;
+
 typedef struct Provider
 {
 	const char *api;			/* the value of the server option "api" */
 	const char *default_base_url;
 	const char *path;			/* of the request, after the base URL */
 	const char *key_header;		/* what comes before the key in its header */
+	const char *const *headers; /* others, NULL-terminated, or NULL */
 
 	/* Keys of ModelRequest.options that this API reserves, NULL-terminated. */
 	const char *const *reserved_options;
@@ -60,9 +65,15 @@ typedef struct Provider
 	/* Read the body of an answer with a status of 2xx. */
 	void		(*read_answer) (const char *body, size_t length,
 								ModelAnswer *answer);
+
+	/* Read an event of a streamed answer; model_stream.h says into what. */
+	void		(*read_event) (ModelStream *stream, const char *data,
+							   size_t length);
 } Provider;
 
 extern const Provider provider_openai_responses;
+extern const Provider provider_openai_chat;
+extern const Provider provider_anthropic;
 
 extern const Provider *provider_find(const char *api);
 extern char *provider_names(void);

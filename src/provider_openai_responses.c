@@ -11,7 +11,7 @@
 #include "portable.h"
 
 #include "json.h"
-#include "provider.h"
+#include "model_stream.h"
 
 /* "system" became "developer" with this API. */
 static const char *const role_names[] = {
@@ -77,6 +77,8 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, ']');
 	if (request->schema != NULL)
 		append_text(body, request->schema, request->options);
+	if (request->stream)
+		appendStringInfoString(body, ",\"stream\":true");
 	provider_append_options(body, request->options,
 							request->schema != NULL ? "text" : NULL);
 	appendStringInfoChar(body, '}');
@@ -122,14 +124,6 @@ append_summary(StringInfo out, const cJSON *parts)
 	}
 }
 
-static char *
-copy_string(const cJSON *object, const char *name)
-{
-	const char *value = json_string(object, name);
-
-	return value != NULL ? pstrdup(value) : NULL;
-}
-
 static void
 add_tool_call(Message *message, const cJSON *item, int most)
 {
@@ -138,10 +132,10 @@ add_tool_call(Message *message, const cJSON *item, int most)
 	if (message->tool_calls == NULL)
 		message->tool_calls = palloc0(sizeof(ToolCall) * most);
 	call = &message->tool_calls[message->tool_call_count++];
-	call->id = copy_string(item, "id");
-	call->call_id = copy_string(item, "call_id");
-	call->name = copy_string(item, "name");
-	call->arguments = copy_string(item, "arguments");
+	call->id = json_copy_string(item, "id");
+	call->call_id = json_copy_string(item, "call_id");
+	call->name = json_copy_string(item, "name");
+	call->arguments = json_copy_string(item, "arguments");
 }
 
 /*
@@ -230,11 +224,35 @@ read_outcome(const cJSON *tree, const cJSON *output, const char **error)
 	return ANSWER_INVALID;
 }
 
+static bool
+is_error(const cJSON *tree)
+{
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+
+	return cJSON_GetObjectItemCaseSensitive(tree, "status") == NULL &&
+		error != NULL && !cJSON_IsNull(error);
+}
+
+/*
+ * Read a response object.
+ */
+static void
+read_response(const cJSON *tree, ModelAnswer *answer)
+{
+	const cJSON *output = cJSON_GetObjectItemCaseSensitive(tree, "output");
+
+	answer->outcome = read_outcome(tree, output, &answer->error);
+	message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
+	read_output(output, &answer->message);
+	read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
+			   &answer->message.usage);
+	answer->message.response_id = json_copy_string(tree, "id");
+}
+
 static void
 read_answer(const char *body, size_t length, ModelAnswer *answer)
 {
 	cJSON	   *tree = json_parse(body, length);
-	const cJSON *output;
 
 	memset(answer, 0, sizeof(ModelAnswer));
 	if (!cJSON_IsObject(tree))
@@ -243,22 +261,71 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 		answer->error = psprintf("invalid answer of the model server: %s",
 								 provider_error_message(0, body, length));
 	}
-	else if (cJSON_GetObjectItemCaseSensitive(tree, "status") == NULL &&
-			 cJSON_GetObjectItemCaseSensitive(tree, "error") != NULL &&
-			 !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(tree, "error")))
+	else if (is_error(tree))
 	{
 		answer->outcome = ANSWER_FAILED;
 		answer->error = provider_error_message(0, body, length);
 	}
 	else
+		read_response(tree, answer);
+	cJSON_Delete(tree);
+}
+
+/*
+ * The response is whole in the event that ends it; what came before is only
+ * for those who watch. Some servers leave the output out of it, though.
+ */
+static void
+end_stream(ModelStream *stream, const cJSON *response)
+{
+	StringInfo	content = &stream->content;
+	StringInfo	reasoning = &stream->reasoning;
+	Message    *message = &stream->answer.message;
+
+	read_response(response, &stream->answer);
+	if (message->content[0] != '\0')
 	{
-		output = cJSON_GetObjectItemCaseSensitive(tree, "output");
-		answer->outcome = read_outcome(tree, output, &answer->error);
-		message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
-		read_output(output, &answer->message);
-		read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
-				   &answer->message.usage);
-		answer->message.response_id = copy_string(tree, "id");
+		resetStringInfo(content);
+		appendStringInfoString(content, message->content);
+	}
+	if (message->reasoning != NULL)
+	{
+		resetStringInfo(reasoning);
+		appendStringInfoString(reasoning, message->reasoning);
+	}
+	stream->ended = true;
+}
+
+static void
+read_event(ModelStream *stream, const char *data, size_t length)
+{
+	static const char *const ends[] = {
+		"response.completed", "response.incomplete", "response.failed",
+		"response.cancelled"
+	};
+	cJSON	   *tree = json_parse(data, length);
+	const char *type = json_string(tree, "type");
+	const char *delta = json_string(tree, "delta");
+	const cJSON *response = cJSON_GetObjectItemCaseSensitive(tree, "response");
+
+	if ((type != NULL && strcmp(type, "error") == 0) ||
+		(type == NULL && is_error(tree)))
+	{
+		stream->answer.outcome = ANSWER_FAILED;
+		stream->answer.error = provider_error_message(0, data, length);
+		stream->ended = true;
+	}
+	else if (type != NULL && delta != NULL &&
+			 (strcmp(type, "response.output_text.delta") == 0 ||
+			  strcmp(type, "response.refusal.delta") == 0))
+		appendStringInfoString(&stream->content, delta);
+	else if (type != NULL && delta != NULL &&
+			 strcmp(type, "response.reasoning_summary_text.delta") == 0)
+		appendStringInfoString(&stream->reasoning, delta);
+	for (int i = 0; type != NULL && i < (int) lengthof(ends); i++)
+	{
+		if (strcmp(type, ends[i]) == 0)
+			end_stream(stream, response);
 	}
 	cJSON_Delete(tree);
 }
@@ -271,4 +338,5 @@ const Provider provider_openai_responses = {
 	.reserved_options = reserved_options,
 	.write_request = write_request,
 	.read_answer = read_answer,
+	.read_event = read_event,
 };

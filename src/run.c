@@ -100,6 +100,7 @@ run_write_request(const Run *run, StringInfo body)
 		.message_count = run->message_count,
 		.options = run->options,
 		.schema = run->schema,
+		.stream = run->streamed,
 	};
 
 	run->provider->write_request(body, &request);
@@ -113,6 +114,43 @@ run_sent(Run *run)
 {
 	Assert(run->step == RUN_SEND);
 	run->step = RUN_AWAIT;
+	if (run->streamed)
+	{
+		run->stream = model_stream_create(run->provider);
+		run->streamed_bytes = 0;
+	}
+}
+
+/*
+ * More of the answer has arrived; result->body is all there is of it.
+ */
+void
+run_received(Run *run, const HttpResult *result)
+{
+	if (run->stream == NULL || result->status < 200 || result->status >= 300)
+		return;
+	model_stream_feed(run->stream, result->body + run->streamed_bytes,
+					  result->body_length - run->streamed_bytes);
+	run->streamed_bytes = result->body_length;
+}
+
+/*
+ * A server that does not stream answers as if it had not been asked to.
+ */
+static void
+end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
+{
+	run_received(run, result);
+	model_stream_end(run->stream, answer);
+	if (answer->outcome == ANSWER_INVALID && !run->stream->finished)
+	{
+		ModelAnswer plain;
+
+		run->provider->read_answer(result->body, result->body_length, &plain);
+		if (plain.outcome != ANSWER_INVALID)
+			*answer = plain;
+	}
+	run->stream = NULL;
 }
 
 static void
@@ -131,6 +169,9 @@ fail(Run *run, const char *type, const char *message, int http_status,
 	 int64 now)
 {
 	end(run, RUN_ERROR, now);
+	if (run->stream != NULL && run->stream->content.len > 0)
+		run->content = run->stream->content.data;
+	run->stream = NULL;
 	run->error_type = type;
 	run->error_message = message;
 	run->http_status = http_status;
@@ -185,7 +226,11 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	char	   *json;
 	char	   *problem;
 
-	run->provider->read_answer(result->body, result->body_length, &answer);
+	if (run->stream != NULL)
+		end_stream(run, result, &answer);
+	else
+		run->provider->read_answer(result->body, result->body_length,
+								   &answer);
 	if (answer.outcome == ANSWER_INVALID)
 	{
 		fail(run, "invalid_response", answer.error, result->status, now);
@@ -345,6 +390,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	}
 	if (run->retries > 0 && worth_repeating(result))
 	{
+		run->stream = NULL;
 		run->wake_at = now + pause_before_repetition(run, result, random);
 		run->wake_at = Min(run->wake_at, run->deadline);
 		run->retries--;
@@ -379,6 +425,13 @@ run_cancelled(Run *run, int64 now)
 
 	if (run->step == RUN_STORE && run->status == RUN_CANCELLED)
 		return;
+	if (run->stream != NULL && run->stream->content.len > 0)
+	{
+		run->content = run->stream->content.data;
+		run_add_message(run, MESSAGE_ASSISTANT, run->content);
+		answered = true;
+	}
+	run->stream = NULL;
 	end(run, RUN_CANCELLED, now);
 	run->error_type = NULL;
 	run->structured &= answered;

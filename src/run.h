@@ -11,6 +11,7 @@
 #include "common/pg_prng.h"
 #include "http.h"
 #include "lib/stringinfo.h"
+#include "model_stream.h"
 #include "provider.h"
 
 /* agno.run_status */
@@ -46,6 +47,7 @@ typedef struct Run
 	const char *options;		/* a JSON object for the body, or NULL */
 	const OutputSchema *schema; /* that the answer must fit, or NULL */
 	const Provider *provider;	/* NULL in a run that cannot be sent */
+	bool		streamed;		/* the answer is to arrive piece by piece */
 	int			attempt;		/* the number of this attempt, from 1; 0 when
 								 * the run ends without being started */
 	int64		started_at;		/* when the attempt started */
@@ -55,6 +57,8 @@ typedef struct Run
 	/* where it stands */
 	RunStep		step;
 	int64		wake_at;		/* when RUN_PAUSE is over */
+	ModelStream *stream;		/* what has arrived of the answer, or NULL */
+	size_t		streamed_bytes; /* how much of the body that is made of */
 	int			requests;		/* how many requests failed and were repeated */
 	bool		corrected;		/* the model has been told that its answer did
 								 * not fit the schema */
@@ -82,6 +86,7 @@ extern const char *run_status_name(RunStatus status);
 extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
 extern void run_sent(Run *run);
+extern void run_received(Run *run, const HttpResult *result);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,
 						 pg_prng_state *random);
 extern void run_woken(Run *run, int64 now);

@@ -55,6 +55,12 @@
 /* How often runs that were found locked are tried again, in microseconds. */
 #define LOCKED_PAUSE (1 * US_PER_S)
 
+/* How often events of streamed runs are stored, in microseconds. */
+#define FLUSH_PAUSE (50 * US_PER_MS)
+
+/* With so many runs in flight more, each stream waits once longer. */
+#define STREAMS_PER_FLUSH 100
+
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
 
@@ -84,6 +90,7 @@ typedef struct Runner
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
+	int64		flushed_at;		/* when events were stored last */
 	int64		clock_at;		/* when the clock alone gives it work */
 	int64		locked_at;		/* when to try again what was locked */
 	int64		prepared_at;	/* when to look for prepared transactions */
@@ -147,7 +154,7 @@ static void
 send_request(Runner *runner, Flight *flight)
 {
 	const ModelServer *server = &flight->server;
-	const char *headers[6];
+	const char *headers[8];
 	int			count = 0;
 	int64		left_us = flight->run.deadline - fleet_now();
 	HttpRequest request = {0};
@@ -162,6 +169,9 @@ send_request(Runner *runner, Flight *flight)
 	if (server->key != NULL)
 		headers[count++] = psprintf("%s%s", server->provider->key_header,
 									server->key);
+	for (const char *const *header = server->provider->headers;
+		 header != NULL && *header != NULL; header++)
+		headers[count++] = *header;
 	if (server->organization != NULL)
 		headers[count++] = psprintf("OpenAI-Organization: %s",
 									server->organization);
@@ -179,10 +189,27 @@ send_request(Runner *runner, Flight *flight)
 	request.connect_timeout_ms = server->connect_timeout_ms;
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
+	request.stream = flight->run.streamed;
 
 	flight->transfer = http_start(runner->http, &request, flight);
+	old = MemoryContextSwitchTo(flight->context);
 	run_sent(&flight->run);
+	MemoryContextSwitchTo(old);
 	fleet_place(runner->fleet, flight);
+}
+
+/*
+ * The answer of a streamed run starts anew: those who watch are to know.
+ */
+static void
+tell_of_restart(Runner *runner, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	flight_restarted(flight);
+	if (flight->events != NIL)
+		fleet_add_piece(runner->fleet, flight);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -208,6 +235,30 @@ receive_answer(Runner *runner, Flight *flight)
 
 	end_transfer(runner, flight);
 	fleet_place(runner->fleet, flight);
+	if (flight->run.streamed && flight->run.step != RUN_STORE)
+		tell_of_restart(runner, flight);
+}
+
+/*
+ * A piece of a streamed answer has arrived. One that cannot be read fails this
+ * run and no other.
+ */
+static void
+receive_piece(Runner *runner, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	PG_TRY();
+	{
+		run_received(&flight->run, http_result(flight->transfer));
+		fleet_add_piece(runner->fleet, flight);
+	}
+	PG_CATCH();
+	{
+		fail_flight_by_error(runner, flight);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -216,6 +267,13 @@ advance_transfers(Runner *runner)
 	HttpTransfer *transfer;
 
 	http_advance(runner->http);
+	while ((transfer = http_next_piece(runner->http)) != NULL)
+	{
+		Flight	   *flight = http_owner(transfer);
+
+		if (flight->run.step == RUN_AWAIT)
+			receive_piece(runner, flight);
+	}
 	while ((transfer = http_next_done(runner->http)) != NULL)
 		receive_answer(runner, http_owner(transfer));
 }
@@ -305,6 +363,26 @@ next_store_at(Runner *runner)
 }
 
 /*
+ * When events of streamed runs are to be stored. Many streams take turns: none
+ * is shown more often than the runner can store them all.
+ */
+static int64
+next_flush_at(Runner *runner)
+{
+	int64		next = NEVER;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &runner->fleet->pieces)
+	{
+		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
+
+		if (flight->run.step != RUN_STORE)
+			next = Min(next, flight->flush_at);
+	}
+	return next == NEVER ? NEVER : Max(next, runner->flushed_at + FLUSH_PAUSE);
+}
+
+/*
  * When there is table work to do: 0 for now, NEVER for none.
  */
 static int64
@@ -318,6 +396,7 @@ next_turn_at(Runner *runner)
 		shared_wakes() != runner->wakes_seen)
 		next = 0;
 	next = Min(next, runner->clock_at);
+	next = Min(next, next_flush_at(runner));
 	if (shared_prepared())
 		next = Min(next, runner->prepared_at);
 	return Max(next, runner->not_before);
@@ -352,6 +431,16 @@ carry_out(Runner *runner, Turn *turn)
 		ids[count++] = lfirst(cell);
 	waiters_wake(ids, count);
 
+	foreach(cell, turn->flushed)
+	{
+		Flight	   *flight = lfirst(cell);
+		int64		pause = FLUSH_PAUSE *
+			(1 + runner->fleet->count / STREAMS_PER_FLUSH);
+
+		flight_events_stored(flight);
+		fleet_remove_piece(flight);
+		flight->flush_at = fleet_now() + pause;
+	}
 	foreach(cell, turn->left)
 	{
 		Flight	   *flight = lfirst(cell);
@@ -508,6 +597,7 @@ do_turn(Runner *runner)
 	turn.retry_locked = turn.signals && runner->locked_at != NEVER;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
+	turn.flush = next_flush_at(runner) <= now;
 	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
 
 	if (!try_turn(runner, &turn))
@@ -516,6 +606,8 @@ do_turn(Runner *runner)
 	if (turn.unwanted)
 		leave(runner, turn.replaced);
 
+	if (turn.flush)
+		runner->flushed_at = now;
 	runner->failures = 0;
 	runner->not_before = 0;
 	runner->recover = false;

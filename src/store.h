@@ -71,6 +71,7 @@ typedef struct NewRun
 	NullableDatum timeout;		/* interval */
 	NullableDatum max_attempts; /* integer */
 	NullableDatum retries;		/* integer */
+	NullableDatum stream;		/* boolean */
 	NullableDatum model_options;	/* jsonb */
 	NullableDatum output_schema;	/* jsonb */
 	NullableDatum agent;		/* jsonb */
@@ -84,7 +85,7 @@ typedef struct AgentRow
 	Oid			owner;
 	char	   *model;			/* or NULL */
 	bool		has_tools;
-	bool		stream;
+	NullableDatum stream;		/* boolean */
 	NullableDatum timeout;		/* interval */
 	NullableDatum retries;		/* integer */
 	NullableDatum output_schema;	/* jsonb */
@@ -162,6 +163,7 @@ typedef struct ReadyRun
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
 	char	   *input;
+	char	   *agent_id;		/* or NULL */
 	char	   *user_id;		/* or NULL */
 	char	   *metadata;		/* a JSON object, or NULL */
 	char	   *options;		/* a JSON object, or NULL */
@@ -174,6 +176,8 @@ typedef struct ReadyRun
 	int			retries;		/* -1: not given */
 	int			history_runs;	/* -1: any number */
 	int			history_messages;	/* -1: any number */
+	bool		stream;			/* its answer is to arrive piece by piece */
+	int64		last_event;		/* the number of its last event, or 0 */
 	bool		marked;			/* there is a cancel marker for it */
 	List	   *history;		/* messages of earlier runs: JSON arrays, the
 								 * oldest run first */
@@ -196,6 +200,22 @@ typedef struct EndedRun
 	const char *session_state;	/* JSON; NULL: leave it as it is */
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 } EndedRun;
+
+/* An event of a streamed run, with its number. */
+typedef struct EventRow
+{
+	const char *run_id;			/* of the database's encoding */
+	int64		seq;			/* from 1, without gaps */
+	const char *event;
+	const char *data;			/* JSON in UTF-8 */
+} EventRow;
+
+/* What of a streamed run's answer has arrived. */
+typedef struct PartialRun
+{
+	ItemPointerData row;		/* where the locked row is in agno.runs */
+	const char *content;		/* in UTF-8 */
+} PartialRun;
 
 /* A letter of a backend: this run is to be cancelled, or has been. */
 typedef struct Signal
@@ -226,6 +246,8 @@ extern List *store_take_signals_of(char *const *run_ids, int count);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern void store_finish(EndedRun *runs, int count);
+extern void store_append_events(const EventRow *rows, int count);
+extern void store_show_content(PartialRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count);
 extern void store_resend_signals(Signal **signals, int count);
 extern void store_promote_due(void);

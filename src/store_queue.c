@@ -26,6 +26,9 @@
 /* The channel that listeners learn of ends from. */
 #define END_CHANNEL "agno_run"
 
+/* The channel that listeners learn of new events from. */
+#define EVENT_CHANNEL "agno_run_event"
+
 /* Markers that met no run are removed after this. */
 #define MARKER_LIFE "'1 day'::interval"
 
@@ -321,6 +324,68 @@ store_finish(EndedRun *runs, int count)
 }
 
 /*
+ * Append events to those of streamed runs, and tell listeners that there are
+ * more.
+ */
+void
+store_append_events(const EventRow *rows, int count)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_events (run_id, seq, event, data, created_at) "
+		"SELECT d.run_id, d.seq::bigint, d.event, d.data::jsonb,"
+		" clock_timestamp() "
+		"FROM unnest($1, $2, $3, $4) AS d (run_id, seq, event, data)",
+		4, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+	};
+	char	  **columns[4];
+	Datum		values[4];
+
+	if (count == 0)
+		return;
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc(sizeof(char *) * count);
+	for (int i = 0; i < count; i++)
+	{
+		columns[0][i] = unconstify(char *, rows[i].run_id);
+		columns[1][i] = psprintf(INT64_FORMAT, rows[i].seq);
+		columns[2][i] = unconstify(char *, rows[i].event);
+		columns[3][i] = encoding_to_server(rows[i].data);
+		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
+			Async_Notify(EVENT_CHANNEL, rows[i].run_id);
+	}
+	for (int c = 0; c < 4; c++)
+		values[c] = store_text_array(columns[c], count);
+	store_execute(&statement, values, NULL);
+}
+
+/*
+ * Show what has arrived of the answers of these runs, all of them locked.
+ */
+void
+store_show_content(PartialRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET content = d.content "
+		"FROM unnest($1, $2) AS d (row, content) WHERE r.ctid = d.row",
+		2, {TIDARRAYOID, TEXTARRAYOID}
+	};
+	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
+	char	  **contents = palloc(sizeof(char *) * Max(count, 1));
+	Datum		values[2];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		rows[i] = &runs[i].row;
+		contents[i] = encoding_to_server(runs[i].content);
+	}
+	values[0] = store_row_array(rows, count);
+	values[1] = store_text_array(contents, count);
+	store_execute(&statement, values, NULL);
+}
+
+/*
  * These runs, all of them locked, have been or are to be cancelled without
  * having been started by this runner: end them, and announce it.
  */
@@ -474,6 +539,9 @@ store_read_ready(char *const *run_ids, ItemPointer *queue_rows, int count)
 		" s.session_metrics, (extract(epoch FROM d.timeout) * 1000)::bigint,"
 		" d.max_attempts::bigint, d.retries::bigint,"
 		" d.num_history_runs::bigint, d.num_history_messages::bigint,"
+		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
+		" (SELECT max(e.seq) FROM agno.run_events e"
+		" WHERE e.run_id = r.run_id) END, r.agent_id,"
 		" EXISTS (SELECT FROM agno.cancellations c"
 		" WHERE c.run_id = r.run_id AND c.owner = r.owner), r.ctid,"
 		" p.queue_row "
@@ -515,10 +583,13 @@ store_read_ready(char *const *run_ids, ItemPointer *queue_rows, int count)
 		run->retries = (int) number_or_none(row, 18);
 		run->history_runs = (int) number_or_none(row, 19);
 		run->history_messages = (int) number_or_none(row, 20);
-		run->marked = DatumGetBool(store_column(row, 21, &isnull));
-		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 22, &isnull));
+		run->stream = DatumGetBool(store_column(row, 21, &isnull));
+		run->last_event = Max(number_or_none(row, 22), 0);
+		run->agent_id = utf8_text(row, 23);
+		run->marked = DatumGetBool(store_column(row, 24, &isnull));
+		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 25, &isnull));
 		run->queue_row =
-			*(ItemPointer) DatumGetPointer(store_column(row, 23, &isnull));
+			*(ItemPointer) DatumGetPointer(store_column(row, 26, &isnull));
 		ready = lappend(ready, run);
 	}
 	return ready;

@@ -186,7 +186,7 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 	agent->owner = DatumGetObjectId(store_column(0, 1, &isnull));
 	agent->model = store_text(0, 2);
 	agent->has_tools = DatumGetBool(store_column(0, 3, &isnull)) && !isnull;
-	agent->stream = DatumGetBool(store_column(0, 4, &isnull)) && !isnull;
+	agent->stream = copy_column(4);
 	agent->timeout = copy_column(5);
 	agent->retries = copy_column(6);
 	agent->output_schema = copy_column(7);
@@ -229,21 +229,24 @@ store_insert_request(const NewRun *run)
 	static Statement statement = {
 		"INSERT INTO agno.run_requests (run_id, owner, idempotency_key,"
 		" timeout, max_attempts, retries, model_options, output_schema,"
-		" session_state, agent, num_history_runs, num_history_messages) "
+		" session_state, agent, num_history_runs, num_history_messages,"
+		" stream) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
-		" $11, $12) "
+		" $11, $12, $13) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		12, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
-		JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID}
+		13, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
+			JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID,
+		BOOLOID}
 	};
 	const NullableDatum given[] = {
 		run->idempotency_key, run->timeout, run->max_attempts, run->retries,
 		run->model_options, run->output_schema, run->session_state,
-		run->agent, run->num_history_runs, run->num_history_messages
+		run->agent, run->num_history_runs, run->num_history_messages,
+		run->stream
 	};
-	char		nulls[] = "            ";
-	Datum		values[12];
+	char		nulls[] = "             ";
+	Datum		values[13];
 	bool		any = false;
 
 	for (int i = 0; i < (int) lengthof(given); i++)

@@ -289,6 +289,69 @@ put_off(Turn *turn, List *flights)
 		store_leave_queue(gone.ids, gone.sessions, gone.count);
 }
 
+/*
+ * Store the events of these flights, whose rows are locked.
+ */
+static void
+store_events(List *flights)
+{
+	EventRow   *rows;
+	int			most = 0;
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+		most += flight_count_events(lfirst(cell));
+	rows = palloc(sizeof(EventRow) * Max(most, 1));
+	foreach(cell, flights)
+		count += flight_event_rows(lfirst(cell), rows + count);
+	store_append_events(rows, count);
+}
+
+/*
+ * Store what has arrived of streamed answers. Runs that somebody has locked,
+ * to cancel them most likely, are left for the next time.
+ */
+static void
+flush_pieces(Turn *turn)
+{
+	IdArray		ids = id_array(turn->fleet->count);
+	PartialRun *partial;
+	List	   *locks;
+	int64		now = fleet_now();
+	int			count = 0;
+	dlist_iter	iter;
+	ListCell   *cell;
+
+	dlist_foreach(iter, &turn->fleet->pieces)
+	{
+		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
+
+		if (flight->run.step != RUN_STORE && flight->flush_at <= now)
+			add_id(&ids, flight->run_id, flight->session_id);
+	}
+	if (ids.count == 0)
+		return;
+	locks = store_lock_runs(ids.ids, ids.count);
+	partial = palloc(sizeof(PartialRun) * Max(list_length(locks), 1));
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
+
+		if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
+			continue;
+		turn->flushed = lappend(turn->flushed, flight);
+		if (flight->run.stream != NULL && flight->run.stream->content.len > 0)
+		{
+			partial[count].row = lock->row;
+			partial[count++].content = flight->run.stream->content.data;
+		}
+	}
+	store_events(turn->flushed);
+	store_show_content(partial, count);
+}
+
 static void
 store_flights(Turn *turn)
 {
@@ -297,6 +360,7 @@ store_flights(Turn *turn)
 	IdArray		ids = id_array(list_length(flights));
 	List	   *locks;
 	List	   *mine = NIL;
+	List	   *streamed = NIL;
 	EndedRun   *ended;
 	int			count = 0;
 	ListCell   *cell;
@@ -325,6 +389,8 @@ store_flights(Turn *turn)
 		RunLock    *lock = lfirst(cell);
 		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
 
+		if (flight->run.streamed)
+			streamed = lappend(streamed, flight);
 		flight_fill_ended(flight, &ended[count]);
 		ended[count++].row = lock->row;
 		turn->ended_ids = lappend(turn->ended_ids,
@@ -332,6 +398,7 @@ store_flights(Turn *turn)
 	}
 	if (count > 0)
 		store_finish(ended, count);
+	store_events(streamed);
 
 	if (list_length(locks) < list_length(flights))
 	{
@@ -581,6 +648,8 @@ turn_execute(Turn *turn)
 		if (turn->signals)
 			read_signals(turn);
 		store_flights(turn);
+		if (turn->flush)
+			flush_pieces(turn);
 		if (turn->start)
 		{
 			if (turn->clock)

@@ -24,6 +24,7 @@ typedef struct Turn
 	bool		clock;			/* next_time of an earlier turn has come */
 	bool		retry_locked;	/* try runs again that were locked */
 	bool		alone;			/* store or start no more than one run */
+	bool		flush;			/* store the events of streamed runs */
 	bool		start;			/* start runs */
 	int			room;			/* how many, apart from the room that those
 								 * leave which are stored */
@@ -36,6 +37,8 @@ typedef struct Turn
 	bool		unwanted;		/* the extension is gone: nothing was done */
 	bool		replaced;		/* and there is another one */
 	List	   *left;			/* Flights that are stored, or were overtaken */
+	List	   *flushed;		/* Flights whose events are stored, which go
+								 * on */
 	List	   *started;		/* new Flights */
 	List	   *ended_ids;		/* ids of runs that have ended */
 	bool		more;			/* there may be more to do of the same */

@@ -22,6 +22,13 @@ How it behaves is in the id of the model that a request names:
     reasoning               an answer with a summary of the reasoning
     options                 answers with the body of the request
     misfit-N                an answer that does not fit the schema, N times
+    words-MS                streams a word each MS milliseconds
+    break-N                 streams, and closes the connection after the first
+                            word, N times for each input
+    mute                    streams the first word, and nothing more
+
+It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
+(/messages), and streams all three when asked to.
 
 A request with a JSON schema is answered with a value that fits it.
 
@@ -111,6 +118,7 @@ class ModelServer:
         if method == "GET" and path.endswith("/last"):
             return await reply(writer, 200, json.dumps(self.last).encode())
         self.last = request
+        writer.api = path.rsplit("/", 1)[-1]
         answer = asyncio.ensure_future(self.answer(request, body, writer))
         # A client sends nothing before it has its answer, so whatever can be
         # read here is the end of the connection.
@@ -135,6 +143,9 @@ class ModelServer:
         text = input_text(request)
         kind, *arguments = model.split("-")
 
+        if request.get("stream") and kind in ("words", "break", "mute", "echo",
+                                              "length"):
+            return await self.stream(request, text, writer)
         if kind == "slow":
             await asyncio.sleep(int(arguments[0]) / 1000)
         elif kind == "hang":
@@ -216,7 +227,72 @@ class ModelServer:
             said = json.dumps(instance(output_format["schema"]))
         else:
             said = "You said: " + text
-        return await reply(writer, 200, response(request, said))
+        return await reply(writer, 200, response(request, said, api=writer.api))
+
+    async def stream(self, request, text, writer):
+        kind, *arguments = str(request["model"]).split("-")
+        api = writer.api
+        words = ("You said: " + text).split(" ")
+        words = [word + " " for word in words[:-1]] + words[-1:]
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n")
+
+        async def send(data, event=None):
+            data = data if isinstance(data, str) else json.dumps(data)
+            block = ("event: %s\n" % event if event else "") + \
+                "data: %s\n\n" % data
+            block = block.encode()
+            writer.write(b"%x\r\n" % len(block) + block + b"\r\n")
+            await writer.drain()
+
+        whole = json.loads(response(request, "".join(words), api=api))
+        if api == "messages":
+            start = dict(whole, content=[], stop_reason=None)
+            await send({"type": "message_start", "message": start}, "message_start")
+            await send({"type": "ping"}, "ping")
+        elif api == "responses":
+            await send({"type": "response.created", "response": {"id": whole["id"]}},
+                       "response.created")
+        for number, word in enumerate(words):
+            if api == "messages":
+                await send({"type": "content_block_delta", "index": 0,
+                            "delta": {"type": "text_delta", "text": word}},
+                           "content_block_delta")
+            elif api == "completions":
+                await send({"id": whole["id"], "choices": [
+                    {"index": 0, "delta": {"content": word},
+                     "finish_reason": None}], "usage": None})
+            else:
+                await send({"type": "response.output_text.delta", "item_id": "msg_1",
+                            "output_index": 0, "delta": word},
+                           "response.output_text.delta")
+            if kind == "words":
+                await asyncio.sleep(int(arguments[0]) / 1000)
+            elif kind == "mute":
+                await asyncio.sleep(3600)
+            elif kind == "break":
+                seen = self.failures.get((request["model"], text), 0)
+                if seen < int(arguments[0]):
+                    self.failures[(request["model"], text)] = seen + 1
+                    await asyncio.sleep(0.2)
+                    return False
+        if api == "messages":
+            await send({"type": "message_delta", "delta": {
+                "stop_reason": whole["stop_reason"]},
+                "usage": whole["usage"]}, "message_delta")
+            await send({"type": "message_stop"}, "message_stop")
+        elif api == "completions":
+            await send({"id": whole["id"], "choices": [
+                {"index": 0, "delta": {},
+                 "finish_reason": whole["choices"][0]["finish_reason"]}]})
+            await send({"choices": [], "usage": whole["usage"]})
+            await send("[DONE]")
+        else:
+            await send({"type": "response.completed", "response": whole},
+                       "response.completed")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
 
 
 def instance(schema):
@@ -235,14 +311,37 @@ def instance(schema):
 
 def input_text(request):
     """What the last message says."""
-    items = request.get("input")
+    items = request.get("input") or request.get("messages")
     if isinstance(items, list) and items and isinstance(items[-1], dict):
         return str(items[-1].get("content", ""))
     return str(items)
 
 
 def response(request, text, status="completed", error=None,
-             incomplete_details=None, reasoning=None):
+             incomplete_details=None, reasoning=None, api="responses"):
+    cut = request.get("model") == "length"
+    if api == "completions":
+        message = {"role": "assistant", "content": text}
+        return json.dumps({
+            "id": "chatcmpl-1", "object": "chat.completion",
+            "model": request.get("model"), "choices": [
+                {"index": 0, "message": message,
+                 "finish_reason": "length" if cut else "stop"}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7,
+                      "total_tokens": 18,
+                      "prompt_tokens_details": {"cached_tokens": 2},
+                      "completion_tokens_details": {"reasoning_tokens": 3}},
+        }).encode()
+    if api == "messages":
+        return json.dumps({
+            "id": "msg_1", "type": "message", "role": "assistant",
+            "model": request.get("model"), "content": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "x"},
+                {"type": "text", "text": text}],
+            "stop_reason": "max_tokens" if cut else "end_turn",
+            "usage": {"input_tokens": 8, "cache_creation_input_tokens": 1,
+                      "cache_read_input_tokens": 2, "output_tokens": 7},
+        }).encode()
     output = []
     if reasoning:
         output.append({"id": "rs_1", "type": "reasoning",

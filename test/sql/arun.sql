@@ -75,9 +75,6 @@ SELECT agno_arun('x', priority => NULL, run_id => 'null priority',
 				 run_at => '2100-01-01') IS NOT NULL AS accepted;
 SELECT priority FROM agno.runs WHERE run_id = 'null priority';
 
--- What a later version will take
-SELECT agno_arun('x', stream => true);
-
 -- Idempotency
 SELECT run_id, status FROM agno_arun('once', run_id => 'once',
 	idempotency_key => 'k1', run_at => '2100-01-01');

@@ -1,0 +1,192 @@
+/*
+ * provider_openai_chat.c, provider_anthropic.c, and the streams of all three.
+ */
+#include "portable.h"
+
+#include "model_stream.h"
+#include "unit.h"
+
+static Message messages[3];
+
+static char *
+request_of(const Provider *provider, const char *options, bool stream,
+		   bool structured)
+{
+	OutputSchema schema = {"s", "{}", true};
+	ModelRequest request = {"m", messages, 3, options,
+	structured ? &schema : NULL, stream};
+	StringInfoData body;
+
+	initStringInfo(&body);
+	provider->write_request(&body, &request);
+	return body.data;
+}
+
+static ModelAnswer
+answer_of(const Provider *provider, const char *body)
+{
+	ModelAnswer answer;
+
+	provider->read_answer(body, strlen(body), &answer);
+	return answer;
+}
+
+static ModelAnswer
+stream_of(const Provider *provider, const char *body)
+{
+	ModelStream *stream = model_stream_create(provider);
+	ModelAnswer answer;
+
+	model_stream_feed(stream, body, strlen(body));
+	model_stream_end(stream, &answer);
+	return answer;
+}
+
+static void
+test_chat(void)
+{
+	const Provider *chat = &provider_openai_chat;
+	ModelAnswer answer;
+
+	check_text(request_of(chat, "{\"temperature\": 0.50}", false, false),
+			   "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"S\"},"
+			   "{\"role\":\"user\",\"content\":\"U\"},"
+			   "{\"role\":\"assistant\",\"content\":\"A\"}],\"temperature\":0.50}");
+	check_text(strstr(request_of(chat, "{\"response_format\": 1, \"seed\": 2}", true, true), "],") + 2,
+			   "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":"
+			   "{\"name\":\"s\",\"schema\":{},\"strict\":true}},"
+			   "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"seed\":2}");
+
+	/* DeepSeek sends empty lines while one waits */
+	answer = answer_of(chat, "\n\n{\"id\":\"c\",\"choices\":[{\"message\":{\"content\":\"Hi\","
+					   "\"reasoning\":\"Hm\",\"tool_calls\":[{\"id\":\"t\",\"function\":"
+					   "{\"name\":\"f\",\"arguments\":\"{}\"}}]},\"finish_reason\":\"stop\"}],"
+					   "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3,"
+					   "\"prompt_tokens_details\":{\"cached_tokens\":4},"
+					   "\"completion_tokens_details\":{\"reasoning_tokens\":5}}}");
+	check(answer.outcome == ANSWER_COMPLETE);
+	check_text(answer.message.content, "Hi");
+	check_text(answer.message.reasoning, "Hm");
+	check_text(answer.message.tool_calls[0].name, "f");
+	check(answer.message.usage.input == 1 && answer.message.usage.cache_read == 4);
+	check(answer.message.usage.reasoning == 5);
+	answer = answer_of(chat, "{\"choices\":[{\"message\":{\"content\":[{\"text\":\"a\"},{\"text\":\"b\"}]},"
+					   "\"finish_reason\":\"length\"}]}");
+	check(answer.outcome == ANSWER_INCOMPLETE);
+	check_text(answer.message.content, "ab");
+	/* OpenRouter's errors come with a status of 200 */
+	answer = answer_of(chat, "{\"error\":{\"code\":402,\"message\":\"No credits\"}}");
+	check(answer.outcome == ANSWER_FAILED);
+	check_text(answer.error, "No credits");
+	check(answer_of(chat, "{\"choices\":[]}").outcome == ANSWER_INVALID);
+	check(answer_of(chat, "[]").outcome == ANSWER_INVALID);
+	check(answer_of(chat, "<html>").outcome == ANSWER_INVALID);
+
+	answer = stream_of(chat, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\n\n"
+					   ": OPENROUTER PROCESSING\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"Hm\"}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"content\":\"H\"}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"content\":\"i\"}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+					   "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n"
+					   "data: [DONE]\n\n");
+	check(answer.outcome == ANSWER_COMPLETE);
+	check_text(answer.message.content, "Hi");
+	check_text(answer.message.reasoning, "Hm");
+	check(answer.message.usage.total == 3);
+	/* no [DONE] */
+	check(stream_of(chat, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n").outcome == ANSWER_COMPLETE);
+	/* no finish_reason */
+	check(stream_of(chat, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n").outcome == ANSWER_INVALID);
+	answer = stream_of(chat, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":\"broke\"}\n\n");
+	check(answer.outcome == ANSWER_FAILED);
+	check_text(answer.error, "broke");
+	check(stream_of(chat, "data: nonsense\n\n").outcome == ANSWER_INVALID);
+}
+
+static void
+test_anthropic(void)
+{
+	const Provider *anthropic = &provider_anthropic;
+	ModelAnswer answer;
+
+	check_text(request_of(anthropic, NULL, false, false),
+			   "{\"model\":\"m\",\"max_tokens\":8192,\"messages\":["
+			   "{\"role\":\"user\",\"content\":\"U\"},"
+			   "{\"role\":\"assistant\",\"content\":\"A\"}],\"system\":\"S\"}");
+	check_text(strstr(request_of(anthropic, "{\"max_tokens\": 5, \"output_config\": {\"effort\": \"low\"}}", true, true), "\"system\""),
+			   "\"system\":\"S\",\"output_config\":{\"format\":{\"type\":\"json_schema\","
+			   "\"schema\":{}},\"effort\":\"low\"},\"stream\":true,\"max_tokens\":5}");
+
+	answer = answer_of(anthropic, "{\"id\":\"m\",\"type\":\"message\",\"content\":["
+					   "{\"type\":\"thinking\",\"thinking\":\"Hm\",\"signature\":\"s\"},"
+					   "{\"type\":\"text\",\"text\":\"H\"},{\"type\":\"text\",\"text\":\"i\"},"
+					   "{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}],"
+					   "\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":1,"
+					   "\"cache_creation_input_tokens\":2,\"cache_read_input_tokens\":3,\"output_tokens\":4}}");
+	check(answer.outcome == ANSWER_COMPLETE);
+	check_text(answer.message.content, "Hi");
+	check_text(answer.message.reasoning, "Hm");
+	check_text(answer.message.tool_calls[0].name, "f");
+	check(answer.message.usage.input == 6 && answer.message.usage.cache_read == 3);
+	check(answer.message.usage.total == 10);
+	check(answer_of(anthropic, "{\"type\":\"message\",\"content\":[],\"stop_reason\":\"refusal\"}").outcome == ANSWER_INCOMPLETE);
+	answer = answer_of(anthropic, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}");
+	check(answer.outcome == ANSWER_FAILED);
+	check_text(answer.error, "Overloaded");
+	check(answer_of(anthropic, "{}").outcome == ANSWER_INVALID);
+
+	answer = stream_of(anthropic, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\","
+					   "\"usage\":{\"input_tokens\":1,\"cache_read_input_tokens\":3,\"output_tokens\":1}}}\n\n"
+					   "event: ping\ndata: {\"type\":\"ping\"}\n\n"
+					   "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"Hm\"}}\n\n"
+					   "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n"
+					   "data: {\"type\":\"something_new\"}\n\n"
+					   "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":9}}\n\n"
+					   "data: {\"type\":\"message_stop\"}\n\n");
+	check(answer.outcome == ANSWER_COMPLETE);
+	check_text(answer.message.content, "Hi");
+	check_text(answer.message.response_id, "m");
+	check(answer.message.usage.input == 4 && answer.message.usage.output == 9);
+	answer = stream_of(anthropic, "data: {\"type\":\"error\",\"error\":{\"message\":\"Overloaded\"}}\n\n");
+	check(answer.outcome == ANSWER_FAILED);
+	check(stream_of(anthropic, "data: {\"type\":\"message_stop\"}\n\n").outcome == ANSWER_INVALID);
+}
+
+static void
+test_responses(void)
+{
+	const Provider *responses = &provider_openai_responses;
+	ModelAnswer answer;
+
+	answer = stream_of(responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"H\"}\n\n"
+					   "data: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\","
+					   "\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"Hi\"}]}],\"usage\":{\"total_tokens\":3}}}\n\n");
+	check(answer.outcome == ANSWER_COMPLETE);
+	check_text(answer.message.content, "Hi");
+	check(answer.message.usage.total == 3);
+	/* the last event without the output */
+	answer = stream_of(responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"Hi\"}\n\n"
+					   "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n");
+	check_text(answer.message.content, "Hi");
+	answer = stream_of(responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"H\"}\n\n"
+					   "data: {\"type\":\"response.incomplete\",\"response\":{\"status\":\"incomplete\"}}\n\n");
+	check(answer.outcome == ANSWER_INCOMPLETE);
+	check_text(answer.message.content, "H");
+	answer = stream_of(responses, "data: {\"type\":\"error\",\"code\":\"x\",\"message\":\"broke\"}\n\n");
+	check(answer.outcome == ANSWER_FAILED);
+	check_text(answer.error, "broke");
+	check(stream_of(responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"H\"}\n\n").outcome == ANSWER_INVALID);
+}
+
+int
+main(void)
+{
+	message_init(&messages[0], MESSAGE_SYSTEM, "S");
+	message_init(&messages[1], MESSAGE_USER, "U");
+	message_init(&messages[2], MESSAGE_ASSISTANT, "A");
+	test_chat();
+	test_anthropic();
+	test_responses();
+	return unit_done();
+}
