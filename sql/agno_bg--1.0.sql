@@ -63,6 +63,7 @@ CREATE TABLE agno.runs (
 ) WITH (fillfactor = 15);
 CREATE INDEX runs_session_id_created_at_idx
 	ON agno.runs (session_id, created_at);
+CREATE INDEX runs_created_at_idx ON agno.runs (created_at);
 
 COMMENT ON TABLE agno.runs IS
 	'one row per run; written by agno_bg alone, a role reads its own rows';
@@ -578,6 +579,20 @@ COMMENT ON FUNCTION @extschema@.agno_cancel_run(text) IS
 	'CANCELLED; false when it has ended, or is unknown, and then a later run '
 	'of this id is cancelled before it starts';
 
+CREATE FUNCTION @extschema@.agno_requeue_run(run_id text)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_requeue_run'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_requeue_run(text) IS
+	'has a run that ended in ERROR executed again';
+
+CREATE FUNCTION @extschema@.agno_continue_run(run_id text, requirements jsonb)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_continue_run'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_continue_run(text, jsonb) IS
+	'goes on with a PAUSED run, whose requirements these fulfil';
+
 CREATE FUNCTION @extschema@.agno_wait_run(
 	run_id text,
 	timeout interval DEFAULT NULL)
@@ -831,6 +846,7 @@ BEGIN ATOMIC
 	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
 		  'agno_wait_run', 'agno_run', 'agno_run_events',
+		  'agno_requeue_run', 'agno_continue_run',
 		  'agno_run_output_dict',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
@@ -890,6 +906,9 @@ REVOKE ALL ON FUNCTION @extschema@.agno_arun(text, text, text, text, text,
 REVOKE ALL ON FUNCTION @extschema@.agno_get_run_output(text, text)
 	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_cancel_run(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_requeue_run(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_continue_run(text, jsonb)
+	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_run_events(text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_wait_run(text, interval) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.agno_run(text, text, text, text, text,

@@ -33,6 +33,8 @@
 
 PG_FUNCTION_INFO_V1(agno_arun);
 PG_FUNCTION_INFO_V1(agno_cancel_run);
+PG_FUNCTION_INFO_V1(agno_requeue_run);
+PG_FUNCTION_INFO_V1(agno_continue_run);
 PG_FUNCTION_INFO_V1(agno_wait_run);
 PG_FUNCTION_INFO_V1(agno_run);
 PG_FUNCTION_INFO_V1(agno_request_runner);
@@ -53,6 +55,25 @@ status_datum(RunStatus status, Oid type)
 }
 
 /*
+ * The agno.run_ref that a function returns.
+ */
+static Datum
+run_ref(FunctionCallInfo fcinfo, const RunState *state)
+{
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	values[0] = CStringGetTextDatum(state->run_id);
+	values[1] = CStringGetTextDatum(state->session_id);
+	values[2] = status_datum(state->status, TupleDescAttr(desc, 2)->atttypid);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/*
  * agno_arun(input text, …) returns agno.run_ref
  *
  * Enqueues a run; see the contract in README.md. Agno's counterpart is
@@ -64,19 +85,81 @@ Datum
 agno_arun(PG_FUNCTION_ARGS)
 {
 	RunState	state;
-	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = BlessTupleDesc(desc);
 	enqueue_run(fcinfo, &state);
+	return run_ref(fcinfo, &state);
+}
 
-	values[0] = CStringGetTextDatum(state.run_id);
-	values[1] = CStringGetTextDatum(state.session_id);
-	values[2] = status_datum(state.status, TupleDescAttr(desc, 2)->atttypid);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+/*-------------------------------------------------------------------------
+ * agno_requeue_run and agno_continue_run
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Lock a run of the caller's, which must be in this status. Errors:
+ * undefined_object, object_not_in_prerequisite_state.
+ */
+static void
+lock_run_in(const char *run_id, Oid caller, RunStatus status, RunState *state)
+{
+	if (!store_find_run(run_id, state) ||
+		!has_privs_of_role(caller, state->owner) ||
+		!store_lock_run(run_id, state))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run \"%s\" does not exist", run_id)));
+	if (state->status != status)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" is not in status %s", run_id,
+						run_status_name(status)),
+				 errdetail("It is %s.", run_status_name(state->status))));
+}
+
+/*
+ * agno_requeue_run(run_id text) returns agno.run_ref
+ *
+ * Has a run that ended in ERROR executed again, after those of its session
+ * that wait. Errors: undefined_object, object_not_in_prerequisite_state.
+ */
+Datum
+agno_requeue_run(PG_FUNCTION_ARGS)
+{
+	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			caller = GetUserId();
+	RunState	state;
+	StoreUser	user;
+
+	PreventCommandIfReadOnly("agno_requeue_run()");
+	user = store_enter();
+	lock_run_in(run_id, caller, RUN_ERROR, &state);
+	store_requeue(run_id, shared_acceptance_time());
+	state.status = RUN_PENDING;
+	shared_wake_at_commit();
+	store_leave(user);
+	return run_ref(fcinfo, &state);
+}
+
+/*
+ * agno_continue_run(run_id text, requirements jsonb) returns agno.run_ref
+ *
+ * Goes on with a PAUSED run. Nothing pauses a run in this version, so there is
+ * none to go on with. Errors: undefined_object,
+ * object_not_in_prerequisite_state, feature_not_supported.
+ */
+Datum
+agno_continue_run(PG_FUNCTION_ARGS)
+{
+	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			caller = GetUserId();
+	RunState	state;
+
+	PreventCommandIfReadOnly("agno_continue_run()");
+	(void) store_enter();
+	lock_run_in(run_id, caller, RUN_PAUSED, &state);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("tools, which a paused run waits for, are not supported yet")));
 }
 
 /*-------------------------------------------------------------------------

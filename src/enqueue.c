@@ -248,6 +248,14 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 	user = store_enter();
 	repeated = !run.idempotency_key.isnull &&
 		store_find_idempotent(run.owner, run.idempotency_key.value, state);
+	if (!repeated && agno_max_queue_depth > 0 &&
+		store_queue_is_full(agno_max_queue_depth))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many runs that have not ended"),
+				 errdetail("There are %d of them, as many as agno_bg.max_queue_depth allows.",
+						   agno_max_queue_depth),
+				 errhint("Try again when some have ended.")));
 	if (!repeated && !store_insert_request(&run))
 	{
 		/* Somebody has just been faster with the same key. */

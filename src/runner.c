@@ -61,6 +61,13 @@
 /* With so many runs in flight more, each stream waits once longer. */
 #define STREAMS_PER_FLUSH 100
 
+/*
+ * How often runs are looked for that are old enough to be deleted, and the
+ * pause between two steps of deleting them.
+ */
+#define EXPIRE_PAUSE (60 * US_PER_S)
+#define EXPIRE_STEP_PAUSE (20 * US_PER_MS)
+
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
 
@@ -91,6 +98,7 @@ typedef struct Runner
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
 	int64		flushed_at;		/* when events were stored last */
+	int64		expire_at;		/* when to look for runs that are old enough */
 	int64		clock_at;		/* when the clock alone gives it work */
 	int64		locked_at;		/* when to try again what was locked */
 	int64		prepared_at;	/* when to look for prepared transactions */
@@ -397,6 +405,8 @@ next_turn_at(Runner *runner)
 		next = 0;
 	next = Min(next, runner->clock_at);
 	next = Min(next, next_flush_at(runner));
+	if (agno_retention > 0)
+		next = Min(next, runner->expire_at);
 	if (shared_prepared())
 		next = Min(next, runner->prepared_at);
 	return Max(next, runner->not_before);
@@ -597,6 +607,7 @@ do_turn(Runner *runner)
 	turn.retry_locked = turn.signals && runner->locked_at != NEVER;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
+	turn.expire = agno_retention > 0 && runner->expire_at <= now;
 	turn.flush = next_flush_at(runner) <= now;
 	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
 
@@ -608,6 +619,10 @@ do_turn(Runner *runner)
 
 	if (turn.flush)
 		runner->flushed_at = now;
+	if (turn.expire)
+		runner->expire_at = now + (turn.more_expired ? EXPIRE_STEP_PAUSE :
+								   Min(EXPIRE_PAUSE,
+									   agno_retention * US_PER_S));
 	runner->failures = 0;
 	runner->not_before = 0;
 	runner->recover = false;

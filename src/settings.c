@@ -23,6 +23,8 @@ int			agno_connect_timeout;
 int			agno_retries;
 int			agno_max_attempts;
 int			agno_max_response_size;
+int			agno_max_queue_depth;
+int			agno_retention;
 bool		agno_environment_keys;
 bool		agno_paused;
 
@@ -95,6 +97,22 @@ settings_define(void)
 							&agno_max_response_size,
 							16 * 1024, 1, 256 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.max_queue_depth",
+							"How many runs that have not ended a database may have.",
+							"agno_arun refuses more. Zero sets no bound.",
+							&agno_max_queue_depth,
+							0, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.retention",
+							"How long runs are kept after they have ended.",
+							"Zero keeps them for ever.",
+							&agno_retention,
+							0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("agno_bg.environment_keys",

@@ -32,6 +32,12 @@ extern int	agno_max_attempts;
 /* The longest answer of a model server, in kilobytes. */
 extern int	agno_max_response_size;
 
+/* How many runs that have not ended a database may have; 0: any number. */
+extern int	agno_max_queue_depth;
+
+/* How long runs are kept after they have ended, in seconds; 0: for ever. */
+extern int	agno_retention;
+
 /* Whether built-in model servers take keys from the environment. */
 extern bool agno_environment_keys;
 

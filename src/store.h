@@ -125,12 +125,14 @@ extern HeapTuple store_copy_run(const char *run_id);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern NullableDatum store_merge(NullableDatum a, NullableDatum b);
 extern bool store_find_idempotent(Oid owner, Datum key, RunState *state);
+extern bool store_queue_is_full(int depth);
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
 extern bool store_take_marker(const char *run_id, Oid owner);
 extern void store_insert_run(const NewRun *run);
 extern void store_put_marker(const char *run_id, Oid owner);
 extern void store_cancel_waiting(const char *run_id, const char *content);
+extern void store_requeue(const char *run_id, TimestampTz accepted_at);
 extern void store_put_signal(const char *run_id, Oid owner);
 
 /*-------------------------------------------------------------------------
@@ -264,5 +266,6 @@ extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);
 extern bool store_next_time(TimestampTz *next);
 extern void store_expire_markers(void);
+extern bool store_expire_runs(int limit, int age);
 
 #endif							/* AGNO_STORE_H */

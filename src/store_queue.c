@@ -756,6 +756,63 @@ store_expire_markers(void)
 }
 
 /*
+ * Delete at most limit runs that ended so many seconds ago, the sessions that
+ * have none left, and what belongs to them. Returns whether there may be more.
+ */
+bool
+store_expire_runs(int limit, int age)
+{
+	static Statement expire = {
+		"DELETE FROM agno.runs r WHERE r.ctid = ANY (ARRAY("
+		"SELECT o.ctid FROM agno.runs o"
+		" WHERE o.created_at < clock_timestamp() - make_interval(secs => $2)"
+		" AND o.finished_at < clock_timestamp() - make_interval(secs => $2)"
+		" AND o.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		" ORDER BY o.created_at LIMIT $1 FOR UPDATE SKIP LOCKED)) "
+		"RETURNING r.run_id, r.session_id",
+		2, {INT4OID, INT4OID}
+	};
+	static Statement requests = {
+		"DELETE FROM agno.run_requests d WHERE d.run_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	static Statement events = {
+		"DELETE FROM agno.run_events e WHERE e.run_id = ANY ($1)",
+		1, {TEXTARRAYOID}
+	};
+	static Statement sessions = {
+		"DELETE FROM agno.sessions s WHERE s.session_id = ANY ($1)"
+		" AND s.updated_at < clock_timestamp() - make_interval(secs => $2)"
+		" AND NOT EXISTS (SELECT FROM agno.runs r"
+		" WHERE r.session_id = s.session_id)",
+		2, {TEXTARRAYOID, INT4OID}
+	};
+	Datum		values[2];
+	uint64		count;
+	char	  **run_ids;
+	char	  **session_ids;
+
+	values[0] = Int32GetDatum(limit);
+	values[1] = Int32GetDatum(age);
+	count = store_execute(&expire, values, NULL);
+	if (count == 0)
+		return false;
+	run_ids = palloc(sizeof(char *) * count);
+	session_ids = palloc(sizeof(char *) * count);
+	for (uint64 row = 0; row < count; row++)
+	{
+		run_ids[row] = store_text(row, 1);
+		session_ids[row] = store_text(row, 2);
+	}
+	values[0] = store_text_array(run_ids, (int) count);
+	store_execute(&requests, values, NULL);
+	store_execute(&events, values, NULL);
+	values[0] = store_text_array(session_ids, (int) count);
+	store_execute(&sessions, values, NULL);
+	return count == (uint64) limit;
+}
+
+/*
  * Whether there are prepared transactions in this database.
  */
 bool

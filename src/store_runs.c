@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "settings.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -259,6 +260,62 @@ store_insert_request(const NewRun *run)
 	values[0] = CStringGetTextDatum(run->run_id);
 	values[1] = ObjectIdGetDatum(run->owner);
 	return store_execute(&statement, values, nulls) > 0;
+}
+
+/*
+ * Whether there are so many runs already that have not ended.
+ */
+bool
+store_queue_is_full(int depth)
+{
+	static Statement statement = {
+		"SELECT FROM agno.run_queue OFFSET $1 OPERATOR(pg_catalog.-) 1 LIMIT 1",
+		1, {INT4OID}
+	};
+	Datum		values[] = {Int32GetDatum(depth)};
+
+	return store_execute(&statement, values, NULL) > 0;
+}
+
+/*
+ * Put a run that ended in ERROR, and is locked, back into the queue. It may be
+ * started as often again as it could be at first.
+ */
+void
+store_requeue(const char *run_id, TimestampTz accepted_at)
+{
+	static Statement allow = {
+		"INSERT INTO agno.run_requests AS d (run_id, owner, max_attempts) "
+		"SELECT r.run_id, r.owner, r.attempt OPERATOR(pg_catalog.+) $2 "
+		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
+		"ON CONFLICT (run_id) DO UPDATE SET max_attempts ="
+		" excluded.max_attempts OPERATOR(pg_catalog.-) $2"
+		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2)",
+		2, {TEXTOID, INT4OID}
+	};
+	static Statement reset = {
+		"UPDATE agno.runs r SET status = 'PENDING'::agno.run_status,"
+		" content = NULL, content_type = NULL, reasoning_content = NULL,"
+		" messages = NULL, metrics = NULL, error = NULL, run_at = NULL,"
+		" started_at = NULL, finished_at = NULL "
+		"WHERE r.run_id" EQ "$1",
+		1, {TEXTOID}
+	};
+	static Statement queue = {
+		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
+		" accepted_at) "
+		"SELECT r.run_id, r.session_id, 'r'::\"char\", r.priority, $2 "
+		"FROM agno.runs r WHERE r.run_id" EQ "$1",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(run_id);
+	values[1] = Int32GetDatum(agno_max_attempts);
+	store_execute(&allow, values, NULL);
+	store_execute(&reset, values, NULL);
+	values[1] = TimestampTzGetDatum(accepted_at);
+	store_execute(&queue, values, NULL);
 }
 
 /*

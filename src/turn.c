@@ -660,6 +660,8 @@ turn_execute(Turn *turn)
 		}
 		if (turn->clock || turn->recover)
 			store_expire_markers();
+		if (turn->expire)
+			turn->more_expired = store_expire_runs(BATCH, agno_retention);
 		turn->timed = store_next_time(&turn->next_time);
 	}
 	store_commit();

@@ -24,6 +24,7 @@ typedef struct Turn
 	bool		clock;			/* next_time of an earlier turn has come */
 	bool		retry_locked;	/* try runs again that were locked */
 	bool		alone;			/* store or start no more than one run */
+	bool		expire;			/* delete runs that are old enough */
 	bool		flush;			/* store the events of streamed runs */
 	bool		start;			/* start runs */
 	int			room;			/* how many, apart from the room that those
@@ -43,6 +44,7 @@ typedef struct Turn
 	List	   *ended_ids;		/* ids of runs that have ended */
 	bool		more;			/* there may be more to do of the same */
 	bool		more_signals;	/* there may be more letters */
+	bool		more_expired;	/* there may be more runs that are old enough */
 	bool		locked;			/* some runs were found locked */
 	bool		timed;			/* the clock alone will give work */
 	TimestampTz next_time;		/* when, if timed */
