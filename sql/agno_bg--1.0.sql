@@ -443,6 +443,7 @@ CREATE TABLE agno.run_queue (
 	state "char" NOT NULL,
 	priority integer NOT NULL,
 	run_at timestamptz,
+	parked_for text COLLATE "C",
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx ON agno.run_queue (priority DESC, accepted_at)
@@ -451,6 +452,9 @@ CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (run_at)
 	WHERE state OPERATOR(pg_catalog.=) 's'::"char";
 CREATE INDEX run_queue_locked_idx ON agno.run_queue (accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'k'::"char";
+CREATE INDEX run_queue_parked_idx
+	ON agno.run_queue (parked_for, priority DESC, accepted_at)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::"char";
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS
@@ -462,9 +466,12 @@ COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_queue.session_id IS 'the session of the run';
 COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready, s scheduled (not before run_at), w waits for an earlier run '
-	'of its session, k was found locked by a cancel, x executing';
+	'of its session, k was found locked by a cancel, p parked until its '
+	'model server has room, x executing';
 COMMENT ON COLUMN agno.run_queue.priority IS 'higher first';
 COMMENT ON COLUMN agno.run_queue.run_at IS 'not to be started before';
+COMMENT ON COLUMN agno.run_queue.parked_for IS
+	'the model server that a parked run waits for';
 
 CREATE TABLE agno.run_signals (
 	run_id text COLLATE "C" NOT NULL,

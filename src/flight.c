@@ -170,6 +170,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	flight->session_id = pstrdup(ready->session_id);
 	flight->agent_id = copy_or_null(ready->agent_id);
 	flight->last_event = ready->last_event;
+	flight->pace_name = pstrdup(ready->model_server);
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
 	flight->session_metrics = copy_or_null(ready->session_metrics);
@@ -219,6 +220,8 @@ ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
 	ended->messages = run_messages_json(run);
 	ended->metrics = run_metrics_json(run);
 	ended->error = run_error_json(run);
+	ended->postpone_ms = run->postpone_ms;
+	ended->retries = run->retries;
 }
 
 /*

@@ -24,6 +24,7 @@ typedef struct Flight
 	const char *run_id;			/* of the database's encoding */
 	const char *session_id;		/* of the database's encoding */
 	const char *server_name;	/* of the model server, in UTF-8 */
+	const char *pace_name;		/* the same, of the database's encoding */
 	const char *session_state;	/* JSON in UTF-8: with what the run brought
 								 * along; NULL: none */
 	const char *session_metrics;	/* JSON in UTF-8: before the run, or NULL */

@@ -49,7 +49,8 @@ typedef enum OptionKind
 	OPTION_API,
 	OPTION_URL,
 	OPTION_TIME,				/* milliseconds, or with a unit; at least 1 ms */
-	OPTION_COUNT,				/* from 0 */
+	OPTION_COUNT,				/* from 0 to 100 */
+	OPTION_LIMIT,				/* from 1 */
 	OPTION_FILE					/* an absolute path */
 } OptionKind;
 
@@ -67,6 +68,9 @@ static const Option valid_options[] = {
 	{"timeout", ForeignServerRelationId, OPTION_TIME, false},
 	{"connect_timeout", ForeignServerRelationId, OPTION_TIME, false},
 	{"retries", ForeignServerRelationId, OPTION_COUNT, false},
+	{"max_concurrency", ForeignServerRelationId, OPTION_LIMIT, false},
+	{"requests_per_minute", ForeignServerRelationId, OPTION_LIMIT, false},
+	{"tokens_per_minute", ForeignServerRelationId, OPTION_LIMIT, false},
 	{"ca_file", ForeignServerRelationId, OPTION_FILE, false},
 	{"api_key", UserMappingRelationId, OPTION_TEXT, false},
 	{"api_key_file", UserMappingRelationId, OPTION_FILE, true},
@@ -150,6 +154,11 @@ check_value(const Option *option, const char *value)
 				number >= 0 && number <= 100;
 			if (hint == NULL)
 				hint = "Write a number from 0 to 100.";
+			break;
+		case OPTION_LIMIT:
+			valid = parse_int(value, &number, 0, &hint) && number >= 1;
+			if (hint == NULL)
+				hint = "Write a number above 0.";
 			break;
 		case OPTION_FILE:
 			valid = is_absolute_path(value) && !has_control_character(value);
@@ -537,6 +546,13 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 											server->connect_timeout_ms);
 	server->retries = get_number(foreign->options, "retries", 0,
 								 server->retries);
+
+	server->max_concurrency = get_number(foreign->options, "max_concurrency",
+										 0, 0);
+	server->requests_per_minute = get_number(foreign->options,
+											 "requests_per_minute", 0, 0);
+	server->tokens_per_minute = get_number(foreign->options,
+										   "tokens_per_minute", 0, 0);
 
 	mapping = mapping_options(foreign->serverid, role);
 	server->organization = get_option(mapping, "organization");

@@ -24,6 +24,9 @@ typedef struct ModelServer
 	int			timeout_ms;		/* of a request */
 	int			connect_timeout_ms;
 	int			retries;
+	int			max_concurrency;	/* runs in flight; 0: any number */
+	int			requests_per_minute;	/* 0: any number */
+	int			tokens_per_minute;	/* 0: any number */
 } ModelServer;
 
 extern void model_server_parse(const char *model, char **server,

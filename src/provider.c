@@ -154,3 +154,26 @@ provider_error_message(int status, const char *body, size_t length)
 	cJSON_Delete(tree);
 	return shorten(result);
 }
+
+/*
+ * Whether an error says that the account is empty, which no repetition changes.
+ */
+bool
+provider_quota_is_used_up(const char *body, size_t length)
+{
+	static const char *const codes[] = {
+		"insufficient_quota", "credit_balance_exhausted",
+		"billing_hard_limit_reached", "enforced_spend_limit_reached"
+	};
+	cJSON	   *tree = json_parse(body, length);
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+	const char *code = json_string(error, "code");
+	const char *type = json_string(error, "type");
+	bool		result = false;
+
+	for (int i = 0; i < (int) lengthof(codes); i++)
+		result |= (code != NULL && strcmp(code, codes[i]) == 0) ||
+			(type != NULL && strcmp(type, codes[i]) == 0);
+	cJSON_Delete(tree);
+	return result;
+}

@@ -81,6 +81,7 @@ extern bool provider_option_reserved(const Provider *provider,
 									 const char *name);
 extern void provider_append_options(StringInfo body, const char *options,
 									const char *except);
+extern bool provider_quota_is_used_up(const char *body, size_t length);
 extern char *provider_error_message(int status, const char *body,
 									size_t length);
 

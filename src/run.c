@@ -29,6 +29,12 @@
 
 #define US_PER_MS INT64CONST(1000)
 
+/*
+ * A server that asks for a longer pause than this gets it, but the run does
+ * not wait for it here.
+ */
+#define LONGEST_PAUSE_MS (120 * 1000)
+
 static const char *const status_names[] = {
 	[RUN_PENDING] = "PENDING",
 	[RUN_RUNNING] = "RUNNING",
@@ -292,6 +298,9 @@ worth_repeating(const HttpResult *result)
 	}
 	if (result->should_retry >= 0)
 		return result->should_retry == 1;
+	if (result->status == 429 &&
+		provider_quota_is_used_up(result->body, result->body_length))
+		return false;
 	return result->status == 408 || result->status == 409 ||
 		result->status == 429 || result->status >= 500;
 }
@@ -391,6 +400,13 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (run->retries > 0 && worth_repeating(result))
 	{
 		run->stream = NULL;
+		if (result->retry_after_ms > LONGEST_PAUSE_MS)
+		{
+			end(run, RUN_PENDING, now);
+			run->postpone_ms = result->retry_after_ms;
+			run->retries--;
+			return;
+		}
 		run->wake_at = now + pause_before_repetition(run, result, random);
 		run->wake_at = Min(run->wake_at, run->deadline);
 		run->retries--;
@@ -399,6 +415,17 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 		return;
 	}
 	fail_by_result(run, result, now);
+}
+
+/*
+ * The next request is not to be sent before then, for the server's sake.
+ */
+void
+run_hold(Run *run, int64 until)
+{
+	Assert(run->step == RUN_SEND);
+	run->wake_at = Min(until, run->deadline);
+	run->step = RUN_PAUSE;
 }
 
 /*

@@ -78,6 +78,8 @@ typedef struct Run
 	const char *error_type;		/* unless NULL, the parts of agno.runs.error */
 	const char *error_message;
 	int			http_status;	/* 0: none */
+	int64		postpone_ms;	/* status is PENDING: start it again, not
+								 * before then */
 } Run;
 
 extern RunStatus run_status_parse(const char *name);
@@ -89,6 +91,7 @@ extern void run_sent(Run *run);
 extern void run_received(Run *run, const HttpResult *result);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,
 						 pg_prng_state *random);
+extern void run_hold(Run *run, int64 until);
 extern void run_woken(Run *run, int64 now);
 extern void run_cancelled(Run *run, int64 now);
 extern void run_failed(Run *run, const char *type, const char *message,

@@ -33,6 +33,7 @@
 #include "encoding.h"
 #include "fleet.h"
 #include "miscadmin.h"
+#include "pacing.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -87,6 +88,7 @@ typedef struct Runner
 	Oid			extension;		/* the extension that this runner serves */
 	Fleet	   *fleet;
 	HttpClient *http;
+	Pacing	   *pacing;
 	WaitEventSet *events;
 	MemoryContext turn_context; /* reset before each turn of the loop */
 
@@ -97,6 +99,7 @@ typedef struct Runner
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
+	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		expire_at;		/* when to look for runs that are old enough */
 	int64		clock_at;		/* when the clock alone gives it work */
@@ -221,6 +224,26 @@ tell_of_restart(Runner *runner, Flight *flight)
 }
 
 /*
+ * A server that has had too much is left alone, by all runs.
+ */
+static void
+heed_server(Runner *runner, Flight *flight)
+{
+	const HttpResult *result = http_result(flight->transfer);
+	int64		until = fleet_now();
+
+	if (result->status != 429 && result->retry_after_ms < 0)
+		return;
+	if (flight->run.step == RUN_PAUSE)
+		until = flight->run.wake_at;
+	else if (result->retry_after_ms >= 0)
+		until += result->retry_after_ms * US_PER_MS;
+	else
+		until += US_PER_S;
+	pacing_block(runner->pacing, flight->pace_name, until);
+}
+
+/*
  * Let the run decide what to do about the answer to its request. An answer
  * that cannot be read for whatever reason fails this run and no other.
  */
@@ -241,6 +264,7 @@ receive_answer(Runner *runner, Flight *flight)
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 
+	heed_server(runner, flight);
 	end_transfer(runner, flight);
 	fleet_place(runner->fleet, flight);
 	if (flight->run.streamed && flight->run.step != RUN_STORE)
@@ -320,7 +344,17 @@ start_transfers(Runner *runner)
 	dlist_foreach_modify(iter, &runner->fleet->to_send)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+		int64		blocked = pacing_blocked_until(runner->pacing,
+												   flight->pace_name);
 
+		if (blocked > fleet_now())
+		{
+			/* Not all at once then. */
+			run_hold(&flight->run, blocked +
+					 (int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5));
+			fleet_place(runner->fleet, flight);
+			continue;
+		}
 		PG_TRY();
 		{
 			send_request(runner, flight);
@@ -405,6 +439,8 @@ next_turn_at(Runner *runner)
 		next = 0;
 	next = Min(next, runner->clock_at);
 	next = Min(next, next_flush_at(runner));
+	if (can_start)
+		next = Min(next, runner->paced_at);
 	if (agno_retention > 0)
 		next = Min(next, runner->expire_at);
 	if (shared_prepared())
@@ -456,6 +492,8 @@ carry_out(Runner *runner, Turn *turn)
 		Flight	   *flight = lfirst(cell);
 
 		end_transfer(runner, flight);
+		pacing_ended(runner->pacing, flight->pace_name, flight->run.usage.total,
+					 fleet_now());
 		fleet_remove(runner->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
@@ -465,7 +503,9 @@ carry_out(Runner *runner, Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(runner->fleet, flight);
+		pacing_started(runner->pacing, flight->pace_name, fleet_now());
 	}
+	runner->paced_at = pacing_next_at(runner->pacing, fleet_now());
 }
 
 /*
@@ -495,6 +535,7 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error)
 	int64		now = fleet_now();
 
 	runner->alone = true;
+	pacing_recheck(runner->pacing);
 	if (turn->tried_start != NULL && !is_passing(error->sqlerrcode))
 	{
 		turn_refuse(turn->tried_start, error->message);
@@ -599,6 +640,8 @@ do_turn(Runner *runner)
 
 	turn.number = ++runner->turns;
 	turn.fleet = runner->fleet;
+	turn.pacing = runner->pacing;
+	pacing_begin_turn(runner->pacing);
 	turn.extension = runner->extension;
 	turn.recover = runner->recover;
 	turn.signals = woken || sweep || runner->recover || runner->more_signals ||
@@ -842,10 +885,12 @@ initialize(Runner *runner, int slot, Oid database)
 
 	runner->fleet = fleet_create();
 	runner->http = http_create();
+	runner->pacing = pacing_create();
 	create_events(runner);
 	runner->recover = true;
 	runner->clock_at = NEVER;
 	runner->locked_at = NEVER;
+	runner->paced_at = NEVER;
 }
 
 /*

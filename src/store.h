@@ -199,6 +199,9 @@ typedef struct EndedRun
 	char	   *messages;		/* JSON */
 	char	   *metrics;		/* JSON */
 	char	   *error;			/* JSON */
+	int64		postpone_ms;	/* of a PENDING one: not before then */
+	int			retries;		/* of a PENDING one: how many it has left */
+	Oid			owner;			/* of a PENDING one */
 	const char *session_state;	/* JSON; NULL: leave it as it is */
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 } EndedRun;
@@ -264,6 +267,9 @@ extern void store_read_history(List *ready);
 extern void store_start(ReadyRun **runs, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);
+extern void store_park(ReadyRun **runs, int count);
+extern int	store_unpark(const char *server, int limit);
+extern void store_postpone(EndedRun *runs, int count);
 extern bool store_next_time(TimestampTz *next);
 extern void store_expire_markers(void);
 extern bool store_expire_runs(int limit, int age);

@@ -48,7 +48,7 @@ store_recover(void)
 	};
 	static Statement requeue = {
 		"UPDATE agno.run_queue q SET state = 'r' "
-		"WHERE q.state IN ('x', 'w', 'k')",
+		"WHERE q.state IN ('x', 'w', 'k', 'p')",
 		0, {0}
 	};
 
@@ -713,6 +713,98 @@ store_release(char *const *run_ids, const int *attempts, int count)
 	for (uint64 row = 0; row < released; row++)
 		released_ids[row] = store_text(row, 1);
 	store_set_state(released_ids, (int) released, 'r');
+}
+
+/*
+ * Set these runs aside until their model servers have room.
+ */
+void
+store_park(ReadyRun **runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = 'p', parked_for = d.server "
+		"FROM unnest($1, $2) AS d (row, server) WHERE q.ctid = d.row",
+		2, {TIDARRAYOID, TEXTARRAYOID}
+	};
+	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
+	char	  **servers = palloc(sizeof(char *) * Max(count, 1));
+	Datum		values[2];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		rows[i] = &runs[i]->queue_row;
+		servers[i] = runs[i]->model_server;
+	}
+	values[0] = store_row_array(rows, count);
+	values[1] = store_text_array(servers, count);
+	store_execute(&statement, values, NULL);
+}
+
+/*
+ * The first runs that are parked for this server are ready. Returns how many.
+ */
+int
+store_unpark(const char *server, int limit)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = 'r' WHERE q.ctid = ANY (ARRAY("
+		"SELECT p.ctid FROM agno.run_queue p"
+		" WHERE p.state = 'p' AND p.parked_for = $1"
+		" ORDER BY p.priority DESC, p.accepted_at LIMIT $2))",
+		2, {TEXTOID, INT4OID}
+	};
+	Datum		values[] = {CStringGetTextDatum(server), Int32GetDatum(limit)};
+
+	return (int) store_execute(&statement, values, NULL);
+}
+
+/*
+ * Put runs back, all of them locked, that are to be started again later: their
+ * servers have asked for it. That does not count as an attempt, but the
+ * repetition is used up.
+ */
+void
+store_postpone(EndedRun *runs, int count)
+{
+	static Statement update = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL, run_at = clock_timestamp() +"
+		" make_interval(secs => $2 / 1000.0) WHERE r.ctid = $1 "
+		"RETURNING r.run_at",
+		2, {TIDOID, INT4OID}
+	};
+	static Statement requests = {
+		"INSERT INTO agno.run_requests AS d (run_id, owner, retries) "
+		"VALUES ($1, $2::regrole, $3) "
+		"ON CONFLICT (run_id) DO UPDATE SET retries = excluded.retries",
+		3, {TEXTOID, OIDOID, INT4OID}
+	};
+	static Statement queue = {
+		"UPDATE agno.run_queue q SET state = 's', run_at = $2 "
+		"WHERE q.run_id = $1",
+		2, {TEXTOID, TIMESTAMPTZOID}
+	};
+
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[3];
+		Datum		run_at;
+		bool		isnull;
+
+		values[0] = PointerGetDatum(&runs[i].row);
+		values[1] = Int32GetDatum((int32) Min(runs[i].postpone_ms, INT_MAX));
+		if (store_execute(&update, values, NULL) == 0)
+			continue;
+		run_at = store_column(0, 1, &isnull);
+		values[0] = CStringGetTextDatum(runs[i].run_id);
+		values[1] = run_at;
+		store_execute(&queue, values, NULL);
+		values[1] = ObjectIdGetDatum(runs[i].owner);
+		values[2] = Int32GetDatum(runs[i].retries);
+		store_execute(&requests, values, NULL);
+	}
 }
 
 /*

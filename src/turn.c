@@ -362,7 +362,9 @@ store_flights(Turn *turn)
 	List	   *mine = NIL;
 	List	   *streamed = NIL;
 	EndedRun   *ended;
+	EndedRun   *postponed;
 	int			count = 0;
+	int			postponed_count = 0;
 	ListCell   *cell;
 
 	if (flights == NIL)
@@ -384,11 +386,20 @@ store_flights(Turn *turn)
 	}
 
 	ended = palloc(sizeof(EndedRun) * list_length(flights));
+	postponed = palloc(sizeof(EndedRun) * list_length(flights));
 	foreach(cell, mine)
 	{
 		RunLock    *lock = lfirst(cell);
 		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
 
+		if (flight->run.status == RUN_PENDING)
+		{
+			ended_run_fill(&postponed[postponed_count], &flight->run,
+						   flight->run_id, flight->session_id);
+			postponed[postponed_count].owner = flight->owner;
+			postponed[postponed_count++].row = lock->row;
+			continue;
+		}
 		if (flight->run.streamed)
 			streamed = lappend(streamed, flight);
 		flight_fill_ended(flight, &ended[count]);
@@ -398,6 +409,7 @@ store_flights(Turn *turn)
 	}
 	if (count > 0)
 		store_finish(ended, count);
+	store_postpone(postponed, postponed_count);
 	store_events(streamed);
 
 	if (list_length(locks) < list_length(flights))
@@ -504,6 +516,24 @@ set_locked_aside(Turn *turn, IdArray picked, List *read)
 	turn->locked |= locked.count > 0;
 }
 
+/*
+ * Fetch parked runs whose model servers have room.
+ */
+static void
+unpark(Turn *turn)
+{
+	Pace	   *pace = NULL;
+
+	while ((pace = pacing_next_parked(turn->pacing, pace)) != NULL)
+	{
+		int			room = pacing_unparkable(pace, fleet_now());
+
+		room = Min(room, BATCH);
+		if (room > 0 && store_unpark(pace->server, room) < room)
+			pace->parked = false;
+	}
+}
+
 static void
 start_runs(Turn *turn)
 {
@@ -513,10 +543,12 @@ start_runs(Turn *turn)
 	IdArray		ready;
 	List	   *read;
 	ReadyRun  **starting;
+	ReadyRun  **parked;
 	IdArray		over;
 	EndedRun   *ended;
 	RunLock   **cancelled;
 	int			starting_count = 0;
+	int			parked_count = 0;
 	int			ended_count = 0;
 	int			cancelled_count = 0;
 	ListCell   *cell;
@@ -531,6 +563,7 @@ start_runs(Turn *turn)
 	read = store_read_ready(ready.ids, ready.rows, ready.count);
 	store_read_history(read);
 	starting = palloc(sizeof(ReadyRun *) * Max(list_length(read), 1));
+	parked = palloc(sizeof(ReadyRun *) * Max(list_length(read), 1));
 	over = id_array(list_length(read));
 	ended = palloc(sizeof(EndedRun) * Max(list_length(read), 1));
 	cancelled = palloc(sizeof(RunLock *) * Max(list_length(read), 1));
@@ -556,6 +589,9 @@ start_runs(Turn *turn)
 			ended_count++;
 			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
 		}
+		else if (!pacing_admit(turn->pacing, run->model_server, &server,
+							   fleet_now()))
+			parked[parked_count++] = run;
 		else
 		{
 			starting[starting_count++] = run;
@@ -565,6 +601,7 @@ start_runs(Turn *turn)
 	}
 
 	store_start(starting, starting_count);
+	store_park(parked, parked_count);
 	if (ended_count > 0)
 		store_finish(ended, ended_count);
 	if (cancelled_count > 0)
@@ -656,6 +693,7 @@ turn_execute(Turn *turn)
 				store_promote_due();
 			if (turn->retry_locked)
 				store_promote_locked();
+			unpark(turn);
 			start_runs(turn);
 		}
 		if (turn->clock || turn->recover)

@@ -10,6 +10,7 @@
 
 #include "fleet.h"
 #include "nodes/pg_list.h"
+#include "pacing.h"
 #include "store.h"
 #include "utils/timestamp.h"
 
@@ -18,6 +19,7 @@ typedef struct Turn
 	/* what to do: set by the runner */
 	int64		number;			/* of the turn, from 1 */
 	Fleet	   *fleet;
+	Pacing	   *pacing;
 	Oid			extension;		/* the extension that the runner serves */
 	bool		recover;		/* first, take over from an earlier runner */
 	bool		signals;		/* somebody may have written letters */

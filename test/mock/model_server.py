@@ -8,6 +8,7 @@ How it behaves is in the id of the model that a request names:
     hang                    never answers
     status-CODE             an error of this HTTP status, with OpenAI's JSON
     html-CODE               the same with a page of HTML
+    quota                   a 429 that says that the account is empty
     flaky-N-CODE            an error N times for each input, then an answer
     after-MS-CODE           once an error that asks for a pause (retry-after-ms)
     incomplete, failed      a response that ended so
@@ -153,6 +154,9 @@ class ModelServer:
         elif kind == "status":
             return await reply(writer, int(arguments[0]),
                                error_body(arguments[0]))
+        elif kind == "quota":
+            return await reply(writer, 429, error_body(
+                "429", "insufficient_quota"))
         elif kind == "html":
             return await reply(writer, int(arguments[0]),
                                b"<html><body>Bad <b>Gateway</b></body></html>",
@@ -366,10 +370,10 @@ def response(request, text, status="completed", error=None,
     }).encode()
 
 
-def error_body(code):
+def error_body(status, code="mock_error"):
     return json.dumps({"error": {
-        "message": "mock error %s" % code, "type": "invalid_request_error",
-        "param": None, "code": "mock_error"}}).encode()
+        "message": "mock error %s" % status, "type": "invalid_request_error",
+        "param": None, "code": code}}).encode()
 
 
 def head(status, content_type, length, extra=None):

@@ -1,0 +1,133 @@
+# Limits of model servers: max_concurrency, requests_per_minute and
+# tokens_per_minute hold, and runs that wait for them stand in nobody's way. A
+# 429 slows its whole server down; one that asks for a long pause puts the run
+# back; one that says that the quota is used up is not repeated.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main', conf => 'agno_bg.max_concurrent_runs = 50');
+my $url = start_mock('mock');
+add_mock_server($node, $url);
+foreach my $limit (
+	"narrow:max_concurrency '2'",
+	"slow:requests_per_minute '600'",
+	"poor:tokens_per_minute '1080'")
+{
+	my ($name, $option) = split /:/, $limit;
+	$node->safe_psql('postgres',
+		"CREATE SERVER $name FOREIGN DATA WRAPPER agno_bg
+			OPTIONS (base_url '$url', $option)");
+}
+
+sub value
+{
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+}
+
+sub completed
+{
+	my ($like, $count) = @_;
+	return $node->poll_query_until('postgres',
+		"SELECT count(*) = $count FROM agno.runs
+			WHERE input LIKE '$like' AND status = 'COMPLETED'");
+}
+
+# The requests with inputs like this, as logged.
+sub requests
+{
+	my ($like) = @_;
+	return grep { $_->{body}{input}[-1]{content} =~ /^$like/ }
+	  mock_requests('mock');
+}
+
+# Two at a time, while others pass; 300 of them are more than may be in flight.
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 300) i,
+		agno_arun('narrow ' || i, model => 'narrow:slow-10')));
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 20) i,
+		agno_arun('other ' || i, model => 'mock:echo')));
+ok(completed('other %', 20), 'runs of another server');
+cmp_ok(
+	value("count(*) FROM agno.runs WHERE input LIKE 'narrow %'
+		AND status = 'COMPLETED'"), '<', 250, 'pass those that wait');
+is( value("agno_cancel_run(run_id) FROM agno.runs WHERE input = 'narrow 300'"),
+	't', 'one that waits can be cancelled');
+ok(completed('narrow %', 299), 'all that wait complete');
+my ($now, $most) = (0, 0);
+my %narrow = map { $_->{number} => 1 } requests('narrow');
+foreach my $entry (grep { $narrow{ $_->{number} } } mock_log('mock'))
+{
+	$now += $entry->{event} eq 'request' ? 1 : -1;
+	$most = $now if $now > $most;
+}
+is($most, 2, 'never more than two at a time');
+is(scalar(keys %narrow), 299, 'each once');
+is( value("string_agg(input, '' ORDER BY started_at) =
+		string_agg(input, '' ORDER BY created_at) FROM (SELECT * FROM agno.runs
+		WHERE input LIKE 'narrow %' AND started_at IS NOT NULL) r"),
+	't', 'in their order');
+
+# Ten a second.
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 20) i,
+		agno_arun('slow ' || i, model => 'slow:echo')));
+ok(completed('slow %', 20), 'requests_per_minute');
+my @times = map { $_->{time} } requests('slow');
+cmp_ok($times[-1] - $times[0], '>', 1.5, 'are spread');
+
+# 18 tokens for each run, 18 a second: the first 60 may come at once.
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 160) i,
+		agno_arun('poor ' || i, model => 'poor:echo')));
+wait_until('tokens to be used up', sub {
+	value("count(*) FROM agno.run_queue WHERE state = 'p'") > 0
+	  && requests('poor') >= 60;
+});
+cmp_ok(scalar(requests('poor')), '<', 150, 'tokens_per_minute holds runs back');
+$node->safe_psql('postgres',
+	"ALTER SERVER poor OPTIONS (SET tokens_per_minute '1000000')");
+ok(completed('poor %', 160), 'until the limit is raised');
+
+# A 429 is for all.
+$node->safe_psql('postgres',
+	"SELECT agno_arun('first', model => 'mock:after-1500-429', run_id => 'first')");
+wait_until('the refusal', sub { requests('first') });
+$node->safe_psql('postgres',
+	"SELECT agno_arun('second', model => 'mock:echo', run_id => 'second')");
+$node->safe_psql('postgres',
+	"SELECT agno_arun('third', model => 'narrow:echo', run_id => 'third')");
+is(wait_run($node, 'third'), 'COMPLETED', 'another server goes on');
+is(run_status($node, 'second'), 'PENDING', 'this one is left alone');
+wait_run($node, $_) foreach qw(first second);
+my ($refused) = requests('first');
+my ($second) = requests('second');
+cmp_ok($second->{time} - $refused->{time}, '>', 1.4, 'as long as it asked for');
+is(run_status($node, 'first'), 'COMPLETED', 'and then goes on');
+
+# A long pause: the run goes back, and holds nothing.
+$node->safe_psql('postgres', qq(
+	CREATE SERVER busy FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
+	SELECT agno_arun('long', model => 'busy:after-200000-429', run_id => 'long')));
+ok( $node->poll_query_until(
+		'postgres', "SELECT status = 'PENDING' AND attempt = 0
+			AND run_at BETWEEN now() + interval '3 min' AND now() + interval '4 min'
+			FROM agno.runs WHERE run_id = 'long'"),
+	'put back for later');
+is(value("agno_cancel_run('long')"), 't', 'and can be cancelled there');
+
+# The quota is used up.
+$node->safe_psql('postgres', qq(
+	CREATE SERVER broke FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
+	SELECT agno_arun('quota', model => 'broke:quota', run_id => 'quota')));
+is(wait_run($node, 'quota'), 'ERROR', 'insufficient_quota');
+is(scalar(requests('quota')), 1, 'is not repeated');
+
+done_testing();
