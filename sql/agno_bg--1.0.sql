@@ -402,6 +402,7 @@ CREATE TABLE agno.run_requests (
 	agent jsonb,
 	num_history_runs integer,
 	num_history_messages integer,
+	response_id text,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -435,6 +436,8 @@ COMMENT ON COLUMN agno.run_requests.num_history_runs IS
 	'of how many earlier runs the messages are sent along; null: of none';
 COMMENT ON COLUMN agno.run_requests.num_history_messages IS
 	'how many earlier messages are sent along at most';
+COMMENT ON COLUMN agno.run_requests.response_id IS
+	'what the model server works on in the background';
 
 CREATE TABLE agno.run_queue (
 	accepted_at timestamptz NOT NULL,

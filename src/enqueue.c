@@ -190,7 +190,8 @@ check_model_options(NullableDatum options, const Provider *provider)
 		if (token != WJB_KEY)
 			continue;
 		key = pnstrdup(value.val.string.val, value.val.string.len);
-		if (provider_option_reserved(provider, key))
+		if (provider_option_reserved(provider, key) ||
+			(strcmp(key, "background") == 0 && !provider->background))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("model_options must not set \"%s\"", key),

@@ -150,6 +150,22 @@ read_schema(const char *json)
 }
 
 /*
+ * Whether the options have "background": true.
+ */
+static bool
+asks_for_background(const char *options)
+{
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, "background") == 0)
+			return strncmp(member.value, "true", 4) == 0;
+	}
+	return false;
+}
+
+/*
  * A flight of a run that is to be started now, in memory of its own below the
  * current context.
  */
@@ -187,7 +203,11 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	run->options = copy_or_null(ready->options);
 	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
 	run->provider = server->provider;
-	run->streamed = ready->stream;
+	run->background = server->provider->background &&
+		asks_for_background(run->options);
+	run->streamed = ready->stream && !run->background;
+	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
+	flight->id_stored = run->response_id != NULL;
 	run->attempt = ready->attempt + 1;
 	run->started_at = fleet_now();
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;

@@ -35,6 +35,7 @@ typedef struct Flight
 	ModelServer server;
 	StringInfoData body;		/* of the request on its way; data may be NULL */
 	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
+	bool		id_stored;		/* run.response_id has been stored */
 
 	/* where fleet_place() has put it */
 	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */

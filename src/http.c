@@ -579,7 +579,6 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
 	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
-	curl_easy_setopt(easy, CURLOPT_POST, 1L);
 
 	/* The key must reach no other server than the one it is for. */
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -613,9 +612,15 @@ set_options(HttpTransfer *transfer, const HttpRequest *request)
 
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-					 (curl_off_t) request->body_length);
+	if (request->get)
+		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	else
+	{
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+						 (curl_off_t) request->body_length);
+	}
 	if (request->ca_file != NULL)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,

@@ -20,6 +20,7 @@ typedef struct HttpRequest
 {
 	const char *url;
 	const char *const *headers; /* "Name: value", NULL-terminated */
+	bool		get;			/* GET, without a body, instead of POST */
 	const char *body;			/* must live as long as the transfer */
 	size_t		body_length;	/* in bytes */
 	int64		timeout_ms;		/* for the whole request */

@@ -33,6 +33,7 @@ typedef enum AnswerOutcome
 {
 	ANSWER_COMPLETE,
 	ANSWER_INCOMPLETE,			/* cut by a limit: content is what there is */
+	ANSWER_PENDING,				/* the server works on it in the background */
 	ANSWER_FAILED,				/* the server says that it failed */
 	ANSWER_INVALID				/* not an answer of this API */
 } AnswerOutcome;
@@ -55,6 +56,9 @@ typedef struct Provider
 	const char *path;			/* of the request, after the base URL */
 	const char *key_header;		/* what comes before the key in its header */
 	const char *const *headers; /* others, NULL-terminated, or NULL */
+	bool		background;		/* with the option "background", answers are
+								 * fetched from path/id, and cancelled at
+								 * path/id/cancel */
 
 	/* Keys of ModelRequest.options that this API reserves, NULL-terminated. */
 	const char *const *reserved_options;

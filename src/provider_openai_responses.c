@@ -21,7 +21,7 @@ static const char *const role_names[] = {
 };
 
 static const char *const reserved_options[] = {
-	"model", "input", "stream", "background", "conversation",
+	"model", "input", "stream", "conversation",
 	"previous_response_id", NULL
 };
 
@@ -53,6 +53,25 @@ append_text(StringInfo body, const OutputSchema *schema, const char *options)
 }
 
 /*
+ * Whether the options ask for work in the background and do not say that the
+ * response is to be kept, without which it could not be fetched for long.
+ */
+static bool
+keeps_nothing(const char *options)
+{
+	bool		background = false;
+	bool		store = false;
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		background |= strcmp(member.key, "background") == 0;
+		store |= strcmp(member.key, "store") == 0;
+	}
+	return background && !store;
+}
+
+/*
  * {"model": …, "input": [{"role": …, "content": …}, …], "text": …, options…}
  */
 static void
@@ -79,6 +98,8 @@ write_request(StringInfo body, const ModelRequest *request)
 		append_text(body, request->schema, request->options);
 	if (request->stream)
 		appendStringInfoString(body, ",\"stream\":true");
+	if (keeps_nothing(request->options))
+		appendStringInfoString(body, ",\"store\":true");
 	provider_append_options(body, request->options,
 							request->schema != NULL ? "text" : NULL);
 	appendStringInfoChar(body, '}');
@@ -218,6 +239,11 @@ read_outcome(const cJSON *tree, const cJSON *output, const char **error)
 		return ANSWER_FAILED;
 	}
 
+	if (status != NULL && (strcmp(status, "queued") == 0 ||
+						   strcmp(status, "in_progress") == 0) &&
+		json_string(tree, "id") != NULL)
+		return ANSWER_PENDING;
+
 	*error = status != NULL ?
 		psprintf("the model server left the response %s", status) :
 		"the answer of the model server is not a response";
@@ -334,6 +360,7 @@ const Provider provider_openai_responses = {
 	.api = "openai-responses",
 	.default_base_url = "https://api.openai.com/v1",
 	.path = "/responses",
+	.background = true,
 	.key_header = "Authorization: Bearer ",
 	.reserved_options = reserved_options,
 	.write_request = write_request,

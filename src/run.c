@@ -29,6 +29,10 @@
 
 #define US_PER_MS INT64CONST(1000)
 
+/* How often a response in the background is asked for, in ms: up to this. */
+#define FIRST_POLL_MS 250
+#define LAST_POLL_MS 2000
+
 /*
  * A server that asks for a longer pause than this gets it, but the run does
  * not wait for it here.
@@ -231,6 +235,7 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	Message    *message;
 	char	   *json;
 	char	   *problem;
+	int64		pause_ms;
 
 	if (run->stream != NULL)
 		end_stream(run, result, &answer);
@@ -244,9 +249,30 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	}
 	if (answer.outcome == ANSWER_FAILED)
 	{
+		run->response_id = NULL;
 		fail(run, "provider", answer.error, result->status, now);
 		return;
 	}
+
+	if (answer.outcome == ANSWER_PENDING && run->background)
+	{
+		if (run->response_id == NULL)
+			run->response_id = answer.message.response_id;
+		pause_ms = FIRST_POLL_MS << Min(run->polls, 10);
+		pause_ms = Min(pause_ms, LAST_POLL_MS);
+		run->polls++;
+		run->wake_at = Min(now + pause_ms * US_PER_MS, run->deadline);
+		run->step = RUN_PAUSE;
+		return;
+	}
+	if (answer.outcome == ANSWER_PENDING)
+	{
+		fail(run, "invalid_response",
+			 "the model server works in the background without having been asked to",
+			 result->status, now);
+		return;
+	}
+	run->response_id = NULL;
 
 	answer.message.duration = result->duration;
 	answer.message.time_to_first_token = result->time_to_first_byte;

@@ -48,6 +48,7 @@ typedef struct Run
 	const OutputSchema *schema; /* that the answer must fit, or NULL */
 	const Provider *provider;	/* NULL in a run that cannot be sent */
 	bool		streamed;		/* the answer is to arrive piece by piece */
+	bool		background;		/* the server is to work in the background */
 	int			attempt;		/* the number of this attempt, from 1; 0 when
 								 * the run ends without being started */
 	int64		started_at;		/* when the attempt started */
@@ -57,6 +58,8 @@ typedef struct Run
 	/* where it stands */
 	RunStep		step;
 	int64		wake_at;		/* when RUN_PAUSE is over */
+	char	   *response_id;	/* what the server works on, or NULL */
+	int			polls;			/* how often it has been asked for it */
 	ModelStream *stream;		/* what has arrived of the answer, or NULL */
 	size_t		streamed_bytes; /* how much of the body that is made of */
 	int			requests;		/* how many requests failed and were repeated */

@@ -26,6 +26,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <limits.h>
 
 #include "access/xact.h"
@@ -99,6 +100,7 @@ typedef struct Runner
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
+	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		expire_at;		/* when to look for runs that are old enough */
@@ -159,21 +161,39 @@ fail_flight_by_error(Runner *runner, Flight *flight)
 }
 
 /*
- * Send the next request of a run.
+ * An id that a server has given, as a part of a path.
  */
-static void
-send_request(Runner *runner, Flight *flight)
+static char *
+escape_path(const char *id)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (; *id != '\0'; id++)
+	{
+		if (((unsigned char) *id & 0x80) == 0 &&
+			(isalnum((unsigned char) *id) || strchr("-_.~", *id) != NULL))
+			appendStringInfoChar(&out, *id);
+		else
+			appendStringInfo(&out, "%%%02X", (unsigned char) *id);
+	}
+	return out.data;
+}
+
+/*
+ * Start a request to the server of a flight; what is after its path, if not
+ * NULL, names a response that the server works on. headers and URL are of the
+ * current memory context, as libcurl copies them.
+ */
+static HttpTransfer *
+start_request(Runner *runner, Flight *flight, const char *response_id,
+			  const char *action, void *owner)
 {
 	const ModelServer *server = &flight->server;
 	const char *headers[8];
 	int			count = 0;
 	int64		left_us = flight->run.deadline - fleet_now();
 	HttpRequest request = {0};
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	initStringInfo(&flight->body);
-	run_write_request(&flight->run, &flight->body);
-	MemoryContextSwitchTo(old);
 
 	headers[count++] = "Content-Type: application/json";
 	headers[count++] = "Accept: application/json";
@@ -191,9 +211,14 @@ send_request(Runner *runner, Flight *flight)
 	headers[count] = NULL;
 
 	request.url = psprintf("%s%s", server->base_url, server->provider->path);
+	if (response_id != NULL)
+		request.url = psprintf("%s/%s%s", request.url,
+							   escape_path(response_id), action);
 	request.headers = headers;
-	request.body = flight->body.data;
-	request.body_length = flight->body.len;
+	request.get = response_id != NULL && action[0] == '\0';
+	request.body = flight->body.data != NULL && response_id == NULL ?
+		flight->body.data : "";
+	request.body_length = strlen(request.body);
 	/* one more, so that the deadline has passed when libcurl gives up */
 	request.timeout_ms = Min(server->timeout_ms, left_us / US_PER_MS + 1);
 	request.timeout_ms = Max(request.timeout_ms, 1);
@@ -201,12 +226,46 @@ send_request(Runner *runner, Flight *flight)
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
 	request.stream = flight->run.streamed;
+	return http_start(runner->http, &request, owner);
+}
 
-	flight->transfer = http_start(runner->http, &request, flight);
+/*
+ * Send the next request of a run.
+ */
+static void
+send_request(Runner *runner, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	if (flight->run.response_id == NULL)
+	{
+		initStringInfo(&flight->body);
+		run_write_request(&flight->run, &flight->body);
+	}
+	MemoryContextSwitchTo(old);
+
+	flight->transfer = start_request(runner, flight, flight->run.response_id,
+									 "", flight);
 	old = MemoryContextSwitchTo(flight->context);
 	run_sent(&flight->run);
 	MemoryContextSwitchTo(old);
 	fleet_place(runner->fleet, flight);
+}
+
+/*
+ * Nobody wants the response any more that the server works on: say so. What
+ * comes of it does not matter, so the transfer has no owner.
+ */
+static void
+cancel_response(Runner *runner, Flight *flight)
+{
+	char	   *response_id = flight->run.response_id;
+
+	if (response_id == NULL || flight->run.status == RUN_PENDING)
+		return;
+	flight->run.response_id = NULL;
+	flight->run.deadline = fleet_now() + 10 * US_PER_S;
+	(void) start_request(runner, flight, response_id, "/cancel", NULL);
 }
 
 /*
@@ -220,6 +279,19 @@ tell_of_restart(Runner *runner, Flight *flight)
 	flight_restarted(flight);
 	if (flight->events != NIL)
 		fleet_add_piece(runner->fleet, flight);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The server works on a response: its id is to be stored as soon as possible.
+ */
+static void
+keep_response_id(Runner *runner, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	runner->new_responses = lappend(runner->new_responses, flight);
+	flight->id_stored = true;
 	MemoryContextSwitchTo(old);
 }
 
@@ -266,6 +338,8 @@ receive_answer(Runner *runner, Flight *flight)
 
 	heed_server(runner, flight);
 	end_transfer(runner, flight);
+	if (flight->run.response_id != NULL && !flight->id_stored)
+		keep_response_id(runner, flight);
 	fleet_place(runner->fleet, flight);
 	if (flight->run.streamed && flight->run.step != RUN_STORE)
 		tell_of_restart(runner, flight);
@@ -307,7 +381,12 @@ advance_transfers(Runner *runner)
 			receive_piece(runner, flight);
 	}
 	while ((transfer = http_next_done(runner->http)) != NULL)
-		receive_answer(runner, http_owner(transfer));
+	{
+		if (http_owner(transfer) != NULL)
+			receive_answer(runner, http_owner(transfer));
+		else
+			http_release(runner->http, transfer);
+	}
 }
 
 /*
@@ -339,7 +418,12 @@ start_transfers(Runner *runner)
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &runner->fleet->ended)
-		end_transfer(runner, dlist_container(Flight, node, iter.cur));
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		end_transfer(runner, flight);
+		cancel_response(runner, flight);
+	}
 
 	dlist_foreach_modify(iter, &runner->fleet->to_send)
 	{
@@ -439,6 +523,8 @@ next_turn_at(Runner *runner)
 		next = 0;
 	next = Min(next, runner->clock_at);
 	next = Min(next, next_flush_at(runner));
+	if (runner->new_responses != NIL)
+		next = 0;
 	if (can_start)
 		next = Min(next, runner->paced_at);
 	if (agno_retention > 0)
@@ -492,6 +578,8 @@ carry_out(Runner *runner, Turn *turn)
 		Flight	   *flight = lfirst(cell);
 
 		end_transfer(runner, flight);
+		cancel_response(runner, flight);
+		runner->new_responses = list_delete_ptr(runner->new_responses, flight);
 		pacing_ended(runner->pacing, flight->pace_name, flight->run.usage.total,
 					 fleet_now());
 		fleet_remove(runner->fleet, flight);
@@ -641,6 +729,7 @@ do_turn(Runner *runner)
 	turn.number = ++runner->turns;
 	turn.fleet = runner->fleet;
 	turn.pacing = runner->pacing;
+	turn.new_responses = runner->new_responses;
 	pacing_begin_turn(runner->pacing);
 	turn.extension = runner->extension;
 	turn.recover = runner->recover;
@@ -660,6 +749,8 @@ do_turn(Runner *runner)
 	if (turn.unwanted)
 		leave(runner, turn.replaced);
 
+	list_free(runner->new_responses);
+	runner->new_responses = NIL;
 	if (turn.flush)
 		runner->flushed_at = now;
 	if (turn.expire)

@@ -23,6 +23,7 @@ int			agno_connect_timeout;
 int			agno_retries;
 int			agno_max_attempts;
 int			agno_max_response_size;
+int			agno_runners;
 int			agno_max_queue_depth;
 int			agno_retention;
 bool		agno_environment_keys;
@@ -97,6 +98,14 @@ settings_define(void)
 							&agno_max_response_size,
 							16 * 1024, 1, 256 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.runners",
+							"How many runners a database has.",
+							"This version has one.",
+							&agno_runners,
+							1, 1, 1,
+							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("agno_bg.max_queue_depth",

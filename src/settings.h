@@ -32,6 +32,9 @@ extern int	agno_max_attempts;
 /* The longest answer of a model server, in kilobytes. */
 extern int	agno_max_response_size;
 
+/* How many runners a database has. */
+extern int	agno_runners;
+
 /* How many runs that have not ended a database may have; 0: any number. */
 extern int	agno_max_queue_depth;
 

@@ -171,6 +171,7 @@ typedef struct ReadyRun
 	char	   *options;		/* a JSON object, or NULL */
 	char	   *schema;			/* a JSON object, or NULL */
 	char	   *agent;			/* for agent_read(), or NULL */
+	char	   *response_id;	/* what its server works on, or NULL */
 	char	   *session_state;	/* a JSON object, or NULL */
 	char	   *session_metrics;	/* a JSON object, or NULL */
 	int64		timeout_ms;		/* -1: not given */
@@ -267,6 +268,8 @@ extern void store_read_history(List *ready);
 extern void store_start(ReadyRun **runs, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);
+extern void store_response_id(const char *run_id, Oid owner,
+							  const char *response_id);
 extern void store_park(ReadyRun **runs, int count);
 extern int	store_unpark(const char *server, int limit);
 extern void store_postpone(EndedRun *runs, int count);

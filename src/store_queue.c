@@ -541,7 +541,7 @@ store_read_ready(char *const *run_ids, ItemPointer *queue_rows, int count)
 		" d.num_history_runs::bigint, d.num_history_messages::bigint,"
 		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
 		" (SELECT max(e.seq) FROM agno.run_events e"
-		" WHERE e.run_id = r.run_id) END, r.agent_id,"
+		" WHERE e.run_id = r.run_id) END, r.agent_id, d.response_id,"
 		" EXISTS (SELECT FROM agno.cancellations c"
 		" WHERE c.run_id = r.run_id AND c.owner = r.owner), r.ctid,"
 		" p.queue_row "
@@ -586,10 +586,11 @@ store_read_ready(char *const *run_ids, ItemPointer *queue_rows, int count)
 		run->stream = DatumGetBool(store_column(row, 21, &isnull));
 		run->last_event = Max(number_or_none(row, 22), 0);
 		run->agent_id = utf8_text(row, 23);
-		run->marked = DatumGetBool(store_column(row, 24, &isnull));
-		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 25, &isnull));
+		run->response_id = utf8_text(row, 24);
+		run->marked = DatumGetBool(store_column(row, 25, &isnull));
+		run->row = *(ItemPointer) DatumGetPointer(store_column(row, 26, &isnull));
 		run->queue_row =
-			*(ItemPointer) DatumGetPointer(store_column(row, 26, &isnull));
+			*(ItemPointer) DatumGetPointer(store_column(row, 27, &isnull));
 		ready = lappend(ready, run);
 	}
 	return ready;
@@ -713,6 +714,27 @@ store_release(char *const *run_ids, const int *attempts, int count)
 	for (uint64 row = 0; row < released; row++)
 		released_ids[row] = store_text(row, 1);
 	store_set_state(released_ids, (int) released, 'r');
+}
+
+/*
+ * Keep the id of the response that a model server works on for a run, so that
+ * whoever takes over asks for that and not for another.
+ */
+void
+store_response_id(const char *run_id, Oid owner, const char *response_id)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_requests AS d (run_id, owner, response_id) "
+		"VALUES ($1, $2::regrole, $3) "
+		"ON CONFLICT (run_id) DO UPDATE SET response_id = excluded.response_id",
+		3, {TEXTOID, OIDOID, TEXTOID}
+	};
+	Datum		values[] = {
+		CStringGetTextDatum(run_id), ObjectIdGetDatum(owner),
+		CStringGetTextDatum(encoding_to_server(response_id))
+	};
+
+	store_execute(&statement, values, NULL);
 }
 
 /*

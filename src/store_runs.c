@@ -288,7 +288,7 @@ store_requeue(const char *run_id, TimestampTz accepted_at)
 		"INSERT INTO agno.run_requests AS d (run_id, owner, max_attempts) "
 		"SELECT r.run_id, r.owner, r.attempt OPERATOR(pg_catalog.+) $2 "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
-		"ON CONFLICT (run_id) DO UPDATE SET max_attempts ="
+		"ON CONFLICT (run_id) DO UPDATE SET response_id = NULL, max_attempts ="
 		" excluded.max_attempts OPERATOR(pg_catalog.-) $2"
 		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2)",
 		2, {TEXTOID, INT4OID}

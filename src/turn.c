@@ -517,6 +517,24 @@ set_locked_aside(Turn *turn, IdArray picked, List *read)
 }
 
 /*
+ * Keep the ids of responses that servers have begun to work on.
+ */
+static void
+store_response_ids(Turn *turn)
+{
+	ListCell   *cell;
+
+	foreach(cell, turn->new_responses)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		if (flight->leaving != turn->number)
+			store_response_id(flight->run_id, flight->owner,
+							  flight->run.response_id);
+	}
+}
+
+/*
  * Fetch parked runs whose model servers have room.
  */
 static void
@@ -685,6 +703,7 @@ turn_execute(Turn *turn)
 		if (turn->signals)
 			read_signals(turn);
 		store_flights(turn);
+		store_response_ids(turn);
 		if (turn->flush)
 			flush_pieces(turn);
 		if (turn->start)

@@ -21,6 +21,7 @@ typedef struct Turn
 	Fleet	   *fleet;
 	Pacing	   *pacing;
 	Oid			extension;		/* the extension that the runner serves */
+	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	bool		recover;		/* first, take over from an earlier runner */
 	bool		signals;		/* somebody may have written letters */
 	bool		clock;			/* next_time of an earlier turn has come */

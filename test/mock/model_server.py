@@ -27,6 +27,7 @@ How it behaves is in the id of the model that a request names:
     break-N                 streams, and closes the connection after the first
                             word, N times for each input
     mute                    streams the first word, and nothing more
+    work-MS                 with "background", is done after MS milliseconds
 
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 (/messages), and streams all three when asked to.
@@ -74,6 +75,7 @@ class ModelServer:
         self.failures = {}
         self.open_connections = 0
         self.last = {}
+        self.responses = {}
 
     def log(self, **fields):
         if self.log_file:
@@ -118,6 +120,8 @@ class ModelServer:
 
         if method == "GET" and path.endswith("/last"):
             return await reply(writer, 200, json.dumps(self.last).encode())
+        if "/responses/" in path:
+            return await self.background(method, path, writer)
         self.last = request
         writer.api = path.rsplit("/", 1)[-1]
         answer = asyncio.ensure_future(self.answer(request, body, writer))
@@ -144,6 +148,12 @@ class ModelServer:
         text = input_text(request)
         kind, *arguments = model.split("-")
 
+        if request.get("background"):
+            whole = json.loads(response(request, "You said: " + text))
+            self.responses[whole["id"]] = (
+                time.time() + int(arguments[0]) / 1000, whole)
+            return await reply(writer, 200, json.dumps(
+                dict(whole, status="queued", output=[], usage=None)).encode())
         if request.get("stream") and kind in ("words", "break", "mute", "echo",
                                               "length"):
             return await self.stream(request, text, writer)
@@ -232,6 +242,19 @@ class ModelServer:
         else:
             said = "You said: " + text
         return await reply(writer, 200, response(request, said, api=writer.api))
+
+    async def background(self, method, path, writer):
+        """GET /responses/ID and POST /responses/ID/cancel."""
+        name, *action = path.split("/responses/")[1].split("/")
+        if name not in self.responses:
+            return await reply(writer, 404, error_body("404"))
+        ready, whole = self.responses[name]
+        if action == ["cancel"] and ready > time.time():
+            whole = dict(whole, status="cancelled", output=[], usage=None)
+            self.responses[name] = (0, whole)
+        elif ready > time.time():
+            whole = dict(whole, status="in_progress", output=[], usage=None)
+        return await reply(writer, 200, json.dumps(whole).encode())
 
     async def stream(self, request, text, writer):
         kind, *arguments = str(request["model"]).split("-")

@@ -108,7 +108,8 @@ sub mock_requests
 	my ($name, $input) = @_;
 	return grep {
 		$_->{event} eq 'request'
-		  && (!defined $input || $_->{body}{input}[-1]{content} eq $input)
+		  && $_->{method} eq 'POST'
+		  && (!defined $input || ($_->{body}{input}[-1]{content} // '') eq $input)
 	} mock_log($name);
 }
 

@@ -151,6 +151,53 @@ test_pauses(void)
 	check(run.wake_at == SECOND);
 }
 
+/* A pause that is too long is waited for in the queue. */
+static void
+test_postponed(void)
+{
+	Run			run = sent_run(2);
+	HttpResult	asked = answer(429, "{}");
+
+	asked.retry_after_ms = 121 * 1000;
+	receive(&run, asked, SECOND);
+	check(run.step == RUN_STORE);
+	check(run.status == RUN_PENDING);
+	check(run.postpone_ms == 121 * 1000);
+	check(run.retries == 1);
+
+	run = sent_run(2);
+	receive(&run, answer(429, "{\"error\":{\"code\":\"insufficient_quota\"}}"), SECOND);
+	check(run.status == RUN_ERROR);
+}
+
+static const char queued[] = "{\"status\":\"queued\",\"id\":\"resp_1\"}";
+
+/* What the server works on in the background is asked for until it is done. */
+static void
+test_background(void)
+{
+	Run			run = sent_run(2);
+
+	run.background = true;
+	receive(&run, answer(200, queued), SECOND);
+	check(run.step == RUN_PAUSE);
+	check(run.wake_at == SECOND + SECOND / 4);
+	check_text(run.response_id, "resp_1");
+	run_woken(&run, run.wake_at);
+	run_sent(&run);
+	receive(&run, answer(200, queued), 2 * SECOND);
+	check(run.wake_at == 2 * SECOND + SECOND / 2);
+	run_woken(&run, run.wake_at);
+	run_sent(&run);
+	receive(&run, answer(200, good), 3 * SECOND);
+	check(run.status == RUN_COMPLETED);
+	check_text(run.response_id, NULL);
+
+	run = sent_run(2);
+	receive(&run, answer(200, queued), SECOND);
+	check(run.status == RUN_ERROR);
+}
+
 static void
 test_deadline(void)
 {
@@ -158,7 +205,7 @@ test_deadline(void)
 	HttpResult	asked = answer(429, "{}");
 
 	/* a pause ends at the deadline */
-	asked.retry_after_ms = 1000 * 1000;
+	asked.retry_after_ms = 100 * 1000;
 	receive(&run, asked, SECOND);
 	check(run.wake_at == 60 * SECOND);
 	run_woken(&run, run.wake_at);
@@ -251,6 +298,8 @@ main(void)
 	test_completed();
 	test_what_is_repeated();
 	test_pauses();
+	test_postponed();
+	test_background();
 	test_deadline();
 	test_cancel();
 	test_failures();
