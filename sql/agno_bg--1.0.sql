@@ -838,6 +838,38 @@ COMMENT ON FUNCTION @extschema@.agno_run_output_dict(text) IS
 	'or not the caller''s';
 REVOKE ALL ON FUNCTION @extschema@.agno_run_output_dict(text) FROM PUBLIC;
 
+---------------------------------------------------------------------------
+-- What operators look at
+---------------------------------------------------------------------------
+
+CREATE FUNCTION agno.list_workers(
+	OUT database oid,
+	OUT pid integer,
+	OUT state text,
+	OUT in_flight bigint,
+	OUT claimed bigint,
+	OUT completed bigint,
+	OUT failed bigint,
+	OUT cancelled bigint,
+	OUT retried bigint,
+	OUT since timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'agno_list_workers'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION agno.list_workers() IS 'what agno.workers shows';
+REVOKE ALL ON FUNCTION agno.list_workers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION agno.list_workers() TO pg_monitor;
+
+CREATE VIEW agno.workers AS
+	SELECT d.datname AS database, w.pid, w.state, w.in_flight, w.claimed,
+		   w.completed, w.failed, w.cancelled, w.retried, w.since
+	FROM agno.list_workers() w
+	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database;
+COMMENT ON VIEW agno.workers IS
+	'the runners of all databases of the server, and what each has done since '
+	'it started';
+GRANT SELECT ON agno.workers TO pg_monitor;
+
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
 RETURNS SETOF regprocedure

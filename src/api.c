@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(agno_continue_run);
 PG_FUNCTION_INFO_V1(agno_wait_run);
 PG_FUNCTION_INFO_V1(agno_run);
 PG_FUNCTION_INFO_V1(agno_request_runner);
+PG_FUNCTION_INFO_V1(agno_list_workers);
 PG_FUNCTION_INFO_V1(agno_check_model);
 PG_FUNCTION_INFO_V1(agno_check_output_schema);
 
@@ -444,4 +445,41 @@ agno_check_output_schema(PG_FUNCTION_ARGS)
 {
 	argument_check_schema(PG_GETARG_DATUM(0));
 	PG_RETURN_BOOL(true);
+}
+
+/*
+ * agno.list_workers() returns the columns of agno.workers, with the database's
+ * OID instead of its name.
+ */
+Datum
+agno_list_workers(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {
+		[RUNNER_NONE] = NULL,
+		[RUNNER_WANTED] = "wanted",
+		[RUNNER_STARTING] = "starting",
+		[RUNNER_RUNNING] = "running",
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int slot = 0; slot < MAX_RUNNERS; slot++)
+	{
+		WorkerView	view = shared_worker_view(slot);
+		Datum		values[4 + RUNNER_COUNTS];
+		bool		nulls[4 + RUNNER_COUNTS] = {false};
+
+		if (!OidIsValid(view.database) || states[view.state] == NULL)
+			continue;
+		values[0] = ObjectIdGetDatum(view.database);
+		values[1] = Int32GetDatum(view.pid);
+		nulls[1] = view.pid == 0;
+		values[2] = CStringGetTextDatum(states[view.state]);
+		for (int c = 0; c < RUNNER_COUNTS; c++)
+			values[3 + c] = Int64GetDatum((int64) view.counts[c]);
+		values[3 + RUNNER_COUNTS] = TimestampTzGetDatum(view.since);
+		nulls[3 + RUNNER_COUNTS] = view.since == 0;
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	PG_RETURN_NULL();
 }

@@ -549,6 +549,21 @@ leave(Runner *runner, bool replaced)
 }
 
 /*
+ * Count how a run ended, for agno.workers.
+ */
+static void
+count_end(const Run *run)
+{
+	shared_count(COUNT_RETRIED, run->requests);
+	if (run->status == RUN_COMPLETED)
+		shared_count(COUNT_COMPLETED, 1);
+	else if (run->status == RUN_ERROR)
+		shared_count(COUNT_FAILED, 1);
+	else if (run->status == RUN_CANCELLED)
+		shared_count(COUNT_CANCELLED, 1);
+}
+
+/*
  * Carry out what a turn has decided, now that it is committed.
  */
 static void
@@ -579,12 +594,16 @@ carry_out(Runner *runner, Turn *turn)
 
 		end_transfer(runner, flight);
 		cancel_response(runner, flight);
+		count_end(&flight->run);
 		runner->new_responses = list_delete_ptr(runner->new_responses, flight);
 		pacing_ended(runner->pacing, flight->pace_name, flight->run.usage.total,
 					 fleet_now());
 		fleet_remove(runner->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
+	shared_count(COUNT_CLAIMED, list_length(turn->started));
+	shared_count(COUNT_IN_FLIGHT,
+				 list_length(turn->started) - list_length(turn->left));
 	foreach(cell, turn->started)
 	{
 		Flight	   *flight = lfirst(cell);

@@ -39,6 +39,11 @@ typedef struct RunnerSlot
 	int			process;		/* the runner's number, or NO_PROCESS */
 	int			holds;			/* how many backends want no runner here */
 	bool		stepped_aside;	/* the last one left because of them */
+	int			pid;			/* of the process, 0 when there is none */
+	TimestampTz since;			/* when the process started, else 0 */
+
+	/* atomic, written by the runner alone */
+	pg_atomic_uint64 counts[RUNNER_COUNTS];
 
 	/* atomic, written by backends that hold the lock at least shared */
 	pg_atomic_uint64 wakes;		/* how often the runner was woken */
@@ -108,6 +113,8 @@ shared_startup(void)
 		for (int i = 0; i < MAX_RUNNERS; i++)
 		{
 			shared->runners[i].process = NO_PROCESS;
+			for (int c = 0; c < RUNNER_COUNTS; c++)
+				pg_atomic_init_u64(&shared->runners[i].counts[c], 0);
 			pg_atomic_init_u64(&shared->runners[i].wakes, 0);
 			pg_atomic_init_u32(&shared->runners[i].prepared, 0);
 		}
@@ -398,6 +405,26 @@ shared_launcher_attach(void)
 }
 
 /*
+ * What is to be seen of this slot.
+ */
+WorkerView
+shared_worker_view(int slot)
+{
+	RunnerSlot *runner = &shared->runners[slot];
+	WorkerView	view;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	view.database = runner->database;
+	view.state = runner->state;
+	view.pid = runner->pid;
+	view.since = runner->since;
+	for (int c = 0; c < RUNNER_COUNTS; c++)
+		view.counts[c] = pg_atomic_read_u64(&runner->counts[c]);
+	LWLockRelease(runners_lock);
+	return view;
+}
+
+/*
  * What is in this slot.
  */
 RunnerView
@@ -436,6 +463,8 @@ free_slot(RunnerSlot *slot)
 	slot->database = InvalidOid;
 	slot->state = RUNNER_NONE;
 	slot->process = NO_PROCESS;
+	slot->pid = 0;
+	slot->since = 0;
 	slot->holds = 0;
 	slot->stepped_aside = false;
 	pg_atomic_write_u64(&slot->wakes, 0);
@@ -480,6 +509,8 @@ runner_detach(int code, Datum arg)
 	if (slot->process == my_process())
 	{
 		slot->process = NO_PROCESS;
+		slot->pid = 0;
+		slot->since = 0;
 		slot->state = RUNNER_WANTED;
 		slot->stepped_aside = slot->holds > 0;
 	}
@@ -505,6 +536,10 @@ shared_runner_attach(int slot, Oid database)
 	{
 		runner->state = RUNNER_RUNNING;
 		runner->process = my_process();
+		runner->pid = MyProcPid;
+		runner->since = GetCurrentTimestamp();
+		for (int c = 0; c < RUNNER_COUNTS; c++)
+			pg_atomic_write_u64(&runner->counts[c], 0);
 		/* there may be prepared transactions from before a restart */
 		pg_atomic_write_u32(&runner->prepared, 1);
 	}
@@ -541,6 +576,15 @@ uint64
 shared_wakes(void)
 {
 	return pg_atomic_read_u64(&shared->runners[my_slot].wakes);
+}
+
+/*
+ * Count something that this runner has done.
+ */
+void
+shared_count(RunnerCount count, int64 more)
+{
+	pg_atomic_fetch_add_u64(&shared->runners[my_slot].counts[count], more);
 }
 
 /*

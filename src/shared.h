@@ -19,6 +19,28 @@ typedef enum RunnerState
 	RUNNER_RUNNING				/* it runs, until it says goodbye */
 } RunnerState;
 
+/* What a runner counts, since it started. */
+typedef enum RunnerCount
+{
+	COUNT_IN_FLIGHT,			/* runs: how many there are now */
+	COUNT_CLAIMED,				/* runs that were started */
+	COUNT_COMPLETED,			/* of those: how they ended */
+	COUNT_FAILED,
+	COUNT_CANCELLED,
+	COUNT_RETRIED,				/* requests that were repeated */
+	RUNNER_COUNTS
+} RunnerCount;
+
+/* What agno.workers shows of a slot. */
+typedef struct WorkerView
+{
+	Oid			database;		/* invalid when the slot is free */
+	RunnerState state;
+	int			pid;			/* 0: none */
+	TimestampTz since;			/* when the process started; 0: there is none */
+	uint64		counts[RUNNER_COUNTS];
+} WorkerView;
+
 /* What the launcher sees of a slot. */
 typedef struct RunnerView
 {
@@ -38,6 +60,7 @@ extern TimestampTz shared_acceptance_time(void);
 extern void shared_wake_at_commit(void);
 extern void shared_wake_at_end(void);
 extern void shared_hold_runner(Oid database);
+extern WorkerView shared_worker_view(int slot);
 
 /* For the launcher. */
 extern void shared_launcher_attach(void);
@@ -51,6 +74,7 @@ extern bool shared_runner_attach(int slot, Oid database);
 extern void shared_runner_unwanted(uint64 wakes_seen);
 extern uint64 shared_wakes(void);
 extern bool shared_held(void);
+extern void shared_count(RunnerCount count, int64 more);
 extern bool shared_prepared(void);
 extern void shared_prepared_set(bool prepared);
 
