@@ -1,4 +1,5 @@
 -- What CREATE EXTENSION makes. This file comes first: the others use it.
+\set SHOW_CONTEXT never
 CREATE SCHEMA agno;
 CREATE EXTENSION agno_bg;			-- a schema of this name is never adopted
 DROP SCHEMA agno;
