@@ -28,6 +28,7 @@ OBJS = \
 	src/message.o \
 	src/model_server.o \
 	src/model_stream.o \
+	src/pace_home.o \
 	src/pacing.o \
 	src/poller.o \
 	src/prompt.o \

@@ -447,6 +447,7 @@ CREATE TABLE agno.run_queue (
 	priority integer NOT NULL,
 	run_at timestamptz,
 	parked_for text COLLATE "C",
+	shard smallint NOT NULL,
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx ON agno.run_queue (priority DESC, accepted_at)
@@ -462,7 +463,7 @@ CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS
 	'the runs that have not ended: agno_arun inserts a row, and from then on '
-	'only the runner touches it, so that the runner never waits for a lock';
+	'only its runner touches it, so that no runner ever waits for a lock';
 COMMENT ON COLUMN agno.run_queue.accepted_at IS
 	'agno.runs.created_at, which is different for each run of the server';
 COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
@@ -475,10 +476,13 @@ COMMENT ON COLUMN agno.run_queue.priority IS 'higher first';
 COMMENT ON COLUMN agno.run_queue.run_at IS 'not to be started before';
 COMMENT ON COLUMN agno.run_queue.parked_for IS
 	'the model server that a parked run waits for';
+COMMENT ON COLUMN agno.run_queue.shard IS
+	'a hash of the session: which of agno_bg.runners executes the run';
 
 CREATE TABLE agno.run_signals (
 	run_id text COLLATE "C" NOT NULL,
-	owner regrole NOT NULL
+	owner regrole NOT NULL,
+	shard smallint NOT NULL
 );
 
 COMMENT ON TABLE agno.run_signals IS
@@ -486,6 +490,8 @@ COMMENT ON TABLE agno.run_signals IS
 	'them: this run is to be cancelled, or has been';
 COMMENT ON COLUMN agno.run_signals.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
+COMMENT ON COLUMN agno.run_signals.shard IS
+	'which of agno_bg.runners the letter is for';
 
 -- A dump keeps everything.
 SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');

@@ -20,6 +20,7 @@
 #include "launcher.h"
 #include "log_filter.h"
 #include "miscadmin.h"
+#include "pace_home.h"
 #include "settings.h"
 #include "shared.h"
 #include "storage/ipc.h"
@@ -38,6 +39,7 @@ request_shared_memory(void)
 	if (previous_shmem_request_hook != NULL)
 		previous_shmem_request_hook();
 	shared_request_memory();
+	pace_home_request_memory();
 	waiters_request_memory();
 }
 
@@ -47,6 +49,7 @@ start_shared_memory(void)
 	if (previous_shmem_startup_hook != NULL)
 		previous_shmem_startup_hook();
 	shared_startup();
+	pace_home_startup();
 	waiters_startup();
 }
 

@@ -134,9 +134,9 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
-	store_requeue(run_id, shared_acceptance_time());
+	store_requeue(run_id, state.session_id, shared_acceptance_time());
 	state.status = RUN_PENDING;
-	shared_wake_at_commit();
+	shared_wake_at_commit(shared_shard(state.session_id));
 	store_leave(user);
 	return run_ref(fcinfo, &state);
 }
@@ -186,7 +186,8 @@ cancel_locked(const RunState *state)
 		default:
 			return false;
 	}
-	store_put_signal(state->run_id, state->owner);
+	store_put_signal(state->run_id, state->owner,
+					 shared_shard(state->session_id));
 	return true;
 }
 
@@ -218,13 +219,13 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 		has_privs_of_role(caller, state.owner))
 	{
 		cancelled = store_lock_run(run_id, &state) && cancel_locked(&state);
-		shared_wake_at_end();
+		shared_wake_at_end(shared_shard(state.session_id));
 	}
 	else
 	{
 		store_put_marker(run_id, caller);
-		store_put_signal(run_id, caller);
-		shared_wake_at_commit();
+		store_put_signal(run_id, caller, ALL_SHARDS);
+		shared_wake_at_commit(ALL_SHARDS);
 	}
 	store_leave(user);
 	PG_RETURN_BOOL(cancelled);
@@ -419,7 +420,7 @@ agno_run(PG_FUNCTION_ARGS)
 Datum
 agno_request_runner(PG_FUNCTION_ARGS)
 {
-	shared_wake_at_commit();
+	shared_wake_at_commit(ALL_SHARDS);
 	PG_RETURN_VOID();
 }
 

@@ -43,7 +43,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		char	   *name = get_extension_name(object_id);
 
 		if (name != NULL && strcmp(name, "agno_bg") == 0)
-			shared_wake_at_commit();
+			shared_wake_at_commit(ALL_SHARDS);
 	}
 }
 
@@ -117,7 +117,7 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 
 	if (OidIsValid(database) && database != MyDatabaseId &&
 		owns_database(database))
-		shared_hold_runner(database);
+		shared_hold_runners(database);
 	next(statement, query, read_only_tree, context, params, environment,
 		 receiver, completion);
 }

@@ -274,7 +274,7 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 		state->run_id = unconstify(char *, run.run_id);
 		state->session_id = unconstify(char *, run.session_id);
 		state->status = RUN_PENDING;
-		shared_wake_at_commit();
+		shared_wake_at_commit(shared_shard(run.session_id));
 	}
 	store_leave(user);
 }

@@ -5,8 +5,8 @@
  *
  * The launcher is connected to no database. It cannot see which of them have
  * the extension, so when it starts it has a runner started in each, one after
- * the other, and those that find no extension leave again. From then on a
- * database asks for a runner itself, when a transaction that created the
+ * the other; those that find no extension leave again, the others ask for the
+ * rest of agno_bg.runners. From then on a database asks for runners itself, when a transaction that created the
  * extension or enqueued a run commits.
  *
  * The runner's slot in shared memory says who is to act next:
@@ -63,7 +63,8 @@
 /* What the launcher remembers of a slot; in its own memory. */
 typedef struct RunnerRecord
 {
-	Oid			database;		/* whose runner the rest is about */
+	Oid			database;		/* which runner the rest is about */
+	int			number;
 	BackgroundWorkerHandle *handle; /* of the process last asked for, or NULL */
 	TimestampTz asked_at;		/* when that was; 0: what came of it has been
 								 * counted */
@@ -132,7 +133,7 @@ look_into_every_database(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (database->datallowconn && !database->datistemplate)
-			shared_want_runner(database->oid);
+			shared_want_runner(database->oid, 0);
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -313,12 +314,14 @@ look_after_runners(void)
 		RunnerRecord *record = &records[slot];
 		RunnerView	view = shared_runner_view(slot);
 
-		if (record->database != view.database)
+		if (record->database != view.database ||
+			record->number != view.number)
 		{
 			if (record->handle != NULL)
 				pfree(record->handle);
 			memset(record, 0, sizeof(RunnerRecord));
 			record->database = view.database;
+			record->number = view.number;
 		}
 		if (view.state != RUNNER_WANTED)
 			continue;

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * runner.c
- *	  The process that executes the runs of one database.
+ *	  A process that executes the runs of one database, or with
+ *	  agno_bg.runners its share of them.
  *
  * An event loop. It waits in one place for its latch, for the death of the
  * postmaster, and for the descriptor behind which libcurl's sockets are; with
@@ -34,6 +35,7 @@
 #include "encoding.h"
 #include "fleet.h"
 #include "miscadmin.h"
+#include "pace_home.h"
 #include "pacing.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -87,6 +89,7 @@
 typedef struct Runner
 {
 	Oid			extension;		/* the extension that this runner serves */
+	bool		first;			/* it deletes what is old, the others do not */
 	Fleet	   *fleet;
 	HttpClient *http;
 	Pacing	   *pacing;
@@ -410,6 +413,26 @@ wake_paused(Runner *runner)
 }
 
 /*
+ * Until when a request that is to be sent must wait for its server; 0: it need
+ * not.
+ */
+static int64
+hold_until(Runner *runner, Flight *flight)
+{
+	int64		now = fleet_now();
+	int64		until = pacing_blocked_until(runner->pacing, flight->pace_name);
+
+	/* Not all at once then. */
+	if (until > now)
+		return until +
+			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
+	if (flight->run.requests == 0 || flight->run.response_id != NULL)
+		return 0;
+	until = pacing_repeat(runner->pacing, flight->pace_name, now);
+	return until > now ? until : 0;
+}
+
+/*
  * Send what is to be sent, and abort what has been cancelled.
  */
 static void
@@ -428,14 +451,11 @@ start_transfers(Runner *runner)
 	dlist_foreach_modify(iter, &runner->fleet->to_send)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
-		int64		blocked = pacing_blocked_until(runner->pacing,
-												   flight->pace_name);
+		int64		hold = hold_until(runner, flight);
 
-		if (blocked > fleet_now())
+		if (hold != 0)
 		{
-			/* Not all at once then. */
-			run_hold(&flight->run, blocked +
-					 (int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5));
+			run_hold(&flight->run, hold);
 			fleet_place(runner->fleet, flight);
 			continue;
 		}
@@ -527,7 +547,7 @@ next_turn_at(Runner *runner)
 		next = 0;
 	if (can_start)
 		next = Min(next, runner->paced_at);
-	if (agno_retention > 0)
+	if (agno_retention > 0 && runner->first)
 		next = Min(next, runner->expire_at);
 	if (shared_prepared())
 		next = Min(next, runner->prepared_at);
@@ -572,6 +592,7 @@ carry_out(Runner *runner, Turn *turn)
 	char	  **ids = palloc(sizeof(char *) *
 							 Max(list_length(turn->ended_ids), 1));
 	int			count = 0;
+	uint32		others = 0;
 	ListCell   *cell;
 
 	foreach(cell, turn->ended_ids)
@@ -596,8 +617,8 @@ carry_out(Runner *runner, Turn *turn)
 		cancel_response(runner, flight);
 		count_end(&flight->run);
 		runner->new_responses = list_delete_ptr(runner->new_responses, flight);
-		pacing_ended(runner->pacing, flight->pace_name, flight->run.usage.total,
-					 fleet_now());
+		others |= pacing_ended(runner->pacing, flight->pace_name,
+							   flight->run.usage.total, fleet_now());
 		fleet_remove(runner->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
@@ -610,8 +631,9 @@ carry_out(Runner *runner, Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(runner->fleet, flight);
-		pacing_started(runner->pacing, flight->pace_name, fleet_now());
+		pacing_started(runner->pacing, flight->pace_name);
 	}
+	shared_wake_siblings(others);
 	runner->paced_at = pacing_next_at(runner->pacing, fleet_now());
 }
 
@@ -758,7 +780,8 @@ do_turn(Runner *runner)
 	turn.retry_locked = turn.signals && runner->locked_at != NEVER;
 	turn.alone = runner->alone;
 	turn.room = room_for_runs(runner);
-	turn.expire = agno_retention > 0 && runner->expire_at <= now;
+	turn.expire = agno_retention > 0 && runner->first &&
+		runner->expire_at <= now;
 	turn.flush = next_flush_at(runner) <= now;
 	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
 
@@ -992,10 +1015,15 @@ initialize(Runner *runner, int slot, Oid database)
 	runner->wakes_seen = wakes;
 	if (!OidIsValid(runner->extension))
 		leave(runner, false);
+	shared_want_siblings();
+	runner->first = shared_my_number() == 0;
+	store_divide(shared_my_number(), agno_runners);
 
+	pace_home_forget(shared_my_number());
 	runner->fleet = fleet_create();
 	runner->http = http_create();
-	runner->pacing = pacing_create();
+	runner->pacing = pacing_create(shared_my_number(),
+								   agno_runners > 1 ? &shared_pace_home : NULL);
 	create_events(runner);
 	runner->recover = true;
 	runner->clock_at = NEVER;

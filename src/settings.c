@@ -13,6 +13,7 @@
 #include <limits.h>
 
 #include "settings.h"
+#include "shared.h"
 #include "utils/guc.h"
 
 char	   *agno_default_model;
@@ -102,10 +103,10 @@ settings_define(void)
 
 	DefineCustomIntVariable("agno_bg.runners",
 							"How many runners a database has.",
-							"This version has one.",
+							"Its sessions are divided among them.",
 							&agno_runners,
-							1, 1, 1,
-							PGC_SIGHUP, 0,
+							1, 1, MAX_RUNNERS_PER_DATABASE,
+							PGC_POSTMASTER, 0,
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("agno_bg.max_queue_depth",

@@ -3,9 +3,11 @@
  * shared.c
  *	  What the processes of agno_bg share about runners, and wake-ups.
  *
- * A backend whose transaction enqueued or cancelled a run wakes the runner of
- * its database when the transaction has become visible; where there is no
- * runner, it asks the launcher for one. Every wake-up bumps a counter that the
+ * A database has agno_bg.runners runners, numbered from 0. The sessions are
+ * divided among them: shard modulo their number is whose it is. A backend whose
+ * transaction enqueued or cancelled a run wakes the runner in charge when the
+ * transaction has become visible; where there is none, it asks the launcher for
+ * one. Every wake-up bumps a counter that the
  * runner compares before it sleeps, so none is lost and none is suppressed.
  *
  * All is gone after a crash, when the postmaster starts over, and rebuilt: the
@@ -20,6 +22,7 @@
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "process.h"
+#include "settings.h"
 #include "shared.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
@@ -35,6 +38,7 @@ typedef struct RunnerSlot
 {
 	/* guarded by the runners lock */
 	Oid			database;		/* whose slot this is; invalid when free */
+	int			number;			/* of the runner in its database */
 	RunnerState state;
 	int			process;		/* the runner's number, or NO_PROCESS */
 	int			holds;			/* how many backends want no runner here */
@@ -75,6 +79,9 @@ static int	my_slot = -1;
 static int	wake_at_commit_level;
 static bool wake_at_end;
 static bool callbacks_registered;
+
+/* Which runners that is about: the bit of each number. */
+static uint32 numbers_to_wake;
 
 /* The database that this process keeps free of a runner, or invalid. */
 static Oid	held_database;
@@ -143,10 +150,41 @@ shared_acceptance_time(void)
 }
 
 /*
- * The slot of the database, or NULL. The caller holds the runners lock.
+ * The shard of a session, from 0 to 32767: the FNV-1a hash of its id. It is
+ * kept in tables, so it must never change.
+ */
+int
+shared_shard(const char *session_id)
+{
+	uint32		hash = 2166136261u;
+
+	for (; *session_id != '\0'; session_id++)
+		hash = (hash ^ (unsigned char) *session_id) * 16777619u;
+	return (int) ((hash >> 16 ^ hash) & 0x7fff);
+}
+
+/*
+ * The slot of this runner, or NULL. The caller holds the runners lock.
  */
 static RunnerSlot *
-find_slot(Oid database)
+find_slot(Oid database, int number)
+{
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database == database && slot->number == number)
+			return slot;
+	}
+	return NULL;
+}
+
+/*
+ * The slot of any runner of the database, or NULL; a free one for no database.
+ * The caller holds the runners lock.
+ */
+static RunnerSlot *
+find_any_slot(Oid database)
 {
 	for (int i = 0; i < MAX_RUNNERS; i++)
 	{
@@ -162,21 +200,28 @@ find_slot(Oid database)
  */
 
 /*
- * Have a runner started for the database unless it has one. Called where no
- * error may be raised.
+ * Have this runner started unless it is there. Called where no error may be
+ * raised.
  */
 void
-shared_want_runner(Oid database)
+shared_want_runner(Oid database, int number)
 {
 	RunnerSlot *slot;
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	slot = find_slot(database);
+	slot = find_slot(database, number);
 	if (slot == NULL)
-		slot = find_slot(InvalidOid);
+	{
+		RunnerSlot *sibling = find_any_slot(database);
+
+		slot = find_any_slot(InvalidOid);
+		if (slot != NULL && sibling != NULL)
+			slot->holds = sibling->holds;
+	}
 	if (slot != NULL)
 	{
 		slot->database = database;
+		slot->number = number;
 		if (slot->state == RUNNER_NONE)
 			slot->state = RUNNER_WANTED;
 		pg_atomic_fetch_add_u64(&slot->wakes, 1);
@@ -186,25 +231,32 @@ shared_want_runner(Oid database)
 
 	if (slot == NULL)
 		ereport(LOG,
-				(errmsg("no runner for the database with OID %u: agno_bg serves at most %d databases",
+				(errmsg("no runner for the database with OID %u: agno_bg has at most %d runners",
 						database, MAX_RUNNERS)));
 }
 
 /*
- * Wake the runner of this database, or ask for one. Called where no error may
- * be raised.
+ * Wake these runners of this database, or ask for them. Called where no error
+ * may be raised.
  */
 static void
-wake_runner(bool prepared)
+wake_runners(uint32 numbers, bool prepared)
 {
-	RunnerSlot *slot;
-	bool		known;
+	uint32		unknown = 0;
 
 	LWLockAcquire(runners_lock, LW_SHARED);
-	slot = find_slot(MyDatabaseId);
-	known = slot != NULL;
-	if (known)
+	for (int number = 0; number < agno_runners; number++)
 	{
+		RunnerSlot *slot;
+
+		if ((numbers & (1U << number)) == 0)
+			continue;
+		slot = find_slot(MyDatabaseId, number);
+		if (slot == NULL)
+		{
+			unknown |= 1U << number;
+			continue;
+		}
 		if (prepared)
 			pg_atomic_write_u32(&slot->prepared, 1);
 		pg_atomic_fetch_add_u64(&slot->wakes, 1);
@@ -212,25 +264,30 @@ wake_runner(bool prepared)
 	}
 	LWLockRelease(runners_lock);
 
-	if (!known)
-		shared_want_runner(MyDatabaseId);
+	for (int number = 0; number < agno_runners; number++)
+	{
+		if ((unknown & (1U << number)) != 0)
+			shared_want_runner(MyDatabaseId, number);
+	}
 }
 
 /*
- * Let the database that this process holds, if any, have its runner again. The
+ * Let the database that this process holds, if any, have its runners again. The
  * launcher finds out whether it is still there.
  */
 static void
-release_runner(void)
+release_runners(void)
 {
-	RunnerSlot *slot;
-
 	if (!OidIsValid(held_database))
 		return;
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	slot = find_slot(held_database);
-	if (slot != NULL && slot->holds > 0)
-		slot->holds--;
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database == held_database && slot->holds > 0)
+			slot->holds--;
+	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
 	held_database = InvalidOid;
@@ -243,22 +300,23 @@ transaction_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			if (wake_at_commit_level > 0 || wake_at_end)
-				wake_runner(false);
+				wake_runners(numbers_to_wake, false);
 			break;
 		case XACT_EVENT_ABORT:
 			if (wake_at_end)
-				wake_runner(false);
+				wake_runners(numbers_to_wake, false);
 			break;
 		case XACT_EVENT_PREPARE:
 			if (wake_at_commit_level > 0 || wake_at_end)
-				wake_runner(true);
+				wake_runners(numbers_to_wake, true);
 			break;
 		default:
 			return;
 	}
-	release_runner();
+	release_runners();
 	wake_at_commit_level = 0;
 	wake_at_end = false;
+	numbers_to_wake = 0;
 }
 
 /*
@@ -290,13 +348,25 @@ register_callbacks(void)
 }
 
 /*
- * Wake the runner of this database if the current transaction commits, once
- * all that it did is visible.
+ * Note whose sessions of this shard are, or all runners.
+ */
+static void
+note_shard(int shard)
+{
+	numbers_to_wake |= shard == ALL_SHARDS ? PG_UINT32_MAX :
+		1U << (shard % agno_runners);
+}
+
+/*
+ * Wake the runner that sessions of this shard belong to, or all of the
+ * database, if the current transaction commits, once all that it did is
+ * visible.
  */
 void
-shared_wake_at_commit(void)
+shared_wake_at_commit(int shard)
 {
 	register_callbacks();
+	note_shard(shard);
 	if (wake_at_commit_level == 0)
 		wake_at_commit_level = GetCurrentTransactionNestLevel();
 }
@@ -306,38 +376,58 @@ shared_wake_at_commit(void)
  * may have stood in its way.
  */
 void
-shared_wake_at_end(void)
+shared_wake_at_end(int shard)
 {
 	register_callbacks();
+	note_shard(shard);
 	wake_at_end = true;
 }
 
 /*-------------------------------------------------------------------------
- * Backends: keep a database free of its runner
+ * Backends: keep a database free of its runners
  *-------------------------------------------------------------------------
  */
 
 static void
 release_at_exit(int code, Datum arg)
 {
-	release_runner();
+	release_runners();
 }
 
 /*
- * Have the runner of the database step aside, and wait until it has; no other
- * is started before the transaction has ended. Its runs are PENDING meanwhile.
+ * Whether no runner is in the database.
+ */
+static bool
+runners_gone(Oid database)
+{
+	bool		gone = true;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		if (shared->runners[i].database == database &&
+			shared->runners[i].process != NO_PROCESS)
+			gone = false;
+	}
+	LWLockRelease(runners_lock);
+	return gone;
+}
+
+/*
+ * Have the runners of the database step aside, and wait until they have; no
+ * other is started before the transaction has ended. Their runs are PENDING
+ * meanwhile.
  */
 void
-shared_hold_runner(Oid database)
+shared_hold_runners(Oid database)
 {
 	static bool exit_registered;
-	RunnerSlot *slot;
 
 	if (held_database == database)
 		return;
 
 	/* A transaction holds one at a time: that of its last command. */
-	release_runner();
+	release_runners();
 	register_callbacks();
 	if (!exit_registered)
 	{
@@ -346,27 +436,21 @@ shared_hold_runner(Oid database)
 	}
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	slot = find_slot(database);
-	if (slot != NULL)
+	for (int i = 0; i < MAX_RUNNERS; i++)
 	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database != database)
+			continue;
 		slot->holds++;
 		held_database = database;
 		wake_process(slot->process);
 	}
 	LWLockRelease(runners_lock);
-	if (slot == NULL)
-		return;
 
-	for (;;)
+	while (!runners_gone(database))
 	{
-		bool		gone;
-
-		LWLockAcquire(runners_lock, LW_SHARED);
-		gone = slot->database != database || slot->process == NO_PROCESS;
-		LWLockRelease(runners_lock);
-		if (gone)
-			break;
-		/* The timeout is for the case that the slot changes hands. */
+		/* The timeout is for the case that a slot changes hands. */
 		(void) ConditionVariableTimedSleep(&shared->runner_left, 1000,
 										   PG_WAIT_EXTENSION);
 	}
@@ -415,6 +499,7 @@ shared_worker_view(int slot)
 
 	LWLockAcquire(runners_lock, LW_SHARED);
 	view.database = runner->database;
+	view.number = runner->number;
 	view.state = runner->state;
 	view.pid = runner->pid;
 	view.since = runner->since;
@@ -434,6 +519,7 @@ shared_runner_view(int slot)
 
 	LWLockAcquire(runners_lock, LW_SHARED);
 	view.database = shared->runners[slot].database;
+	view.number = shared->runners[slot].number;
 	view.state = shared->runners[slot].state;
 	view.stepped_aside = shared->runners[slot].stepped_aside;
 	LWLockRelease(runners_lock);
@@ -461,6 +547,7 @@ static void
 free_slot(RunnerSlot *slot)
 {
 	slot->database = InvalidOid;
+	slot->number = 0;
 	slot->state = RUNNER_NONE;
 	slot->process = NO_PROCESS;
 	slot->pid = 0;
@@ -567,6 +654,39 @@ shared_runner_unwanted(uint64 wakes_seen)
 	if (pg_atomic_read_u64(&slot->wakes) == wakes_seen)
 		free_slot(slot);
 	LWLockRelease(runners_lock);
+}
+
+/*
+ * The number of this runner in its database.
+ */
+int
+shared_my_number(void)
+{
+	/* It does not change while the slot is ours. */
+	return shared->runners[my_slot].number;
+}
+
+/*
+ * The database has a use for runners: have the others started, too.
+ */
+void
+shared_want_siblings(void)
+{
+	for (int number = 0; number < agno_runners; number++)
+	{
+		if (number != shared_my_number())
+			shared_want_runner(MyDatabaseId, number);
+	}
+}
+
+/*
+ * Wake other runners of this database.
+ */
+void
+shared_wake_siblings(uint32 numbers)
+{
+	if (numbers != 0)
+		wake_runners(numbers, false);
 }
 
 /*

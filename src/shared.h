@@ -35,6 +35,7 @@ typedef enum RunnerCount
 typedef struct WorkerView
 {
 	Oid			database;		/* invalid when the slot is free */
+	int			number;			/* of the runner in its database */
 	RunnerState state;
 	int			pid;			/* 0: none */
 	TimestampTz since;			/* when the process started; 0: there is none */
@@ -45,32 +46,41 @@ typedef struct WorkerView
 typedef struct RunnerView
 {
 	Oid			database;
+	int			number;			/* of the runner in its database */
 	RunnerState state;
 	bool		stepped_aside;	/* the last one left because it was asked to */
 } RunnerView;
 
-/* How many databases there is room for. */
+/* How many runners there is room for, in all databases and in one. */
 #define MAX_RUNNERS 1024
+#define MAX_RUNNERS_PER_DATABASE 16
+
+/* For shared_wake_at_commit(): every runner of the database. */
+#define ALL_SHARDS (-1)
 
 extern void shared_request_memory(void);
 extern void shared_startup(void);
 
 /* For backends. */
 extern TimestampTz shared_acceptance_time(void);
-extern void shared_wake_at_commit(void);
-extern void shared_wake_at_end(void);
-extern void shared_hold_runner(Oid database);
+extern int	shared_shard(const char *session_id);
+extern void shared_wake_at_commit(int shard);
+extern void shared_wake_at_end(int shard);
+extern void shared_hold_runners(Oid database);
 extern WorkerView shared_worker_view(int slot);
 
 /* For the launcher. */
 extern void shared_launcher_attach(void);
-extern void shared_want_runner(Oid database);
+extern void shared_want_runner(Oid database, int number);
 extern RunnerView shared_runner_view(int slot);
 extern bool shared_runner_starting(int slot);
 extern void shared_runner_not_started(int slot, bool still_wanted);
 
 /* For runners. */
 extern bool shared_runner_attach(int slot, Oid database);
+extern int	shared_my_number(void);
+extern void shared_want_siblings(void);
+extern void shared_wake_siblings(uint32 numbers);
 extern void shared_runner_unwanted(uint64 wakes_seen);
 extern uint64 shared_wakes(void);
 extern bool shared_held(void);

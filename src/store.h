@@ -132,8 +132,9 @@ extern bool store_take_marker(const char *run_id, Oid owner);
 extern void store_insert_run(const NewRun *run);
 extern void store_put_marker(const char *run_id, Oid owner);
 extern void store_cancel_waiting(const char *run_id, const char *content);
-extern void store_requeue(const char *run_id, TimestampTz accepted_at);
-extern void store_put_signal(const char *run_id, Oid owner);
+extern void store_requeue(const char *run_id, const char *session_id,
+						  TimestampTz accepted_at);
+extern void store_put_signal(const char *run_id, Oid owner, int shard);
 
 /*-------------------------------------------------------------------------
  * The queue, for the runner: in transactions of its own
@@ -228,6 +229,7 @@ typedef struct Signal
 {
 	char	   *run_id;
 	Oid			owner;			/* only a run of this role is meant */
+	int			shard;			/* whose runner the letter is for */
 } Signal;
 
 /* The lock of a run that was asked for. */
@@ -246,6 +248,7 @@ extern void store_commit(void);
 extern void store_abort(void);
 extern bool store_prepared_transactions(void);
 
+extern void store_divide(int number, int runners);
 extern void store_recover(void);
 extern List *store_take_signals(int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);

@@ -32,6 +32,25 @@
 /* Markers that met no run are removed after this. */
 #define MARKER_LIFE "'1 day'::interval"
 
+/* The rows that are for this runner; the two parameters are to be filled in. */
+#define MINE(alias, runners, number) \
+		alias ".shard::integer % " runners " = " number
+
+/* Which runner this is, and of how many, as arguments of a statement. */
+static Datum my_number = Int32GetDatum(0);
+static Datum runners = Int32GetDatum(1);
+
+/*
+ * This process is the runner with this number. For each runner, all that
+ * follows is about its own sessions.
+ */
+void
+store_divide(int number, int count)
+{
+	my_number = Int32GetDatum(number);
+	runners = Int32GetDatum(count);
+}
+
 /*
  * Everything that an earlier runner had in flight is ready again; what it had
  * found to be waiting is looked at anew.
@@ -43,17 +62,18 @@ store_recover(void)
 		"UPDATE agno.runs r SET status = 'PENDING' "
 		"FROM agno.run_queue q "
 		"WHERE q.state = 'x' AND r.run_id = q.run_id "
-		"AND r.status = 'RUNNING'",
-		0, {0}
+		"AND r.status = 'RUNNING' AND " MINE("q", "$1", "$2"),
+		2, {INT4OID, INT4OID}
 	};
 	static Statement requeue = {
 		"UPDATE agno.run_queue q SET state = 'r' "
-		"WHERE q.state IN ('x', 'w', 'k', 'p')",
-		0, {0}
+		"WHERE q.state IN ('x', 'w', 'k', 'p') AND " MINE("q", "$1", "$2"),
+		2, {INT4OID, INT4OID}
 	};
+	Datum		values[] = {runners, my_number};
 
-	store_execute(&release, NULL, NULL);
-	store_execute(&requeue, NULL, NULL);
+	store_execute(&release, values, NULL);
+	store_execute(&requeue, values, NULL);
 }
 
 static List *
@@ -68,40 +88,45 @@ read_signals(uint64 count)
 
 		signal->run_id = store_text(row, 1);
 		signal->owner = DatumGetObjectId(store_column(row, 2, &isnull));
+		signal->shard = DatumGetInt16(store_column(row, 3, &isnull));
 		signals = lappend(signals, signal);
 	}
 	return signals;
 }
 
 /*
- * Read and delete at most limit letters: a list of Signal.
+ * Read and delete at most limit letters for this runner: a list of Signal.
  */
 List *
 store_take_signals(int limit)
 {
 	static Statement statement = {
 		"DELETE FROM agno.run_signals s WHERE s.ctid = ANY (ARRAY("
-		"SELECT l.ctid FROM agno.run_signals l LIMIT $1)) "
-		"RETURNING s.run_id, s.owner",
-		1, {INT4OID}
+		"SELECT l.ctid FROM agno.run_signals l"
+		" WHERE " MINE("l", "$2", "$3") " LIMIT $1)) "
+		"RETURNING s.run_id, s.owner, s.shard",
+		3, {INT4OID, INT4OID, INT4OID}
 	};
-	Datum		values[] = {Int32GetDatum(limit)};
+	Datum		values[] = {Int32GetDatum(limit), runners, my_number};
 
 	return read_signals(store_execute(&statement, values, NULL));
 }
 
 /*
- * Read and delete the letters about these runs: a list of Signal.
+ * Read and delete the letters for this runner about these runs: a list of
+ * Signal.
  */
 List *
 store_take_signals_of(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($1) "
-		"RETURNING s.run_id, s.owner",
-		1, {TEXTARRAYOID}
+		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($1)"
+		" AND " MINE("s", "$2", "$3") " RETURNING s.run_id, s.owner, s.shard",
+		3, {TEXTARRAYOID, INT4OID, INT4OID}
 	};
-	Datum		values[] = {store_text_array(run_ids, count)};
+	Datum		values[] = {
+		store_text_array(run_ids, count), runners, my_number
+	};
 
 	return read_signals(store_execute(&statement, values, NULL));
 }
@@ -113,22 +138,25 @@ void
 store_resend_signals(Signal **signals, int count)
 {
 	static Statement statement = {
-		"INSERT INTO agno.run_signals (run_id, owner) "
-		"SELECT s.run_id, s.owner::oid "
-		"FROM unnest($1, $2) AS s (run_id, owner)",
-		2, {TEXTARRAYOID, INT4ARRAYOID}
+		"INSERT INTO agno.run_signals (run_id, owner, shard) "
+		"SELECT s.run_id, s.owner::oid, s.shard "
+		"FROM unnest($1, $2, $3) AS s (run_id, owner, shard)",
+		3, {TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
 	};
 	char	  **run_ids = palloc(sizeof(char *) * count);
 	int		   *owners = palloc(sizeof(int) * count);
-	Datum		values[2];
+	int		   *shards = palloc(sizeof(int) * count);
+	Datum		values[3];
 
 	for (int i = 0; i < count; i++)
 	{
 		run_ids[i] = signals[i]->run_id;
 		owners[i] = (int) signals[i]->owner;
+		shards[i] = signals[i]->shard;
 	}
 	values[0] = store_text_array(run_ids, count);
 	values[1] = store_int_array(owners, count);
+	values[2] = store_int_array(shards, count);
 	store_execute(&statement, values, NULL);
 }
 
@@ -426,11 +454,13 @@ store_promote_due(void)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = 'r' "
-		"WHERE q.state = 's' AND q.run_at <= clock_timestamp()",
-		0, {0}
+		"WHERE q.state = 's' AND q.run_at <= clock_timestamp()"
+		" AND " MINE("q", "$1", "$2"),
+		2, {INT4OID, INT4OID}
 	};
+	Datum		values[] = {runners, my_number};
 
-	store_execute(&statement, NULL, NULL);
+	store_execute(&statement, values, NULL);
 }
 
 /*
@@ -440,11 +470,13 @@ void
 store_promote_locked(void)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'r' WHERE q.state = 'k'",
-		0, {0}
+		"UPDATE agno.run_queue q SET state = 'r' WHERE q.state = 'k'"
+		" AND " MINE("q", "$1", "$2"),
+		2, {INT4OID, INT4OID}
 	};
+	Datum		values[] = {runners, my_number};
 
-	store_execute(&statement, NULL, NULL);
+	store_execute(&statement, values, NULL);
 }
 
 /*
@@ -458,11 +490,12 @@ store_pick(int limit)
 		" EXISTS (SELECT FROM agno.run_queue e"
 		" WHERE e.session_id = q.session_id"
 		" AND e.accepted_at < q.accepted_at), q.ctid "
-		"FROM agno.run_queue q WHERE q.state = 'r' "
-		"ORDER BY q.priority DESC, q.accepted_at LIMIT $1",
-		1, {INT4OID}
+		"FROM agno.run_queue q WHERE q.state = 'r'"
+		" AND " MINE("q", "$2", "$3")
+		" ORDER BY q.priority DESC, q.accepted_at LIMIT $1",
+		3, {INT4OID, INT4OID, INT4OID}
 	};
-	Datum		values[] = {Int32GetDatum(limit)};
+	Datum		values[] = {Int32GetDatum(limit), runners, my_number};
 	uint64		count = store_execute(&statement, values, NULL);
 	List	   *picked = NIL;
 
@@ -774,10 +807,13 @@ store_unpark(const char *server, int limit)
 		"UPDATE agno.run_queue q SET state = 'r' WHERE q.ctid = ANY (ARRAY("
 		"SELECT p.ctid FROM agno.run_queue p"
 		" WHERE p.state = 'p' AND p.parked_for = $1"
+		" AND " MINE("p", "$3", "$4")
 		" ORDER BY p.priority DESC, p.accepted_at LIMIT $2))",
-		2, {TEXTOID, INT4OID}
+		4, {TEXTOID, INT4OID, INT4OID, INT4OID}
 	};
-	Datum		values[] = {CStringGetTextDatum(server), Int32GetDatum(limit)};
+	Datum		values[] = {
+		CStringGetTextDatum(server), Int32GetDatum(limit), runners, my_number
+	};
 
 	return (int) store_execute(&statement, values, NULL);
 }
@@ -838,15 +874,17 @@ store_next_time(TimestampTz *next)
 {
 	static Statement statement = {
 		"SELECT least("
-		"(SELECT min(q.run_at) FROM agno.run_queue q WHERE q.state = 's'),"
+		"(SELECT min(q.run_at) FROM agno.run_queue q WHERE q.state = 's'"
+		" AND " MINE("q", "$1", "$2") "),"
 		"(SELECT min(c.requested_at) + " MARKER_LIFE
-		" FROM agno.cancellations c))",
-		0, {0}
+		" FROM agno.cancellations c WHERE $2 = 0))",
+		2, {INT4OID, INT4OID}
 	};
+	Datum		values[] = {runners, my_number};
 	Datum		datum;
 	bool		isnull;
 
-	store_execute(&statement, NULL, NULL);
+	store_execute(&statement, values, NULL);
 	datum = store_column(0, 1, &isnull);
 	*next = isnull ? 0 : DatumGetTimestampTz(datum);
 	return !isnull;

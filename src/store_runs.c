@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "settings.h"
+#include "shared.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -282,7 +283,8 @@ store_queue_is_full(int depth)
  * started as often again as it could be at first.
  */
 void
-store_requeue(const char *run_id, TimestampTz accepted_at)
+store_requeue(const char *run_id, const char *session_id,
+			  TimestampTz accepted_at)
 {
 	static Statement allow = {
 		"INSERT INTO agno.run_requests AS d (run_id, owner, max_attempts) "
@@ -303,18 +305,19 @@ store_requeue(const char *run_id, TimestampTz accepted_at)
 	};
 	static Statement queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" accepted_at) "
-		"SELECT r.run_id, r.session_id, 'r'::\"char\", r.priority, $2 "
+		" accepted_at, shard) "
+		"SELECT r.run_id, r.session_id, 'r'::\"char\", r.priority, $2, $3 "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1",
-		2, {TEXTOID, TIMESTAMPTZOID}
+		3, {TEXTOID, TIMESTAMPTZOID, INT2OID}
 	};
-	Datum		values[2];
+	Datum		values[3];
 
 	values[0] = CStringGetTextDatum(run_id);
 	values[1] = Int32GetDatum(agno_max_attempts);
 	store_execute(&allow, values, NULL);
 	store_execute(&reset, values, NULL);
 	values[1] = TimestampTzGetDatum(accepted_at);
+	values[2] = Int16GetDatum(shared_shard(session_id));
 	store_execute(&queue, values, NULL);
 }
 
@@ -432,16 +435,17 @@ store_insert_run(const NewRun *run)
 	};
 	static Statement insert_queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at, accepted_at) "
+		" run_at, accepted_at, shard) "
 		"VALUES ($1, $2, CASE WHEN $4 OPERATOR(pg_catalog.>)"
 		" pg_catalog.clock_timestamp() THEN 's'::\"char\""
-		" ELSE 'r'::\"char\" END, $3, $4, $5)",
-		5, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		" ELSE 'r'::\"char\" END, $3, $4, $5, $6)",
+		6, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID}
 	};
 	char		nulls[] = "              ";
 	Datum		values[14];
-	Datum		queue_values[5];
-	char		queue_nulls[] = "     ";
+	Datum		queue_values[6];
+	char		queue_nulls[] = "      ";
+	int			shard = shared_shard(run->session_id);
 
 	values[0] = CStringGetTextDatum(run->run_id);
 	values[1] = CStringGetTextDatum(run->session_id);
@@ -467,9 +471,10 @@ store_insert_run(const NewRun *run)
 	queue_values[3] = values[10];
 	queue_nulls[3] = nulls[10];
 	queue_values[4] = values[13];
+	queue_values[5] = Int16GetDatum(shard);
 	store_execute(&insert_queue, queue_values, queue_nulls);
 	if (run->cancelled)
-		store_put_signal(run->run_id, run->owner);
+		store_put_signal(run->run_id, run->owner, shard);
 }
 
 /*
@@ -513,18 +518,23 @@ store_cancel_waiting(const char *run_id, const char *content)
 }
 
 /*
- * Tell the runner that this run is to be cancelled, or has been.
+ * Tell the runner of this shard, or all, that this run is to be cancelled, or
+ * has been.
  */
 void
-store_put_signal(const char *run_id, Oid owner)
+store_put_signal(const char *run_id, Oid owner, int shard)
 {
 	static Statement statement = {
-		"INSERT INTO agno.run_signals (run_id, owner) "
-		"VALUES ($1, $2::pg_catalog.regrole)",
-		2, {TEXTOID, OIDOID}
+		"INSERT INTO agno.run_signals (run_id, owner, shard) "
+		"SELECT $1, $2::pg_catalog.regrole, s "
+		"FROM pg_catalog.generate_series($3, $4) s",
+		4, {TEXTOID, OIDOID, INT4OID, INT4OID}
 	};
+	bool		all = shard == ALL_SHARDS;
 	Datum		values[] = {
-		CStringGetTextDatum(run_id), ObjectIdGetDatum(owner)
+		CStringGetTextDatum(run_id), ObjectIdGetDatum(owner),
+		Int32GetDatum(all ? 0 : shard),
+		Int32GetDatum(all ? agno_runners - 1 : shard)
 	};
 
 	store_execute(&statement, values, NULL);

@@ -544,11 +544,11 @@ unpark(Turn *turn)
 
 	while ((pace = pacing_next_parked(turn->pacing, pace)) != NULL)
 	{
-		int			room = pacing_unparkable(pace, fleet_now());
+		int			room = pacing_unparkable(turn->pacing, pace, fleet_now());
 
 		room = Min(room, BATCH);
 		if (room > 0 && store_unpark(pace->server, room) < room)
-			pace->parked = false;
+			pacing_none_parked(turn->pacing, pace);
 	}
 }
 
