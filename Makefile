@@ -4,6 +4,8 @@
 #   make demo    builds, starts a throw-away cluster, shows the main job
 #   make test    builds with warnings as errors, runs every test
 #   make bench   measures how fast it is on this machine
+#   make chaos   kills what can be killed and looks whether a run was lost;
+#                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
@@ -15,6 +17,7 @@ OBJS = \
 	src/agno_bg.o \
 	src/api.o \
 	src/arguments.o \
+	src/blame.o \
 	src/ddl.o \
 	src/encoding.o \
 	src/enqueue.o \
@@ -37,6 +40,7 @@ OBJS = \
 	src/provider_openai_chat.o \
 	src/provider_openai_responses.o \
 	src/python.o \
+	src/retry_after.o \
 	src/run.o \
 	src/run_event.o \
 	src/runner.o \
@@ -61,10 +65,13 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter bench demo test,$(MAKECMDGOALS)),)
-.PHONY: bench demo test
+ifneq ($(filter bench chaos demo test,$(MAKECMDGOALS)),)
+.PHONY: bench chaos demo test
 bench:
 	@test/bench/run.sh
+chaos:
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} VERBOSE=1 \
+		test/run.sh test/t/036_chaos.pl
 demo:
 	@test/demo.sh
 test:

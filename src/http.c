@@ -44,6 +44,7 @@
 #include "http.h"
 #include "lib/ilist.h"
 #include "poller.h"
+#include "retry_after.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
@@ -775,32 +776,6 @@ answer_header(HttpTransfer *transfer, const char *name)
 	return header->value;
 }
 
-/*
- * How long the server asks to be left alone, in milliseconds, or -1.
- * retry-after-ms goes before retry-after, as in OpenAI's client libraries.
- */
-static int64
-asked_delay(HttpTransfer *transfer)
-{
-	const char *value = answer_header(transfer, "retry-after-ms");
-	double		millis = -1;
-	char	   *end;
-
-	if (value != NULL)
-		millis = strtod(value, &end);
-	else if ((value = answer_header(transfer, "retry-after")) != NULL)
-	{
-		millis = strtod(value, &end) * 1000;
-		if (end == value)
-		{
-			time_t		when = curl_getdate(value, NULL);
-
-			millis = when < 0 ? -1 : Max(difftime(when, time(NULL)), 0) * 1000;
-		}
-	}
-	return millis >= 0 && millis < 1e12 ? (int64) millis : -1;
-}
-
 static void
 set_result(HttpTransfer *transfer, CURLcode code)
 {
@@ -821,7 +796,9 @@ set_result(HttpTransfer *transfer, CURLcode code)
 		result->time_to_first_byte =
 			(transfer->answered_at - transfer->started_at) / 1e6;
 	result->duration = (now_us() - transfer->started_at) / 1e6;
-	result->retry_after_ms = asked_delay(transfer);
+	result->retry_after_ms =
+		retry_after_ms(answer_header(transfer, "retry-after-ms"),
+					   answer_header(transfer, "retry-after"), time(NULL));
 	result->should_retry = -1;
 	if (should_retry != NULL && pg_strcasecmp(should_retry, "true") == 0)
 		result->should_retry = 1;

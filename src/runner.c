@@ -31,6 +31,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "blame.h"
 #include "commands/extension.h"
 #include "encoding.h"
 #include "fleet.h"
@@ -100,6 +101,8 @@ typedef struct Runner
 
 	/* what the next transaction is to do */
 	bool		recover;		/* take over from an earlier runner */
+	char	   *culprit;		/* the run that it was at when it crashed, or
+								 * NULL */
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
@@ -327,6 +330,7 @@ receive_answer(Runner *runner, Flight *flight)
 {
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
+	blame_begin(flight->run_id);
 	PG_TRY();
 	{
 		run_answered(&flight->run, http_result(flight->transfer), fleet_now(),
@@ -338,6 +342,7 @@ receive_answer(Runner *runner, Flight *flight)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
+	blame_end();
 
 	heed_server(runner, flight);
 	end_transfer(runner, flight);
@@ -357,6 +362,7 @@ receive_piece(Runner *runner, Flight *flight)
 {
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
+	blame_begin(flight->run_id);
 	PG_TRY();
 	{
 		run_received(&flight->run, http_result(flight->transfer));
@@ -368,6 +374,7 @@ receive_piece(Runner *runner, Flight *flight)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
+	blame_end();
 }
 
 static void
@@ -459,6 +466,7 @@ start_transfers(Runner *runner)
 			fleet_place(runner->fleet, flight);
 			continue;
 		}
+		blame_begin(flight->run_id);
 		PG_TRY();
 		{
 			send_request(runner, flight);
@@ -468,6 +476,7 @@ start_transfers(Runner *runner)
 			fail_flight_by_error(runner, flight);
 		}
 		PG_END_TRY();
+		blame_end();
 	}
 }
 
@@ -774,6 +783,7 @@ do_turn(Runner *runner)
 	pacing_begin_turn(runner->pacing);
 	turn.extension = runner->extension;
 	turn.recover = runner->recover;
+	turn.culprit = runner->culprit;
 	turn.signals = woken || sweep || runner->recover || runner->more_signals ||
 		runner->locked_at <= now;
 	turn.clock = runner->clock_at <= now;
@@ -994,6 +1004,15 @@ find_extension(void)
 	return extension;
 }
 
+/*
+ * For on_proc_exit(): this is no crash.
+ */
+static void
+close_blame(int code, Datum arg)
+{
+	blame_close();
+}
+
 static void
 initialize(Runner *runner, int slot, Oid database)
 {
@@ -1020,6 +1039,10 @@ initialize(Runner *runner, int slot, Oid database)
 	store_divide(shared_my_number(), agno_runners);
 
 	pace_home_forget(shared_my_number());
+	MemoryContextSwitchTo(TopMemoryContext);
+	runner->culprit = blame_open(shared_my_number());
+	MemoryContextSwitchTo(runner->turn_context);
+	on_proc_exit(close_blame, 0);
 	runner->fleet = fleet_create();
 	runner->http = http_create();
 	runner->pacing = pacing_create(shared_my_number(),

@@ -249,7 +249,7 @@ extern void store_abort(void);
 extern bool store_prepared_transactions(void);
 
 extern void store_divide(int number, int runners);
-extern void store_recover(void);
+extern void store_recover(const char *culprit);
 extern List *store_take_signals(int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);
 extern List *store_lock_runs(char *const *run_ids, int count);

@@ -53,26 +53,39 @@ store_divide(int number, int count)
 
 /*
  * Everything that an earlier runner had in flight is ready again; what it had
- * found to be waiting is looked at anew.
+ * found to be waiting is looked at anew. When it crashed because of one run,
+ * this has been an attempt of that run, even if it was about to start it, and
+ * of no other.
  */
 void
-store_recover(void)
+store_recover(const char *culprit)
 {
+	static Statement blame = {
+		"UPDATE agno.runs r SET attempt = r.attempt + 1 "
+		"WHERE r.run_id = $1 AND r.status = 'PENDING'",
+		1, {TEXTOID}
+	};
 	static Statement release = {
-		"UPDATE agno.runs r SET status = 'PENDING' "
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
+		" CASE WHEN r.run_id <> $3 THEN 1 ELSE 0 END "
 		"FROM agno.run_queue q "
 		"WHERE q.state = 'x' AND r.run_id = q.run_id "
 		"AND r.status = 'RUNNING' AND " MINE("q", "$1", "$2"),
-		2, {INT4OID, INT4OID}
+		3, {INT4OID, INT4OID, TEXTOID}
 	};
 	static Statement requeue = {
 		"UPDATE agno.run_queue q SET state = 'r' "
 		"WHERE q.state IN ('x', 'w', 'k', 'p') AND " MINE("q", "$1", "$2"),
 		2, {INT4OID, INT4OID}
 	};
-	Datum		values[] = {runners, my_number};
+	Datum		values[] = {runners, my_number, (Datum) 0};
 
-	store_execute(&release, values, NULL);
+	if (culprit != NULL)
+	{
+		values[2] = CStringGetTextDatum(culprit);
+		store_execute(&blame, &values[2], NULL);
+	}
+	store_execute(&release, values, culprit != NULL ? "   " : "  n");
 	store_execute(&requeue, values, NULL);
 }
 

@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "blame.h"
 #include "commands/extension.h"
 #include "encoding.h"
 #include "settings.h"
@@ -402,7 +403,9 @@ store_flights(Turn *turn)
 		}
 		if (flight->run.streamed)
 			streamed = lappend(streamed, flight);
+		blame_begin(flight->run_id);
 		flight_fill_ended(flight, &ended[count]);
+		blame_end();
 		ended[count++].row = lock->row;
 		turn->ended_ids = lappend(turn->ended_ids,
 								  pstrdup(flight->run_id));
@@ -591,6 +594,7 @@ start_runs(Turn *turn)
 		ReadyRun   *run = lfirst(cell);
 		ModelServer server;
 
+		blame_begin(run->run_id);
 		if (run->status == RUN_CANCELLED)
 		{
 			RunLock    *lock = palloc0(sizeof(RunLock));
@@ -616,6 +620,7 @@ start_runs(Turn *turn)
 			turn->started = lappend(turn->started,
 									flight_create(run, &server));
 		}
+		blame_end();
 	}
 
 	store_start(starting, starting_count);
@@ -699,7 +704,7 @@ turn_execute(Turn *turn)
 	else
 	{
 		if (turn->recover)
-			store_recover();
+			store_recover(turn->culprit);
 		if (turn->signals)
 			read_signals(turn);
 		store_flights(turn);

@@ -23,6 +23,8 @@ typedef struct Turn
 	Oid			extension;		/* the extension that the runner serves */
 	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	bool		recover;		/* first, take over from an earlier runner */
+	const char *culprit;		/* the run that it was at when it crashed, or
+								 * NULL */
 	bool		signals;		/* somebody may have written letters */
 	bool		clock;			/* next_time of an earlier turn has come */
 	bool		retry_locked;	/* try runs again that were locked */

@@ -37,6 +37,7 @@ check() {
 	elif grep -q '^SKIPPED: ' "$work/check.log"; then
 		skip "$name" "$(sed -n 's/^SKIPPED: //p' "$work/check.log")"
 	else
+		[ -z "${VERBOSE:-}" ] || cat "$work/check.log"
 		pass "$name" $((SECONDS - start))
 	fi
 }
@@ -72,7 +73,7 @@ tap_test() {
 		TESTDIR="$work/tap/$name" TESTDATADIR="$work/tap/$name/data" \
 		TESTLOGDIR="$work/tap/$name/log" \
 		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-120}" \
-		prove --timer "$1")
+		prove --timer ${VERBOSE:+--verbose} "$1")
 }
 
 install_packages

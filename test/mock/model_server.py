@@ -6,6 +6,8 @@ How it behaves is in the id of the model that a request names:
     gpt-5-mini, echo, ...   answers at once
     slow-MS                 answers after MS milliseconds
     hang                    never answers
+    stamp-MS                answers after MS milliseconds with the number of the
+                            request in the log
     status-CODE             an error of this HTTP status, with OpenAI's JSON
     html-CODE               the same with a page of HTML
     quota                   a 429 that says that the account is empty
@@ -70,8 +72,12 @@ ANSWERS = {
 
 class ModelServer:
     def __init__(self, log_path):
-        self.log_file = open(log_path, "a", buffering=1) if log_path else None
+        self.log_file = open(log_path, "a+", buffering=1) if log_path else None
+        # One that is started anew gives no number twice.
         self.count = 0
+        if self.log_file:
+            self.log_file.seek(0)
+            self.count = sum(1 for _ in self.log_file)
         self.failures = {}
         self.open_connections = 0
         self.last = {}
@@ -124,6 +130,7 @@ class ModelServer:
             return await self.background(method, path, writer)
         self.last = request
         writer.api = path.rsplit("/", 1)[-1]
+        writer.number = number
         answer = asyncio.ensure_future(self.answer(request, body, writer))
         # A client sends nothing before it has its answer, so whatever can be
         # read here is the end of the connection.
@@ -159,6 +166,9 @@ class ModelServer:
             return await self.stream(request, text, writer)
         if kind == "slow":
             await asyncio.sleep(int(arguments[0]) / 1000)
+        elif kind == "stamp":
+            await asyncio.sleep(int(arguments[0]) / 1000)
+            text = str(writer.number)
         elif kind == "hang":
             await asyncio.sleep(3600)
         elif kind == "status":

@@ -1,0 +1,60 @@
+# A run that brings its worker down, and with it everything else that is in
+# flight, ends in ERROR after max_attempts; the runs that were only near it
+# complete, and it does not count as an attempt of theirs. The crash comes from
+# a library that is loaded before libcurl: faults/poison.c.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $library = "$PostgreSQL::Test::Utils::tmp_check/poison.so";
+system_or_bail('cc', '-shared', '-fPIC', '-o', $library,
+	"$FindBin::Bin/../faults/poison.c");
+my $node = do
+{
+	local $ENV{LD_PRELOAD} = $library;
+	new_node('main', conf => 'agno_bg.max_attempts = 3');
+};
+add_mock_server($node, start_mock('mock'));
+
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 20) i,
+		agno_arun('near ' || i, model => 'mock:slow-3000');
+	SELECT count(*) FROM generate_series(1, 20) i,
+		agno_arun('behind ' || i, model => 'mock:echo',
+			session_id => 'conversation');
+	SELECT agno_arun('poison', model => 'mock:echo', run_id => 'poison',
+		session_id => 'conversation')));
+ok( $node->poll_query_until('postgres',
+		q(SELECT status = 'ERROR' FROM agno_get_run_output('poison'))),
+	'the run ends in ERROR');
+is( $node->safe_psql('postgres',
+		q(SELECT attempt, error->>'type', content LIKE '%crash%'
+			FROM agno_get_run_output('poison'))),
+	'3|interrupted|t', 'after as many attempts as it had');
+ok( $node->poll_query_until('postgres',
+		q(SELECT count(*) = 40 FROM agno.runs
+			WHERE status = 'COMPLETED' AND attempt = 1)),
+	'all others complete, and it is not counted as an attempt of theirs');
+my $crashes = () = slurp_file($node->logfile) =~ /was terminated by signal 6/g;
+is($crashes, 3, 'the worker crashed each time');
+
+# Two that crash it by turns do not keep each other alive.
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('poison one', model => 'mock:echo', run_id => 'one'),
+		agno_arun('poison two', model => 'mock:echo', run_id => 'two'),
+		agno_arun('after them', model => 'mock:echo', run_id => 'three')));
+ok( $node->poll_query_until('postgres', q(SELECT array_agg(status ORDER BY run_id)
+		= '{ERROR,COMPLETED,ERROR}' FROM agno.runs
+		WHERE run_id IN ('one', 'two', 'three'))),
+	'two at once');
+
+$node->stop;
+is(() = glob($node->data_dir . '/pg_stat_tmp/agno_bg*'),
+	0, 'a worker that ends as it should leaves no trace');
+done_testing();
