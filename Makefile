@@ -6,6 +6,7 @@
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
+#   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
@@ -65,8 +66,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter bench chaos demo test,$(MAKECMDGOALS)),)
-.PHONY: bench chaos demo test
+ifneq ($(filter bench chaos demo fuzz test,$(MAKECMDGOALS)),)
+.PHONY: bench chaos demo fuzz test
 bench:
 	@test/bench/run.sh
 chaos:
@@ -74,6 +75,8 @@ chaos:
 		test/run.sh test/t/036_chaos.pl
 demo:
 	@test/demo.sh
+fuzz:
+	@test/fuzz/run.sh
 test:
 	@test/run.sh
 else

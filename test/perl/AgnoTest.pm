@@ -15,10 +15,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node start_mock stop_mock add_mock_server mock_log
-  mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid);
+our @EXPORT = qw(new_node start_mock stop_mock start_nginx add_mock_server
+  mock_log mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid);
 
 my %mocks;
+my @nginxes;
 
 # A running server with the library preloaded and, unless told otherwise, the
 # extension in the database postgres. What tests send may hold keys, so
@@ -75,6 +76,44 @@ sub stop_mock
 	my $mock = delete $mocks{$name} or return;
 	$mock->{process}->kill_kill;
 	return $mock->{port};
+}
+
+# Start nginx with this server block, which listens at PORT. Returns the port, or
+# nothing if there is no nginx. Its log is access.log in the test's folder: for
+# each request the number of the connection, the protocol and the status.
+sub start_nginx
+{
+	my ($block) = @_;
+	my ($nginx) = grep { -x } qw(/usr/sbin/nginx /usr/bin/nginx);
+	my $dir = $PostgreSQL::Test::Utils::tmp_check;
+	my $port;
+
+	return unless $nginx;
+	$port = PostgreSQL::Test::Cluster::get_free_port();
+	$block =~ s/PORT/$port/g;
+	append_to_file(
+		"$dir/nginx.conf", qq(
+daemon off;
+pid $dir/nginx.pid;
+error_log $dir/nginx.err;
+events { worker_connections 2048; }
+http {
+	log_format connections '\$connection \$server_protocol \$status';
+	access_log $dir/access.log connections;
+	client_body_temp_path $dir/body;
+	proxy_temp_path $dir/proxy;
+	fastcgi_temp_path $dir/fastcgi;
+	uwsgi_temp_path $dir/uwsgi;
+	scgi_temp_path $dir/scgi;
+	keepalive_requests 1000000;
+	server { $block }
+}
+));
+	push @nginxes,
+	  IPC::Run::start([ $nginx, '-c', "$dir/nginx.conf" ],
+		'<', '/dev/null', '>', "$dir/nginx.out", '2>&1');
+	wait_until('nginx', sub { -s "$dir/nginx.pid" });
+	return $port;
 }
 
 # Make the mock the model server "mock" of a database, for everybody.
@@ -185,6 +224,7 @@ END
 {
 	my $status = $?;
 	stop_mock($_) foreach keys %mocks;
+	$_->kill_kill foreach @nginxes;
 	$? = $status;
 }
 

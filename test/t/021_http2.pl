@@ -7,13 +7,9 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-
-my ($nginx) = grep { -x } qw(/usr/sbin/nginx /usr/bin/nginx);
-plan skip_all => 'there is no nginx' unless $nginx;
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 make_certificate();
@@ -22,33 +18,12 @@ my $url = start_mock('mock');
 my $https = start_mock('tls', '--tls-cert', "$dir/cert.pem",
 	'--tls-key', "$dir/key.pem");
 my ($mock_port) = $url =~ /:(\d+)/;
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-append_to_file(
-	"$dir/nginx.conf", qq(
-daemon off;
-pid $dir/nginx.pid;
-error_log $dir/nginx.err;
-events { worker_connections 2048; }
-http {
-	log_format connections '\$connection \$server_protocol \$status';
-	access_log $dir/access.log connections;
-	client_body_temp_path $dir/body;
-	proxy_temp_path $dir/proxy;
-	fastcgi_temp_path $dir/fastcgi;
-	uwsgi_temp_path $dir/uwsgi;
-	scgi_temp_path $dir/scgi;
-	server {
-		listen 127.0.0.1:$port ssl http2;
+my $port = start_nginx(qq(
+		listen 127.0.0.1:PORT ssl http2;
 		ssl_certificate $dir/cert.pem;
 		ssl_certificate_key $dir/key.pem;
-		keepalive_requests 10000;
-		location / { proxy_pass http://127.0.0.1:$mock_port; }
-	}
-}
-));
-my $server = IPC::Run::start([ $nginx, '-c', "$dir/nginx.conf" ],
-	'<', '/dev/null', '>', "$dir/nginx.out", '2>&1');
-wait_until('nginx', sub { -s "$dir/nginx.pid" });
+		location / { proxy_pass http://127.0.0.1:$mock_port; }))
+  or plan skip_all => 'there is no nginx';
 
 my $node = new_node('main');
 $node->safe_psql(
@@ -103,5 +78,4 @@ is(scalar(grep { $_->{event} eq 'answered' } mock_log('tls')),
 	1, 'gets all runs at once');
 
 $node->stop;
-$server->kill_kill;
 done_testing();

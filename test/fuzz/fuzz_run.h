@@ -1,0 +1,56 @@
+/*
+ * A run that waits for an answer, for the targets that feed it one.
+ */
+#ifndef AGNO_FUZZ_RUN_H
+#define AGNO_FUZZ_RUN_H
+
+#include "json.h"
+#include "run.h"
+
+/* The provider that the first byte of an input chooses. */
+static inline const Provider *
+fuzz_provider(char choice)
+{
+	static const Provider *const providers[] = {
+		&provider_openai_responses, &provider_openai_chat, &provider_anthropic
+	};
+
+	return providers[(unsigned char) choice % lengthof(providers)];
+}
+
+static inline void
+fuzz_start_run(Run *run, const Provider *provider)
+{
+	memset(run, 0, sizeof(Run));
+	run->run_id = "run";
+	run->model = "model";
+	run->provider = provider;
+	run->attempt = 1;
+	run->deadline = 1000000;
+	run->retries = 1;
+	run_add_message(run, MESSAGE_USER, pstrdup("Hello"));
+	run_sent(run);
+}
+
+/* What is stored of a run must be good enough for jsonb. */
+static inline void
+fuzz_check_run(const Run *run)
+{
+	char	   *json;
+
+	require(run->step == RUN_STORE || run->step == RUN_PAUSE ||
+			run->step == RUN_SEND);
+	if (run->step != RUN_STORE)
+		return;
+	json = run_messages_json(run);
+	require(json == NULL || json_is_jsonb(json));
+	json = run_metrics_json(run);
+	require(json == NULL || json_is_jsonb(json));
+	json = run_error_json(run);
+	require(json == NULL || json_is_jsonb(json));
+	require(run->content == NULL ||
+			strcmp(text_scrub(run->content, strlen(run->content)),
+				   run->content) == 0);
+}
+
+#endif							/* AGNO_FUZZ_RUN_H */

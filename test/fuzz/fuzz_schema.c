@@ -1,0 +1,29 @@
+/*
+ * A JSON schema, and after a NUL an answer that is to fit it.
+ */
+#include "portable.h"
+
+#include "fuzz.h"
+#include "json.h"
+#include "schema.h"
+
+void
+fuzz_one(const char *bytes, size_t length)
+{
+	char	   *schema = fuzz_text(bytes, length);
+	size_t		schema_length = strlen(schema);
+	OutputSchema result;
+	char	   *answer;
+	char	   *problem = NULL;
+
+	/* What users give is jsonb. */
+	if (!json_is_jsonb(schema) || schema_read(schema, &result) != NULL)
+		return;
+	require(json_is_jsonb(result.schema));
+	if (schema_length + 1 >= length)
+		return;
+	answer = text_scrub(schema + schema_length + 1, length - schema_length - 1);
+	answer = schema_answer(result.schema, answer, &problem);
+	require((answer != NULL) != (problem != NULL));
+	require(answer == NULL || json_is_jsonb(answer));
+}
