@@ -38,6 +38,7 @@
 #endif
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,6 +134,8 @@ struct HttpTransfer
 	size_t		body_size;		/* bytes allocated */
 	size_t		max_response;	/* bytes that body_length may reach */
 	bool		too_large;		/* the body passed max_response */
+	bool		no_socket;		/* there was no descriptor, or no memory, for
+								 * one */
 	int64		started_at;		/* as of now_us() */
 	int64		answered_at;	/* when the first byte arrived; 0: none has */
 	HttpResult	result;			/* valid once done */
@@ -268,6 +271,23 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 		transfer->client->origin_learned = true;
 	}
 	return length;
+}
+
+/*
+ * libcurl's socket(), to know why there is none.
+ */
+static curl_socket_t
+open_socket_callback(void *transfer_arg, curlsocktype purpose,
+				struct curl_sockaddr *address)
+{
+	HttpTransfer *transfer = transfer_arg;
+	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+							address->protocol);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+				   errno == ENOMEM))
+		transfer->no_socket = true;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /*
@@ -536,7 +556,7 @@ enter_lane(HttpTransfer *transfer)
 	else
 	{
 		transfer->lane = NULL;
-		transfer->result.failure = HTTP_NO_CONNECTION;
+		transfer->result.failure = HTTP_NO_RESOURCES;
 		transfer->result.reason = curl_multi_strerror(code);
 		dlist_push_tail(&client->done, &transfer->node);
 	}
@@ -601,6 +621,9 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, sent_callback);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
+					 open_socket_callback);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
 }
 
 /*
@@ -738,17 +761,35 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	return transfer;
 }
 
+static bool
+descriptors_are_left(void)
+{
+	int			fd = dup(STDERR_FILENO);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 /*
  * What kind of failure this is.
  */
 static HttpFailure
 classify(const HttpTransfer *transfer, CURLcode code)
 {
+	if (code != CURLE_OK && transfer->no_socket)
+		return HTTP_NO_RESOURCES;
 	switch (code)
 	{
 		case CURLE_OK:
 			return HTTP_OK;
+		case CURLE_OUT_OF_MEMORY:
+			return HTTP_NO_RESOURCES;
 		case CURLE_COULDNT_RESOLVE_HOST:
+			/* The resolver does not say what it lacked. */
+			return descriptors_are_left() ?
+				HTTP_NO_CONNECTION : HTTP_NO_RESOURCES;
 		case CURLE_COULDNT_CONNECT:
 		case CURLE_SSL_CONNECT_ERROR:
 			return HTTP_NO_CONNECTION;

@@ -34,6 +34,7 @@ typedef struct HttpRequest
 typedef enum HttpFailure
 {
 	HTTP_OK,					/* there is one, of whatever status */
+	HTTP_NO_RESOURCES,			/* this process could not open a connection */
 	HTTP_NO_CONNECTION,			/* the server was never reached */
 	HTTP_INTERRUPTED,			/* the connection broke after that */
 	HTTP_TIMED_OUT,

@@ -27,6 +27,9 @@
 #define FIRST_PAUSE_MS 500
 #define LAST_PAUSE_MS 8000
 
+/* The pause when there was nothing to open a connection with. */
+#define RESOURCES_PAUSE_US (1000 * US_PER_MS)
+
 #define US_PER_MS INT64CONST(1000)
 
 /* How often a response in the background is asked for, in ms: up to this. */
@@ -316,6 +319,7 @@ worth_repeating(const HttpResult *result)
 		case HTTP_INTERRUPTED:
 		case HTTP_TIMED_OUT:
 			return true;
+		case HTTP_NO_RESOURCES:
 		case HTTP_TOO_LARGE:
 		case HTTP_REFUSED:
 			return false;
@@ -360,6 +364,7 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 
 	switch (result->failure)
 	{
+		case HTTP_NO_RESOURCES:
 		case HTTP_NO_CONNECTION:
 			fail(run, "connection",
 				 psprintf("could not reach the model server: %s", reason),
@@ -421,6 +426,13 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (now >= run->deadline)
 	{
 		fail_by_deadline(run, now);
+		return;
+	}
+	if (result->failure == HTTP_NO_RESOURCES)
+	{
+		/* Nothing was asked, so nothing is repeated. */
+		run->step = RUN_SEND;
+		run_hold(run, now + RESOURCES_PAUSE_US);
 		return;
 	}
 	if (run->retries > 0 && worth_repeating(result))

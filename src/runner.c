@@ -83,6 +83,9 @@
 /* Statistics are flushed before a sleep at least this long, in ms. */
 #define LONG_SLEEP_MS 1000
 
+/* How long no connection must have failed before that is logged again. */
+#define STARVED_PAUSE (60 * US_PER_S)
+
 /* No time. */
 #define NEVER PG_INT64_MAX
 
@@ -118,6 +121,9 @@ typedef struct Runner
 	int			failures;		/* in a row */
 	int64		not_before;		/* the next one */
 	bool		alone;			/* runs are stored and started one by one */
+
+	int64		starved_until;	/* that connections could not be opened has
+								 * been logged, and need not be before */
 } Runner;
 
 /*-------------------------------------------------------------------------
@@ -322,6 +328,27 @@ heed_server(Runner *runner, Flight *flight)
 }
 
 /*
+ * Say when this process lacks what a connection takes: once, until it has
+ * been well for a while.
+ */
+static void
+note_resources(Runner *runner, const HttpResult *result)
+{
+	bool		known = fleet_now() < runner->starved_until;
+
+	if (result->failure != HTTP_NO_RESOURCES)
+		return;
+	runner->starved_until = fleet_now() + STARVED_PAUSE;
+	if (known)
+		return;
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("could not open a connection to a model server for lack of file descriptors or memory; runs wait until there are some"),
+			 errdetail("%d runs are in flight.", runner->fleet->count),
+			 errhint("Consider a higher limit of open files for the server, or a lower agno_bg.max_concurrent_runs.")));
+}
+
+/*
  * Let the run decide what to do about the answer to its request. An answer
  * that cannot be read for whatever reason fails this run and no other.
  */
@@ -344,6 +371,7 @@ receive_answer(Runner *runner, Flight *flight)
 	MemoryContextSwitchTo(old);
 	blame_end();
 
+	note_resources(runner, http_result(flight->transfer));
 	heed_server(runner, flight);
 	end_transfer(runner, flight);
 	if (flight->run.response_id != NULL && !flight->id_stored)

@@ -18,7 +18,7 @@ How it behaves is in the id of the model that a request names:
     badjson, empty          HTTP 200 with what is no JSON
     cut                     closes the connection in the middle of the body
     drop                    closes the connection instead of answering
-    huge-KB                 an answer of so many kilobytes
+    huge-KB[-MS]            an answer of so many kilobytes, after MS milliseconds
     hostile                 NUL, lone surrogates and invalid UTF-8 in the text
     deep-N                  N levels of nested arrays
     redirect                HTTP 307 to itself
@@ -216,6 +216,7 @@ class ModelServer:
             return False
         elif kind == "huge":
             text = "x" * (int(arguments[0]) * 1024)
+            await asyncio.sleep(int((arguments + [0, 0])[1]) / 1000)
             return await reply(writer, 200, response(request, text))
         elif kind == "hostile":
             full = response(request, "nul MARK1 high MARK2 low MARK3 raw MARK4.")

@@ -43,10 +43,47 @@ is( $node->safe_psql(
 	'the culprits end in ERROR, which says why');
 is(runner_pid($node), $pid, 'the runner has survived it');
 is( $node->safe_psql('postgres',
-		"SELECT max(finished_at) - min(finished_at) < '5 s' FROM agno.runs"),
+		"SELECT max(finished_at) - min(finished_at) < '1 s' FROM agno.runs"),
 	't',
 	'nobody waited for long');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
+
+# A value that the table refuses
+$node->safe_psql('postgres', q(
+	ALTER TABLE agno.runs ADD CONSTRAINT polite CHECK (content NOT LIKE '%rude%');
+	SELECT count(*) FROM generate_series(1, 50) i, agno_arun(
+		CASE i WHEN 25 THEN 'rude' ELSE 'polite' END,
+		model => 'mock:slow-50', run_id => 'checked' || i)));
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) FILTER (WHERE status = 'COMPLETED') = 49
+		AND count(*) FILTER (WHERE status = 'ERROR'
+			AND content LIKE '%violates check constraint%') = 1
+		FROM agno.runs WHERE run_id LIKE 'checked%'"),
+	'a value that is refused costs its own run');
+$node->safe_psql('postgres', 'ALTER TABLE agno.runs DROP CONSTRAINT polite');
+
+# The owner is dropped, with his runs in flight and waiting.
+$node->safe_psql('postgres', q(
+	CREATE ROLE leaver;
+	SELECT agno_grant_usage('leaver');
+	SET ROLE leaver;
+	SELECT agno_arun('flies', model => 'mock:slow-700', run_id => 'flies');
+	SELECT agno_arun('waits', model => 'mock:echo', run_id => 'waits',
+		run_at => now() + interval '700 ms')));
+wait_until('the request', sub { mock_requests('mock', 'flies') });
+$node->safe_psql('postgres', q(
+	DROP OWNED BY leaver;
+	DROP ROLE leaver;
+	SELECT agno_arun('stays', model => 'mock:slow-700', run_id => 'stays')));
+is(wait_run($node, 'stays'), 'COMPLETED', 'a role that is dropped stops nobody');
+is(wait_run($node, 'waits'), 'ERROR', 'its runs that wait end in ERROR');
+like(
+	$node->safe_psql('postgres',
+		"SELECT content FROM agno.runs WHERE run_id = 'waits'"),
+	qr/role with OID \d+, which owned the run, has been dropped/,
+	'which says why');
+is(wait_run($node, 'flies'), 'COMPLETED', 'one in flight completes');
+is(runner_pid($node), $pid, 'the runner has survived this as well');
 
 # A run that cannot even be started
 $node->safe_psql(
