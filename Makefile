@@ -6,6 +6,7 @@
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
+#   make sanitize  runs the tests with AddressSanitizer and UBSan
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
 MODULE_big = agno_bg
@@ -66,8 +67,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter bench chaos demo fuzz test,$(MAKECMDGOALS)),)
-.PHONY: bench chaos demo fuzz test
+ifneq ($(filter bench chaos demo fuzz sanitize test,$(MAKECMDGOALS)),)
+.PHONY: bench chaos demo fuzz sanitize test
 bench:
 	@test/bench/run.sh
 chaos:
@@ -77,6 +78,8 @@ demo:
 	@test/demo.sh
 fuzz:
 	@test/fuzz/run.sh
+sanitize:
+	@SANITIZE=1 test/run.sh
 test:
 	@test/run.sh
 else

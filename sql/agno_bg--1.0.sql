@@ -484,6 +484,8 @@ CREATE TABLE agno.run_signals (
 	owner regrole NOT NULL,
 	shard smallint NOT NULL
 );
+-- Without one, no letter could be deleted once it is published.
+ALTER TABLE agno.run_signals REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE agno.run_signals IS
 	'letters of agno_cancel_run to the runner, which deletes them as it reads '
@@ -492,6 +494,32 @@ COMMENT ON COLUMN agno.run_signals.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.run_signals.shard IS
 	'which of agno_bg.runners the letter is for';
+
+-- What a logical subscription receives is executed where it comes from.
+CREATE FUNCTION agno.skip_row()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION agno.skip_row() IS
+	'keeps what a logical subscription receives out of the queue';
+REVOKE ALL ON FUNCTION agno.skip_row() FROM PUBLIC;
+
+CREATE TRIGGER run_queue_replica BEFORE INSERT ON agno.run_queue
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.run_queue ENABLE REPLICA TRIGGER run_queue_replica;
+COMMENT ON TRIGGER run_queue_replica ON agno.run_queue IS
+	'a subscriber does not execute what it receives';
+
+CREATE TRIGGER run_signals_replica BEFORE INSERT ON agno.run_signals
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.run_signals ENABLE REPLICA TRIGGER run_signals_replica;
+COMMENT ON TRIGGER run_signals_replica ON agno.run_signals IS
+	'a subscriber does not cancel what it receives';
 
 -- A dump keeps everything.
 SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
@@ -875,6 +903,38 @@ COMMENT ON VIEW agno.workers IS
 	'the runners of all databases of the server, and what each has done since '
 	'it started';
 GRANT SELECT ON agno.workers TO pg_monitor;
+
+-- A run counts for the hour in which it ended, or else was accepted.
+CREATE VIEW agno.stats WITH (security_barrier) AS
+	SELECT r.model_provider,
+		   r.model,
+		   pg_catalog.date_trunc('hour', COALESCE(r.finished_at, r.created_at))
+			   AS hour,
+		   r.status,
+		   pg_catalog.count(*) AS runs,
+		   pg_catalog.max(pg_catalog.clock_timestamp()
+						  OPERATOR(pg_catalog.-)
+						  GREATEST(r.created_at, r.run_at))
+			   FILTER (WHERE r.status OPERATOR(pg_catalog.=)
+							 'PENDING'::agno.run_status
+					   AND (r.run_at IS NULL
+							OR r.run_at OPERATOR(pg_catalog.<=)
+							   pg_catalog.clock_timestamp()))
+			   AS oldest_pending,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'input_tokens')::bigint), 0)::bigint AS input_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'output_tokens')::bigint), 0)::bigint AS output_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'total_tokens')::bigint), 0)::bigint AS total_tokens
+	FROM agno.runs r
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
+	   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
+	GROUP BY 1, 2, 3, 4;
+COMMENT ON VIEW agno.stats IS
+	'how many runs there are of each status, and what they cost, by model and '
+	'hour: the caller''s, or all for members of pg_monitor; reads all runs';
+GRANT SELECT ON agno.stats TO PUBLIC;
 
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()

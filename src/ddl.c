@@ -8,6 +8,9 @@
  * runner steps aside for them, and comes back when the transaction has ended,
  * if the database is still there.
  *
+ * COPY into the queue is what a dump is restored with. The runner steps aside
+ * for it, too, since what it finds when it comes back it takes over.
+ *
  * When the extension is dropped, however that comes about - DROP EXTENSION,
  * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
  * extension gone, and leaves.
@@ -16,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -27,6 +31,7 @@
 #include "shared.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 
 static object_access_hook_type previous_object_access_hook;
 static ProcessUtility_hook_type previous_utility_hook;
@@ -103,6 +108,29 @@ owns_database(Oid database)
 #endif
 }
 
+/*
+ * Whether the command copies rows into the queue, and may.
+ */
+static bool
+fills_queue(Node *command)
+{
+	CopyStmt   *copy;
+	Oid			relation;
+	char	   *name;
+
+	if (!IsA(command, CopyStmt))
+		return false;
+	copy = castNode(CopyStmt, command);
+	if (!copy->is_from || copy->relation == NULL ||
+		strcmp(copy->relation->relname, "run_queue") != 0)
+		return false;
+	relation = RangeVarGetRelid(copy->relation, NoLock, true);
+	name = OidIsValid(relation) ?
+		get_namespace_name(get_rel_namespace(relation)) : NULL;
+	return name != NULL && strcmp(name, "agno") == 0 &&
+		pg_class_aclcheck(relation, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+}
+
 static void
 process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -118,6 +146,8 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	if (OidIsValid(database) && database != MyDatabaseId &&
 		owns_database(database))
 		shared_hold_runners(database);
+	else if (fills_queue(statement->utilityStmt))
+		shared_hold_runners(MyDatabaseId);
 	next(statement, query, read_only_tree, context, params, environment,
 		 receiver, completion);
 }

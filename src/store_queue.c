@@ -37,8 +37,8 @@
 		alias ".shard::integer % " runners " = " number
 
 /* Which runner this is, and of how many, as arguments of a statement. */
-static Datum my_number = Int32GetDatum(0);
-static Datum runners = Int32GetDatum(1);
+static Datum my_number = (Datum) 0;
+static Datum runners = (Datum) 1;
 
 /*
  * This process is the runner with this number. For each runner, all that

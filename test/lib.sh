@@ -33,7 +33,7 @@ install_packages() {
 	fi
 	if command -v dpkg >/dev/null; then
 		for package in make gcc pkg-config libcurl4-openssl-dev libcjson-dev \
-			libipc-run-perl python3 python3-venv openssl nginx-light \
+			libipc-run-perl python3 python3-venv openssl nginx-light pgbouncer \
 			${extra_packages:-} \
 			${version:+postgresql-$version postgresql-server-dev-$version}; do
 			(dpkg -s "$package" 2>/dev/null || true) |
@@ -77,7 +77,7 @@ copy_sources() {
 
 # Build with warnings as errors in $1/src, and install.
 build_and_install() {
-	make -s -C "$1/src" -j2 COPT=-Werror >"$1/build.log" 2>&1 ||
+	make -s -C "$1/src" -j2 COPT="-Werror ${sanitize:-}" >"$1/build.log" 2>&1 ||
 		{ cat "$1/build.log"; return 1; }
 	as_root make -s -C "$1/src" install >"$1/install.log" 2>&1 ||
 		{ cat "$1/install.log"; return 1; }
@@ -95,7 +95,7 @@ start_server() {
 		log_line_prefix = '%m [%p] %b '
 		${server_settings:-}
 	CONF
-	as_user "$bindir/pg_ctl" -D "$1/data" -l "$1/server.log" -w start \
+	as_user "${pg_ctl:-$bindir/pg_ctl}" -D "$1/data" -l "$1/server.log" -w start \
 		</dev/null >/dev/null 2>&1 || { cat "$1/server.log"; return 1; }
 	export PGHOST=$1 PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 }

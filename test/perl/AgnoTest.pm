@@ -8,6 +8,7 @@ use warnings;
 
 use Exporter 'import';
 use FindBin;
+use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
@@ -15,11 +16,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-our @EXPORT = qw(new_node start_mock stop_mock start_nginx add_mock_server
+our @EXPORT = qw(new_node start_mock stop_mock start_nginx start_npm
+  add_mock_server
   mock_log mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid);
 
 my %mocks;
-my @nginxes;
+my @servers;
 
 # A running server with the library preloaded and, unless told otherwise, the
 # extension in the database postgres. What tests send may hold keys, so
@@ -109,11 +111,33 @@ http {
 	server { $block }
 }
 ));
-	push @nginxes,
+	push @servers,
 	  IPC::Run::start([ $nginx, '-c', "$dir/nginx.conf" ],
 		'<', '/dev/null', '>', "$dir/nginx.out", '2>&1');
 	wait_until('nginx', sub { -s "$dir/nginx.pid" });
 	return $port;
+}
+
+# Start a program of the npm packages that test/interop/package-lock.json pins,
+# and wait until it listens at the port. Returns its process, or nothing when it
+# cannot be had here.
+sub start_npm
+{
+	my ($port, @command) = @_;
+	my $dir = $PostgreSQL::Test::Utils::tmp_check;
+	my $interop = "$FindBin::Bin/../interop";
+
+	mkdir "$dir/npm";
+	system("cp $interop/package*.json $dir/npm && cd $dir/npm && "
+		  . "npm ci --no-fund --no-audit --cache $dir/npm-cache "
+		  . ">npm.log 2>&1") == 0
+	  or return;
+	$command[0] = "$dir/npm/node_modules/.bin/$command[0]";
+	push @servers,
+	  IPC::Run::start(\@command, '<', '/dev/null', '>', "$dir/npm.out", '2>&1');
+	wait_until($command[0], sub {
+		IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") });
+	return $servers[-1];
 }
 
 # Make the mock the model server "mock" of a database, for everybody.
@@ -224,7 +248,7 @@ END
 {
 	my $status = $?;
 	stop_mock($_) foreach keys %mocks;
-	$_->kill_kill foreach @nginxes;
+	$_->kill_kill foreach @servers;
 	$? = $status;
 }
 

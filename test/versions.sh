@@ -1,0 +1,102 @@
+#!/bin/bash
+# The tests on other versions of PostgreSQL than the one that is installed:
+#
+#	test/versions.sh [17] [18]
+#
+# Each in a Debian of its own that carries it, made with debootstrap in
+# VERSIONS_ROOT (/var/tmp/agno_bg_versions) and kept there for the next time: 17
+# in trixie, 18 in sid. With 18 comes 17, for the test of pg_upgrade. Needs root;
+# mounts are private to this script and gone with it. TESTS names the tests to
+# run instead of all.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+root=${VERSIONS_ROOT:-/var/tmp/agno_bg_versions}
+mirror=http://deb.debian.org/debian
+failed=""
+
+if [ -z "${VERSIONS_UNSHARED:-}" ]; then
+	[ "$(id -u)" = 0 ] || { echo "$0 must be run as root"; exit 1; }
+	command -v debootstrap >/dev/null ||
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap >/dev/null
+	VERSIONS_UNSHARED=1 exec unshare -m "$0" "$@"
+fi
+
+suite_of() {
+	case $1 in
+		17) echo trixie ;;
+		18) echo sid ;;
+		*) echo "no Debian release is known to carry PostgreSQL $1" >&2; exit 1 ;;
+	esac
+}
+
+# Make the system of this suite, with this version and those it is upgraded
+# from.
+make_system() {
+	local suite=$1 system=$2
+	shift 2
+	[ -e "$system/made" ] && return
+	echo "making $system"
+	rm -rf "$system"
+	mkdir -p "$root"
+	debootstrap --variant=minbase "$suite" "$system" "$mirror" \
+		>"$root/$suite.log" 2>&1
+	enter "$system"
+	# no program of Debian's is to be started there
+	printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
+	chmod 755 "$system/usr/sbin/policy-rc.d"
+	[ "$suite" = trixie ] ||
+		echo "deb $mirror trixie main" >>"$system/etc/apt/sources.list"
+	in_system "$system" "apt-get update -qq &&
+		apt-get install -y -qq --no-install-recommends postgresql-common &&
+		echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf &&
+		apt-get install -y -qq --no-install-recommends make gcc pkg-config procps \
+			libcurl4-openssl-dev libcjson-dev libipc-run-perl python3 python3-venv \
+			openssl nginx-light pgbouncer util-linux $(printf \
+				'postgresql-%s postgresql-server-dev-%s ' $(for v; do echo $v $v; done))" \
+		>>"$root/$suite.log" 2>&1
+	leave "$system"
+	touch "$system/made"
+}
+
+in_system() {
+	chroot "$1" /usr/bin/env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 \
+		DEBIAN_FRONTEND=noninteractive \
+		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-120}" \
+		bash -c "$2"
+}
+
+enter() {
+	mount -t proc proc "$1/proc"
+	mount --rbind /dev "$1/dev"
+	mount -t tmpfs tmpfs "$1/tmp"
+}
+
+leave() {
+	umount -l "$1/tmp" "$1/dev" "$1/proc"
+}
+
+for version in "${@:-17}"; do
+	suite=$(suite_of "$version")
+	system=$root/$suite
+	old=""
+	[ "$version" != 18 ] || old=17
+	make_system "$suite" "$system" "$version" $old
+	enter "$system"
+	rm -rf "$system/src"
+	mkdir "$system/src"
+	tar -cf - --exclude=.git --exclude='*.o' --exclude='*.so' \
+		--exclude=build . | tar -xf - -C "$system/src"
+	config=/usr/lib/postgresql/$version/bin/pg_config
+	[ -z "$old" ] ||
+		in_system "$system" "cp -r /src /tmp/old && cd /tmp/old && make -s install \
+			PG_CONFIG=/usr/lib/postgresql/$old/bin/pg_config" \
+			>>"$root/$suite.log" 2>&1
+	in_system "$system" "cd /src &&
+		PG_CONFIG=$config \
+		OLD_PG_CONFIG=${old:+/usr/lib/postgresql/$old/bin/pg_config} \
+		test/run.sh ${TESTS:-}" || failed="$failed $version"
+	leave "$system"
+done
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
