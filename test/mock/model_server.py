@@ -124,6 +124,7 @@ class ModelServer:
                  headers=headers, body=request,
                  connection=id(writer), connections=self.open_connections)
 
+        writer.note_answered = lambda: None
         if method == "GET" and path.endswith("/last"):
             return await reply(writer, 200, json.dumps(self.last).encode())
         if "/responses/" in path:
@@ -131,6 +132,15 @@ class ModelServer:
         self.last = request
         writer.api = path.rsplit("/", 1)[-1]
         writer.number = number
+        noted = []
+
+        def note_answered():
+            """Log the answer, once, before the client has all of it."""
+            if not noted:
+                self.log(event="answered", number=number)
+            noted.append(True)
+
+        writer.note_answered = note_answered
         answer = asyncio.ensure_future(self.answer(request, body, writer))
         # A client sends nothing before it has its answer, so whatever can be
         # read here is the end of the connection.
@@ -144,10 +154,11 @@ class ModelServer:
                 await closed
             except asyncio.CancelledError:
                 pass
-            self.log(event="answered", number=number)
+            note_answered()
             return keep
         answer.cancel()
-        self.log(event="closed", number=number)
+        if not noted:
+            self.log(event="closed", number=number)
         return False
 
     async def answer(self, request, raw, writer):
@@ -328,6 +339,7 @@ class ModelServer:
         else:
             await send({"type": "response.completed", "response": whole},
                        "response.completed")
+        writer.note_answered()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
@@ -420,6 +432,7 @@ def head(status, content_type, length, extra=None):
 
 async def reply(writer, status, body, content_type="application/json",
                 extra=None):
+    writer.note_answered()
     writer.write(head(status, content_type, len(body), extra) + body)
     await writer.drain()
     return True

@@ -31,7 +31,8 @@ sub new_node
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(%{ $params{init} // {} });
+	$node->init(extra => [ '-E', 'UTF8', '--no-locale' ],
+		%{ $params{init} // {} });
 	$node->append_conf(
 		'postgresql.conf', qq(
 shared_preload_libraries = 'agno_bg'
