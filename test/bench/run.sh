@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 12) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 14) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -27,6 +27,11 @@ gcc -O2 -o "$work/ceiling" test/bench/ceiling.c \
 gcc -O2 -o "$work/probe" test/bench/probe.c \
 	-I"$("$PG_CONFIG" --includedir)" -L"$("$PG_CONFIG" --libdir)" -lpq -lpthread
 sed "s|PREFIX|$work|" test/bench/nginx.conf >"$work/nginx.conf"
+# 500 tokens, 50 a second; each says when it was sent
+for _ in $(seq 500); do
+	echo "echo 'data: {\"choices\":[{\"delta\":{\"content\":\"\$msec \"}}]}';"
+	echo "echo ''; echo_flush; echo_sleep 0.02;"
+done >"$work/tokens.conf"
 as_user nginx -e "$work/nginx.log" -c "$work/nginx.conf"
 
 server_settings="
@@ -252,4 +257,71 @@ if wanted 12; then
 	read -r _ cpu2 switches2 < <(grep after "$work/waiters.out")
 	row 12 "1,000 wait while 1,000 others end: wake-ups, CPU ticks" \
 		"$((switches2 - switches1)) $((cpu2 - cpu1))" "0 0"
+fi
+
+# Milliseconds from the first token at the server to its being visible to SQL,
+# the median of 15 streams, asked for every 2 ms.
+first_token() {
+	"${psql[@]}" <<-'SQL'
+		CREATE TEMP TABLE seen (ms float8);
+		DO $$
+		DECLARE
+			id text;
+			said text;
+		BEGIN
+			FOR i IN 1..15 LOOP
+				id := (agno_arun('probe', model => 'tokens:m', stream => true)).run_id;
+				COMMIT;
+				LOOP
+					SELECT split_part(content, ' ', 1) INTO said
+					FROM agno.runs WHERE run_id = id AND content LIKE '% %';
+					EXIT WHEN FOUND;
+					PERFORM pg_sleep(0.002);
+					COMMIT;
+				END LOOP;
+				INSERT INTO seen SELECT
+					extract(epoch FROM clock_timestamp()) * 1000 - said::float8 * 1000;
+				PERFORM agno_cancel_run(id);
+				COMMIT;
+			END LOOP;
+		END $$;
+		SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)) FROM seen;
+	SQL
+}
+
+if wanted 13; then
+	empty
+	sql "CREATE SERVER tokens FOREIGN DATA WRAPPER agno_bg OPTIONS
+		(api 'openai-chat', base_url 'http://127.0.0.1:8099/tokens')"
+	configure "agno_bg.max_concurrent_runs = 2000"
+	idle=$(first_token)
+	sql "SELECT count(*) FROM generate_series(1, 1000) i,
+		agno_arun('Hello ' || i, model => 'tokens:m', stream => true)" >/dev/null
+	sleep 2
+	pid=$(runner)
+	ticks() { awk '{ print $14 + $15 }' "/proc/$pid/stat"; }
+	commits() { sql "SELECT pg_stat_get_db_xact_commit(oid) FROM pg_database
+		WHERE datname = 'postgres'"; }
+	before=$(ticks) before_commits=$(commits)
+	sleep 6
+	used=$(($(ticks) - before))
+	made=$(($(commits) - before_commits))
+	busy=$(first_token)
+	row 13 "1,000 streams of 50 tokens/s: share of a core" \
+		"$(ratio "$used" $((6 * $(getconf CLK_TCK))))" "0.5"
+	row "" "    transactions/s" "$(ratio "$made" 6)" "20"
+	row "" "    first token to SQL, ms: idle, and with those streams" \
+		"$idle $busy" "100 100"
+	configure "agno_bg.max_concurrent_runs = 1000"
+fi
+
+if wanted 14; then
+	sql "ALTER SYSTEM SET agno_bg.runners = 2"
+	sql "ALTER SYSTEM SET agno_bg.paused = off"
+	as_user "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart \
+		</dev/null >/dev/null 2>&1
+	empty
+	rate=$(burn_down 20000 fast)
+	rate=$(burn_down 50000 fast)
+	row 14 "figure 1 with agno_bg.runners = 2: runs/s" "$rate" ""
 fi

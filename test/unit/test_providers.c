@@ -94,6 +94,15 @@ test_chat(void)
 	check_text(answer.message.content, "Hi");
 	check_text(answer.message.reasoning, "Hm");
 	check(answer.message.usage.total == 3);
+	/* Azure's first chunk */
+	check(stream_of(chat, "data: {\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0}]}\n\n"
+					"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n").outcome == ANSWER_COMPLETE);
+	/* OpenRouter's error in the middle */
+	answer = stream_of(chat, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"
+					   "data: {\"error\":{\"code\":502,\"message\":\"Upstream\"},\"choices\":[{\"delta\":"
+					   "{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n");
+	check(answer.outcome == ANSWER_FAILED);
+	check_text(answer.error, "Upstream");
 	/* no [DONE] */
 	check(stream_of(chat, "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n").outcome == ANSWER_COMPLETE);
 	/* no finish_reason */
