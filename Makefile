@@ -25,6 +25,7 @@ OBJS = \
 	src/enqueue.o \
 	src/fleet.o \
 	src/flight.o \
+	src/grounded.o \
 	src/http.o \
 	src/json.o \
 	src/known_servers.o \

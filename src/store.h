@@ -217,6 +217,27 @@ typedef struct EventRow
 	const char *data;			/* JSON in UTF-8 */
 } EventRow;
 
+/*
+ * A streamed run that has ended without being in flight. Texts are UTF-8 but for
+ * run_id.
+ */
+typedef struct GroundedRun
+{
+	char	   *run_id;			/* of the database's encoding */
+	char	   *run_id_utf8;
+	char	   *session_id;
+	char	   *agent_id;		/* or NULL */
+	char	   *agent_name;		/* or NULL */
+	char	   *model;
+	char	   *model_provider;
+	RunStatus	status;
+	char	   *content;		/* this and the rest may be NULL */
+	char	   *reasoning;
+	char	   *error_type;
+	char	   *error_message;
+	int64		last_event;		/* the number of its last event, or 0 */
+} GroundedRun;
+
 /* What of a streamed run's answer has arrived. */
 typedef struct PartialRun
 {
@@ -255,6 +276,7 @@ extern List *store_take_signals_of(char *const *run_ids, int count);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern void store_finish(EndedRun *runs, int count);
+extern List *store_read_grounded(char *const *run_ids, int count);
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count);

@@ -978,6 +978,49 @@ store_expire_runs(int limit, int age)
 }
 
 /*
+ * Those of these runs, which have ended, that somebody may be watching: a list
+ * of GroundedRun.
+ */
+List *
+store_read_grounded(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id, r.agent_id, d.agent ->> 'name',"
+		" r.model, r.model_provider, r.status, r.content,"
+		" r.reasoning_content, r.error ->> 'type', r.error ->> 'message',"
+		" coalesce((SELECT max(e.seq) FROM agno.run_events e"
+		" WHERE e.run_id = r.run_id), 0) "
+		"FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id "
+		"WHERE r.run_id = ANY ($1) AND d.stream",
+		1, {TEXTARRAYOID}
+	};
+	Datum		values[] = {store_text_array(run_ids, count)};
+	uint64		found = store_execute(&statement, values, NULL);
+	List	   *runs = NIL;
+
+	for (uint64 row = 0; row < found; row++)
+	{
+		GroundedRun *run = palloc(sizeof(GroundedRun));
+
+		run->run_id = store_text(row, 1);
+		run->run_id_utf8 = utf8_text(row, 1);
+		run->session_id = utf8_text(row, 2);
+		run->agent_id = utf8_text(row, 3);
+		run->agent_name = utf8_text(row, 4);
+		run->model = utf8_text(row, 5);
+		run->model_provider = utf8_text(row, 6);
+		run->status = run_status_parse(store_text(row, 7));
+		run->content = utf8_text(row, 8);
+		run->reasoning = utf8_text(row, 9);
+		run->error_type = utf8_text(row, 10);
+		run->error_message = utf8_text(row, 11);
+		run->last_event = number_or_none(row, 12);
+		runs = lappend(runs, run);
+	}
+	return runs;
+}
+
+/*
  * Whether there are prepared transactions in this database.
  */
 bool

@@ -24,6 +24,7 @@
 #include "blame.h"
 #include "commands/extension.h"
 #include "encoding.h"
+#include "grounded.h"
 #include "settings.h"
 #include "store.h"
 #include "turn.h"
@@ -85,6 +86,39 @@ has_id(List *ids, const char *id)
 			return true;
 	}
 	return false;
+}
+
+/*-------------------------------------------------------------------------
+ * Ends of runs that are not in flight
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * End these runs, all of them locked, and tell those who watch.
+ */
+static void
+finish_grounded(EndedRun *ended, int count)
+{
+	IdArray		ids = id_array(count);
+
+	for (int i = 0; i < count; i++)
+		add_id(&ids, ended[i].run_id, ended[i].session_id);
+	store_finish(ended, count);
+	grounded_tell(ids.ids, count);
+}
+
+/*
+ * The same for runs that have been or are to be cancelled.
+ */
+static void
+end_cancelled(RunLock **runs, int count)
+{
+	IdArray		ids = id_array(count);
+
+	for (int i = 0; i < count; i++)
+		add_id(&ids, runs[i]->run_id, runs[i]->session_id);
+	store_end_cancelled(runs, count);
+	grounded_tell(ids.ids, count);
 }
 
 /*-------------------------------------------------------------------------
@@ -163,7 +197,7 @@ end_waiting(Turn *turn, List *signals)
 	}
 
 	if (ended_count > 0)
-		store_end_cancelled(ended, ended_count);
+		end_cancelled(ended, ended_count);
 	if (again_count > 0)
 	{
 		store_resend_signals(again, again_count);
@@ -626,9 +660,9 @@ start_runs(Turn *turn)
 	store_start(starting, starting_count);
 	store_park(parked, parked_count);
 	if (ended_count > 0)
-		store_finish(ended, ended_count);
+		finish_grounded(ended, ended_count);
 	if (cancelled_count > 0)
-		store_end_cancelled(cancelled, cancelled_count);
+		end_cancelled(cancelled, cancelled_count);
 	if (over.count > 0)
 		store_leave_queue(over.ids, over.sessions, over.count);
 	if (list_length(read) < ready.count)
@@ -665,7 +699,7 @@ turn_refuse(const PickedRun *picked, const char *message)
 					   run->started_at);
 			ended_run_fill(&ended, run, id, picked->session_id);
 			ended.row = lock->row;
-			store_finish(&ended, 1);
+			finish_grounded(&ended, 1);
 		}
 		else
 			store_set_state(&id, 1, 'k');

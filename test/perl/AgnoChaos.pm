@@ -87,7 +87,7 @@ sub arun
 {
 	my ($run) = @_;
 	my $sql = "SELECT agno_arun('$run->{id}', run_id => '$run->{id}', "
-	  . "model => 'mock:$run->{model}', max_attempts => 100";
+	  . "model => 'mock:$run->{model}', max_attempts => $run->{attempts}";
 	$sql .= ", session_id => '$run->{session}'" if $run->{session};
 	$sql .= ', stream => true' if $run->{stream};
 	$sql .= ", timeout => '$run->{timeout}'" if $run->{timeout};
@@ -114,6 +114,7 @@ sub enqueue
 		my %run = (
 			%{ choose(@KINDS) },
 			id => "c$client-$number-$i",
+			attempts => rand() < 0.2 ? 2 : 100,
 			database => $database);
 		# of this client alone, so that its order is known, or of all
 		my $session = rand();
@@ -438,8 +439,12 @@ sub check
 	{
 		report("$database: events are numbered without gaps and end once",
 			map { $_->{run_id} } rows($node, $database, q(
-				SELECT run_id FROM agno.run_events GROUP BY run_id
-				HAVING max(seq) <> count(*) OR min(seq) <> 1
+				SELECT run_id FROM agno.runs
+				JOIN agno.run_requests q USING (run_id)
+				LEFT JOIN agno.run_events e USING (run_id)
+				WHERE q.stream GROUP BY run_id
+				HAVING max(seq) IS DISTINCT FROM count(seq)
+				OR min(seq) <> 1
 				OR count(*) FILTER (WHERE event IN ('RunCompleted', 'RunError'))
 					<> 1)));
 		report("$database: nothing is left in the queue",

@@ -158,6 +158,39 @@ is( value("max(seq) = count(*) FROM agno.run_events WHERE run_id = 'crash'"),
 $node->safe_psql('postgres', "SELECT agno_cancel_run('crash')");
 wait_run($node, 'crash');
 
+# A run that ends while it waits: those who watch are told.
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'later',
+		run_at => now() + '1 h');
+	SELECT agno_cancel_run('later')));
+wait_run($node, 'later');
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 2 FROM agno_run_events('later')"),
+	'cancelled before its start');
+is(events('later'), 'RunCancelled RunCompleted', 'is an end like others');
+start('back', 'mock:mute');
+wait_until('a piece', sub { events('back') =~ /RunContent/ });
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = on');
+$node->restart;
+is(run_status($node, 'back'), 'PENDING', 'put back by a restart');
+$node->safe_psql('postgres', "SELECT agno_cancel_run('back')");
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 4 FROM agno_run_events('back')"),
+	'and cancelled then');
+is(events('back'), 'RunStarted RunContent RunCancelled RunCompleted',
+	'its events come to an end');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = off');
+$node->reload;
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'unlucky',
+		max_attempts => 1)));
+wait_until('a piece', sub { events('unlucky') =~ /RunContent/ });
+$node->stop('immediate');
+$node->start;
+wait_run($node, 'unlucky');
+is(events('unlucky'), 'RunStarted RunContent RunError',
+	'so do those of one that is given up');
+
 # Strangers see nothing.
 $node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN');
 $node->safe_psql('postgres', "SELECT agno_grant_usage('stranger')");

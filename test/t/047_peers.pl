@@ -1,0 +1,90 @@
+# Where others that work in the background of PostgreSQL break, as far as no
+# other test is about it: a slow request among fast ones (pg_net: delays its whole
+# batch), request bodies above 64 kB (pg_net: stall), tables that autovacuum knows
+# nothing of (pg_net), a launcher that is terminated (pg_cron: gone until a
+# restart), a session that becomes slower with each
+# transaction (pg_net).
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+
+sub value
+{
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+}
+
+# One slow run among fast ones
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 20) i, agno_arun('mixed',
+		model => CASE i WHEN 1 THEN 'mock:slow-5000' ELSE 'mock:echo' END,
+		run_id => 'mixed' || i)));
+my $start = time;
+ok( $node->poll_query_until('postgres', q(SELECT count(*) = 19 FROM agno.runs
+		WHERE run_id LIKE 'mixed%' AND status = 'COMPLETED')),
+	'fast runs complete');
+cmp_ok(time - $start, '<', 4, 'without waiting for the slow one');
+is( value(q(count(*) FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
+		AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL))),
+	0, 'which holds no transaction and no snapshot');
+is(wait_run($node, 'mixed1'), 'COMPLETED', 'and completes as well');
+
+# Bodies of one and of ten megabytes
+foreach my $size (1_000_000, 10_000_000)
+{
+	$node->safe_psql('postgres', "SELECT agno_arun(repeat('x', $size),
+		model => 'mock:echo', run_id => 'body$size')");
+	is(wait_run($node, "body$size"), 'COMPLETED', "a request of $size bytes");
+	is(value("length(content) FROM agno.runs WHERE run_id = 'body$size'"),
+		$size + length('You said: '), 'arrives as a whole');
+}
+
+# What autovacuum decides by
+ok( $node->poll_query_until('postgres', q(
+		SELECT n_tup_upd > 0 FROM pg_stat_user_tables
+		WHERE schemaname = 'agno' AND relname = 'runs')),
+	'what the worker writes is counted');
+ok( $node->poll_query_until('postgres', q(
+		SELECT n_tup_del > 0 FROM pg_stat_user_tables
+		WHERE schemaname = 'agno' AND relname = 'run_queue')),
+	'and what it deletes');
+
+# The launcher
+my $query = q(pid FROM pg_stat_activity WHERE backend_type = 'agno_bg launcher');
+my $launcher = value($query);
+value("pg_terminate_backend($launcher)");
+ok( $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM (SELECT $query) l
+		WHERE pid <> $launcher"),
+	'a launcher that is terminated comes back');
+$node->safe_psql('postgres', 'CREATE DATABASE after_that');
+$node->safe_psql('after_that', 'CREATE EXTENSION agno_bg');
+ok(runner_pid($node, 'after_that'), 'and starts runners');
+
+# A session with many transactions that wake the worker
+my $session = $node->background_psql('postgres');
+sub duration
+{
+	my $before = time;
+	$session->query_safe(q(DO $$ BEGIN FOR i IN 1..2000 LOOP
+		PERFORM agno_cancel_run('nobody'); COMMIT; END LOOP; END $$));
+	return time - $before;
+}
+duration();
+my $first = duration();
+duration() foreach 1 .. 4;
+my $last = duration();
+note("2,000 transactions: $first s, and after 10,000: $last s");
+cmp_ok($last, '<', 2 * $first + 0.5, 'a session does not become slower');
+$session->quit;
+
+$node->stop;
+done_testing();
