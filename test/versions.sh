@@ -37,7 +37,7 @@ make_system() {
 	shift 2
 	[ -e "$system/made" ] && return
 	echo "making $system"
-	rm -rf "$system"
+	rm -rf --one-file-system "$system"
 	mkdir -p "$root"
 	debootstrap --variant=minbase "$suite" "$system" "$mirror" \
 		>"$root/$suite.log" 2>&1
@@ -45,6 +45,9 @@ make_system() {
 	# no program of Debian's is to be started there
 	printf '#!/bin/sh\nexit 101\n' >"$system/usr/sbin/policy-rc.d"
 	chmod 755 "$system/usr/sbin/policy-rc.d"
+	# a mirror may stand still for longer than sid wants it to
+	echo 'Acquire::Check-Valid-Until "false";' \
+		>"$system/etc/apt/apt.conf.d/99standing"
 	[ "$suite" = trixie ] ||
 		echo "deb $mirror trixie main" >>"$system/etc/apt/sources.list"
 	in_system "$system" "apt-get update -qq &&

@@ -18,7 +18,8 @@ use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(new_node start_mock stop_mock start_nginx start_npm
   add_mock_server
-  mock_log mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid);
+  mock_log mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid
+  is_up);
 
 my %mocks;
 my @servers;
@@ -229,6 +230,15 @@ sub wait_run
 
 	return $node->safe_psql($database // 'postgres',
 		"SELECT status FROM agno_wait_run('$run_id', '$timeout s')");
+}
+
+# Whether the server accepts connections. (To write to a psql that has given up
+# already would be the end of a test.)
+sub is_up
+{
+	my ($node) = @_;
+	return IPC::Run::run(
+		[ 'pg_isready', '-q', '-h', $node->host, '-p', $node->port ]);
 }
 
 # The process of the runner of a database; waits until there is one.

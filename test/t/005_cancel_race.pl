@@ -17,7 +17,7 @@ add_mock_server($node, start_mock('mock'));
 # The answer arrives while the cancel is not committed yet.
 my $canceller = $node->background_psql('postgres');
 $node->safe_psql('postgres',
-	"SELECT agno_arun('held', model => 'mock:slow-300', run_id => 'held')");
+	"SELECT agno_arun('held', model => 'mock:slow-1000', run_id => 'held')");
 wait_until('the request', sub { mock_requests('mock', 'held') });
 $canceller->query_safe('BEGIN');
 is($canceller->query_safe("SELECT agno_cancel_run('held')"),
@@ -38,7 +38,7 @@ is( $node->safe_psql(
 
 # The same with a rollback: the answer is stored then.
 $node->safe_psql('postgres',
-	"SELECT agno_arun('spared', model => 'mock:slow-300', run_id => 'spared')");
+	"SELECT agno_arun('spared', model => 'mock:slow-1000', run_id => 'spared')");
 wait_until('the request', sub { mock_requests('mock', 'spared') });
 $canceller->query_safe('BEGIN');
 $canceller->query_safe("SELECT agno_cancel_run('spared')");

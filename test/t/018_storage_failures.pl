@@ -115,7 +115,7 @@ is(wait_run($node, 'start60'), 'COMPLETED', 'and it starts when it can');
 # Somebody holds a row.
 my $holder = $node->background_psql('postgres');
 $node->safe_psql('postgres',
-	"SELECT agno_arun('held', model => 'mock:slow-300', run_id => 'held')");
+	"SELECT agno_arun('held', model => 'mock:slow-1500', run_id => 'held')");
 wait_until('the request', sub { mock_requests('mock', 'held') });
 $holder->query_safe("BEGIN; SELECT 1 FROM agno.runs WHERE run_id = 'held' FOR UPDATE");
 wait_until('the answer',
@@ -128,7 +128,7 @@ is(wait_run($node, 'held'), 'COMPLETED', 'and is stored when it is free');
 
 # Somebody holds the whole table.
 $node->safe_psql('postgres',
-	"SELECT agno_arun('table', model => 'mock:slow-300', run_id => 'table')");
+	"SELECT agno_arun('table', model => 'mock:slow-1500', run_id => 'table')");
 wait_until('the request', sub { mock_requests('mock', 'table') });
 $holder->query_safe('BEGIN; LOCK TABLE agno.runs IN ACCESS EXCLUSIVE MODE');
 my $offset = -s $node->logfile;
