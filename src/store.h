@@ -275,6 +275,7 @@ extern List *store_take_signals(int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
+extern List *store_queued_runs(char *const *run_ids, int count);
 extern void store_finish(EndedRun *runs, int count);
 extern List *store_read_grounded(char *const *run_ids, int count);
 extern void store_append_events(const EventRow *rows, int count);

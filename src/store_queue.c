@@ -225,6 +225,28 @@ store_existing_runs(char *const *run_ids, int count)
 }
 
 /*
+ * Which of these runs are in the queue, for this runner: a list of ids.
+ */
+List *
+store_queued_runs(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT q.run_id FROM agno.run_queue q WHERE q.run_id = ANY ($1)"
+		" AND " MINE("q", "$2", "$3"),
+		3, {TEXTARRAYOID, INT4OID, INT4OID}
+	};
+	Datum		values[] = {
+		store_text_array(run_ids, count), runners, my_number
+	};
+	uint64		found = store_execute(&statement, values, NULL);
+	List	   *ids = NIL;
+
+	for (uint64 row = 0; row < found; row++)
+		ids = lappend(ids, store_text(row, 1));
+	return ids;
+}
+
+/*
  * These runs have ended, or have been deleted: remove them from the queue,
  * announce it when the transaction commits, and let the next run of each
  * session go ahead.

@@ -143,6 +143,7 @@ cancel_flight(Turn *turn, Flight *flight)
 /*
  * Follow letters about runs that are not in flight: those that were cancelled
  * while they waited leave the queue, those that wait still are cancelled now.
+ * What is not in the queue has ended, or is not ours.
  */
 static void
 end_waiting(Turn *turn, List *signals)
@@ -154,13 +155,13 @@ end_waiting(Turn *turn, List *signals)
 	int			again_count = 0;
 	List	   *locks;
 	List	   *locked_ids = NIL;
-	List	   *existing;
+	List	   *queued;
 	ListCell   *cell;
 
 	foreach(cell, signals)
 		add_id(&ids, ((Signal *) lfirst(cell))->run_id, NULL);
-	existing = store_existing_runs(ids.ids, ids.count);
-	if (existing == NIL)
+	queued = store_queued_runs(ids.ids, ids.count);
+	if (queued == NIL)
 		return;
 	locks = store_lock_runs(ids.ids, ids.count);
 
@@ -170,6 +171,8 @@ end_waiting(Turn *turn, List *signals)
 		ListCell   *other;
 
 		locked_ids = lappend(locked_ids, lock->run_id);
+		if (!has_id(queued, lock->run_id))
+			continue;
 		foreach(other, signals)
 		{
 			Signal	   *signal = lfirst(other);
@@ -191,7 +194,7 @@ end_waiting(Turn *turn, List *signals)
 	{
 		Signal	   *signal = lfirst(cell);
 
-		if (has_id(existing, signal->run_id) &&
+		if (has_id(queued, signal->run_id) &&
 			!has_id(locked_ids, signal->run_id))
 			again[again_count++] = signal;
 	}

@@ -1,13 +1,14 @@
 #!/bin/bash
 # The tests on other versions of PostgreSQL than the one that is installed:
 #
-#	test/versions.sh [17] [18]
+#	test/versions.sh [16] [17] [18]
 #
-# Each in a Debian of its own that carries it, made with debootstrap in
-# VERSIONS_ROOT (/var/tmp/agno_bg_versions) and kept there for the next time: 17
-# in trixie, 18 in sid. With 18 comes 17, for the test of pg_upgrade. Needs root;
-# mounts are private to this script and gone with it. TESTS names the tests to
-# run instead of all.
+# Each in a Debian of its own, made with debootstrap in VERSIONS_ROOT
+# (/var/tmp/agno_bg_versions) and kept there for the next time: 17 in trixie, 18
+# in sid, which carry them. With 18 comes 17, for the test of pg_upgrade. No
+# release of Debian carries 16: it comes from the package pgserver of PyPI, in
+# trixie. Needs root; mounts are private to this script and gone with it. TESTS
+# names the tests to run instead of all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,7 +25,7 @@ fi
 
 suite_of() {
 	case $1 in
-		17) echo trixie ;;
+		16 | 17) echo trixie ;;
 		18) echo sid ;;
 		*) echo "no Debian release is known to carry PostgreSQL $1" >&2; exit 1 ;;
 	esac
@@ -80,18 +81,36 @@ leave() {
 	umount -l "$1/tmp" "$1/dev" "$1/proc"
 }
 
+# PostgreSQL 16 of PyPI, whose TAP modules are those of 17.
+install_16() {
+	[ -e "$1/opt/pgserver" ] && return
+	python3 -m venv "$root/venv"
+	"$root/venv/bin/pip" download --quiet --no-deps --only-binary :all: \
+		--python-version 3.11 --dest "$1/opt" pgserver==0.1.4
+	in_system "$1" "cd /opt && python3 -m zipfile -e pgserver-*.whl /opt/new &&
+		chmod -R a+rX new && chmod a+x new/pgserver/pginstall/bin/* \
+			new/pgserver/pginstall/lib/postgresql/pgxs/src/test/regress/pg_regress &&
+		cp -r /usr/lib/postgresql/17/lib/pgxs/src/test/perl \
+			new/pgserver/pginstall/lib/postgresql/pgxs/src/test/ &&
+		mv new/pgserver.libs new/pgserver ."
+}
+
 for version in "${@:-17}"; do
 	suite=$(suite_of "$version")
 	system=$root/$suite
 	old=""
 	[ "$version" != 18 ] || old=17
-	make_system "$suite" "$system" "$version" $old
+	make_system "$suite" "$system" "${version/16/17}" $old
 	enter "$system"
 	rm -rf "$system/src"
 	mkdir "$system/src"
 	tar -cf - --exclude=.git --exclude='*.o' --exclude='*.so' \
 		--exclude=build . | tar -xf - -C "$system/src"
 	config=/usr/lib/postgresql/$version/bin/pg_config
+	if [ "$version" = 16 ]; then
+		install_16 "$system"
+		config=/opt/pgserver/pginstall/bin/pg_config
+	fi
 	[ -z "$old" ] ||
 		in_system "$system" "cp -r /src /tmp/old && cd /tmp/old && make -s install \
 			PG_CONFIG=/usr/lib/postgresql/$old/bin/pg_config" \

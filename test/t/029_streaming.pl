@@ -168,6 +168,21 @@ ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 2 FROM agno_run_events('later')"),
 	'cancelled before its start');
 is(events('later'), 'RunCancelled RunCompleted', 'is an end like others');
+
+# Two letters about one run, of which the second is read when it has ended.
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'twice',
+		run_at => now() + '1 h');
+	SELECT agno_cancel_run('twice')));
+wait_run($node, 'twice');
+$node->safe_psql('postgres', q(
+	INSERT INTO agno.run_signals (run_id, owner, shard)
+		VALUES ('twice', current_user::regrole, 0);
+	SELECT agno.request_runner()));
+ok( $node->poll_query_until('postgres',
+		'SELECT NOT EXISTS (SELECT FROM agno.run_signals)'),
+	'a second letter');
+is(events('twice'), 'RunCancelled RunCompleted', 'is no second end');
 start('back', 'mock:mute');
 wait_until('a piece', sub { events('back') =~ /RunContent/ });
 $node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = on');
