@@ -278,7 +278,7 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
  */
 static curl_socket_t
 open_socket_callback(void *transfer_arg, curlsocktype purpose,
-				struct curl_sockaddr *address)
+					 struct curl_sockaddr *address)
 {
 	HttpTransfer *transfer = transfer_arg;
 	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
