@@ -21,6 +21,7 @@ OBJS = \
 	src/arguments.o \
 	src/blame.o \
 	src/ddl.o \
+	src/dispatch.o \
 	src/encoding.o \
 	src/enqueue.o \
 	src/fleet.o \
@@ -53,6 +54,7 @@ OBJS = \
 	src/sse.o \
 	src/store.o \
 	src/store_queue.o \
+	src/store_results.o \
 	src/store_runs.o \
 	src/turn.o \
 	src/usage.o \

@@ -9,7 +9,7 @@
  * nothing in flight it waits without a timeout. Each turn of the loop
  *
  *	1. advances the transfers, and lets each run whose request has ended decide
- *	   what to do next;
+ *	   what to do next (dispatch.c);
  *	2. does all the table work that is due, in at most one short transaction
  *	   (turn.c);
  *	3. outside of any transaction, starts and aborts transfers accordingly.
@@ -27,17 +27,14 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <limits.h>
 
 #include "access/xact.h"
 #include "blame.h"
 #include "commands/extension.h"
-#include "encoding.h"
-#include "fleet.h"
+#include "dispatch.h"
 #include "miscadmin.h"
 #include "pace_home.h"
-#include "pacing.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -83,9 +80,6 @@
 /* Statistics are flushed before a sleep at least this long, in ms. */
 #define LONG_SLEEP_MS 1000
 
-/* How long no connection must have failed before that is logged again. */
-#define STARVED_PAUSE (60 * US_PER_S)
-
 /* No time. */
 #define NEVER PG_INT64_MAX
 
@@ -94,12 +88,8 @@ typedef struct Runner
 {
 	Oid			extension;		/* the extension that this runner serves */
 	bool		first;			/* it deletes what is old, the others do not */
-	Fleet	   *fleet;
-	HttpClient *http;
-	Pacing	   *pacing;
+	Dispatch	dispatch;		/* the fleet, and its requests */
 	WaitEventSet *events;
-	MemoryContext turn_context; /* reset before each turn of the loop */
-
 	int64		turns;			/* how many there have been */
 
 	/* what the next transaction is to do */
@@ -109,7 +99,6 @@ typedef struct Runner
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
-	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		expire_at;		/* when to look for runs that are old enough */
@@ -121,392 +110,7 @@ typedef struct Runner
 	int			failures;		/* in a row */
 	int64		not_before;		/* the next one */
 	bool		alone;			/* runs are stored and started one by one */
-
-	int64		starved_until;	/* that connections could not be opened has
-								 * been logged, and need not be before */
 } Runner;
-
-/*-------------------------------------------------------------------------
- * Transfers
- *-------------------------------------------------------------------------
- */
-
-static void
-end_transfer(Runner *runner, Flight *flight)
-{
-	if (flight->transfer != NULL)
-		http_release(runner->http, flight->transfer);
-	flight->transfer = NULL;
-	if (flight->body.data != NULL)
-		pfree(flight->body.data);
-	flight->body.data = NULL;
-}
-
-/*
- * Something went wrong with this run that is not its server's fault. The
- * message is of the database's encoding.
- */
-static void
-fail_flight(Runner *runner, Flight *flight, const char *type,
-			const char *message)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
-			   fleet_now());
-	fleet_place(runner->fleet, flight);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * For PG_CATCH(): the error costs this run, and no other.
- */
-static void
-fail_flight_by_error(Runner *runner, Flight *flight)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(runner->turn_context);
-	error = CopyErrorData();
-	FlushErrorState();
-	fail_flight(runner, flight, "internal", error->message);
-}
-
-/*
- * An id that a server has given, as a part of a path.
- */
-static char *
-escape_path(const char *id)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (; *id != '\0'; id++)
-	{
-		if (((unsigned char) *id & 0x80) == 0 &&
-			(isalnum((unsigned char) *id) || strchr("-_.~", *id) != NULL))
-			appendStringInfoChar(&out, *id);
-		else
-			appendStringInfo(&out, "%%%02X", (unsigned char) *id);
-	}
-	return out.data;
-}
-
-/*
- * Start a request to the server of a flight; what is after its path, if not
- * NULL, names a response that the server works on. headers and URL are of the
- * current memory context, as libcurl copies them.
- */
-static HttpTransfer *
-start_request(Runner *runner, Flight *flight, const char *response_id,
-			  const char *action, void *owner)
-{
-	const ModelServer *server = &flight->server;
-	const char *headers[8];
-	int			count = 0;
-	int64		left_us = flight->run.deadline - fleet_now();
-	HttpRequest request = {0};
-
-	headers[count++] = "Content-Type: application/json";
-	headers[count++] = "Accept: application/json";
-	if (server->key != NULL)
-		headers[count++] = psprintf("%s%s", server->provider->key_header,
-									server->key);
-	for (const char *const *header = server->provider->headers;
-		 header != NULL && *header != NULL; header++)
-		headers[count++] = *header;
-	if (server->organization != NULL)
-		headers[count++] = psprintf("OpenAI-Organization: %s",
-									server->organization);
-	if (server->project != NULL)
-		headers[count++] = psprintf("OpenAI-Project: %s", server->project);
-	headers[count] = NULL;
-
-	request.url = psprintf("%s%s", server->base_url, server->provider->path);
-	if (response_id != NULL)
-		request.url = psprintf("%s/%s%s", request.url,
-							   escape_path(response_id), action);
-	request.headers = headers;
-	request.get = response_id != NULL && action[0] == '\0';
-	request.body = flight->body.data != NULL && response_id == NULL ?
-		flight->body.data : "";
-	request.body_length = strlen(request.body);
-	/* one more, so that the deadline has passed when libcurl gives up */
-	request.timeout_ms = Min(server->timeout_ms, left_us / US_PER_MS + 1);
-	request.timeout_ms = Max(request.timeout_ms, 1);
-	request.connect_timeout_ms = server->connect_timeout_ms;
-	request.max_response = (int64) agno_max_response_size * 1024;
-	request.ca_file = server->ca_file;
-	request.stream = flight->run.streamed;
-	return http_start(runner->http, &request, owner);
-}
-
-/*
- * Send the next request of a run.
- */
-static void
-send_request(Runner *runner, Flight *flight)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	if (flight->run.response_id == NULL)
-	{
-		initStringInfo(&flight->body);
-		run_write_request(&flight->run, &flight->body);
-	}
-	MemoryContextSwitchTo(old);
-
-	flight->transfer = start_request(runner, flight, flight->run.response_id,
-									 "", flight);
-	old = MemoryContextSwitchTo(flight->context);
-	run_sent(&flight->run);
-	MemoryContextSwitchTo(old);
-	fleet_place(runner->fleet, flight);
-}
-
-/*
- * Nobody wants the response any more that the server works on: say so. What
- * comes of it does not matter, so the transfer has no owner.
- */
-static void
-cancel_response(Runner *runner, Flight *flight)
-{
-	char	   *response_id = flight->run.response_id;
-
-	if (response_id == NULL || flight->run.status == RUN_PENDING)
-		return;
-	flight->run.response_id = NULL;
-	flight->run.deadline = fleet_now() + 10 * US_PER_S;
-	(void) start_request(runner, flight, response_id, "/cancel", NULL);
-}
-
-/*
- * The answer of a streamed run starts anew: those who watch are to know.
- */
-static void
-tell_of_restart(Runner *runner, Flight *flight)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	flight_restarted(flight);
-	if (flight->events != NIL)
-		fleet_add_piece(runner->fleet, flight);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * The server works on a response: its id is to be stored as soon as possible.
- */
-static void
-keep_response_id(Runner *runner, Flight *flight)
-{
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	runner->new_responses = lappend(runner->new_responses, flight);
-	flight->id_stored = true;
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * A server that has had too much is left alone, by all runs.
- */
-static void
-heed_server(Runner *runner, Flight *flight)
-{
-	const HttpResult *result = http_result(flight->transfer);
-	int64		until = fleet_now();
-
-	if (result->status != 429 && result->retry_after_ms < 0)
-		return;
-	if (flight->run.step == RUN_PAUSE)
-		until = flight->run.wake_at;
-	else if (result->retry_after_ms >= 0)
-		until += result->retry_after_ms * US_PER_MS;
-	else
-		until += US_PER_S;
-	pacing_block(runner->pacing, flight->pace_name, until);
-}
-
-/*
- * Say when this process lacks what a connection takes: once, until it has
- * been well for a while.
- */
-static void
-note_resources(Runner *runner, const HttpResult *result)
-{
-	bool		known = fleet_now() < runner->starved_until;
-
-	if (result->failure != HTTP_NO_RESOURCES)
-		return;
-	runner->starved_until = fleet_now() + STARVED_PAUSE;
-	if (known)
-		return;
-	ereport(LOG,
-			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-			 errmsg("could not open a connection to a model server for lack of file descriptors or memory; runs wait until there are some"),
-			 errdetail("%d runs are in flight.", runner->fleet->count),
-			 errhint("Consider a higher limit of open files for the server, or a lower agno_bg.max_concurrent_runs.")));
-}
-
-/*
- * Let the run decide what to do about the answer to its request. An answer
- * that cannot be read for whatever reason fails this run and no other.
- */
-static void
-receive_answer(Runner *runner, Flight *flight)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	blame_begin(flight->run_id);
-	PG_TRY();
-	{
-		run_answered(&flight->run, http_result(flight->transfer), fleet_now(),
-					 &pg_global_prng_state);
-	}
-	PG_CATCH();
-	{
-		fail_flight_by_error(runner, flight);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	blame_end();
-
-	note_resources(runner, http_result(flight->transfer));
-	heed_server(runner, flight);
-	end_transfer(runner, flight);
-	if (flight->run.response_id != NULL && !flight->id_stored)
-		keep_response_id(runner, flight);
-	fleet_place(runner->fleet, flight);
-	if (flight->run.streamed && flight->run.step != RUN_STORE)
-		tell_of_restart(runner, flight);
-}
-
-/*
- * A piece of a streamed answer has arrived. One that cannot be read fails this
- * run and no other.
- */
-static void
-receive_piece(Runner *runner, Flight *flight)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	blame_begin(flight->run_id);
-	PG_TRY();
-	{
-		run_received(&flight->run, http_result(flight->transfer));
-		fleet_add_piece(runner->fleet, flight);
-	}
-	PG_CATCH();
-	{
-		fail_flight_by_error(runner, flight);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	blame_end();
-}
-
-static void
-advance_transfers(Runner *runner)
-{
-	HttpTransfer *transfer;
-
-	http_advance(runner->http);
-	while ((transfer = http_next_piece(runner->http)) != NULL)
-	{
-		Flight	   *flight = http_owner(transfer);
-
-		if (flight->run.step == RUN_AWAIT)
-			receive_piece(runner, flight);
-	}
-	while ((transfer = http_next_done(runner->http)) != NULL)
-	{
-		if (http_owner(transfer) != NULL)
-			receive_answer(runner, http_owner(transfer));
-		else
-			http_release(runner->http, transfer);
-	}
-}
-
-/*
- * Wake the runs whose pause is over.
- */
-static void
-wake_paused(Runner *runner)
-{
-	int64		now = fleet_now();
-	Flight	   *flight;
-
-	while ((flight = fleet_first_paused(runner->fleet)) != NULL &&
-		   flight->run.wake_at <= now)
-	{
-		MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-		run_woken(&flight->run, now);
-		fleet_place(runner->fleet, flight);
-		MemoryContextSwitchTo(old);
-	}
-}
-
-/*
- * Until when a request that is to be sent must wait for its server; 0: it need
- * not.
- */
-static int64
-hold_until(Runner *runner, Flight *flight)
-{
-	int64		now = fleet_now();
-	int64		until = pacing_blocked_until(runner->pacing, flight->pace_name);
-
-	/* Not all at once then. */
-	if (until > now)
-		return until +
-			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
-	if (flight->run.requests == 0 || flight->run.response_id != NULL)
-		return 0;
-	until = pacing_repeat(runner->pacing, flight->pace_name, now);
-	return until > now ? until : 0;
-}
-
-/*
- * Send what is to be sent, and abort what has been cancelled.
- */
-static void
-start_transfers(Runner *runner)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &runner->fleet->ended)
-	{
-		Flight	   *flight = dlist_container(Flight, node, iter.cur);
-
-		end_transfer(runner, flight);
-		cancel_response(runner, flight);
-	}
-
-	dlist_foreach_modify(iter, &runner->fleet->to_send)
-	{
-		Flight	   *flight = dlist_container(Flight, node, iter.cur);
-		int64		hold = hold_until(runner, flight);
-
-		if (hold != 0)
-		{
-			run_hold(&flight->run, hold);
-			fleet_place(runner->fleet, flight);
-			continue;
-		}
-		blame_begin(flight->run_id);
-		PG_TRY();
-		{
-			send_request(runner, flight);
-		}
-		PG_CATCH();
-		{
-			fail_flight_by_error(runner, flight);
-		}
-		PG_END_TRY();
-		blame_end();
-	}
-}
 
 /*-------------------------------------------------------------------------
  * Table work
@@ -519,9 +123,9 @@ start_transfers(Runner *runner)
 static int
 room_for_runs(Runner *runner)
 {
-	int			most = Min(agno_max_concurrent_runs, http_capacity(runner->http));
+	int			most = Min(agno_max_concurrent_runs, http_capacity(runner->dispatch.http));
 
-	return Max(most - runner->fleet->count, 0);
+	return Max(most - runner->dispatch.fleet->count, 0);
 }
 
 /*
@@ -534,7 +138,7 @@ next_store_at(Runner *runner)
 	int64		next = NEVER;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &runner->fleet->ended)
+	dlist_foreach(iter, &runner->dispatch.fleet->ended)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
@@ -555,7 +159,7 @@ next_flush_at(Runner *runner)
 	int64		next = NEVER;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &runner->fleet->pieces)
+	dlist_foreach(iter, &runner->dispatch.fleet->pieces)
 	{
 		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
 
@@ -580,7 +184,7 @@ next_turn_at(Runner *runner)
 		next = 0;
 	next = Min(next, runner->clock_at);
 	next = Min(next, next_flush_at(runner));
-	if (runner->new_responses != NIL)
+	if (runner->dispatch.new_responses != NIL)
 		next = 0;
 	if (can_start)
 		next = Min(next, runner->paced_at);
@@ -640,7 +244,7 @@ carry_out(Runner *runner, Turn *turn)
 	{
 		Flight	   *flight = lfirst(cell);
 		int64		pause = FLUSH_PAUSE *
-			(1 + runner->fleet->count / STREAMS_PER_FLUSH);
+			(1 + runner->dispatch.fleet->count / STREAMS_PER_FLUSH);
 
 		flight_events_stored(flight);
 		fleet_remove_piece(flight);
@@ -650,13 +254,11 @@ carry_out(Runner *runner, Turn *turn)
 	{
 		Flight	   *flight = lfirst(cell);
 
-		end_transfer(runner, flight);
-		cancel_response(runner, flight);
+		dispatch_forget(&runner->dispatch, flight);
 		count_end(&flight->run);
-		runner->new_responses = list_delete_ptr(runner->new_responses, flight);
-		others |= pacing_ended(runner->pacing, flight->pace_name,
+		others |= pacing_ended(runner->dispatch.pacing, flight->pace_name,
 							   flight->run.usage.total, fleet_now());
-		fleet_remove(runner->fleet, flight);
+		fleet_remove(runner->dispatch.fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
 	shared_count(COUNT_CLAIMED, list_length(turn->started));
@@ -667,11 +269,11 @@ carry_out(Runner *runner, Turn *turn)
 		Flight	   *flight = lfirst(cell);
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
-		fleet_add(runner->fleet, flight);
-		pacing_started(runner->pacing, flight->pace_name);
+		fleet_add(runner->dispatch.fleet, flight);
+		pacing_started(runner->dispatch.pacing, flight->pace_name);
 	}
 	shared_wake_siblings(others);
-	runner->paced_at = pacing_next_at(runner->pacing, fleet_now());
+	runner->paced_at = pacing_next_at(runner->dispatch.pacing, fleet_now());
 }
 
 /*
@@ -701,7 +303,7 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error)
 	int64		now = fleet_now();
 
 	runner->alone = true;
-	pacing_recheck(runner->pacing);
+	pacing_recheck(runner->dispatch.pacing);
 	if (turn->tried_start != NULL && !is_passing(error->sqlerrcode))
 	{
 		turn_refuse(turn->tried_start, error->message);
@@ -714,11 +316,11 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error)
 
 		flight->store_failures++;
 		if (flight->store_failures == 1)
-			fail_flight(runner, flight, "storage", error->message);
+			dispatch_fail(&runner->dispatch, flight, "storage", error->message);
 		else
 			flight->store_after = now + LAST_FAILURE_PAUSE;
 		/* to the end of the list, for the others' sake */
-		fleet_place(runner->fleet, flight);
+		fleet_place(runner->dispatch.fleet, flight);
 		return;
 	}
 
@@ -747,7 +349,7 @@ try_turn(Runner *runner, Turn *turn)
 		ErrorData  *error;
 
 		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(runner->turn_context);
+		MemoryContextSwitchTo(runner->dispatch.turn_context);
 		error = CopyErrorData();
 
 		/* One line for a fault, not one for each turn. */
@@ -755,7 +357,7 @@ try_turn(Runner *runner, Turn *turn)
 			EmitErrorReport();
 		FlushErrorState();
 		store_abort();
-		MemoryContextSwitchTo(runner->turn_context);
+		MemoryContextSwitchTo(runner->dispatch.turn_context);
 		RESUME_INTERRUPTS();
 
 		/* An error in here would reset what HOLD_INTERRUPTS() counts. */
@@ -805,10 +407,10 @@ do_turn(Runner *runner)
 		look_for_prepared(runner);
 
 	turn.number = ++runner->turns;
-	turn.fleet = runner->fleet;
-	turn.pacing = runner->pacing;
-	turn.new_responses = runner->new_responses;
-	pacing_begin_turn(runner->pacing);
+	turn.fleet = runner->dispatch.fleet;
+	turn.pacing = runner->dispatch.pacing;
+	turn.new_responses = runner->dispatch.new_responses;
+	pacing_begin_turn(runner->dispatch.pacing);
 	turn.extension = runner->extension;
 	turn.recover = runner->recover;
 	turn.culprit = runner->culprit;
@@ -829,8 +431,8 @@ do_turn(Runner *runner)
 	if (turn.unwanted)
 		leave(runner, turn.replaced);
 
-	list_free(runner->new_responses);
-	runner->new_responses = NIL;
+	list_free(runner->dispatch.new_responses);
+	runner->dispatch.new_responses = NIL;
 	if (turn.flush)
 		runner->flushed_at = now;
 	if (turn.expire)
@@ -871,7 +473,7 @@ do_turn(Runner *runner)
 static void
 stop(Runner *runner)
 {
-	Fleet	   *fleet = runner->fleet;
+	Fleet	   *fleet = runner->dispatch.fleet;
 
 	if (!dlist_is_empty(&fleet->ended))
 		do_turn(runner);
@@ -952,7 +554,7 @@ create_events(Runner *runner)
 	AddWaitEventToSet(runner->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
 					  NULL, NULL);
 	AddWaitEventToSet(runner->events, WL_SOCKET_READABLE,
-					  http_descriptor(runner->http), NULL, NULL);
+					  http_descriptor(runner->dispatch.http), NULL, NULL);
 }
 
 /*
@@ -962,8 +564,8 @@ static long
 sleep_ms(Runner *runner)
 {
 	int64		wake_at = next_turn_at(runner);
-	int64		http_ms = http_timeout_ms(runner->http);
-	Flight	   *paused = fleet_first_paused(runner->fleet);
+	int64		http_ms = http_timeout_ms(runner->dispatch.http);
+	Flight	   *paused = fleet_first_paused(runner->dispatch.fleet);
 	int64		timeout_ms = -1;
 
 	if (paused != NULL)
@@ -988,11 +590,11 @@ report_idle(Runner *runner)
 	static int	reported = -1;
 	char		activity[64];
 
-	if (reported == runner->fleet->count)
+	if (reported == runner->dispatch.fleet->count)
 		pgstat_report_activity(STATE_IDLE, NULL);
 	else
 	{
-		reported = runner->fleet->count;
+		reported = runner->dispatch.fleet->count;
 		snprintf(activity, sizeof(activity), "agno_bg: %d runs in flight",
 				 reported);
 		/* only a running process may give a text */
@@ -1053,10 +655,10 @@ initialize(Runner *runner, int slot, Oid database)
 	if (!shared_runner_attach(slot, database))
 		proc_exit(0);
 
-	runner->turn_context = AllocSetContextCreate(TopMemoryContext,
-												 "agno_bg turn",
-												 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(runner->turn_context);
+	runner->dispatch.turn_context = AllocSetContextCreate(TopMemoryContext,
+														  "agno_bg turn",
+														  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(runner->dispatch.turn_context);
 	wakes = shared_wakes();
 	runner->extension = find_extension();
 	runner->wakes_seen = wakes;
@@ -1069,12 +671,12 @@ initialize(Runner *runner, int slot, Oid database)
 	pace_home_forget(shared_my_number());
 	MemoryContextSwitchTo(TopMemoryContext);
 	runner->culprit = blame_open(shared_my_number());
-	MemoryContextSwitchTo(runner->turn_context);
+	MemoryContextSwitchTo(runner->dispatch.turn_context);
 	on_proc_exit(close_blame, 0);
-	runner->fleet = fleet_create();
-	runner->http = http_create();
-	runner->pacing = pacing_create(shared_my_number(),
-								   agno_runners > 1 ? &shared_pace_home : NULL);
+	runner->dispatch.fleet = fleet_create();
+	runner->dispatch.http = http_create();
+	runner->dispatch.pacing = pacing_create(shared_my_number(),
+											agno_runners > 1 ? &shared_pace_home : NULL);
 	create_events(runner);
 	runner->recover = true;
 	runner->clock_at = NEVER;
@@ -1100,8 +702,8 @@ agno_bg_runner_main(Datum arg)
 
 	for (;;)
 	{
-		MemoryContextReset(runner.turn_context);
-		MemoryContextSwitchTo(runner.turn_context);
+		MemoryContextReset(runner.dispatch.turn_context);
+		MemoryContextSwitchTo(runner.dispatch.turn_context);
 
 		/* There is no statement here that a user could cancel. */
 		QueryCancelPending = false;
@@ -1114,14 +716,14 @@ agno_bg_runner_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
-		advance_transfers(&runner);
-		wake_paused(&runner);
+		dispatch_advance(&runner.dispatch);
+		dispatch_wake_paused(&runner.dispatch);
 		if (next_turn_at(&runner) <= fleet_now())
 			do_turn(&runner);
-		start_transfers(&runner);
+		dispatch_send(&runner.dispatch);
 
 		/* What has just been added to libcurl starts now. */
-		if (http_timeout_ms(runner.http) == 0)
+		if (http_timeout_ms(runner.dispatch.http) == 0)
 			continue;
 		sleep_until_event(&runner);
 	}

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "encoding.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "store.h"
@@ -79,6 +80,29 @@ store_text(uint64 row, int column)
 {
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						column);
+}
+
+/*
+ * A text of the last result in UTF-8, or NULL.
+ */
+char *
+store_utf8(uint64 row, int column)
+{
+	char	   *string = store_text(row, column);
+
+	return string != NULL ? encoding_from_server(string) : NULL;
+}
+
+/*
+ * A number of the last result, -1 for null.
+ */
+int64
+store_number(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		datum = store_column(row, column, &isnull);
+
+	return isnull ? -1 : DatumGetInt64(datum);
 }
 
 /*

@@ -4,7 +4,8 @@
  *	  The tables of agno_bg: every SQL statement, and the only SPI.
  *
  * store.c has the plumbing, store_runs.c what backends do with runs on behalf
- * of their users, store_queue.c what a runner does with the queue.
+ * of their users, store_queue.c what a runner does with the queue, and
+ * store_results.c what it stores of the runs.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,6 +38,8 @@ extern uint64 store_execute(Statement *statement, Datum *values,
 							const char *nulls);
 extern Datum store_column(uint64 row, int column, bool *isnull);
 extern char *store_text(uint64 row, int column);
+extern char *store_utf8(uint64 row, int column);
+extern int64 store_number(uint64 row, int column);
 extern Datum store_text_array(char *const *elements, int count);
 extern Datum store_int_array(const int *elements, int count);
 extern Datum store_row_array(ItemPointer *elements, int count);
