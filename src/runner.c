@@ -643,6 +643,16 @@ close_blame(int code, Datum arg)
 	blame_close();
 }
 
+/*
+ * The postmaster has everyone exit at once: neither is this the fault of a run.
+ */
+static void
+exit_at_once(SIGNAL_ARGS)
+{
+	blame_end();
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
 static void
 initialize(Runner *runner, int slot, Oid database)
 {
@@ -697,6 +707,7 @@ agno_bg_runner_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGQUIT, exit_at_once);
 	BackgroundWorkerUnblockSignals();
 	initialize(&runner, DatumGetInt32(arg), database);
 

@@ -6,6 +6,8 @@ How it behaves is in the id of the model that a request names:
     gpt-5-mini, echo, ...   answers at once
     slow-MS                 answers after MS milliseconds
     hang                    never answers
+    gate                    answers when there is a file with the name of the log
+                            and .gate
     stamp-MS                answers after MS milliseconds with the number of the
                             request in the log
     status-CODE             an error of this HTTP status, with OpenAI's JSON
@@ -74,6 +76,7 @@ class ModelServer:
     def __init__(self, log_path):
         self.log_file = open(log_path, "a+", buffering=1) if log_path else None
         # One that is started anew gives no number twice.
+        self.gate = (log_path or "") + ".gate"
         self.count = 0
         if self.log_file:
             self.log_file.seek(0)
@@ -177,6 +180,9 @@ class ModelServer:
             return await self.stream(request, text, writer)
         if kind == "slow":
             await asyncio.sleep(int(arguments[0]) / 1000)
+        elif kind == "gate":
+            while not os.path.exists(self.gate):
+                await asyncio.sleep(0.05)
         elif kind == "stamp":
             await asyncio.sleep(int(arguments[0]) / 1000)
             text = str(writer.number)

@@ -22,12 +22,13 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('failed', model => 'mock:status-400', run_id => 'failed')));
 wait_run($node, $_) foreach qw(done failed);
 $node->safe_psql('postgres', q(
+	SELECT agno_arun('flies', model => 'mock:gate', run_id => 'flies',
+		session_id => 'talk');
 	SELECT agno_arun('waits', model => 'mock:echo', run_id => 'waits',
-		session_id => 'talk', run_at => now() + '8 s', metadata => '{"a": 1}');
+		session_id => 'talk', metadata => '{"a": 1}');
 	SELECT agno_arun('later', model => 'mock:echo', run_id => 'later',
 		run_at => now() + '1 day');
-	SELECT agno_cancel_run('unborn');
-	SELECT agno_arun('flies', model => 'mock:slow-8000', run_id => 'flies')));
+	SELECT agno_cancel_run('unborn')));
 wait_until('the request', sub { mock_count('mock', 'flies') });
 
 # What a copy has of it.
@@ -104,6 +105,7 @@ $subscriber->stop;
 
 $node->wait_for_catchup('standby');
 $node->stop('immediate');
+append_to_file("$PostgreSQL::Test::Utils::tmp_check/mock.log.gate", '');
 $standby->promote;
 foreach my $run (qw(flies waits))
 {
