@@ -59,6 +59,7 @@ OBJS = \
 	src/turn.o \
 	src/usage.o \
 	src/uuid.o \
+	src/wait_event.o \
 	src/waiters.o
 
 # The answers are in expected/, their inputs in test/sql. Needs a server with

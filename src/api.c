@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "wait_event.h"
 #include "waiters.h"
 
 PG_FUNCTION_INFO_V1(agno_arun);
@@ -317,7 +318,8 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
 		InvalidateCatalogSnapshotConditionally();
-		(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, events, timeout_ms,
+						 wait_event(WAIT_FOR_RUN));
 	}
 	waiters_end();
 	return found;

@@ -46,6 +46,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "wait_event.h"
 
 /* A runner that lived shorter than this has failed. */
 #define SHORT_LIFE_MS 10000
@@ -379,6 +380,7 @@ agno_bg_launcher_main(Datum arg)
 														 next);
 			events |= WL_TIMEOUT;
 		}
-		(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, events, timeout_ms,
+						 wait_event(WAIT_IN_LAUNCHER));
 	}
 }

@@ -49,6 +49,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "wait_event.h"
 #include "waiters.h"
 
 #define US_PER_MS INT64CONST(1000)
@@ -524,23 +525,6 @@ pin_settings(void)
 						PGC_S_OVERRIDE);
 }
 
-/*
- * The wait event of the loop, where the server has names for them.
- */
-static uint32
-wait_event(void)
-{
-#if PG_VERSION_NUM >= 170000
-	static uint32 event;
-
-	if (event == 0)
-		event = WaitEventExtensionNew("AgnoBgRunner");
-	return event;
-#else
-	return PG_WAIT_EXTENSION;
-#endif
-}
-
 static void
 create_events(Runner *runner)
 {
@@ -616,7 +600,7 @@ sleep_until_event(Runner *runner)
 			pgstat_report_stat(true);
 	}
 	(void) WaitEventSetWait(runner->events, timeout_ms, events,
-							lengthof(events), wait_event());
+							lengthof(events), wait_event(WAIT_IN_RUNNER));
 	ResetLatch(MyLatch);
 }
 

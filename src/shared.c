@@ -31,6 +31,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
+#include "wait_event.h"
 
 #define LOCK_TRANCHE "agno_bg runners"
 
@@ -452,7 +453,7 @@ shared_hold_runners(Oid database)
 	{
 		/* The timeout is for the case that a slot changes hands. */
 		(void) ConditionVariableTimedSleep(&shared->runner_left, 1000,
-										   PG_WAIT_EXTENSION);
+										   wait_event(WAIT_FOR_RUNNERS));
 	}
 	ConditionVariableCancelSleep();
 }

@@ -5,10 +5,10 @@
 #
 # Each in a Debian of its own, made with debootstrap in VERSIONS_ROOT
 # (/var/tmp/agno_bg_versions) and kept there for the next time: 17 in trixie, 18
-# in sid, which carry them. With 18 comes 17, for the test of pg_upgrade. No
-# release of Debian carries 16: it comes from the package pgserver of PyPI, in
-# trixie. Needs root; mounts are private to this script and gone with it. TESTS
-# names the tests to run instead of all.
+# in sid, which carry them. No release of Debian carries 16: it comes from the
+# package pgserver of PyPI, in trixie; and is what 17 and 18 are upgraded from in
+# the test of pg_upgrade. Needs root; mounts are private to this script and gone
+# with it. TESTS names the tests to run instead of all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,11 +31,9 @@ suite_of() {
 	esac
 }
 
-# Make the system of this suite, with this version and those it is upgraded
-# from.
+# Make the system of this suite, with this version.
 make_system() {
-	local suite=$1 system=$2
-	shift 2
+	local suite=$1 system=$2 version=$3
 	[ -e "$system/made" ] && return
 	echo "making $system"
 	rm -rf --one-file-system "$system"
@@ -49,15 +47,13 @@ make_system() {
 	# a mirror may stand still for longer than sid wants it to
 	echo 'Acquire::Check-Valid-Until "false";' \
 		>"$system/etc/apt/apt.conf.d/99standing"
-	[ "$suite" = trixie ] ||
-		echo "deb $mirror trixie main" >>"$system/etc/apt/sources.list"
 	in_system "$system" "apt-get update -qq &&
 		apt-get install -y -qq --no-install-recommends postgresql-common &&
 		echo 'create_main_cluster = false' >>/etc/postgresql-common/createcluster.conf &&
 		apt-get install -y -qq --no-install-recommends make gcc pkg-config procps \
 			libcurl4-openssl-dev libcjson-dev libipc-run-perl python3 python3-venv \
-			openssl nginx-light pgbouncer util-linux $(printf \
-				'postgresql-%s postgresql-server-dev-%s ' $(for v; do echo $v $v; done))" \
+			openssl nginx-light pgbouncer util-linux postgresql-$version \
+			postgresql-server-dev-$version" \
 		>>"$root/$suite.log" 2>&1
 	leave "$system"
 	touch "$system/made"
@@ -81,7 +77,7 @@ leave() {
 	umount -l "$1/tmp" "$1/dev" "$1/proc"
 }
 
-# PostgreSQL 16 of PyPI, whose TAP modules are those of 17.
+# PostgreSQL 16 of PyPI, with the TAP modules of the version that is there.
 install_16() {
 	[ -e "$1/opt/pgserver" ] && return
 	python3 -m venv "$root/venv"
@@ -90,7 +86,7 @@ install_16() {
 	in_system "$1" "cd /opt && python3 -m zipfile -e pgserver-*.whl /opt/new &&
 		chmod -R a+rX new && chmod a+x new/pgserver/pginstall/bin/* \
 			new/pgserver/pginstall/lib/postgresql/pgxs/src/test/regress/pg_regress &&
-		cp -r /usr/lib/postgresql/17/lib/pgxs/src/test/perl \
+		cp -r /usr/lib/postgresql/*/lib/pgxs/src/test/perl \
 			new/pgserver/pginstall/lib/postgresql/pgxs/src/test/ &&
 		mv new/pgserver.libs new/pgserver ."
 }
@@ -98,26 +94,25 @@ install_16() {
 for version in "${@:-17}"; do
 	suite=$(suite_of "$version")
 	system=$root/$suite
-	old=""
-	[ "$version" != 18 ] || old=17
-	make_system "$suite" "$system" "${version/16/17}" $old
+	make_system "$suite" "$system" "${version/16/17}"
 	enter "$system"
 	rm -rf "$system/src"
 	mkdir "$system/src"
 	tar -cf - --exclude=.git --exclude='*.o' --exclude='*.so' \
 		--exclude=build . | tar -xf - -C "$system/src"
+	install_16 "$system"
+	old=/opt/pgserver/pginstall/bin/pg_config
 	config=/usr/lib/postgresql/$version/bin/pg_config
 	if [ "$version" = 16 ]; then
-		install_16 "$system"
-		config=/opt/pgserver/pginstall/bin/pg_config
+		config=$old
+		old=""
+	else
+		in_system "$system" "cp -r /src /tmp/old && cd /tmp/old &&
+			make -s install PG_CONFIG=$old" >>"$root/$suite.log" 2>&1
 	fi
-	[ -z "$old" ] ||
-		in_system "$system" "cp -r /src /tmp/old && cd /tmp/old && make -s install \
-			PG_CONFIG=/usr/lib/postgresql/$old/bin/pg_config" \
-			>>"$root/$suite.log" 2>&1
 	in_system "$system" "cd /src &&
 		PG_CONFIG=$config \
-		OLD_PG_CONFIG=${old:+/usr/lib/postgresql/$old/bin/pg_config} \
+		OLD_PG_CONFIG=$old \
 		test/run.sh ${TESTS:-}" || failed="$failed $version"
 	leave "$system"
 done

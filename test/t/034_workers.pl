@@ -40,6 +40,19 @@ $node->safe_psql('postgres', 'CREATE ROLE monitor IN ROLE pg_monitor;
 is( $node->safe_psql('postgres',
 		'SET ROLE monitor; SELECT count(*) FROM agno.workers'),
 	2, 'for those who monitor');
+
+# What they wait for has names where PostgreSQL allows for them.
+my $caller = $node->background_psql('postgres');
+$caller->query_until(qr/waiting/, "\\echo waiting\nSELECT agno_wait_run('e');\n");
+my $names = $node->safe_psql('postgres', 'SHOW server_version_num') >= 170000
+  ? 'AgnoBgLauncher,AgnoBgRunner,AgnoWaitRun' : 'Extension';
+ok( $node->poll_query_until('postgres', q(SELECT string_agg(DISTINCT wait_event, ','
+			ORDER BY wait_event) FROM pg_stat_activity
+		WHERE wait_event_type = 'Extension'), $names),
+	"wait events: $names");
+$node->safe_psql('postgres', "SELECT agno_cancel_run('e')");
+$caller->quit;
+
 my ($ret) = $node->psql('postgres',
 	'SET ROLE stranger; SELECT count(*) FROM agno.workers');
 isnt($ret, 0, 'not for strangers');
