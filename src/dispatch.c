@@ -359,8 +359,13 @@ hold_until(Dispatch *dispatch, Flight *flight)
 			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
 	if (flight->run.requests == 0 || flight->run.response_id != NULL)
 		return 0;
-	until = pacing_repeat(dispatch->pacing, flight->pace_name, now);
-	return until > now ? until : 0;
+	if (flight->repeat_at == 0)
+		flight->repeat_at = pacing_repeat(dispatch->pacing, flight->pace_name,
+										  now);
+	if (flight->repeat_at > now)
+		return flight->repeat_at;
+	flight->repeat_at = 0;
+	return 0;
 }
 
 /*

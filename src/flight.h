@@ -36,6 +36,8 @@ typedef struct Flight
 	StringInfoData body;		/* of the request on its way; data may be NULL */
 	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
 	bool		id_stored;		/* run.response_id has been stored */
+	int64		repeat_at;		/* when its request may be sent again, as
+								 * pacing.c has it; 0: not asked */
 
 	/* where fleet_place() has put it */
 	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */

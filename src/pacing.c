@@ -298,8 +298,8 @@ pacing_ended(Pacing *pacing, const char *name, int64 tokens, int64 now)
 }
 
 /*
- * A request is to be sent again. Returns when that may be; if that is now, it
- * counts.
+ * A request is to be sent again. Returns when; it has its place from now on, so
+ * that runs that are parked cannot go before it for ever.
  */
 int64
 pacing_repeat(Pacing *pacing, const char *name, int64 now)
@@ -307,13 +307,10 @@ pacing_repeat(Pacing *pacing, const char *name, int64 now)
 	Pace	   *pace = find_pace(pacing, name);
 	int64		at = now;
 
-	if (pace->requests_per_minute == 0)
-		return now;
 	lock_loads(pacing);
-	if (pace->load->next_request > now)
-		at = pace->load->next_request;
-	else
-		take_request(pace, now);
+	if (pace->requests_per_minute > 0)
+		at = Max(pace->load->next_request, now);
+	take_request(pace, now);
 	unlock_loads(pacing);
 	return at;
 }

@@ -83,6 +83,21 @@ ok(completed('slow %', 20), 'requests_per_minute');
 my @times = map { $_->{time} } requests('slow');
 cmp_ok($times[-1] - $times[0], '>', 1.5, 'are spread');
 
+# A request that is repeated has its turn before runs that wait to start.
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('repeated', model => 'slow:flaky-1-503', run_id => 'repeated');
+	SELECT count(*) FROM generate_series(1, 30) i,
+		agno_arun('crowd ' || i, model => 'slow:echo')));
+is(wait_run($node, 'repeated'), 'COMPLETED', 'a repetition');
+ok(completed('crowd %', 30), 'of one among many');
+cmp_ok(
+	value("count(*) FROM agno.runs WHERE input LIKE 'crowd %' AND finished_at
+		> (SELECT finished_at FROM agno.runs WHERE run_id = 'repeated')"),
+	'>', 5, 'does not wait for all of them');
+my @both = sort { $a <=> $b }
+  map { $_->{time} } requests('repeated'), requests('crowd');
+cmp_ok($both[-1] - $both[0], '>', 2.5, 'and counts for requests_per_minute');
+
 # 18 tokens for each run, 18 a second: the first 60 may come at once, and those
 # that have been started when their tokens become known.
 $node->safe_psql('postgres', q(
