@@ -9,7 +9,7 @@
 #define AGNO_PACING_H
 
 #include "model_server.h"
-#include "shared.h"
+#include "settings.h"
 
 /*
  * What a server has had to do, by all runners of the database. Guarded by the

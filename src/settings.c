@@ -13,7 +13,6 @@
 #include <limits.h>
 
 #include "settings.h"
-#include "shared.h"
 #include "utils/guc.h"
 
 char	   *agno_default_model;

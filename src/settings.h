@@ -32,8 +32,9 @@ extern int	agno_max_attempts;
 /* The longest answer of a model server, in kilobytes. */
 extern int	agno_max_response_size;
 
-/* How many runners a database has. */
+/* How many runners a database has, and may have. */
 extern int	agno_runners;
+#define MAX_RUNNERS_PER_DATABASE 16
 
 /* How many runs that have not ended a database may have; 0: any number. */
 extern int	agno_max_queue_depth;

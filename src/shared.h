@@ -51,9 +51,8 @@ typedef struct RunnerView
 	bool		stepped_aside;	/* the last one left because it was asked to */
 } RunnerView;
 
-/* How many runners there is room for, in all databases and in one. */
+/* How many runners there is room for, in all databases. */
 #define MAX_RUNNERS 1024
-#define MAX_RUNNERS_PER_DATABASE 16
 
 /* For shared_wake_at_commit(): every runner of the database. */
 #define ALL_SHARDS (-1)
