@@ -120,23 +120,26 @@ http {
 	return $port;
 }
 
-# Start a program of the npm packages that test/interop/package-lock.json pins,
-# and wait until it listens at the port. Returns its process, or nothing when it
-# cannot be had here.
+# Start a server of an npm package that test/interop/$package pins, and wait until
+# it listens at the port. Returns its process, or nothing when it cannot be had
+# here.
 sub start_npm
 {
-	my ($port, @command) = @_;
-	my $dir = $PostgreSQL::Test::Utils::tmp_check;
-	my $interop = "$FindBin::Bin/../interop";
+	my ($package, $port, @command) = @_;
+	my $dir = "$PostgreSQL::Test::Utils::tmp_check/$package";
+	my $interop = "$FindBin::Bin/../interop/$package";
 
-	mkdir "$dir/npm";
-	system("cp $interop/package*.json $dir/npm && cd $dir/npm && "
-		  . "npm ci --no-fund --no-audit --cache $dir/npm-cache "
-		  . ">npm.log 2>&1") == 0
-	  or return;
-	$command[0] = "$dir/npm/node_modules/.bin/$command[0]";
+	if (!-d $dir)
+	{
+		mkdir $dir;
+		system("cp $interop/package*.json $dir && cd $dir && "
+			  . "npm ci --no-fund --no-audit --cache $dir/cache "
+			  . ">npm.log 2>&1") == 0
+		  or return;
+	}
+	$command[0] = "$dir/node_modules/.bin/$command[0]";
 	push @servers,
-	  IPC::Run::start(\@command, '<', '/dev/null', '>', "$dir/npm.out", '2>&1');
+	  IPC::Run::start(\@command, '<', '/dev/null', '>', "$dir/out", '2>&1');
 	wait_until($command[0], sub {
 		IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") });
 	return $servers[-1];

@@ -11,9 +11,9 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $port = PostgreSQL::Test::Cluster::get_free_port();
-if (!start_npm($port, 'steady', '-p', $port, '--log-level', 'full',
+if (!start_npm('steady', $port, 'steady', '-p', $port, '--log-level', 'full',
 		'--reject-on-sdk-error', '--no-color',
-		"$FindBin::Bin/../interop/openai-openapi.yaml"))
+		"$FindBin::Bin/../interop/steady/openai-openapi.yaml"))
 {
 	diag('SKIPPED: the npm packages cannot be installed');
 	plan skip_all => 'the npm packages cannot be installed';

@@ -1,6 +1,6 @@
 # Conversations in the three APIs, streamed and not, with a model server that we
 # did not write (@copilotkit/aimock): text, reasoning, history, 429, 503, answers
-# that are cut, errors, and chaos. What it says is in interop/aimock.json.
+# that are cut, errors, and chaos. What it says is in interop/aimock/fixtures.json.
 
 use strict;
 use warnings;
@@ -11,8 +11,8 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $server = start_npm($port, 'llmock', '-p', $port, '-f',
-	"$FindBin::Bin/../interop/aimock.json");
+my $server = start_npm('aimock', $port, 'llmock', '-p', $port, '-f',
+	"$FindBin::Bin/../interop/aimock/fixtures.json");
 if (!$server)
 {
 	diag('SKIPPED: the npm packages cannot be installed');
@@ -89,8 +89,8 @@ foreach my $api (sort keys %models)
 foreach my $api (sort keys %models)
 {
 	$server->kill_kill;
-	$server = start_npm($port, 'llmock', '-p', $port, '-f',
-		"$FindBin::Bin/../interop/aimock.json");
+	$server = start_npm('aimock', $port, 'llmock', '-p', $port, '-f',
+		"$FindBin::Bin/../interop/aimock/fixtures.json");
 	is(ask($api, 'false', 'limited'), "COMPLETED|$said", "$api: 429, then text");
 	is(ask($api, 'false', 'overloaded'), "COMPLETED|$said", "$api: 503, then text");
 	is(ask($api, 'true', 'cut'), "COMPLETED|$said", "$api: a stream that is cut");
@@ -103,9 +103,9 @@ foreach my $api (sort keys %models)
 
 # Chaos: one request in three fails in some way.
 $server->kill_kill;
-$server = start_npm($port, 'llmock', '-p', $port, '--chaos-drop', '0.1',
+$server = start_npm('aimock', $port, 'llmock', '-p', $port, '--chaos-drop', '0.1',
 	'--chaos-malformed', '0.1', '--chaos-disconnect', '0.15', '-f',
-	"$FindBin::Bin/../interop/aimock.json");
+	"$FindBin::Bin/../interop/aimock/fixtures.json");
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 90) i, agno_arun('chaos ' || i,
 		model => (ARRAY['openai-responses:m', 'openai-chat:m', 'anthropic:m'])
