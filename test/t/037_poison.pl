@@ -29,7 +29,7 @@ $node->safe_psql('postgres', q(
 		agno_arun('behind ' || i, model => 'mock:echo',
 			session_id => 'conversation');
 	SELECT agno_arun('poison', model => 'mock:echo', run_id => 'poison',
-		session_id => 'conversation')));
+		run_at => now() + '1 s')));
 ok( $node->poll_query_until('postgres',
 		q(SELECT status = 'ERROR' FROM agno_get_run_output('poison'))),
 	'the run ends in ERROR');
@@ -46,9 +46,10 @@ is($crashes, 3, 'the worker crashed each time');
 
 # Two that crash it by turns do not keep each other alive.
 $node->safe_psql('postgres', q(
-	SELECT agno_arun('poison one', model => 'mock:echo', run_id => 'one'),
-		agno_arun('poison two', model => 'mock:echo', run_id => 'two'),
-		agno_arun('after them', model => 'mock:echo', run_id => 'three')));
+	SELECT agno_arun('poison one', model => 'mock:echo', run_id => 'one',
+		run_at => now() + '1 s'), agno_arun('poison two', model => 'mock:echo',
+		run_id => 'two', run_at => now() + '1 s'), agno_arun('after them',
+		model => 'mock:echo', run_id => 'three', run_at => now() + '1 s')));
 ok( $node->poll_query_until('postgres', q(SELECT array_agg(status ORDER BY run_id)
 		= '{ERROR,COMPLETED,ERROR}' FROM agno.runs
 		WHERE run_id IN ('one', 'two', 'three'))),

@@ -63,8 +63,8 @@ $restored->command_ok(
 		$restored->connstr('postgres')
 	],
 	'psql with the dump');
-is( $restored->safe_psql('postgres', $runs),
-	$all =~ s{flies RUNNING}{flies PENDING}r,
+ok( $restored->poll_query_until('postgres', $runs,
+		$all =~ s{flies RUNNING}{flies PENDING}r),
 	'it has the runs, and what was in flight is to be started again');
 is($restored->safe_psql('postgres', $marker), 1, 'the marker');
 is( $restored->safe_psql('postgres',
