@@ -6,12 +6,13 @@
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
+#   make assertions  runs the tests on a server that checks itself
 #   make sanitize  runs the tests with AddressSanitizer and UBSan
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
-DATA = sql/agno_bg--1.0.sql
+DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.1.sql
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 
 OBJS = \
@@ -20,6 +21,7 @@ OBJS = \
 	src/api.o \
 	src/arguments.o \
 	src/blame.o \
+	src/cancel.o \
 	src/ddl.o \
 	src/dispatch.o \
 	src/encoding.o \
@@ -29,6 +31,9 @@ OBJS = \
 	src/grounded.o \
 	src/http.o \
 	src/json.o \
+	src/json_index.o \
+	src/json_merge.o \
+	src/shares.o \
 	src/known_servers.o \
 	src/launcher.o \
 	src/log_filter.o \
@@ -37,6 +42,8 @@ OBJS = \
 	src/model_stream.o \
 	src/pace_home.o \
 	src/pacing.o \
+	src/patrol.o \
+	src/pick.o \
 	src/poller.o \
 	src/prompt.o \
 	src/provider.o \
@@ -45,6 +52,7 @@ OBJS = \
 	src/provider_openai_responses.o \
 	src/python.o \
 	src/retry_after.o \
+	src/rewrite.o \
 	src/run.o \
 	src/run_event.o \
 	src/runner.o \
@@ -55,6 +63,7 @@ OBJS = \
 	src/store.o \
 	src/store_queue.o \
 	src/store_results.o \
+	src/store_retention.o \
 	src/store_runs.o \
 	src/turn.o \
 	src/usage.o \
@@ -71,8 +80,10 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter bench chaos demo fuzz sanitize test,$(MAKECMDGOALS)),)
-.PHONY: bench chaos demo fuzz sanitize test
+ifneq ($(filter assertions bench chaos demo fuzz sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos demo fuzz sanitize test
+assertions:
+	@test/assertions.sh
 bench:
 	@test/bench/run.sh
 chaos:

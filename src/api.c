@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "arguments.h"
+#include "cancel.h"
 #include "enqueue.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -33,7 +34,6 @@
 #include "waiters.h"
 
 PG_FUNCTION_INFO_V1(agno_arun);
-PG_FUNCTION_INFO_V1(agno_cancel_run);
 PG_FUNCTION_INFO_V1(agno_requeue_run);
 PG_FUNCTION_INFO_V1(agno_continue_run);
 PG_FUNCTION_INFO_V1(agno_wait_run);
@@ -165,74 +165,6 @@ agno_continue_run(PG_FUNCTION_ARGS)
 }
 
 /*-------------------------------------------------------------------------
- * agno_cancel_run
- *-------------------------------------------------------------------------
- */
-
-/*
- * Cancel a run that is locked. Returns whether it will end CANCELLED.
- */
-static bool
-cancel_locked(const RunState *state)
-{
-	switch (state->status)
-	{
-		case RUN_PENDING:
-		case RUN_PAUSED:
-			store_cancel_waiting(state->run_id,
-								 run_cancelled_text(state->run_id));
-			break;
-		case RUN_RUNNING:
-			break;
-		default:
-			return false;
-	}
-	store_put_signal(state->run_id, state->owner,
-					 shared_shard(state->session_id));
-	return true;
-}
-
-/*
- * agno_cancel_run(run_id text) returns boolean
- *
- * Cancels a run when the transaction commits; keeps a marker for a run that
- * does not exist. Agno's counterpart is Agent.cancel_run(). The lock on the
- * run, kept until the end of the transaction, makes sure that the runner
- * stores nothing behind our back; see turn.c.
- */
-Datum
-agno_cancel_run(PG_FUNCTION_ARGS)
-{
-	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			caller = GetUserId();
-	StoreUser	user;
-	RunState	state;
-	bool		cancelled = false;
-
-	PreventCommandIfReadOnly("agno_cancel_run()");
-	if (run_id[0] == '\0' || strlen(run_id) > ARGUMENT_MAX_ID)
-		argument_error(psprintf("run_id must have from 1 to %d bytes",
-								ARGUMENT_MAX_ID), NULL);
-
-	user = store_enter();
-	/* A run of somebody else is unknown to the caller, and not locked. */
-	if (store_find_run(run_id, &state) &&
-		has_privs_of_role(caller, state.owner))
-	{
-		cancelled = store_lock_run(run_id, &state) && cancel_locked(&state);
-		shared_wake_at_end(shared_shard(state.session_id));
-	}
-	else
-	{
-		store_put_marker(run_id, caller);
-		store_put_signal(run_id, caller, ALL_SHARDS);
-		shared_wake_at_commit(ALL_SHARDS);
-	}
-	store_leave(user);
-	PG_RETURN_BOOL(cancelled);
-}
-
-/*-------------------------------------------------------------------------
  * agno_wait_run and agno_run
  *-------------------------------------------------------------------------
  */
@@ -270,6 +202,13 @@ check_wait(const RunState *state)
 						state->run_id),
 				 errdetail("It starts when the transaction commits."),
 				 errhint("Commit first, or use CALL agno_run(...).")));
+	if (cancel_is_ours(state->run_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" was cancelled by this transaction",
+						state->run_id),
+				 errdetail("It ends when the transaction commits."),
+				 errhint("Commit first.")));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -477,7 +416,8 @@ agno_list_workers(PG_FUNCTION_ARGS)
 		values[0] = ObjectIdGetDatum(view.database);
 		values[1] = Int32GetDatum(view.pid);
 		nulls[1] = view.pid == 0;
-		values[2] = CStringGetTextDatum(states[view.state]);
+		values[2] = CStringGetTextDatum(view.held && view.pid == 0 ? "held" :
+										states[view.state]);
 		for (int c = 0; c < RUNNER_COUNTS; c++)
 			values[3 + c] = Int64GetDatum((int64) view.counts[c]);
 		values[3 + RUNNER_COUNTS] = TimestampTzGetDatum(view.since);

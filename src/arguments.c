@@ -9,9 +9,11 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "arguments.h"
 #include "encoding.h"
 #include "schema.h"
+#include "settings.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -68,15 +70,85 @@ argument_id(FunctionCallInfo fcinfo, int argument, const char *name,
 }
 
 /*
- * An argument that must be a JSON object when it is given.
+ * Refuse what is longer than agno_bg.max_input_size. Errors:
+ * configuration_limit_exceeded.
+ */
+void
+argument_check_size(const char *name, int64 size)
+{
+	int64		most = (int64) agno_max_input_size * 1024;
+
+	if (size > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%s is too long", name),
+				 errdetail("It has " INT64_FORMAT " bytes; agno_bg.max_input_size allows " INT64_FORMAT ".",
+						   size, most)));
+}
+
+/*
+ * The same for an argument of type text, which may be null.
+ */
+void
+argument_check_text(NullableDatum datum, const char *name)
+{
+	if (!datum.isnull)
+		argument_check_size(name, (int64) toast_raw_datum_size(datum.value) -
+							VARHDRSZ);
+}
+
+/*
+ * Refuse JSON that is too long as text, or nests so deep that somebody might
+ * not be able to read it.
+ */
+static void
+check_json(Jsonb *json, const char *name)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			depth = 0;
+
+	argument_check_size(name, VARSIZE(json));
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+			depth++;
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+		if (depth > ARGUMENT_MAX_DEPTH)
+			argument_error(psprintf("%s nests deeper than %d levels", name,
+									ARGUMENT_MAX_DEPTH), NULL);
+	}
+	/* A number may be longer as text than as jsonb. */
+	argument_check_size(name, strlen(JsonbToCString(NULL, &json->root,
+													VARSIZE(json))));
+}
+
+/*
+ * An argument that must be a JSON object when it is given. JSON null is how
+ * some drivers write NULL.
  */
 NullableDatum
 argument_object(FunctionCallInfo fcinfo, int argument, const char *name)
 {
 	NullableDatum datum = fcinfo->args[argument];
+	Jsonb	   *json;
+	JsonbValue	value;
 
-	if (!datum.isnull && !JB_ROOT_IS_OBJECT(DatumGetJsonbP(datum.value)))
+	if (datum.isnull)
+		return datum;
+	argument_check_text(datum, name);
+	json = DatumGetJsonbP(datum.value);
+	if (JB_ROOT_IS_SCALAR(json) &&
+		JsonbExtractScalar(&json->root, &value) && value.type == jbvNull)
+	{
+		datum.isnull = true;
+		return datum;
+	}
+	if (!JB_ROOT_IS_OBJECT(json))
 		argument_error(psprintf("%s must be a JSON object", name), NULL);
+	check_json(json, name);
 	return datum;
 }
 
@@ -93,7 +165,8 @@ argument_interval_ms(Datum interval)
 }
 
 /*
- * Refuse a jsonb that is no schema for answers.
+ * Refuse a jsonb that is no schema for answers. Errors:
+ * invalid_parameter_value.
  */
 void
 argument_check_schema(Datum schema)
@@ -109,4 +182,5 @@ argument_check_schema(Datum schema)
 				 errmsg("invalid output_schema: %s",
 						encoding_to_server(problem)),
 				 errhint("Give a JSON schema, such as {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}, \"required\": [\"city\"]}.")));
+	schema_free(&read);
 }

@@ -13,6 +13,9 @@
 /* The longest id of a run or a session, in bytes. */
 #define ARGUMENT_MAX_ID 255
 
+/* How many levels of JSON there may be: cJSON reads 1000. */
+#define ARGUMENT_MAX_DEPTH 500
+
 /* The longest timeout: ten years, in milliseconds. */
 #define ARGUMENT_MAX_MS (10.0 * 366 * 86400 * 1000)
 
@@ -20,6 +23,8 @@ extern void argument_error(const char *message, const char *hint);
 extern char *argument_text(FunctionCallInfo fcinfo, int argument);
 extern const char *argument_id(FunctionCallInfo fcinfo, int argument,
 							   const char *name, bool *given);
+extern void argument_check_size(const char *name, int64 size);
+extern void argument_check_text(NullableDatum datum, const char *name);
 extern NullableDatum argument_object(FunctionCallInfo fcinfo, int argument,
 									 const char *name);
 extern double argument_interval_ms(Datum interval);

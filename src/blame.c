@@ -11,7 +11,8 @@
  * mapped into its memory, where writing costs next to nothing, and where a
  * crash of the process leaves it to be found. Shared memory would not do: the
  * postmaster clears it after a crash. The file is in pg_stat_tmp, which is not
- * part of a backup; if it cannot be had, nobody is blamed.
+ * part of a backup; if it cannot be had, with all the room that it takes, nobody
+ * is blamed.
  *
  * Called by runner.c and turn.c.
  *
@@ -57,7 +58,12 @@ blame_open(int number)
 	fd = OpenTransientFile(path, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd >= 0)
 	{
-		if (ftruncate(fd, sizeof(Blame)) == 0)
+		/* Were there no room, a page of a hole would be a SIGBUS. */
+		int			problem = posix_fallocate(fd, 0, sizeof(Blame));
+
+		if (problem != 0)
+			errno = problem;
+		else
 			memory = mmap(NULL, sizeof(Blame), PROT_READ | PROT_WRITE,
 						  MAP_SHARED, fd, 0);
 		CloseTransientFile(fd);

@@ -8,12 +8,15 @@
  * runner steps aside for them, and comes back when the transaction has ended,
  * if the database is still there.
  *
- * COPY into the queue is what a dump is restored with. The runner steps aside
- * for it, too, since what it finds when it comes back it takes over.
+ * COPY into our own tables is what a dump is restored with. The runner steps
+ * aside for it, too, and stays away until the session has ended: who executes a
+ * run when only a part of it has been restored executes another. When it comes
+ * back, it takes over what is there (patrol.c).
  *
  * When the extension is dropped, however that comes about - DROP EXTENSION,
  * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
- * extension gone, and leaves.
+ * extension gone, and leaves. One that is wanted when the extension has been
+ * updated is asked for at that commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +24,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -28,7 +32,9 @@
 #include "commands/extension.h"
 #include "ddl.h"
 #include "miscadmin.h"
+#include "rewrite.h"
 #include "shared.h"
+#include "store.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -43,7 +49,10 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (previous_object_access_hook != NULL)
 		previous_object_access_hook(access, class_id, object_id, sub_id, arg);
 
-	if (access == OAT_DROP && class_id == ExtensionRelationId)
+	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
+		rewrite_relation_created(object_id, arg);
+	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
+		class_id == ExtensionRelationId)
 	{
 		char	   *name = get_extension_name(object_id);
 
@@ -109,26 +118,37 @@ owns_database(Oid database)
 }
 
 /*
- * Whether the command copies rows into the queue, and may.
+ * The table of ours that the command copies rows into, if it may; else NULL.
  */
-static bool
-fills_queue(Node *command)
+static const char *
+copied_table(Node *command)
 {
+	static const char *const tables[] = {
+		"cancellations", "run_events", "run_queue", "run_requests",
+		"run_signals", "runs", "sessions"
+	};
 	CopyStmt   *copy;
 	Oid			relation;
-	char	   *name;
+	char	   *schema;
 
 	if (!IsA(command, CopyStmt))
-		return false;
+		return NULL;
 	copy = castNode(CopyStmt, command);
-	if (!copy->is_from || copy->relation == NULL ||
-		strcmp(copy->relation->relname, "run_queue") != 0)
-		return false;
-	relation = RangeVarGetRelid(copy->relation, NoLock, true);
-	name = OidIsValid(relation) ?
-		get_namespace_name(get_rel_namespace(relation)) : NULL;
-	return name != NULL && strcmp(name, "agno") == 0 &&
-		pg_class_aclcheck(relation, GetUserId(), ACL_INSERT) == ACLCHECK_OK;
+	if (!copy->is_from || copy->relation == NULL)
+		return NULL;
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (strcmp(copy->relation->relname, tables[i]) != 0)
+			continue;
+		relation = RangeVarGetRelid(copy->relation, NoLock, true);
+		schema = OidIsValid(relation) ?
+			get_namespace_name(get_rel_namespace(relation)) : NULL;
+		if (schema != NULL && strcmp(schema, "agno") == 0 &&
+			pg_class_aclcheck(relation, GetUserId(),
+							  ACL_INSERT) == ACLCHECK_OK)
+			return tables[i];
+	}
+	return NULL;
 }
 
 static void
@@ -142,14 +162,25 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	const char *name = wanted_database(statement->utilityStmt);
 	Oid			database = name != NULL ? get_database_oid(name, true) :
 		InvalidOid;
+	const char *table = copied_table(statement->utilityStmt);
+	bool		fits = false;
+	int			fillfactor = 0;
 
+	if (table != NULL)
+		(void) store_find_extension(&fits, false);
 	if (OidIsValid(database) && database != MyDatabaseId &&
 		owns_database(database))
 		shared_hold_runners(database);
-	else if (fills_queue(statement->utilityStmt))
-		shared_hold_runners(MyDatabaseId);
+	else if (fits)
+	{
+		shared_hold_for_restore();
+		store_forget_check();
+		fillfactor = rewrite_begin_copy(table);
+	}
 	next(statement, query, read_only_tree, context, params, environment,
 		 receiver, completion);
+	if (fillfactor != 0)
+		rewrite_end_copy(table, fillfactor);
 }
 
 /*

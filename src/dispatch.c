@@ -138,6 +138,31 @@ start_request(Dispatch *dispatch, Flight *flight, const char *response_id,
 }
 
 /*
+ * The start of the run is committed: put its conversation together. What goes
+ * wrong is this run's fault.
+ */
+void
+dispatch_begin(Dispatch *dispatch, Flight *flight)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	blame_begin(flight->run_id);
+	PG_TRY();
+	{
+		flight_begin(flight);
+		if (flight->events != NIL)
+			fleet_add_piece(dispatch->fleet, flight);
+	}
+	PG_CATCH();
+	{
+		fail_by_error(dispatch, flight);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	blame_end();
+}
+
+/*
  * Send the next request of a run.
  */
 static void
@@ -212,7 +237,8 @@ heed_server(Dispatch *dispatch, Flight *flight)
 	const HttpResult *result = http_result(flight->transfer);
 	int64		until = fleet_now();
 
-	if (result->status != 429 && result->retry_after_ms < 0)
+	if (result->status != 429 &&
+		(result->status < 500 || result->retry_after_ms < 0))
 		return;
 	if (flight->run.step == RUN_PAUSE)
 		until = flight->run.wake_at;
@@ -220,7 +246,30 @@ heed_server(Dispatch *dispatch, Flight *flight)
 		until += result->retry_after_ms * US_PER_MS;
 	else
 		until += US_PER_S;
-	pacing_block(dispatch->pacing, flight->pace_name, until);
+	pacing_block(dispatch->pacing, flight->pace, until, fleet_now());
+	dispatch->pacing_changed = true;
+}
+
+/*
+ * Note whether the server could be reached.
+ */
+static void
+note_reach(Dispatch *dispatch, Flight *flight)
+{
+	const HttpResult *result = http_result(flight->transfer);
+
+	/* A run whose own time is over tells nothing. */
+	if (result->failure == HTTP_NO_RESOURCES ||
+		result->failure == HTTP_NOT_SENT)
+		return;
+	if (result->failure != HTTP_NO_CONNECTION)
+		pacing_reached(dispatch->pacing, flight->pace);
+	else if (flight->server.patience_ms > 0)
+		pacing_unreachable(dispatch->pacing, flight->pace, flight->trying,
+						   result->reason, flight->server.patience_ms,
+						   fleet_now());
+	flight->trying = false;
+	dispatch->pacing_changed = true;
 }
 
 /*
@@ -253,6 +302,8 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 {
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
+	if (flight->secret != NULL && !flight->run.streamed)
+		http_hide(flight->transfer, flight->secret);
 	blame_begin(flight->run_id);
 	PG_TRY();
 	{
@@ -268,6 +319,7 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	blame_end();
 
 	note_resources(dispatch, http_result(flight->transfer));
+	note_reach(dispatch, flight);
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
 	if (flight->run.response_id != NULL && !flight->id_stored)
@@ -290,6 +342,8 @@ receive_piece(Dispatch *dispatch, Flight *flight)
 	PG_TRY();
 	{
 		run_received(&flight->run, http_result(flight->transfer));
+		if (flight->trying)
+			note_reach(dispatch, flight);
 		fleet_add_piece(dispatch->fleet, flight);
 	}
 	PG_CATCH();
@@ -351,7 +405,7 @@ static int64
 hold_until(Dispatch *dispatch, Flight *flight)
 {
 	int64		now = fleet_now();
-	int64		until = pacing_blocked_until(dispatch->pacing, flight->pace_name);
+	int64		until = pacing_blocked_until(dispatch->pacing, flight->pace);
 
 	/* Not all at once then. */
 	if (until > now)
@@ -360,8 +414,7 @@ hold_until(Dispatch *dispatch, Flight *flight)
 	if (flight->run.requests == 0 || flight->run.response_id != NULL)
 		return 0;
 	if (flight->repeat_at == 0)
-		flight->repeat_at = pacing_repeat(dispatch->pacing, flight->pace_name,
-										  now);
+		flight->repeat_at = pacing_repeat(dispatch->pacing, flight->pace, now);
 	if (flight->repeat_at > now)
 		return flight->repeat_at;
 	flight->repeat_at = 0;

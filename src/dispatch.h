@@ -22,8 +22,10 @@ typedef struct Dispatch
 	int64		starved_until;	/* that connections could not be opened has
 								 * been logged, and need not be before, as of
 								 * fleet_now() */
+	bool		pacing_changed; /* there may be room for parked runs now */
 } Dispatch;
 
+extern void dispatch_begin(Dispatch *dispatch, Flight *flight);
 extern void dispatch_advance(Dispatch *dispatch);
 extern void dispatch_wake_paused(Dispatch *dispatch);
 extern void dispatch_send(Dispatch *dispatch);

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "encoding.h"
 #include "json.h"
@@ -61,6 +62,8 @@ encoding_to_server(const char *utf8)
 
 /*
  * Text of the database's encoding as valid UTF-8; may return its argument.
+ * Outside of a transaction, where the texts of errors come from, there are no
+ * conversions: what is not ASCII becomes a question mark.
  */
 char *
 encoding_from_server(const char *text)
@@ -69,5 +72,16 @@ encoding_from_server(const char *text)
 
 	if (GetDatabaseEncoding() == PG_SQL_ASCII)
 		return text_scrub(text, length);
+	if (GetDatabaseEncoding() != PG_UTF8 && !IsTransactionState())
+	{
+		char	   *ascii = pstrdup(text);
+
+		for (char *at = ascii; *at != '\0'; at++)
+		{
+			if ((*at & 0x80) != 0)
+				*at = '?';
+		}
+		return ascii;
+	}
 	return pg_server_to_any(text, length, PG_UTF8);
 }

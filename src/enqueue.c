@@ -12,8 +12,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "arguments.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
 #include "enqueue.h"
+#include "fmgr.h"
+#include "json_merge.h"
 #include "miscadmin.h"
 #include "model_server.h"
 #include "settings.h"
@@ -22,6 +27,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
 /* The arguments of agno_arun, and the first ones of agno_run. */
 enum
@@ -45,6 +51,23 @@ enum
 };
 
 /*
+ * Of the room in the queue, this part is taken before it is looked at again,
+ * within this time.
+ */
+#define ROOM_PART 16
+#define ROOM_LIFE_MS 1000
+
+/* What this process knows of the room in the queue. */
+typedef struct QueueRoom
+{
+	Oid			database;
+	Oid			owner;			/* of the runs; invalid: all */
+	int			most;			/* how many there may be */
+	int64		left;			/* how many more need not be counted */
+	TimestampTz valid_until;
+} QueueRoom;
+
+/*
  * Refuse what a later version will do.
  */
 static void
@@ -53,6 +76,82 @@ refuse_unsupported(const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s not supported yet", what)));
+}
+
+/*
+ * SHA-256 of the arguments, as bytea: to tell a request that is repeated from
+ * another that has the same idempotency_key. An id that is generated, and a
+ * time that is relative to now, are different each time: run_id and run_at do
+ * not count.
+ */
+static Datum
+hash_request(FunctionCallInfo fcinfo, const NewRun *run)
+{
+	/*
+	 * Lengths of the arguments, as pg_type.typlen; JSON null, and what is its
+	 * own default, are not given. (A call by the fast path of the protocol
+	 * does not tell types.)
+	 */
+	const struct
+	{
+		NullableDatum value;
+		int			length;
+	}			arguments[] = {
+		{fcinfo->args[ARG_INPUT], -1},
+		{fcinfo->args[ARG_AGENT_ID], -1},
+		{fcinfo->args[ARG_SESSION_ID], -1},
+		{fcinfo->args[ARG_USER_ID], -1},
+		{fcinfo->args[ARG_MODEL], -1},
+		{run->output_schema, -1},
+		{run->session_state, -1},
+		{run->metadata, -1},
+		{run->model_options, -1},
+		{run->stream, 0},
+		{{Int32GetDatum(run->priority), false}, 0},
+		{run->timeout, sizeof(Interval)},
+		{run->max_attempts, 0},
+	};
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+	bytea	   *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	bool		done = context != NULL && pg_cryptohash_init(context) >= 0;
+
+	for (int i = 0; done && i < (int) lengthof(arguments); i++)
+	{
+		NullableDatum datum = arguments[i].value;
+		int64		length = -1;
+		const uint8 *bytes = NULL;
+
+		if (!datum.isnull && arguments[i].length == 0)
+		{
+			/* by value */
+			bytes = (const uint8 *) &datum.value;
+			length = sizeof(datum.value);
+		}
+		else if (!datum.isnull && arguments[i].length > 0)
+		{
+			bytes = (const uint8 *) DatumGetPointer(datum.value);
+			length = arguments[i].length;
+		}
+		else if (!datum.isnull)
+		{
+			struct varlena *value = PG_DETOAST_DATUM(datum.value);
+
+			bytes = (const uint8 *) VARDATA(value);
+			length = VARSIZE(value) - VARHDRSZ;
+		}
+		done = pg_cryptohash_update(context, (const uint8 *) &length,
+									sizeof(length)) >= 0 &&
+			(length <= 0 || pg_cryptohash_update(context, bytes, length) >= 0);
+	}
+	SET_VARSIZE(hash, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	done = done && pg_cryptohash_final(context, (uint8 *) VARDATA(hash),
+									   PG_SHA256_DIGEST_LENGTH) >= 0;
+	pg_cryptohash_free(context);
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the hash of a request")));
+	return PointerGetDatum(hash);
 }
 
 /*
@@ -69,8 +168,12 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("input must not be null")));
+	argument_check_text(fcinfo->args[ARG_INPUT], "input");
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
 		argument_error("input must not be empty", NULL);
+	argument_check_text(fcinfo->args[ARG_USER_ID], "user_id");
+	argument_check_text(fcinfo->args[ARG_MODEL], "model");
+	argument_check_text(fcinfo->args[ARG_AGENT_ID], "agent_id");
 
 	memset(run, 0, sizeof(NewRun));
 	run->owner = GetUserId();
@@ -106,6 +209,11 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	if (!run->max_attempts.isnull &&
 		DatumGetInt32(run->max_attempts.value) < 1)
 		argument_error("max_attempts must be at least 1", NULL);
+	if (!run->max_attempts.isnull && !superuser() &&
+		DatumGetInt32(run->max_attempts.value) > agno_max_attempts)
+		argument_error(psprintf("max_attempts must be at most %d",
+								agno_max_attempts),
+					   "A superuser may give more, or raise agno_bg.max_attempts.");
 	run->idempotency_key = fcinfo->args[ARG_IDEMPOTENCY_KEY];
 	if (!run->idempotency_key.isnull)
 	{
@@ -116,6 +224,10 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 			argument_error(psprintf("idempotency_key must have from 1 to %d bytes",
 									ARGUMENT_MAX_ID), NULL);
 	}
+
+	run->request_hash.isnull = run->idempotency_key.isnull;
+	if (!run->idempotency_key.isnull)
+		run->request_hash.value = hash_request(fcinfo, run);
 
 	/* What only an agent says. */
 	run->agent.isnull = true;
@@ -134,6 +246,22 @@ apply_default(NullableDatum *argument, NullableDatum agent)
 {
 	if (argument->isnull)
 		*argument = agent;
+}
+
+/*
+ * The members of two objects, either of which may be null; b wins.
+ */
+static NullableDatum
+merge(NullableDatum a, NullableDatum b)
+{
+	if (a.isnull)
+		return b;
+	if (!b.isnull)
+		b.value = JsonbPGetDatum(json_merge(DatumGetJsonbP(a.value),
+											DatumGetJsonbP(b.value)));
+	else
+		b = a;
+	return b;
 }
 
 /*
@@ -166,8 +294,8 @@ apply_agent(NewRun *run, char **model)
 	run->num_history_runs = agent.num_history_runs;
 	run->num_history_messages = agent.num_history_messages;
 	run->first_state = agent.session_state;
-	run->model_options = store_merge(agent.model_options, run->model_options);
-	run->metadata = store_merge(agent.metadata, run->metadata);
+	run->model_options = merge(agent.model_options, run->model_options);
+	run->metadata = merge(agent.metadata, run->metadata);
 }
 
 /*
@@ -218,6 +346,40 @@ insert_run(NewRun *run, bool id_given)
 }
 
 /*
+ * Complain if there are too many runs already that have not ended, of this owner
+ * or, if it is invalid, of all. They are not counted each time: who has found
+ * plenty of room may take a part of it first.
+ */
+static void
+check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		count;
+
+	if (most == 0)
+		return;
+	if (room->left > 0 && room->owner == owner && room->most == most &&
+		room->database == MyDatabaseId && now < room->valid_until)
+	{
+		room->left--;
+		return;
+	}
+	count = store_count_queue(owner, most);
+	if (count >= most)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many runs that have not ended"),
+				 errdetail("There are %d of them, as many as %s allows.",
+						   most, setting),
+				 errhint("Try again when some have ended.")));
+	room->owner = owner;
+	room->database = MyDatabaseId;
+	room->most = most;
+	room->left = (most - count) / ROOM_PART;
+	room->valid_until = TimestampTzPlusMilliseconds(now, ROOM_LIFE_MS);
+}
+
+/*
  * Enqueue the run that the arguments ask for. If the idempotency key has been
  * used, *state is that earlier run; else the new one, PENDING.
  */
@@ -229,6 +391,8 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 	bool		id_given;
 	bool		repeated;
 	StoreUser	user;
+	static QueueRoom room;
+	static QueueRoom own_room;
 
 	PreventCommandIfReadOnly("agno_arun()");
 	id_given = read_arguments(fcinfo, &run);
@@ -248,20 +412,20 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 
 	user = store_enter();
 	repeated = !run.idempotency_key.isnull &&
-		store_find_idempotent(run.owner, run.idempotency_key.value, state);
-	if (!repeated && agno_max_queue_depth > 0 &&
-		store_queue_is_full(agno_max_queue_depth))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many runs that have not ended"),
-				 errdetail("There are %d of them, as many as agno_bg.max_queue_depth allows.",
-						   agno_max_queue_depth),
-				 errhint("Try again when some have ended.")));
+		store_find_idempotent(run.owner, run.idempotency_key.value,
+							  run.request_hash.value, state);
+	if (!repeated)
+	{
+		check_queue_depth(agno_max_queue_depth, InvalidOid, &room,
+						  "agno_bg.max_queue_depth");
+		check_queue_depth(agno_max_queue_depth_per_role, run.owner, &own_room,
+						  "agno_bg.max_queue_depth_per_role");
+	}
 	if (!repeated && !store_insert_request(&run))
 	{
 		/* Somebody has just been faster with the same key. */
 		repeated = store_find_idempotent(run.owner, run.idempotency_key.value,
-										 state);
+										 run.request_hash.value, state);
 		if (!repeated)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

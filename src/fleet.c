@@ -90,6 +90,7 @@ fleet_create(void)
 
 	fleet->by_run = flights_by_run_create(TopMemoryContext, 64, NULL);
 	fleet->by_session = flights_by_session_create(TopMemoryContext, 64, NULL);
+	fleet->shares = shares_create();
 	dlist_init(&fleet->to_send);
 	dlist_init(&fleet->ended);
 	dlist_init(&fleet->pieces);
@@ -132,9 +133,8 @@ fleet_add(Fleet *fleet, Flight *flight)
 							  &found)->flight = flight;
 	Assert(!found);
 	fleet->count++;
+	shares_add(fleet->shares, flight->owner, flight->bytes);
 	fleet_place(fleet, flight);
-	if (flight->events != NIL)
-		fleet_add_piece(fleet, flight);
 }
 
 static void
@@ -155,10 +155,38 @@ void
 fleet_remove(Fleet *fleet, Flight *flight)
 {
 	displace(fleet, flight);
+	fleet_put_on(fleet, flight);
 	fleet_remove_piece(flight);
+	shares_remove(fleet->shares, flight->owner, flight->bytes);
 	flights_by_run_delete(fleet->by_run, flight->run_id);
 	flights_by_session_delete(fleet->by_session, flight->session_id);
 	fleet->count--;
+}
+
+/*
+ * Somebody has locked the row of this flight, which has ended: it is not to be
+ * stored before the pause is over.
+ */
+void
+fleet_put_off(Fleet *fleet, Flight *flight, int64 pause)
+{
+	if (!flight->put_off)
+		fleet->put_off++;
+	flight->put_off = true;
+	flight->locked_pause = pause;
+	flight->store_after = fleet_now() + pause;
+}
+
+/*
+ * There is no reason to wait any more.
+ */
+void
+fleet_put_on(Fleet *fleet, Flight *flight)
+{
+	if (flight->put_off)
+		fleet->put_off--;
+	flight->put_off = false;
+	flight->store_after = 0;
 }
 
 /*

@@ -18,6 +18,9 @@ typedef struct Fleet
 	struct flights_by_run_hash *by_run;
 	struct flights_by_session_hash *by_session;
 	int			count;			/* of all flights */
+	int			put_off;		/* of those that wait for somebody's lock: they
+								 * need no slot any more */
+	Shares	   *shares;			/* whose they are */
 	dlist_head	to_send;		/* flights at RUN_SEND */
 	dlist_head	ended;			/* flights at RUN_STORE */
 	dlist_head	pieces;			/* flights with events to store */
@@ -35,6 +38,8 @@ extern void fleet_remove_piece(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
 extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
 extern Flight *fleet_first_paused(Fleet *fleet);
+extern void fleet_put_off(Fleet *fleet, Flight *flight, int64 pause);
+extern void fleet_put_on(Fleet *fleet, Flight *flight);
 extern Flight **fleet_all(Fleet *fleet);
 
 #endif							/* AGNO_FLEET_H */

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "encoding.h"
 #include "fleet.h"
 #include "flight.h"
@@ -22,6 +24,12 @@
 #include "utils/timestamp.h"
 
 #define US_PER_MS INT64CONST(1000)
+
+/* What is shown in place of a key. */
+#define HIDDEN "***"
+
+/* content of a streamed run is stored when it has grown by this part. */
+#define CONTENT_GROWTH 8
 
 static char *
 copy_or_null(const char *string)
@@ -110,14 +118,14 @@ add_history(Run *run, const ReadyRun *ready)
  * The conversation up to the first request.
  */
 static void
-begin_conversation(Flight *flight, const ReadyRun *ready)
+begin_conversation(Flight *flight, const ReadyRun *ready, const Agent *agent)
 {
 	Run		   *run = &flight->run;
-	Agent	   *agent = ready->agent ? agent_read(ready->agent) : NULL;
 	PromptContext context = {
+		.max_length = (size_t) agno_max_input_size * 1024,
 		.agent = agent,
 		.run_id = run->run_id,
-		.session_id = encoding_from_server(ready->session_id),
+		.session_id = flight->session_utf8,
 		.user_id = ready->user_id,
 		.session_state = ready->session_state,
 		.metadata = ready->metadata,
@@ -125,7 +133,6 @@ begin_conversation(Flight *flight, const ReadyRun *ready)
 	};
 	char	   *system_message;
 
-	flight->agent_name = agent != NULL ? agent->name : NULL;
 	if (agent != NULL && agent->add_datetime_to_context)
 		context.now = python_now(agent->timezone_identifier);
 
@@ -135,13 +142,35 @@ begin_conversation(Flight *flight, const ReadyRun *ready)
 	add_history(run, ready);
 	run_add_message(run, MESSAGE_USER,
 					prompt_user_message(&context, ready->input));
+	if (context.too_long)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the prompt with its variables replaced is longer than agno_bg.max_input_size")));
 }
 
+/*
+ * For MemoryContextRegisterResetCallback(): what cJSON has allocated.
+ */
+static void
+free_schema(void *schema)
+{
+	schema_free(schema);
+}
+
+/*
+ * Read a schema for the life of the current memory context.
+ */
 static OutputSchema *
 read_schema(const char *json)
 {
-	OutputSchema *schema = palloc(sizeof(OutputSchema));
-	char	   *problem = schema_read(json, schema);
+	OutputSchema *schema = palloc0(sizeof(OutputSchema));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	char	   *problem;
+
+	callback->func = free_schema;
+	callback->arg = schema;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	problem = schema_read(json, schema);
 
 	/* It was accepted when the run was enqueued. */
 	if (problem != NULL)
@@ -166,11 +195,40 @@ asks_for_background(const char *options)
 }
 
 /*
+ * Whether this key is one that nobody would say by chance. Local servers are
+ * given any word for a key.
+ */
+static bool
+is_secret(const char *key)
+{
+	bool		letters = true;
+
+	for (const char *at = key; *at != '\0'; at++)
+		letters &= isalpha((unsigned char) *at) != 0;
+	return strlen(key) >= 6 && !letters;
+}
+
+/*
+ * From now on, nothing that has this key in it is stored.
+ */
+static void
+hide_key(Flight *flight, char *key)
+{
+	StringInfoData out;
+
+	flight->secret = key;
+	initStringInfo(&out);
+	json_append_string(&out, key);
+	if (strlen(key) + 2 < (size_t) out.len)
+		flight->escaped_secret = pnstrdup(out.data + 1, out.len - 2);
+}
+
+/*
  * A flight of a run that is to be started now, in memory of its own below the
  * current context.
  */
 Flight *
-flight_create(const ReadyRun *ready, const ModelServer *server)
+flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agno_bg run",
@@ -184,9 +242,12 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	flight->context = context;
 	flight->run_id = pstrdup(ready->run_id);
 	flight->session_id = pstrdup(ready->session_id);
+	flight->session_utf8 = pstrdup(encoding_from_server(ready->session_id));
 	flight->agent_id = copy_or_null(ready->agent_id);
 	flight->last_event = ready->last_event;
-	flight->pace_name = pstrdup(ready->model_server);
+	flight->pace = pace;
+	flight->bytes = ready->bytes;
+	flight->ready = ready;
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
 	flight->session_metrics = copy_or_null(ready->session_metrics);
@@ -194,6 +255,8 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	flight->server = *server;
 	flight->server.base_url = pstrdup(server->base_url);
 	flight->server.key = copy_or_null(server->key);
+	if (server->key != NULL && is_secret(server->key))
+		hide_key(flight, flight->server.key);
 	flight->server.organization = copy_or_null(server->organization);
 	flight->server.project = copy_or_null(server->project);
 	flight->server.ca_file = copy_or_null(server->ca_file);
@@ -201,7 +264,6 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	run->run_id = encoding_from_server(flight->run_id);
 	run->model = pstrdup(ready->model);
 	run->options = copy_or_null(ready->options);
-	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
 	run->provider = server->provider;
 	run->background = server->provider->background &&
 		asks_for_background(run->options);
@@ -212,13 +274,30 @@ flight_create(const ReadyRun *ready, const ModelServer *server)
 	run->started_at = fleet_now();
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;
 	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
+	run->patient = server->patience_ms > 0;
 	run->step = RUN_SEND;
-	begin_conversation(flight, ready);
-	if (run->streamed)
-		flight_started(flight);
-
 	MemoryContextSwitchTo(old);
 	return flight;
+}
+
+/*
+ * Put the conversation together, once the start of the run is committed and as
+ * long as what the store has read is there. In the memory context of the
+ * flight. Errors are this run's fault.
+ */
+void
+flight_begin(Flight *flight)
+{
+	const ReadyRun *ready = flight->ready;
+	Run		   *run = &flight->run;
+	Agent	   *agent = ready->agent ? agent_read(ready->agent) : NULL;
+
+	flight->ready = NULL;
+	flight->agent_name = agent != NULL ? agent->name : NULL;
+	if (run->streamed)
+		flight_started(flight);
+	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
+	begin_conversation(flight, ready, agent);
 }
 
 /*
@@ -245,7 +324,61 @@ ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
 }
 
 /*
- * The same of a flight, with what it leaves to its session.
+ * The text without the secret; the text itself where there is nothing to hide,
+ * NULL for NULL.
+ */
+static char *
+cut_out(const char *text, const char *secret)
+{
+	const char *found = text != NULL && secret != NULL ?
+		strstr(text, secret) : NULL;
+	StringInfoData out;
+
+	if (found == NULL)
+		return unconstify(char *, text);
+	initStringInfo(&out);
+	for (; found != NULL; found = strstr(text, secret))
+	{
+		appendBinaryStringInfo(&out, text, found - text);
+		appendStringInfoString(&out, HIDDEN);
+		text = found + strlen(secret);
+	}
+	appendStringInfoString(&out, text);
+	return out.data;
+}
+
+/*
+ * The text without the key of the flight's server, which may have repeated it:
+ * others than the owner of the key may see what is stored.
+ */
+char *
+flight_clean(const Flight *flight, const char *text)
+{
+	return cut_out(cut_out(text, flight->secret), flight->escaped_secret);
+}
+
+/*
+ * How much of an answer that goes on may be shown: not its end if that may
+ * become the key.
+ */
+static size_t
+presentable_length(const Flight *flight, const char *answer)
+{
+	size_t		length = strlen(answer);
+	size_t		part = flight->secret != NULL ? strlen(flight->secret) - 1 : 0;
+
+	if (flight->run.step == RUN_STORE)
+		return length;
+	for (part = Min(part, length); part > 0; part--)
+	{
+		if (memcmp(answer + length - part, flight->secret, part) == 0)
+			return length - part;
+	}
+	return length;
+}
+
+/*
+ * What is to be stored of a flight, with what it leaves to its session.
  */
 void
 flight_fill_ended(const Flight *flight, EndedRun *ended)
@@ -253,6 +386,13 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	const Run  *run = &flight->run;
 
 	ended_run_fill(ended, run, flight->run_id, flight->session_id);
+	ended->owner = flight->owner;
+	ended->content = flight_clean(flight, ended->content);
+	ended->reasoning = flight_clean(flight, ended->reasoning);
+	ended->messages = flight_clean(flight, ended->messages);
+	ended->error = flight_clean(flight, ended->error);
+	if (run->status == RUN_PENDING)
+		return;
 	ended->session_state = flight->session_state;
 	if (!token_usage_is_zero(&run->usage))
 		ended->session_metrics = session_usage_add(flight->session_metrics,
@@ -271,7 +411,7 @@ event_source(const Flight *flight)
 {
 	RunEventSource source = {
 		.run_id = flight->run.run_id,
-		.session_id = encoding_from_server(flight->session_id),
+		.session_id = flight->session_utf8,
 		.agent_id = flight->agent_id,
 		.agent_name = flight->agent_name,
 		.model = flight->run.model,
@@ -354,6 +494,7 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	RunEventSource source = event_source(flight);
 	const Run  *run = &flight->run;
 	const char *answer = known_answer(run);
+	size_t		length;
 	RunEvent	events[RUN_EVENT_MAX_END];
 	ListCell   *cell;
 	int			ends = 0;
@@ -367,11 +508,14 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		rows[count++].data = event->data;
 	}
 	flight->flush_shown = flight->shown;
-	if (answer != NULL && strlen(answer) > flight->shown)
+	length = answer != NULL ? presentable_length(flight, answer) : 0;
+	if (length > flight->shown)
 	{
-		RunEvent	piece = run_event_content(&source, answer + flight->shown);
+		char	   *text = pnstrdup(answer + flight->shown,
+									length - flight->shown);
+		RunEvent	piece = run_event_content(&source, text);
 
-		flight->flush_shown = strlen(answer);
+		flight->flush_shown = length;
 		rows[count].event = piece.name;
 		rows[count++].data = piece.data;
 	}
@@ -386,9 +530,29 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	{
 		rows[i].run_id = flight->run_id;
 		rows[i].seq = flight->last_event + i + 1;
+		rows[i].data = flight_clean(flight, rows[i].data);
 	}
 	flight->flush_events = count;
 	return count;
+}
+
+/*
+ * The part of the answer that is to be shown in content; NULL if that need not
+ * be stored again yet. All of it is stored each time, so it must have grown by a
+ * fraction: what is written in all is no more than a multiple of the answer.
+ */
+const char *
+flight_partial_content(Flight *flight)
+{
+	const ModelStream *stream = flight->run.stream;
+	size_t		length = stream != NULL ?
+		presentable_length(flight, stream->content.data) : 0;
+
+	flight->flush_content = flight->content_shown;
+	if (length <= flight->content_shown + flight->content_shown / CONTENT_GROWTH)
+		return NULL;
+	flight->flush_content = length;
+	return flight_clean(flight, pnstrdup(stream->content.data, length));
 }
 
 /*
@@ -410,4 +574,5 @@ flight_events_stored(Flight *flight)
 	flight->events = NIL;
 	flight->last_event += flight->flush_events;
 	flight->shown = flight->flush_shown;
+	flight->content_shown = flight->flush_content;
 }

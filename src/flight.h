@@ -12,6 +12,7 @@
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
 #include "model_server.h"
+#include "pacing.h"
 #include "run_event.h"
 #include "store.h"
 
@@ -23,8 +24,16 @@ typedef struct Flight
 	MemoryContext context;
 	const char *run_id;			/* of the database's encoding */
 	const char *session_id;		/* of the database's encoding */
+	const char *session_utf8;	/* the same in UTF-8 */
 	const char *server_name;	/* of the model server, in UTF-8 */
-	const char *pace_name;		/* the same, of the database's encoding */
+	Pace	   *pace;			/* of the server, as used with this key */
+	bool		trying;			/* it finds out whether its server can be
+								 * reached */
+	int64		bytes;			/* of what was handed in with the run */
+	const ReadyRun *ready;		/* valid until flight_begin() */
+	char	   *secret;			/* the key, as long as it may be told from
+								 * ordinary words, or NULL */
+	char	   *escaped_secret; /* as it stands in JSON, if that differs */
 	const char *session_state;	/* JSON in UTF-8: with what the run brought
 								 * along; NULL: none */
 	const char *session_metrics;	/* JSON in UTF-8: before the run, or NULL */
@@ -50,20 +59,29 @@ typedef struct Flight
 	List	   *events;			/* RunEvents that are not stored */
 	size_t		shown;			/* how much of the answer has been stored as
 								 * events */
+	size_t		content_shown;	/* how much of it stood in content when that
+								 * was last stored */
 	int64		flush_at;		/* no events before, as of fleet_now() */
 	dlist_node	piece_node;		/* in Fleet.pieces */
 	bool		has_piece;		/* piece_node is in it */
 	int			flush_events;	/* of the rows that a turn stores: how many
 								 * there are, */
-	size_t		flush_shown;	/* and what shown will be */
+	size_t		flush_shown;	/* what shown will be, */
+	size_t		flush_content;	/* and content_shown */
 
 	/* of one that has ended */
 	int			store_failures; /* how often storing it alone has failed */
 	int64		store_after;	/* no try before, as of fleet_now() */
+	int64		locked_pause;	/* the last pause because of a lock; 0: none */
+	bool		put_off;		/* it waits for somebody's lock */
 	int64		leaving;		/* number of the turn that stores it */
 } Flight;
 
-extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server);
+extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
+							 Pace *pace);
+extern void flight_begin(Flight *flight);
+extern char *flight_clean(const Flight *flight, const char *text);
+extern const char *flight_partial_content(Flight *flight);
 extern void ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
 						   const char *session_id);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);

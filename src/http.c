@@ -23,6 +23,13 @@
  * it uses one: with a thousand in one handle, that would be half of its work.
  * The first lane with room is used, so that connections are used again.
  *
+ * libcurl looks up the address of a server in a thread of its own for each
+ * transfer that needs it, and a name server may take half a minute. So there is
+ * one lookup for a server at a time, whose result all lanes share; transfers
+ * that would begin another wait for it. Nobody ever waits for the thread: one
+ * whose transfer is over is left to end by itself, and the next lookup for that
+ * server is not begun at once.
+ *
  * Memory: the client and its origins live as long as the process. A transfer
  * and the body it receives are malloc'd; http_release() frees the body, and
  * keeps some transfers, with their easy handles, for the next requests.
@@ -48,6 +55,7 @@
 #include "retry_after.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
+#include "version.h"
 
 #if LIBCURL_VERSION_NUM < 0x075500
 #error "agno_bg needs libcurl 7.85 or newer"
@@ -74,6 +82,12 @@
 /* How many events are taken from the poller at once. */
 #define EVENT_BATCH 256
 
+/*
+ * After a lookup that nobody has waited for, and whose thread may live on, how
+ * long there is no other for the same server, in milliseconds.
+ */
+#define ABANDONED_PAUSE 4000
+
 /* The lane for HTTP/2, and for what is not known yet; all others are plain. */
 #define MULTIPLEXED_LANE 0
 
@@ -93,6 +107,11 @@ typedef struct Origin
 {
 	slist_node	node;			/* in HttpClient.origins */
 	bool		speaks_http1;	/* it has answered in HTTP/1.1 */
+	HttpTransfer *lookup;		/* the transfer that looks up the address, or
+								 * NULL */
+	bool		lookup_failed;	/* the last one has found nothing */
+	int64		next_lookup;	/* none before, as of now_ms() */
+	dlist_head	waiting;		/* transfers that wait for an address */
 	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
 } Origin;
 
@@ -110,6 +129,9 @@ struct HttpClient
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	pieces;			/* transfers that http_next_piece() returns */
+	CURLSH	   *share;			/* addresses, for all lanes */
+	int			waiting;		/* how many transfers wait for an address */
+	int64		waiting_due;	/* when to look at them, as of now_ms() */
 	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
 };
 
@@ -117,7 +139,12 @@ struct HttpTransfer
 {
 	dlist_node	node;			/* in HttpClient.running, .done or .spare, or
 								 * none */
-	bool		listed;			/* node is in one of the first two */
+	bool		listed;			/* node is in one of the first two, or in
+								 * Origin.waiting */
+	bool		waits;			/* it is in Origin.waiting */
+	bool		refused;		/* it is to wait for an address */
+	int64		give_up_at;		/* waiting, as of now_ms() */
+	int64		timeout_ms;		/* of the request */
 	dlist_node	piece_node;		/* in HttpClient.pieces */
 	bool		has_piece;		/* piece_node is in it */
 	bool		stream;			/* pieces are wanted */
@@ -274,6 +301,46 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 }
 
 /*
+ * libcurl is about to look up the address of the server, since no lane knows
+ * it. Another transfer may be doing that.
+ */
+static int
+lookup_callback(void *resolver, void *reserved, void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	Origin	   *origin = transfer->origin;
+
+	if (origin->lookup == transfer)
+		return 0;
+	if (origin->lookup != NULL || origin->next_lookup > now_ms())
+	{
+		transfer->refused = true;
+		return 1;
+	}
+	origin->lookup = transfer;
+	return 0;
+}
+
+/*
+ * If this transfer looks up an address, it does so no more. What came of it
+ * decides how many of those who wait go on.
+ */
+static void
+end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
+{
+	Origin	   *origin = transfer->origin;
+
+	if (origin->lookup != transfer)
+		return;
+	origin->lookup = NULL;
+	origin->lookup_failed = failed;
+	if (abandoned)
+		origin->next_lookup = now_ms() + ABANDONED_PAUSE;
+	if (transfer->client->waiting > 0)
+		transfer->client->waiting_due = 0;
+}
+
+/*
  * libcurl's socket(), to know why there is none.
  */
 static curl_socket_t
@@ -284,6 +351,7 @@ open_socket_callback(void *transfer_arg, curlsocktype purpose,
 	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
 							address->protocol);
 
+	end_lookup(transfer, false, false);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 				   errno == ENOMEM))
 		transfer->no_socket = true;
@@ -443,6 +511,13 @@ http_create(void)
 				(errcode_for_socket_access(),
 				 errmsg("could not create a descriptor to wait on: %m")));
 	client->capacity = raise_descriptor_limit();
+	client->share = curl_share_init();
+	if (client->share == NULL ||
+		curl_share_setopt(client->share, CURLSHOPT_SHARE,
+						  CURL_LOCK_DATA_DNS) != CURLSHE_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not initialize libcurl")));
 	slist_init(&client->origins);
 	dlist_init(&client->running);
 	dlist_init(&client->done);
@@ -489,6 +564,8 @@ http_timeout_ms(HttpClient *client)
 		if (lane_due >= 0 && (due < 0 || lane_due < due))
 			due = lane_due;
 	}
+	if (client->waiting > 0 && (due < 0 || client->waiting_due < due))
+		due = client->waiting_due;
 	return due < 0 ? -1 : Max(due - now_ms(), 0);
 }
 
@@ -517,6 +594,7 @@ find_origin(HttpClient *client, const char *url)
 	origin = MemoryContextAllocZero(TopMemoryContext,
 									offsetof(Origin, name) + length + 1);
 	memcpy(origin->name, url, length);
+	dlist_init(&origin->waiting);
 	slist_push_head(&client->origins, &origin->node);
 	return origin;
 }
@@ -562,9 +640,34 @@ enter_lane(HttpTransfer *transfer)
 	}
 }
 
+/*
+ * Have the transfer wait for the address of its server, which another looks up.
+ */
+static void
+wait_for_address(HttpTransfer *transfer)
+{
+	HttpClient *client = transfer->client;
+
+	transfer->refused = false;
+	transfer->error[0] = '\0';
+	transfer->waits = true;
+	transfer->listed = true;
+	dlist_push_tail(&transfer->origin->waiting, &transfer->node);
+	if (client->waiting++ == 0 ||
+		transfer->give_up_at < client->waiting_due)
+		client->waiting_due = transfer->give_up_at;
+	if (transfer->origin->lookup == NULL)
+		client->waiting_due = Min(client->waiting_due,
+								  transfer->origin->next_lookup);
+}
+
 static void
 leave_lane(HttpTransfer *transfer)
 {
+	end_lookup(transfer, true, true);
+	if (transfer->waits)
+		transfer->client->waiting--;
+	transfer->waits = false;
 	if (transfer->lane != NULL)
 	{
 		curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
@@ -591,10 +694,18 @@ set_fixed_options(HttpTransfer *transfer)
 
 	if (user_agent[0] == '\0')
 		snprintf(user_agent, sizeof(user_agent),
-				 "agno_bg/1.0 libcurl/%s PostgreSQL/" PG_VERSION,
+				 "agno_bg/" AGNO_VERSION " libcurl/%s PostgreSQL/" PG_VERSION,
 				 curl_version_info(CURLVERSION_NOW)->version);
 
+	/* None of these fails, but for lack of memory when it is a string. */
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_SHARE, transfer->client->share);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, lookup_callback);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A lookup may take its time: wait for no thread. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
@@ -627,30 +738,39 @@ set_fixed_options(HttpTransfer *transfer)
 }
 
 /*
- * The options of this request.
+ * The options of this request. If one is refused, the transfer may have that
+ * of an earlier request, another server's URL for one: it must not be sent.
  */
-static void
+static CURLcode
 set_options(HttpTransfer *transfer, const HttpRequest *request)
 {
 	CURL	   *easy = transfer->easy;
+	CURLcode	code;
 
-	curl_easy_setopt(easy, CURLOPT_URL, request->url);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+#define SET_OPTION(option, value) \
+	do { \
+		code = curl_easy_setopt(easy, option, value); \
+		if (code != CURLE_OK) \
+			return code; \
+	} while (0)
+
+	SET_OPTION(CURLOPT_URL, request->url);
+	SET_OPTION(CURLOPT_HTTPHEADER, transfer->headers);
 	if (request->get)
-		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+		SET_OPTION(CURLOPT_HTTPGET, 1L);
 	else
 	{
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-						 (curl_off_t) request->body_length);
+		SET_OPTION(CURLOPT_POST, 1L);
+		SET_OPTION(CURLOPT_POSTFIELDS, request->body);
+		SET_OPTION(CURLOPT_POSTFIELDSIZE_LARGE,
+				   (curl_off_t) request->body_length);
 	}
 	if (request->ca_file != NULL)
-		curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-					 (long) Min(request->timeout_ms, INT_MAX));
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-					 (long) Min(request->connect_timeout_ms, INT_MAX));
+		SET_OPTION(CURLOPT_CAINFO, request->ca_file);
+	SET_OPTION(CURLOPT_TIMEOUT_MS, (long) Min(request->timeout_ms, INT_MAX));
+	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS,
+			   (long) Min(request->connect_timeout_ms, INT_MAX));
+	return CURLE_OK;
 }
 
 /*
@@ -739,6 +859,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	Origin	   *origin = find_origin(client, request->url);
 	sigset_t	mask = block_signals();
 	HttpTransfer *transfer = take_transfer(client);
+	CURLcode	code;
 
 	if (transfer == NULL || !copy_headers(transfer, request))
 	{
@@ -755,7 +876,21 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
 	transfer->own_certificates = request->ca_file != NULL;
-	set_options(transfer, request);
+	transfer->timeout_ms = request->timeout_ms;
+	transfer->give_up_at = now_ms() +
+		Min(request->timeout_ms, request->connect_timeout_ms);
+	code = set_options(transfer, request);
+	if (code != CURLE_OK)
+	{
+		/* not to be used again */
+		transfer->own_certificates = true;
+		give_back(transfer);
+		restore_signals(mask);
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not prepare the request: %s",
+						curl_easy_strerror(code))));
+	}
 	enter_lane(transfer);
 	restore_signals(mask);
 	return transfer;
@@ -791,10 +926,13 @@ classify(const HttpTransfer *transfer, CURLcode code)
 			return descriptors_are_left() ?
 				HTTP_NO_CONNECTION : HTTP_NO_RESOURCES;
 		case CURLE_COULDNT_CONNECT:
-		case CURLE_SSL_CONNECT_ERROR:
 			return HTTP_NO_CONNECTION;
 		case CURLE_OPERATION_TIMEDOUT:
-			return HTTP_TIMED_OUT;
+			/* Was it the time to connect? */
+			if (transfer->sent)
+				return HTTP_TIMED_OUT;
+			return (now_us() - transfer->started_at) / 1000 <
+				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_CERTPROBLEM:
@@ -864,6 +1002,16 @@ collect_done(HttpClient *client, Lane *lane)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
 						  (char **) &transfer);
+		if (transfer->refused)
+		{
+			leave_lane(transfer);
+			wait_for_address(transfer);
+			continue;
+		}
+		end_lookup(transfer, message->data.result != CURLE_OK,
+				   message->data.result == CURLE_OPERATION_TIMEDOUT);
+		if (client->waiting > 0)
+			client->waiting_due = 0;
 		set_result(transfer, message->data.result);
 		dlist_delete(&transfer->node);
 		dlist_push_tail(&client->done, &transfer->node);
@@ -885,12 +1033,55 @@ move_to_plain_lane(HttpClient *client)
 		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
 
 		if (transfer->lane->number == MULTIPLEXED_LANE && !transfer->sent &&
-			transfer->origin->speaks_http1)
+			transfer->origin->speaks_http1 &&
+			transfer->origin->lookup != transfer)
 		{
 			leave_lane(transfer);
 			enter_lane(transfer);
 		}
 	}
+}
+
+/*
+ * Look after the transfers that wait for the address of this server: all go on
+ * when it is known, the first when it is to be looked up again, and none waits
+ * for ever.
+ */
+static void
+look_after_waiting(HttpClient *client, Origin *origin, int64 now)
+{
+	bool		may_go = origin->lookup == NULL && origin->next_lookup <= now;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &origin->waiting)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (may_go)
+		{
+			leave_lane(transfer);
+			enter_lane(transfer);
+			may_go = !origin->lookup_failed;
+		}
+		else if (transfer->give_up_at <= now)
+		{
+			leave_lane(transfer);
+			transfer->result.failure =
+				(now_us() - transfer->started_at) / 1000 <
+				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+			transfer->result.reason = "Resolving timed out";
+			transfer->result.retry_after_ms = -1;
+			transfer->result.should_retry = -1;
+			transfer->listed = true;
+			dlist_push_tail(&client->done, &transfer->node);
+		}
+		else
+			client->waiting_due = Min(client->waiting_due,
+									  transfer->give_up_at);
+	}
+	if (!dlist_is_empty(&origin->waiting) && origin->lookup == NULL &&
+		origin->next_lookup > now)
+		client->waiting_due = Min(client->waiting_due, origin->next_lookup);
 }
 
 /*
@@ -935,6 +1126,16 @@ http_advance(HttpClient *client)
 	}
 	if (client->origin_learned)
 		move_to_plain_lane(client);
+	if (client->waiting > 0 && client->waiting_due <= now_ms())
+	{
+		slist_iter	iter;
+
+		client->waiting_due = PG_INT64_MAX;
+		slist_foreach(iter, &client->origins)
+			look_after_waiting(client,
+							   slist_container(Origin, node, iter.cur),
+							   now_ms());
+	}
 	restore_signals(mask);
 }
 
@@ -992,6 +1193,23 @@ http_result(HttpTransfer *transfer)
 	transfer->result.body = transfer->body != NULL ? transfer->body : "";
 	transfer->result.body_length = transfer->body_length;
 	return &transfer->result;
+}
+
+/*
+ * Make a secret unreadable in what has arrived, before anybody reads it.
+ */
+void
+http_hide(HttpTransfer *transfer, const char *secret)
+{
+	size_t		length = strlen(secret);
+	char	   *at = transfer->body;
+
+	/* The body is terminated; what is behind a NUL in it is no text. */
+	while (at != NULL && (at = strstr(at, secret)) != NULL)
+	{
+		memset(at, '*', length);
+		at += length;
+	}
 }
 
 /*

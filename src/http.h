@@ -36,6 +36,7 @@ typedef enum HttpFailure
 	HTTP_OK,					/* there is one, of whatever status */
 	HTTP_NO_RESOURCES,			/* this process could not open a connection */
 	HTTP_NO_CONNECTION,			/* the server was never reached */
+	HTTP_NOT_SENT,				/* the time was over before it was */
 	HTTP_INTERRUPTED,			/* the connection broke after that */
 	HTTP_TIMED_OUT,
 	HTTP_TOO_LARGE,				/* more than max_response bytes */
@@ -67,6 +68,7 @@ extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
 extern void http_advance(HttpClient *client);
 extern HttpTransfer *http_next_piece(HttpClient *client);
 extern HttpTransfer *http_next_done(HttpClient *client);
+extern void http_hide(HttpTransfer *transfer, const char *secret);
 extern void *http_owner(const HttpTransfer *transfer);
 extern const HttpResult *http_result(HttpTransfer *transfer);
 extern void http_release(HttpClient *client, HttpTransfer *transfer);

@@ -328,10 +328,17 @@ json_next_member(const char **at, JsonMember *member)
 char *
 json_decode_string(const char *value, size_t length)
 {
-	cJSON	   *tree = json_parse(value, length);
-	const char *decoded = cJSON_GetStringValue(tree);
-	char	   *result = pstrdup(decoded != NULL ? decoded : "");
+	cJSON	   *tree;
+	const char *decoded;
+	char	   *result;
 
+	/* Most have no escape in them. */
+	if (length >= 2 && memchr(value, '\\', length) == NULL)
+		return text_scrub(value + 1, length - 2);
+
+	tree = json_parse(value, length);
+	decoded = cJSON_GetStringValue(tree);
+	result = pstrdup(decoded != NULL ? decoded : "");
 	cJSON_Delete(tree);
 	return result;
 }

@@ -75,6 +75,9 @@ typedef struct RunnerRecord
 
 static RunnerRecord records[MAX_RUNNERS];
 
+/* Databases that no runner has looked into since the launcher started. */
+static List *unseen = NIL;
+
 /* Starts have been failing for lack of a process since the last success. */
 static bool out_of_workers;
 
@@ -114,7 +117,24 @@ launcher_register(void)
 }
 
 /*
- * Ask for a runner in every database that allows connections. Templates are
+ * Ask for a runner in the databases that have not been looked into, as far as
+ * there are slots: those of databases without the extension are free again soon.
+ */
+static void
+look_into_unseen(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, unseen)
+	{
+		if (!shared_want_runner(lfirst_oid(cell), 0))
+			return;
+		unseen = foreach_delete_current(unseen, cell);
+	}
+}
+
+/*
+ * Find every database that allows connections. Templates are
  * left alone: a process in them would be in the way of CREATE DATABASE.
  */
 static void
@@ -133,8 +153,13 @@ look_into_every_database(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate)
-			shared_want_runner(database->oid, 0);
+		MemoryContext old;
+
+		if (!database->datallowconn || database->datistemplate)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		unseen = lappend_oid(unseen, database->oid);
+		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -336,6 +361,8 @@ look_after_runners(void)
 		if (shared_runner_view(slot).state == RUNNER_WANTED &&
 			record->next_start > now)
 			next = Min(next, record->next_start);
+		if (view.restoring_until > now)
+			next = Min(next, view.restoring_until);
 	}
 	return next;
 }
@@ -373,6 +400,7 @@ agno_bg_launcher_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
+		look_into_unseen();
 		next = look_after_runners();
 		if (next != DT_NOEND)
 		{

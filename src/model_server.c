@@ -49,6 +49,7 @@ typedef enum OptionKind
 	OPTION_API,
 	OPTION_URL,
 	OPTION_TIME,				/* milliseconds, or with a unit; at least 1 ms */
+	OPTION_PAUSE,				/* the same, or 0 */
 	OPTION_COUNT,				/* from 0 to 100 */
 	OPTION_LIMIT,				/* from 1 */
 	OPTION_FILE					/* an absolute path */
@@ -68,10 +69,11 @@ static const Option valid_options[] = {
 	{"timeout", ForeignServerRelationId, OPTION_TIME, false},
 	{"connect_timeout", ForeignServerRelationId, OPTION_TIME, false},
 	{"retries", ForeignServerRelationId, OPTION_COUNT, false},
+	{"unreachable_patience", ForeignServerRelationId, OPTION_PAUSE, false},
 	{"max_concurrency", ForeignServerRelationId, OPTION_LIMIT, false},
 	{"requests_per_minute", ForeignServerRelationId, OPTION_LIMIT, false},
 	{"tokens_per_minute", ForeignServerRelationId, OPTION_LIMIT, false},
-	{"ca_file", ForeignServerRelationId, OPTION_FILE, false},
+	{"ca_file", ForeignServerRelationId, OPTION_FILE, true},
 	{"api_key", UserMappingRelationId, OPTION_TEXT, false},
 	{"api_key_file", UserMappingRelationId, OPTION_FILE, true},
 	{"api_key_env", UserMappingRelationId, OPTION_TEXT, true},
@@ -149,6 +151,12 @@ check_value(const Option *option, const char *value)
 			if (hint == NULL)
 				hint = "Write a number of milliseconds above 0, or one with a unit, such as 30s.";
 			break;
+		case OPTION_PAUSE:
+			valid = parse_int(value, &number, GUC_UNIT_MS, &hint) &&
+				number >= 0;
+			if (hint == NULL)
+				hint = "Write a number of milliseconds, or one with a unit, such as 30s.";
+			break;
 		case OPTION_COUNT:
 			valid = parse_int(value, &number, 0, &hint) &&
 				number >= 0 && number <= 100;
@@ -225,7 +233,8 @@ agno_bg_fdw_validator(PG_FUNCTION_ARGS)
 					 errmsg("permission denied to set option \"%s\"",
 							option->name),
 					 errdetail("Only a superuser may have the server read its files and its environment."),
-					 errhint("Use the option api_key."),
+					 strncmp(option->name, "api_key", 7) == 0 ?
+					 errhint("Use the option api_key.") : 0,
 					 errhidestmt(true)));
 		check_value(option, defGetString(given));
 		if (strncmp(option->name, "api_key", 7) == 0)
@@ -319,6 +328,16 @@ find_built_in_server(const char *name)
 		!agno_environment_keys ? NULL : known;
 }
 
+/*
+ * Whether the role may use a built-in server. What listens on this host is not
+ * for everybody to talk to, and it asks for no key.
+ */
+static bool
+may_use_built_in(const KnownServer *built_in, Oid role)
+{
+	return built_in->key_variable != NULL || superuser_arg(role);
+}
+
 static AclResult
 check_usage(Oid server, Oid role)
 {
@@ -367,14 +386,23 @@ model_server_check(const char *name, Oid role)
 				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg OPTIONS (api '%s', base_url 'https://...'), or use one that needs only a key: %s.",
 						 quote_identifier(name), provider_openai_responses.api,
 						 known_server_names())));
+	if (!may_use_built_in(built_in, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for built-in model server \"%s\"",
+						name),
+				 errdetail("A server on the local host that needs no key is for superusers, unless it is defined."),
+				 errhint("Have a superuser run CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg OPTIONS (api '%s', base_url '%s'), and GRANT USAGE ON FOREIGN SERVER %s TO your role.",
+						 quote_identifier(name), built_in->api,
+						 built_in->base_url, quote_identifier(name))));
 	return provider_find(built_in->api);
 }
 
 /*
- * The options of the user mapping of the role, else of PUBLIC.
+ * The options of the user mapping of the role, else of PUBLIC, and its OID.
  */
 static List *
-mapping_options(Oid server, Oid role)
+mapping_options(Oid server, Oid role, Oid *mapping)
 {
 	HeapTuple	tuple;
 	Datum		options;
@@ -389,6 +417,7 @@ mapping_options(Oid server, Oid role)
 								ObjectIdGetDatum(server));
 	if (!HeapTupleIsValid(tuple))
 		return NIL;
+	*mapping = ((Form_pg_user_mapping) GETSTRUCT(tuple))->oid;
 
 	options = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple,
 							  Anum_pg_user_mapping_umoptions, &isnull);
@@ -511,6 +540,7 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	server->timeout_ms = agno_request_timeout;
 	server->connect_timeout_ms = agno_connect_timeout;
 	server->retries = agno_retries;
+	server->patience_ms = agno_unreachable_patience;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		return psprintf("the role with OID %u, which owned the run, has been dropped",
@@ -520,6 +550,9 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 		built_in = find_built_in_server(name);
 		if (built_in == NULL)
 			return psprintf("model server \"%s\" does not exist", name);
+		if (!may_use_built_in(built_in, role))
+			return psprintf("permission denied for built-in model server \"%s\"",
+							name);
 		return resolve_built_in(built_in, server);
 	}
 
@@ -547,6 +580,9 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	server->retries = get_number(foreign->options, "retries", 0,
 								 server->retries);
 
+	server->patience_ms = get_number(foreign->options,
+									 "unreachable_patience", GUC_UNIT_MS,
+									 server->patience_ms);
 	server->max_concurrency = get_number(foreign->options, "max_concurrency",
 										 0, 0);
 	server->requests_per_minute = get_number(foreign->options,
@@ -554,7 +590,7 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	server->tokens_per_minute = get_number(foreign->options,
 										   "tokens_per_minute", 0, 0);
 
-	mapping = mapping_options(foreign->serverid, role);
+	mapping = mapping_options(foreign->serverid, role, &server->mapping);
 	server->organization = get_option(mapping, "organization");
 	server->project = get_option(mapping, "project");
 	return find_key(mapping, &server->key);

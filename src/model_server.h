@@ -24,6 +24,8 @@ typedef struct ModelServer
 	int			timeout_ms;		/* of a request */
 	int			connect_timeout_ms;
 	int			retries;
+	int			patience_ms;	/* how long runs wait if it cannot be reached */
+	Oid			mapping;		/* the user mapping that was used, or invalid */
 	int			max_concurrency;	/* runs in flight; 0: any number */
 	int			requests_per_minute;	/* 0: any number */
 	int			tokens_per_minute;	/* 0: any number */

@@ -4,7 +4,7 @@
  *	  The loads of model servers that the runners of a database share.
  *
  * A table in shared memory, there only if agno_bg.runners is above 1. A place
- * in it belongs to the first server that asks for it, until the server is
+ * in it belongs to the first load that asks for it, until PostgreSQL is
  * restarted. When all are taken, each runner counts for itself.
  *
  * What the loads mean is the business of pacing.c.
@@ -19,7 +19,6 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "utils/builtins.h"
 
 #define LOCK_TRANCHE "agno_bg paces"
 
@@ -29,7 +28,7 @@ typedef struct SharedLoad
 {
 	/* guarded by the lock of the tranche */
 	Oid			database;		/* invalid: free, and so are all that follow */
-	NameData	server;
+	char		name[LOAD_NAME_SIZE];
 	Load		load;
 } SharedLoad;
 
@@ -80,7 +79,7 @@ unlock_home(void)
 }
 
 static Load *
-find_load(const char *server)
+find_load(const char *name)
 {
 	Load	   *load = NULL;
 
@@ -92,10 +91,10 @@ find_load(const char *server)
 		if (!OidIsValid(place->database))
 		{
 			place->database = MyDatabaseId;
-			namestrcpy(&place->server, server);
+			strlcpy(place->name, name, LOAD_NAME_SIZE);
 		}
 		if (place->database == MyDatabaseId &&
-			namestrcmp(&place->server, server) == 0)
+			strcmp(place->name, name) == 0)
 			load = &place->load;
 	}
 	unlock_home();

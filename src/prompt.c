@@ -69,56 +69,142 @@ full_state(const PromptContext *context)
 	return state.data;
 }
 
-/*
- * Find the variable of this name: in the session state, else in the metadata,
- * else user_id. If out is not NULL, append its value as str() prints it.
- */
-static bool
-find_variable(const PromptContext *context, const char *state,
-			  const char *name, size_t length, StringInfo out)
+/* A variable that a template may name. */
+typedef struct Variable
 {
-	const char *objects[] = {state, context->metadata};
+	char	   *name;			/* of the variable */
+	const char *value;			/* as JSON, within the document it is in */
+	size_t		length;			/* of the value, in bytes */
+	int			rank;			/* of two of one name, the lower one counts */
+} Variable;
 
-	for (int i = 0; i < (int) lengthof(objects); i++)
+/* All of them, found by name. */
+struct PromptVariables
+{
+	char	   *state;			/* the session state, as full_state() */
+	Variable   *list;			/* sorted */
+	int			count;
+	int			size;			/* what list has room for */
+};
+
+static int
+compare_variables(const void *a, const void *b)
+{
+	const Variable *left = a;
+	const Variable *right = b;
+	int			order = strcmp(left->name, right->name);
+
+	return order != 0 ? order : left->rank - right->rank;
+}
+
+static void
+add_variables(PromptVariables *variables, const char *object)
+{
+	JsonMember	member;
+
+	while (object != NULL && json_next_member(&object, &member))
 	{
-		const char *at = objects[i];
-		JsonMember	member;
+		Variable   *variable;
 
-		while (at != NULL && json_next_member(&at, &member))
+		if (variables->count == variables->size)
 		{
-			if (strlen(member.key) != length ||
-				memcmp(member.key, name, length) != 0)
-				continue;
-			if (out != NULL)
-				python_append_str(out, member.value, member.value_length);
-			return true;
+			variables->size *= 2;
+			variables->list = repalloc(variables->list,
+									   sizeof(Variable) * variables->size);
 		}
+		variable = &variables->list[variables->count];
+		variable->name = member.key;
+		variable->value = member.value;
+		variable->length = member.value_length;
+		variable->rank = variables->count++;
 	}
-	if (context->user_id == NULL || length != strlen("user_id") ||
-		memcmp(name, "user_id", length) != 0)
-		return false;
-	if (out != NULL)
-		appendStringInfoString(out, context->user_id);
-	return true;
+}
+
+/*
+ * The variables of this prompt: the members of the session state, else of the
+ * metadata, else user_id.
+ */
+static PromptVariables *
+get_variables(PromptContext *context)
+{
+	PromptVariables *variables = context->variables;
+	StringInfoData user;
+
+	if (variables != NULL)
+		return variables;
+	variables = palloc0(sizeof(PromptVariables));
+	variables->state = full_state(context);
+	variables->size = 16;
+	variables->list = palloc(sizeof(Variable) * variables->size);
+	add_variables(variables, variables->state);
+	add_variables(variables, context->metadata);
+	if (context->user_id != NULL)
+	{
+		initStringInfo(&user);
+		appendStringInfoChar(&user, '{');
+		append_member(&user, "user_id", context->user_id);
+		appendStringInfoChar(&user, '}');
+		add_variables(variables, user.data);
+	}
+	qsort(variables->list, variables->count, sizeof(Variable),
+		  compare_variables);
+	context->variables = variables;
+	return variables;
+}
+
+static int
+compare_name(const char *name, size_t length, const char *other)
+{
+	int			order = strncmp(name, other, length);
+
+	return order != 0 ? order : -(unsigned char) other[length];
+}
+
+/*
+ * The variable of this name, or NULL.
+ */
+static const Variable *
+find_variable(const PromptVariables *variables, const char *name,
+			  size_t length)
+{
+	int			low = 0;
+	int			high = variables->count;
+
+	/* the first that is not before the name */
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_name(name, length, variables->list[middle].name) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == variables->count ||
+		compare_name(name, length, variables->list[low].name) != 0)
+		return NULL;
+	return &variables->list[low];
 }
 
 /*
  * {name} becomes ${name} where there is a variable of that name.
  */
 static char *
-mark_variables(const PromptContext *context, const char *state,
-			   const char *template)
+mark_variables(const PromptVariables *variables, const char *template)
 {
 	StringInfoData out;
 
 	initStringInfo(&out);
 	for (const char *at = template; *at != '\0'; at++)
 	{
-		size_t		length = strcspn(at + 1, "{}");
+		if (*at == '{')
+		{
+			size_t		length = strcspn(at + 1, "{}");
 
-		if (*at == '{' && at[1 + length] == '}' &&
-			find_variable(context, state, at + 1, length, NULL))
-			appendStringInfoChar(&out, '$');
+			if (at[1 + length] == '}' &&
+				find_variable(variables, at + 1, length) != NULL)
+				appendStringInfoChar(&out, '$');
+		}
 		appendStringInfoChar(&out, *at);
 	}
 	return out.data;
@@ -142,11 +228,12 @@ identifier_length(const char *at)
 
 /*
  * string.Template.safe_substitute() of Python: $$ becomes $, and $name and
- * ${name} what the variable has, or stay where there is none.
+ * ${name} what the variable has, as str() prints it, or stay where there is
+ * none. NULL if the text becomes longer than max_length.
  */
 static char *
-substitute(const PromptContext *context, const char *state,
-		   const char *template)
+substitute(const PromptVariables *variables, const char *template,
+		   size_t max_length)
 {
 	StringInfoData out;
 
@@ -155,6 +242,7 @@ substitute(const PromptContext *context, const char *state,
 	{
 		bool		braced = at[0] == '$' && at[1] == '{';
 		const char *name = at + (braced ? 2 : 1);
+		const Variable *variable = NULL;
 		size_t		length;
 
 		if (*at != '$')
@@ -169,28 +257,44 @@ substitute(const PromptContext *context, const char *state,
 			continue;
 		}
 		length = identifier_length(name);
-		if (length > 0 && (!braced || name[length] == '}') &&
-			find_variable(context, state, name, length, &out))
-			at = name + length + (braced ? 1 : 0);
-		else
+		if (length > 0 && (!braced || name[length] == '}'))
+			variable = find_variable(variables, name, length);
+		if (variable == NULL)
+		{
 			appendStringInfoChar(&out, *at++);
+			continue;
+		}
+		python_append_str(&out, variable->value, variable->length);
+		at = name + length + (braced ? 1 : 0);
+		if ((size_t) out.len > max_length)
+			return NULL;
 	}
 	return out.data;
 }
 
 /*
- * The template with its variables replaced.
+ * The template with its variables replaced. If that takes too much room, the
+ * template as it is, and the context says so.
  */
 static char *
-resolve(const PromptContext *context, const char *template)
+resolve(PromptContext *context, const char *template)
 {
-	char	   *state;
+	PromptVariables *variables;
+	char	   *marked;
+	char	   *resolved;
 
 	if (strpbrk(template, "{$") == NULL)
 		return pstrdup(template);
-	state = full_state(context);
-	return substitute(context, state,
-					  mark_variables(context, state, template));
+	variables = get_variables(context);
+	marked = mark_variables(variables, template);
+	resolved = substitute(variables, marked,
+						  context->max_length == 0 ? SIZE_MAX :
+						  Max(context->max_length, strlen(template)));
+	pfree(marked);
+	if (resolved != NULL)
+		return resolved;
+	context->too_long = true;
+	return pstrdup(template);
 }
 
 /*-------------------------------------------------------------------------
@@ -221,7 +325,7 @@ append_instructions(StringInfo out, const Agent *agent)
 }
 
 static void
-append_additional_information(StringInfo out, const PromptContext *context)
+append_additional_information(StringInfo out, PromptContext *context)
 {
 	const Agent *agent = context->agent;
 	StringInfoData items;
@@ -243,7 +347,7 @@ append_additional_information(StringInfo out, const PromptContext *context)
  * The part in which variables are replaced.
  */
 static char *
-first_part(const PromptContext *context)
+first_part(PromptContext *context)
 {
 	const Agent *agent = context->agent;
 	StringInfoData out;
@@ -263,7 +367,7 @@ first_part(const PromptContext *context)
  * The system message, or NULL when there is none.
  */
 char *
-prompt_system_message(const PromptContext *context)
+prompt_system_message(PromptContext *context)
 {
 	const Agent *agent = context->agent;
 	StringInfoData out;
@@ -288,7 +392,7 @@ prompt_system_message(const PromptContext *context)
 		appendStringInfo(&out, "%s\n", agent->additional_context);
 	if (agent->add_session_state_to_context)
 	{
-		char	   *state = full_state(context);
+		const char *state = get_variables(context)->state;
 
 		appendStringInfoString(&out, "\n<session_state>\n");
 		python_append_repr(&out, state, strlen(state));
@@ -302,7 +406,7 @@ prompt_system_message(const PromptContext *context)
  * The message of the user.
  */
 char *
-prompt_user_message(const PromptContext *context, const char *input)
+prompt_user_message(PromptContext *context, const char *input)
 {
 	bool		resolved;
 

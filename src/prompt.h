@@ -10,6 +10,9 @@
 
 #include "agent.h"
 
+/* What a template may name; prompt.c's own. */
+typedef struct PromptVariables PromptVariables;
+
 /* The run that is to be prompted. All strings are UTF-8. */
 typedef struct PromptContext
 {
@@ -21,10 +24,16 @@ typedef struct PromptContext
 	const char *metadata;		/* likewise */
 	const char *now;			/* the time as text, when the agent tells it */
 	bool		structured;		/* there is an output schema */
+	size_t		max_length;		/* bytes that a text may grow to when its
+								 * variables are replaced; 0: any number */
+
+	/* set by prompt.c */
+	PromptVariables *variables; /* NULL: not needed yet */
+	bool		too_long;		/* a text would have grown longer */
 } PromptContext;
 
-extern char *prompt_system_message(const PromptContext *context);
-extern char *prompt_user_message(const PromptContext *context,
+extern char *prompt_system_message(PromptContext *context);
+extern char *prompt_user_message(PromptContext *context,
 								 const char *input);
 
 #endif							/* AGNO_PROMPT_H */

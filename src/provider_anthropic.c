@@ -121,10 +121,10 @@ write_request(StringInfo body, const ModelRequest *request)
 static void
 read_usage(const cJSON *usage, TokenUsage *out)
 {
-	int64		fresh = json_int64(usage, "input_tokens");
-	int64		written = json_int64(usage, "cache_creation_input_tokens");
-	int64		read = json_int64(usage, "cache_read_input_tokens");
-	int64		output = json_int64(usage, "output_tokens");
+	int64		fresh = token_count(usage, "input_tokens");
+	int64		written = token_count(usage, "cache_creation_input_tokens");
+	int64		read = token_count(usage, "cache_read_input_tokens");
+	int64		output = token_count(usage, "output_tokens");
 
 	if (fresh + written + read > 0)
 	{

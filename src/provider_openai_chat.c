@@ -136,15 +136,15 @@ read_tool_calls(const cJSON *calls, Message *message)
 static void
 read_usage(const cJSON *usage, TokenUsage *out)
 {
-	out->input = json_int64(usage, "prompt_tokens");
-	out->output = json_int64(usage, "completion_tokens");
-	out->total = json_int64(usage, "total_tokens");
+	out->input = token_count(usage, "prompt_tokens");
+	out->output = token_count(usage, "completion_tokens");
+	out->total = token_count(usage, "total_tokens");
 	out->cache_read =
-		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
 													"prompt_tokens_details"),
 				   "cached_tokens");
 	out->reasoning =
-		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
 													"completion_tokens_details"),
 				   "reasoning_tokens");
 }

@@ -193,15 +193,15 @@ read_output(const cJSON *output, Message *message)
 static void
 read_usage(const cJSON *usage, TokenUsage *out)
 {
-	out->input = json_int64(usage, "input_tokens");
-	out->output = json_int64(usage, "output_tokens");
-	out->total = json_int64(usage, "total_tokens");
+	out->input = token_count(usage, "input_tokens");
+	out->output = token_count(usage, "output_tokens");
+	out->total = token_count(usage, "total_tokens");
 	out->cache_read =
-		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
 													"input_tokens_details"),
 				   "cached_tokens");
 	out->reasoning =
-		json_int64(cJSON_GetObjectItemCaseSensitive(usage,
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
 													"output_tokens_details"),
 				   "reasoning_tokens");
 }

@@ -223,6 +223,7 @@ python_append_repr(StringInfo out, const char *json, size_t length)
 	for (const char *at = json; at < end;)
 	{
 		const char *next = at + 1;
+		char	   *string;
 
 		switch (*at)
 		{
@@ -243,7 +244,9 @@ python_append_repr(StringInfo out, const char *json, size_t length)
 				break;
 			case '"':
 				next = json_skip_value(at);
-				append_string_repr(out, json_decode_string(at, next - at));
+				string = json_decode_string(at, next - at);
+				append_string_repr(out, string);
+				pfree(string);
 				break;
 			case 't':
 				next = json_skip_value(at);
@@ -272,10 +275,16 @@ python_append_repr(StringInfo out, const char *json, size_t length)
 void
 python_append_str(StringInfo out, const char *json, size_t length)
 {
-	if (length > 0 && *json == '"')
-		appendStringInfoString(out, json_decode_string(json, length));
-	else
+	char	   *string;
+
+	if (length == 0 || *json != '"')
+	{
 		python_append_repr(out, json, length);
+		return;
+	}
+	string = json_decode_string(json, length);
+	appendStringInfoString(out, string);
+	pfree(string);
 }
 
 /*

@@ -294,7 +294,7 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	}
 	if (run->schema != NULL)
 	{
-		json = schema_answer(run->schema->schema, run->content, &problem);
+		json = schema_answer(run->schema, run->content, &problem);
 		if (json == NULL)
 		{
 			ask_again(run, problem, now);
@@ -317,6 +317,7 @@ worth_repeating(const HttpResult *result)
 	{
 		case HTTP_NO_CONNECTION:
 		case HTTP_INTERRUPTED:
+		case HTTP_NOT_SENT:
 		case HTTP_TIMED_OUT:
 			return true;
 		case HTTP_NO_RESOURCES:
@@ -376,6 +377,7 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 						  reason),
 				 result->status, now);
 			break;
+		case HTTP_NOT_SENT:
 		case HTTP_TIMED_OUT:
 			fail(run, "timeout",
 				 psprintf("the model server did not answer in time: %s",
@@ -433,6 +435,17 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 		/* Nothing was asked, so nothing is repeated. */
 		run->step = RUN_SEND;
 		run_hold(run, now + RESOURCES_PAUSE_US);
+		return;
+	}
+	if (result->failure == HTTP_NO_CONNECTION && run->patient)
+	{
+		/* Nothing was sent: the server's runs wait, until it is reached. */
+		run->stream = NULL;
+		end(run, RUN_PENDING, now);
+		run->postpone_ms = 0;
+		run->error_type = "connection";
+		run->error_message =
+			psprintf("could not reach the model server: %s", result->reason);
 		return;
 	}
 	if (run->retries > 0 && worth_repeating(result))

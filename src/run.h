@@ -54,6 +54,7 @@ typedef struct Run
 	int64		started_at;		/* when the attempt started */
 	int64		deadline;		/* when the run must have ended */
 	int			retries;		/* how often a request may still be repeated */
+	bool		patient;		/* it waits for a server that cannot be reached */
 
 	/* where it stands */
 	RunStep		step;
@@ -82,7 +83,8 @@ typedef struct Run
 	const char *error_message;
 	int			http_status;	/* 0: none */
 	int64		postpone_ms;	/* status is PENDING: start it again, not
-								 * before then */
+								 * before then; 0: when its server can be
+								 * reached */
 } Run;
 
 extern RunStatus run_status_parse(const char *name);

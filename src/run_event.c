@@ -46,9 +46,11 @@ begin(StringInfo out, const RunEventSource *source, const char *name)
 static RunEvent
 finish(StringInfo out, const char *name)
 {
-	RunEvent	event = {name, out->data};
+	RunEvent	event = {name, NULL};
 
+	/* The last byte may move the buffer. */
 	appendStringInfoChar(out, '}');
+	event.data = out->data;
 	return event;
 }
 

@@ -18,9 +18,9 @@
  * has a context of its own; what a turn needs is in a context that is reset
  * before the next one.
  *
- * A turn that fails is tried again after a pause, runs that have ended one by
- * one, until it is known which of them cannot be stored; that one ends in
- * ERROR. Nothing is forgotten: what is in flight when the process dies is found
+ * A turn that fails is tried again with half of its runs, until it is known
+ * which of them cannot be stored or started; that one ends in ERROR. What the
+ * system lacks is waited for instead. Nothing is forgotten: what is in flight when the process dies is found
  * in the queue by its successor.
  *
  *-------------------------------------------------------------------------
@@ -31,10 +31,11 @@
 
 #include "access/xact.h"
 #include "blame.h"
-#include "commands/extension.h"
+#include "commands/dbcommands.h"
 #include "dispatch.h"
 #include "miscadmin.h"
 #include "pace_home.h"
+#include "patrol.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -49,14 +50,34 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "version.h"
 #include "wait_event.h"
 #include "waiters.h"
 
 #define US_PER_MS INT64CONST(1000)
 #define US_PER_S INT64CONST(1000000)
 
-/* How often runs that were found locked are tried again, in microseconds. */
-#define LOCKED_PAUSE (1 * US_PER_S)
+/*
+ * What is due by the clock and could not be done is looked at again after this,
+ * in microseconds; while no runs are started, after that.
+ */
+#define DUE_PAUSE (100 * US_PER_MS)
+#define IDLE_DUE_PAUSE (1 * US_PER_S)
+
+/*
+ * How many runs are stored and started in one transaction at most. Others wait
+ * for their turn meanwhile.
+ */
+#define BATCH 500
+
+/* How many times the memory may be exhausted by one run. */
+#define MAX_MEMORY_FAILURES 3
+
+/*
+ * How long nobody is notified after the queue of notifications was full, in
+ * microseconds.
+ */
+#define MUTE_PAUSE (10 * US_PER_S)
 
 /* How often events of streamed runs are stored, in microseconds. */
 #define FLUSH_PAUSE (50 * US_PER_MS)
@@ -81,9 +102,6 @@
 /* Statistics are flushed before a sleep at least this long, in ms. */
 #define LONG_SLEEP_MS 1000
 
-/* No time. */
-#define NEVER PG_INT64_MAX
-
 /* All times are those of fleet_now(). */
 typedef struct Runner
 {
@@ -92,25 +110,32 @@ typedef struct Runner
 	Dispatch	dispatch;		/* the fleet, and its requests */
 	WaitEventSet *events;
 	int64		turns;			/* how many there have been */
+	int64		turned_at;		/* when the last one was */
 
 	/* what the next transaction is to do */
-	bool		recover;		/* take over from an earlier runner */
-	char	   *culprit;		/* the run that it was at when it crashed, or
-								 * NULL */
+	bool		patrolling;		/* take over from an earlier runner: */
+	Patrol		patrol;			/* how far that is */
+	PickOrder	order;			/* whose runs are next */
 	bool		more;			/* the last one left ready runs */
-	bool		more_signals;	/* the last one left letters */
+	bool		more_signals;	/* the last one left letters: */
+	char		signals_after[256]; /* about runs after this id */
 	uint64		wakes_seen;		/* shared_wakes() before the last one */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		expire_at;		/* when to look for runs that are old enough */
+	RunPlace	expire_after;	/* where; run_id is in expire_run */
+	char		expire_run[256];
 	int64		clock_at;		/* when the clock alone gives it work */
-	int64		locked_at;		/* when to try again what was locked */
 	int64		prepared_at;	/* when to look for prepared transactions */
 
 	/* after a transaction that failed */
 	int			failures;		/* in a row */
 	int64		not_before;		/* the next one */
-	bool		alone;			/* runs are stored and started one by one */
+	int			limit;			/* store and start no more runs at once */
+	char	   *memory_culprit; /* the run that the memory was exhausted by, or
+								 * NULL */
+	int			memory_failures;	/* how many times */
+	int64		mute_until;		/* nobody is notified before */
 } Runner;
 
 /*-------------------------------------------------------------------------
@@ -119,14 +144,27 @@ typedef struct Runner
  */
 
 /*
- * How many more runs may be in flight.
+ * How many more runs may be in flight; below 0 if there are more already.
  */
 static int
 room_for_runs(Runner *runner)
 {
-	int			most = Min(agno_max_concurrent_runs, http_capacity(runner->dispatch.http));
+	Fleet	   *fleet = runner->dispatch.fleet;
+	int			most = Min(agno_max_concurrent_runs,
+						   http_capacity(runner->dispatch.http));
 
-	return Max(most - runner->dispatch.fleet->count, 0);
+	return most - (fleet->count - fleet->put_off);
+}
+
+/*
+ * How many more there may be when all slots are taken, for owners who have
+ * none: as many as there can be connections.
+ */
+static int
+room_for_newcomers(Runner *runner)
+{
+	return Max(http_capacity(runner->dispatch.http) -
+			   runner->dispatch.fleet->count, 0);
 }
 
 /*
@@ -176,10 +214,15 @@ next_flush_at(Runner *runner)
 static int64
 next_turn_at(Runner *runner)
 {
-	int64		next = Min(next_store_at(runner), runner->locked_at);
+	int64		next = next_store_at(runner);
 	bool		can_start = !agno_paused && room_for_runs(runner) > 0;
 
-	if (runner->recover || runner->more_signals ||
+	if (runner->dispatch.pacing_changed)
+	{
+		runner->dispatch.pacing_changed = false;
+		runner->paced_at = pacing_next_at(runner->dispatch.pacing, fleet_now());
+	}
+	if (runner->patrolling || runner->more_signals ||
 		(runner->more && can_start) ||
 		shared_wakes() != runner->wakes_seen)
 		next = 0;
@@ -189,16 +232,26 @@ next_turn_at(Runner *runner)
 		next = 0;
 	if (can_start)
 		next = Min(next, runner->paced_at);
-	if (agno_retention > 0 && runner->first)
-		next = Min(next, runner->expire_at);
+	else if (!agno_paused && runner->paced_at != NEVER)
+		next = Min(next, Max(runner->paced_at,
+							 runner->turned_at + IDLE_DUE_PAUSE));
 	if (shared_prepared())
 		next = Min(next, runner->prepared_at);
 	return Max(next, runner->not_before);
 }
 
 /*
- * The database has no use for this runner any more. If the extension has been
- * replaced by another, that one needs a runner of its own.
+ * When runs that are old enough are to be looked for.
+ */
+static int64
+next_expiry_at(Runner *runner)
+{
+	return agno_retention > 0 && runner->first ? runner->expire_at : NEVER;
+}
+
+/*
+ * The database has no use for this runner any more, or it does not fit. If the
+ * extension has been replaced by another, that one needs a runner of its own.
  */
 static void
 leave(Runner *runner, bool replaced)
@@ -251,13 +304,16 @@ carry_out(Runner *runner, Turn *turn)
 		fleet_remove_piece(flight);
 		flight->flush_at = fleet_now() + pause;
 	}
+	foreach(cell, turn->held_back)
+		pacing_held_back(runner->dispatch.pacing, lfirst(cell), fleet_now());
 	foreach(cell, turn->left)
 	{
 		Flight	   *flight = lfirst(cell);
 
 		dispatch_forget(&runner->dispatch, flight);
 		count_end(&flight->run);
-		others |= pacing_ended(runner->dispatch.pacing, flight->pace_name,
+		others |= pacing_ended(runner->dispatch.pacing, flight->pace,
+							   flight->owner, flight->trying,
 							   flight->run.usage.total, fleet_now());
 		fleet_remove(runner->dispatch.fleet, flight);
 		MemoryContextDelete(flight->context);
@@ -271,8 +327,12 @@ carry_out(Runner *runner, Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(runner->dispatch.fleet, flight);
-		pacing_started(runner->dispatch.pacing, flight->pace_name);
+		flight->trying = pacing_started(runner->dispatch.pacing, flight->pace,
+										flight->owner);
+		dispatch_begin(&runner->dispatch, flight);
 	}
+	if (turn->lost)
+		others = PG_UINT32_MAX;
 	shared_wake_siblings(others);
 	runner->paced_at = pacing_next_at(runner->dispatch.pacing, fleet_now());
 }
@@ -294,37 +354,87 @@ is_passing(int sqlstate)
 }
 
 /*
+ * The memory does not suffice for a turn that is about this run alone. Returns
+ * whether that has happened too often.
+ */
+static bool
+exhausts_memory(Runner *runner, const char *run_id)
+{
+	if (runner->memory_culprit == NULL ||
+		strcmp(runner->memory_culprit, run_id) != 0)
+	{
+		if (runner->memory_culprit != NULL)
+			pfree(runner->memory_culprit);
+		runner->memory_culprit = MemoryContextStrdup(TopMemoryContext, run_id);
+		runner->memory_failures = 0;
+	}
+	return ++runner->memory_failures >= MAX_MEMORY_FAILURES;
+}
+
+/*
+ * This run can be neither stored nor started as it is.
+ */
+static void
+refuse(Runner *runner, Turn *turn, ErrorData *error)
+{
+	Flight	   *flight = turn->tried_flight;
+
+	runner->limit = BATCH;
+	if (flight == NULL)
+	{
+		turn_refuse(turn->tried_start, error->message);
+		return;
+	}
+	flight->store_failures++;
+	if (flight->store_failures == 1)
+		dispatch_fail(&runner->dispatch, flight, "storage", error->message);
+	else
+		flight->store_after = fleet_now() + LAST_FAILURE_PAUSE;
+	/* to the end of the list, for the others' sake */
+	fleet_place(runner->dispatch.fleet, flight);
+}
+
+/*
  * A turn has failed. If it was about one run only, that run cannot be stored
  * as it is.
  */
 static void
-note_failure(Runner *runner, Turn *turn, ErrorData *error)
+note_failure(Runner *runner, Turn *turn, ErrorData *error, bool at_commit)
 {
+	const char *tried = turn->tried != 1 ? NULL :
+		turn->tried_flight != NULL ? turn->tried_flight->run_id :
+		turn->tried_start->run_id;
 	int64		pause = FIRST_FAILURE_PAUSE;
 	int64		now = fleet_now();
 
-	runner->alone = true;
 	pacing_recheck(runner->dispatch.pacing);
-	if (turn->tried_start != NULL && !is_passing(error->sqlerrcode))
+	turn_return_shares(turn);
+	if (at_commit && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 	{
-		turn_refuse(turn->tried_start, error->message);
-		runner->locked_at = now + LOCKED_PAUSE;
-		return;
-	}
-	if (turn->tried != NULL && !is_passing(error->sqlerrcode))
-	{
-		Flight	   *flight = turn->tried;
-
-		flight->store_failures++;
-		if (flight->store_failures == 1)
-			dispatch_fail(&runner->dispatch, flight, "storage", error->message);
+		/* The queue of notifications is full: that is no run's fault. */
+		if (now >= runner->mute_until)
+			runner->not_before = now;
 		else
-			flight->store_after = now + LAST_FAILURE_PAUSE;
-		/* to the end of the list, for the others' sake */
-		fleet_place(runner->dispatch.fleet, flight);
+			runner->not_before = now + FIRST_FAILURE_PAUSE;
+		runner->mute_until = now + MUTE_PAUSE;
+		runner->failures++;
+		return;
+	}
+	if (tried != NULL &&
+		(!is_passing(error->sqlerrcode) ||
+		 (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		  exhausts_memory(runner, tried))))
+	{
+		refuse(runner, turn, error);
+		return;
+	}
+	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
+	{
+		runner->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 		return;
 	}
 
+	runner->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	for (int i = 0; i < runner->failures && pause < LAST_FAILURE_PAUSE; i++)
 		pause *= 2;
 	runner->failures++;
@@ -339,6 +449,7 @@ static bool
 try_turn(Runner *runner, Turn *turn)
 {
 	volatile bool done = false;
+	bool		at_commit;
 
 	PG_TRY();
 	{
@@ -353,8 +464,10 @@ try_turn(Runner *runner, Turn *turn)
 		MemoryContextSwitchTo(runner->dispatch.turn_context);
 		error = CopyErrorData();
 
+		at_commit = store_failed_at_commit();
+
 		/* One line for a fault, not one for each turn. */
-		if (runner->failures == 0)
+		if (runner->failures == 0 && turn->limit == BATCH)
 			EmitErrorReport();
 		FlushErrorState();
 		store_abort();
@@ -362,7 +475,7 @@ try_turn(Runner *runner, Turn *turn)
 		RESUME_INTERRUPTS();
 
 		/* An error in here would reset what HOLD_INTERRUPTS() counts. */
-		note_failure(runner, turn, error);
+		note_failure(runner, turn, error, at_commit);
 	}
 	PG_END_TRY();
 	return done;
@@ -393,6 +506,22 @@ look_for_prepared(Runner *runner)
 }
 
 /*
+ * When the clock alone gives the next turn something to do.
+ */
+static int64
+next_clock_at(Runner *runner, const Turn *turn, int64 now)
+{
+	int64		next = NEVER;
+
+	if (turn->timed)
+		next = from_timestamp(turn->next_time);
+	/* What is due and could not be done now is for later. */
+	if (turn->clock && !turn->more_due)
+		next = Max(next, now + (turn->start ? DUE_PAUSE : IDLE_DUE_PAUSE));
+	return next;
+}
+
+/*
  * Do the table work.
  */
 static void
@@ -402,30 +531,32 @@ do_turn(Runner *runner)
 	uint64		wakes = shared_wakes();
 	bool		woken = wakes != runner->wakes_seen;
 	bool		sweep = shared_prepared() && runner->prepared_at <= now;
+	Patrol		patrol = runner->patrol;
 	Turn		turn = {0};
 
 	if (sweep)
 		look_for_prepared(runner);
 
 	turn.number = ++runner->turns;
+	runner->turned_at = now;
 	turn.fleet = runner->dispatch.fleet;
 	turn.pacing = runner->dispatch.pacing;
+	turn.order = &runner->order;
 	turn.new_responses = runner->dispatch.new_responses;
 	pacing_begin_turn(runner->dispatch.pacing);
 	turn.extension = runner->extension;
-	turn.recover = runner->recover;
-	turn.culprit = runner->culprit;
-	turn.signals = woken || sweep || runner->recover || runner->more_signals ||
-		runner->locked_at <= now;
-	turn.clock = runner->clock_at <= now;
-	turn.retry_locked = turn.signals && runner->locked_at != NEVER;
-	turn.alone = runner->alone;
+	turn.patrol = runner->patrolling ? &patrol : NULL;
+	turn.signals = woken || sweep || runner->patrolling ||
+		runner->more_signals;
+	turn.signals_after = runner->signals_after;
+	turn.clock = runner->clock_at <= now || runner->patrolling;
+	turn.limit = runner->limit;
 	turn.room = room_for_runs(runner);
-	turn.expire = agno_retention > 0 && runner->first &&
-		runner->expire_at <= now;
+	turn.newcomers = room_for_newcomers(runner);
 	turn.flush = next_flush_at(runner) <= now;
 	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
 
+	store_mute(now < runner->mute_until);
 	if (!try_turn(runner, &turn))
 		return;
 	runner->wakes_seen = wakes;
@@ -436,29 +567,59 @@ do_turn(Runner *runner)
 	runner->dispatch.new_responses = NIL;
 	if (turn.flush)
 		runner->flushed_at = now;
-	if (turn.expire)
-		runner->expire_at = now + (turn.more_expired ? EXPIRE_STEP_PAUSE :
-								   Min(EXPIRE_PAUSE,
-									   agno_retention * US_PER_S));
 	runner->failures = 0;
 	runner->not_before = 0;
-	runner->recover = false;
-	runner->alone = turn.alone && turn.more;
+	runner->limit = Min(runner->limit * 2, BATCH);
+	runner->patrolling = turn.more_patrol;
+	runner->patrol = patrol;
 	runner->more = turn.more || !turn.start;
 	runner->more_signals = turn.more_signals;
-	if (turn.retry_locked && turn.start)
-		runner->locked_at = NEVER;
-	if (turn.locked || runner->locked_at <= now)
-		runner->locked_at = fleet_now() + LOCKED_PAUSE;
-	runner->clock_at = NEVER;
-	if (turn.timed)
-	{
-		runner->clock_at = from_timestamp(turn.next_time);
-		/* What is due and could not be done now is for later. */
-		if (turn.clock)
-			runner->clock_at = Max(runner->clock_at, now + LOCKED_PAUSE);
-	}
+	if (turn.signals)
+		strlcpy(runner->signals_after, turn.last_signal,
+				sizeof(runner->signals_after));
+	runner->clock_at = next_clock_at(runner, &turn, now);
 	carry_out(runner, &turn);
+}
+
+/*
+ * Delete a part of what is old enough, in a transaction of its own: that it
+ * fails is no run's fault.
+ */
+static void
+expire_runs(Runner *runner)
+{
+	static bool failed;			/* the last one, which has been reported */
+	RunPlace	after = runner->expire_after;
+	volatile bool more = false;
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		store_begin("agno_bg: deleting old runs");
+		more = store_expire_runs(&after, BATCH, agno_retention);
+		store_commit();
+		failed = false;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		if (!failed)
+			EmitErrorReport();
+		failed = true;
+		FlushErrorState();
+		store_abort();
+		MemoryContextSwitchTo(caller);
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+
+	runner->expire_after.created_at = after.created_at;
+	if (after.run_id != runner->expire_run)
+		strlcpy(runner->expire_run, after.run_id, sizeof(runner->expire_run));
+	runner->expire_at = fleet_now() +
+		(more ? EXPIRE_STEP_PAUSE :
+		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
 
 /*-------------------------------------------------------------------------
@@ -508,12 +669,19 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"session_replication_role", "origin"},
+		{"role", "none"},
+		{"row_security", "off"},
 		{"statement_timeout", "0"},
-		{"lock_timeout", "1s"},
+		/* less than deadlock_timeout: in a deadlock, others win */
+		{"lock_timeout", "250ms"},
 		{"jit", "off"},
 		{"plan_cache_mode", "force_generic_plan"},
 
 		/* The queue may be empty or huge: never trust its statistics. */
+		{"enable_indexscan", "on"},
+		{"enable_indexonlyscan", "on"},
+		{"enable_nestloop", "on"},
+		{"enable_sort", "on"},
 		{"enable_seqscan", "off"},
 		{"enable_bitmapscan", "off"},
 		{"enable_hashjoin", "off"},
@@ -547,7 +715,7 @@ create_events(Runner *runner)
 static long
 sleep_ms(Runner *runner)
 {
-	int64		wake_at = next_turn_at(runner);
+	int64		wake_at = Min(next_turn_at(runner), next_expiry_at(runner));
 	int64		http_ms = http_timeout_ms(runner->dispatch.http);
 	Flight	   *paused = fleet_first_paused(runner->dispatch.fleet);
 	int64		timeout_ms = -1;
@@ -556,7 +724,7 @@ sleep_ms(Runner *runner)
 		wake_at = Min(wake_at, paused->run.wake_at);
 	if (wake_at != NEVER)
 	{
-		/* up, lest the loop turns for nothing in the last millisecond */
+		/* round up: the loop is not to turn for nothing until then */
 		timeout_ms = (wake_at - fleet_now() + US_PER_MS - 1) / US_PER_MS;
 		timeout_ms = Max(timeout_ms, 0);
 	}
@@ -605,15 +773,26 @@ sleep_until_event(Runner *runner)
 }
 
 /*
- * The extension of this database, or InvalidOid.
+ * The extension of this database, or InvalidOid. One that does not fit is not
+ * served: say so.
  */
 static Oid
 find_extension(void)
 {
 	Oid			extension;
+	bool		fits;
 
 	store_begin("agno_bg: looking for the extension");
-	extension = get_extension_oid("agno_bg", true);
+	extension = store_find_extension(&fits, false);
+	if (OidIsValid(extension) && !fits)
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("agno_bg executes no runs in database \"%s\": the extension there is not of the library's version, %s",
+						get_database_name(MyDatabaseId), AGNO_VERSION),
+				 errhint("Run ALTER EXTENSION agno_bg UPDATE.")));
+		extension = InvalidOid;
+	}
 	store_commit();
 	return extension;
 }
@@ -641,6 +820,7 @@ static void
 initialize(Runner *runner, int slot, Oid database)
 {
 	uint64		wakes;
+	char	   *culprit;
 
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname(RUNNER_TYPE);
@@ -660,11 +840,10 @@ initialize(Runner *runner, int slot, Oid database)
 		leave(runner, false);
 	shared_want_siblings();
 	runner->first = shared_my_number() == 0;
-	store_divide(shared_my_number(), agno_runners);
-
 	pace_home_forget(shared_my_number());
 	MemoryContextSwitchTo(TopMemoryContext);
-	runner->culprit = blame_open(shared_my_number());
+	culprit = blame_open(shared_my_number());
+	store_divide(shared_my_number(), agno_runners, culprit);
 	MemoryContextSwitchTo(runner->dispatch.turn_context);
 	on_proc_exit(close_blame, 0);
 	runner->dispatch.fleet = fleet_create();
@@ -672,9 +851,14 @@ initialize(Runner *runner, int slot, Oid database)
 	runner->dispatch.pacing = pacing_create(shared_my_number(),
 											agno_runners > 1 ? &shared_pace_home : NULL);
 	create_events(runner);
-	runner->recover = true;
+	runner->limit = BATCH;
+	runner->patrolling = true;
+	patrol_create(&runner->patrol, runner->first);
+	runner->expire_after = store_first_place();
+	strlcpy(runner->expire_run, runner->expire_after.run_id,
+			sizeof(runner->expire_run));
+	runner->expire_after.run_id = runner->expire_run;
 	runner->clock_at = NEVER;
-	runner->locked_at = NEVER;
 	runner->paced_at = NEVER;
 }
 
@@ -715,6 +899,8 @@ agno_bg_runner_main(Datum arg)
 		dispatch_wake_paused(&runner.dispatch);
 		if (next_turn_at(&runner) <= fleet_now())
 			do_turn(&runner);
+		if (next_expiry_at(&runner) <= fleet_now())
+			expire_runs(&runner);
 		dispatch_send(&runner.dispatch);
 
 		/* What has just been added to libcurl starts now. */

@@ -21,16 +21,21 @@
 #include <math.h>
 
 #include "json.h"
+#include "json_index.h"
 #include "mb/pg_wchar.h"
 #include "schema.h"
 
 /*
- * How deep a check may go, and how many schemas it may look at in all: so
- * many, and some more for each byte of the value.
+ * How deep a check may go, and how much it may do in all: look at so many
+ * schemas and compare so many values, and some more for each byte of the
+ * value.
  */
 #define MAX_DEPTH 200
-#define MAX_STEPS 100000
+#define MAX_STEPS 1000000
 #define STEPS_PER_BYTE 10
+
+/* How much of a name a path shows, in bytes. */
+#define MAX_SEGMENT 100
 
 /* OpenAI's limit for the name of a schema. */
 #define MAX_NAME_LENGTH 64
@@ -86,7 +91,7 @@ member(const cJSON *object, const char *name)
  * The schema that a $ref such as #/$defs/item points to, or NULL.
  */
 static const cJSON *
-follow_reference(const cJSON *root, const char *reference)
+follow_reference(JsonIndex *index, const cJSON *root, const char *reference)
 {
 	const cJSON *at = root;
 
@@ -97,8 +102,9 @@ follow_reference(const cJSON *root, const char *reference)
 		size_t		length = strcspn(++reference, "/");
 		char	   *name = pnstrdup(reference, length);
 
-		at = cJSON_IsArray(at) ? cJSON_GetArrayItem(at, atoi(name)) :
-			member(at, name);
+		at = cJSON_IsArray(at) ? json_index_element(index, at, atoi(name)) :
+			json_index_member(index, at, name);
+		pfree(name);
 		reference += length;
 	}
 	return *reference == '\0' ? at : NULL;
@@ -109,7 +115,8 @@ follow_reference(const cJSON *root, const char *reference)
  *-------------------------------------------------------------------------
  */
 
-static char *check_schema(const cJSON *root, const cJSON *schema, int depth);
+static char *check_schema(JsonIndex *index, const cJSON *root,
+						  const cJSON *schema, int depth);
 
 static char *
 check_type(const cJSON *type)
@@ -151,7 +158,8 @@ check_required(const cJSON *required)
  * Check the schemas that the value of a keyword consists of.
  */
 static char *
-check_schemas_in(const cJSON *root, const cJSON *keyword, int depth)
+check_schemas_in(JsonIndex *index, const cJSON *root, const cJSON *keyword,
+				 int depth)
 {
 	const cJSON *value = keyword;
 	const cJSON *item;
@@ -165,13 +173,13 @@ check_schemas_in(const cJSON *root, const cJSON *keyword, int depth)
 
 	if (is_in(name, schema_keywords) ||
 		(strcmp(name, "items") == 0 && !cJSON_IsArray(value)))
-		return check_schema(root, value, depth + 1);
+		return check_schema(index, root, value, depth + 1);
 	if (is_in(name, array_keywords) || is_in(name, object_keywords) ||
 		strcmp(name, "items") == 0)
 	{
 		cJSON_ArrayForEach(item, value)
 		{
-			problem = check_schema(root, item, depth + 1);
+			problem = check_schema(index, root, item, depth + 1);
 			if (problem != NULL)
 				return problem;
 		}
@@ -183,7 +191,8 @@ check_schemas_in(const cJSON *root, const cJSON *keyword, int depth)
  * What is wrong with a schema, or NULL.
  */
 static char *
-check_schema(const cJSON *root, const cJSON *schema, int depth)
+check_schema(JsonIndex *index, const cJSON *root, const cJSON *schema,
+			 int depth)
 {
 	const cJSON *keyword;
 	const cJSON *reference = member(schema, "$ref");
@@ -206,7 +215,7 @@ check_schema(const cJSON *root, const cJSON *schema, int depth)
 		return pstrdup("\"enum\" must be an array of one element or more");
 	if (reference != NULL &&
 		(!cJSON_IsString(reference) ||
-		 follow_reference(root, reference->valuestring) == NULL))
+		 follow_reference(index, root, reference->valuestring) == NULL))
 		return pstrdup("\"$ref\" must point to a schema within the schema, such as #/$defs/name");
 
 	cJSON_ArrayForEach(keyword, schema)
@@ -214,7 +223,7 @@ check_schema(const cJSON *root, const cJSON *schema, int depth)
 		if (is_in(keyword->string, number_keywords) &&
 			!cJSON_IsNumber(keyword))
 			return psprintf("\"%s\" must be a number", keyword->string);
-		problem = check_schemas_in(root, keyword, depth);
+		problem = check_schemas_in(index, root, keyword, depth);
 		if (problem != NULL)
 			return problem;
 	}
@@ -226,6 +235,12 @@ check_schema(const cJSON *root, const cJSON *schema, int depth)
  *-------------------------------------------------------------------------
  */
 
+static int
+compare_strings(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
 /*
  * Whether each property of an object is required, and no other allowed.
  */
@@ -233,21 +248,22 @@ static bool
 is_closed(const cJSON *schema)
 {
 	const cJSON *required = member(schema, "required");
-	const cJSON *property;
 	const cJSON *item;
+	const char **names;
+	int			count = 0;
+	bool		closed = cJSON_IsFalse(member(schema, "additionalProperties"));
 
-	if (!cJSON_IsFalse(member(schema, "additionalProperties")))
-		return false;
-	cJSON_ArrayForEach(property, member(schema, "properties"))
+	names = palloc(sizeof(char *) * Max(cJSON_GetArraySize(required), 1));
+	cJSON_ArrayForEach(item, required)
+		names[count++] = item->valuestring;
+	qsort(names, count, sizeof(char *), compare_strings);
+	cJSON_ArrayForEach(item, member(schema, "properties"))
 	{
-		bool		found = false;
-
-		cJSON_ArrayForEach(item, required)
-			found |= strcmp(item->valuestring, property->string) == 0;
-		if (!found)
-			return false;
+		closed = closed && bsearch(&item->string, names, count, sizeof(char *),
+								   compare_strings) != NULL;
 	}
-	return true;
+	pfree(names);
+	return closed;
 }
 
 static bool
@@ -263,7 +279,8 @@ is_strict(const cJSON *schema)
 	{
 		if (!is_in(keyword->string, strict_keywords))
 			return false;
-		if (strcmp(keyword->string, "items") == 0 && !is_strict(keyword))
+		if (strcmp(keyword->string, "items") == 0 &&
+			!is_strict(keyword))
 			return false;
 		if (is_in(keyword->string, array_keywords) ||
 			is_in(keyword->string, object_keywords))
@@ -336,7 +353,8 @@ raw_member(const char *object, const char *name)
 /*
  * Read a schema: a JSON schema, or one in the envelope that OpenAI and Agno
  * know, {"type": "json_schema", "json_schema": {"name": …, "schema": …,
- * "strict": …}}. Returns what is wrong with it, or NULL.
+ * "strict": …}}. Returns what is wrong with it, or NULL: then the caller calls
+ * schema_free().
  */
 char *
 schema_read(const char *json, OutputSchema *result)
@@ -345,6 +363,7 @@ schema_read(const char *json, OutputSchema *result)
 	const cJSON *envelope = member(tree, "json_schema");
 	const cJSON *schema = tree;
 	const char *name = json_string(tree, "title");
+	JsonIndex  *index = json_index_create();
 	char	   *problem = NULL;
 
 	memset(result, 0, sizeof(OutputSchema));
@@ -360,15 +379,29 @@ schema_read(const char *json, OutputSchema *result)
 	if (!cJSON_IsObject(schema))
 		problem = pstrdup("it must be a JSON object");
 	else
-		problem = check_schema(schema, schema, 0);
+		problem = check_schema(index, schema, schema, 0);
 	if (problem == NULL)
 	{
 		result->name = make_name(name);
 		result->strict = cJSON_IsBool(member(envelope, "strict")) ?
 			cJSON_IsTrue(member(envelope, "strict")) : root_is_strict(schema);
 	}
-	cJSON_Delete(tree);
+	json_index_free(index);
+	result->tree = tree;
+	result->root = schema;
+	if (problem != NULL)
+		schema_free(result);
 	return problem;
+}
+
+/*
+ * Free what schema_read() has parsed.
+ */
+void
+schema_free(OutputSchema *schema)
+{
+	cJSON_Delete(schema->tree);
+	schema->tree = NULL;
 }
 
 /*-------------------------------------------------------------------------
@@ -380,6 +413,7 @@ schema_read(const char *json, OutputSchema *result)
 typedef struct Check
 {
 	const cJSON *root;			/* the whole schema */
+	JsonIndex  *index;			/* of the schema and of the value */
 	StringInfoData path;		/* where in the value it is, such as /items/0 */
 	int			depth;
 	int64		steps_left;
@@ -446,21 +480,70 @@ fits_type(Check *check, const cJSON *type, const cJSON *value)
 }
 
 static bool
+too_much(Check *check)
+{
+	return misfit(check, pstrdup("the check would take too long"));
+}
+
+/*
+ * Whether two values are the same; the order of members does not matter. False
+ * also when there are no steps left to find out.
+ */
+static bool
+is_same(Check *check, const cJSON *a, const cJSON *b)
+{
+	const cJSON *item;
+	const cJSON *other;
+
+	if (check->steps_left-- <= 0 || (a->type & 0xff) != (b->type & 0xff))
+		return false;
+	if (cJSON_IsNumber(a))
+		return a->valuedouble == b->valuedouble;
+	if (cJSON_IsString(a))
+		return strcmp(a->valuestring, b->valuestring) == 0;
+	if (cJSON_IsArray(a))
+	{
+		other = b->child;
+		cJSON_ArrayForEach(item, a)
+		{
+			if (other == NULL || !is_same(check, item, other))
+				return false;
+			other = other->next;
+		}
+		return other == NULL;
+	}
+	if (cJSON_IsObject(a))
+	{
+		if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b))
+			return false;
+		cJSON_ArrayForEach(item, a)
+		{
+			other = json_index_member(check->index, b, item->string);
+			if (other == NULL || !is_same(check, item, other))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool
 fits_values(Check *check, const cJSON *schema, const cJSON *value)
 {
 	const cJSON *constant = member(schema, "const");
 	const cJSON *values = member(schema, "enum");
 	const cJSON *item;
 
-	if (constant != NULL && !cJSON_Compare(constant, value, true))
+	if (constant != NULL && !is_same(check, constant, value))
 		return misfit(check, pstrdup("not the value that \"const\" asks for"));
 	if (values == NULL)
 		return true;
 	cJSON_ArrayForEach(item, values)
 	{
-		if (cJSON_Compare(item, value, true))
+		if (is_same(check, item, value))
 			return true;
 	}
+	if (check->steps_left <= 0)
+		return too_much(check);
 	return misfit(check, pstrdup("not one of the values of \"enum\""));
 }
 
@@ -519,11 +602,15 @@ fits_at(Check *check, const char *segment, const cJSON *schema,
 		const cJSON *value)
 {
 	int			length = check->path.len;
+	size_t		shown = strnlen(segment, MAX_SEGMENT);
 	bool		result;
 
 	if (schema == NULL)
 		return true;
-	appendStringInfo(&check->path, "/%s", segment);
+	while (segment[shown] != '\0' &&
+		   ((unsigned char) segment[shown] & 0xc0) == 0x80)
+		shown--;
+	appendStringInfo(&check->path, "/%.*s", (int) shown, segment);
 	result = fits(check, schema, value);
 	check->path.len = length;
 	check->path.data[length] = '\0';
@@ -536,6 +623,7 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 	const cJSON *items = member(schema, "items");
 	const cJSON *first = member(schema, "prefixItems");
 	const cJSON *item;
+	const cJSON *next;
 	int			i = 0;
 
 	/* The first elements have schemas of their own in draft 7, too. */
@@ -544,14 +632,16 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 		first = items;
 		items = member(schema, "additionalItems");
 	}
+	next = first != NULL ? first->child : NULL;
 	cJSON_ArrayForEach(item, array)
 	{
-		const cJSON *its = i < cJSON_GetArraySize(first) ?
-			cJSON_GetArrayItem(first, i) : items;
+		const cJSON *its = next != NULL ? next : items;
+		char		position[16];
 
-		if (!fits_at(check, psprintf("%d", i), its, item))
+		snprintf(position, sizeof(position), "%d", i++);
+		if (!fits_at(check, position, its, item))
 			return false;
-		i++;
+		next = next != NULL ? next->next : NULL;
 	}
 	return keeps_bounds(check, schema, i, "minItems", "maxItems");
 }
@@ -565,7 +655,9 @@ fits_object(Check *check, const cJSON *schema, const cJSON *object)
 
 	cJSON_ArrayForEach(item, member(schema, "required"))
 	{
-		if (member(object, item->valuestring) == NULL)
+		if (check->steps_left-- <= 0)
+			return too_much(check);
+		if (json_index_member(check->index, object, item->valuestring) == NULL)
 			return misfit(check, psprintf("the property \"%s\" is missing",
 										  item->valuestring));
 	}
@@ -574,7 +666,8 @@ fits_object(Check *check, const cJSON *schema, const cJSON *object)
 		others = NULL;
 	cJSON_ArrayForEach(item, object)
 	{
-		const cJSON *its = member(properties, item->string);
+		const cJSON *its = json_index_member(check->index, properties,
+											 item->string);
 
 		if (its == NULL && cJSON_IsFalse(others))
 			return misfit(check, psprintf("the property \"%s\" is not allowed",
@@ -611,8 +704,8 @@ fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
 	const cJSON *item;
 
 	if (reference != NULL &&
-		!fits(check, follow_reference(check->root, reference->valuestring),
-			  value))
+		!fits(check, follow_reference(check->index, check->root,
+									  reference->valuestring), value))
 		return false;
 	cJSON_ArrayForEach(item, all)
 	{
@@ -642,7 +735,7 @@ fits(Check *check, const cJSON *schema, const cJSON *value)
 	if (!cJSON_IsObject(schema))
 		return true;
 	if (check->depth >= MAX_DEPTH || check->steps_left-- <= 0)
-		return misfit(check, pstrdup("the check would take too long"));
+		return too_much(check);
 	check->depth++;
 
 	result = (type == NULL || fits_type(check, type, value)) &&
@@ -694,13 +787,13 @@ unwrap(const char *answer)
  * accepted. Else NULL, and *problem tells why.
  */
 char *
-schema_answer(const char *schema, const char *answer, char **problem)
+schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 {
 	char	   *json = unwrap(answer != NULL ? answer : "");
 	cJSON	   *value = json_parse(json, strlen(json));
-	cJSON	   *root = json_parse(schema, strlen(schema));
 	Check		check = {
-		.root = root,
+		.root = schema->root,
+		.index = json_index_create(),
 		.steps_left = MAX_STEPS + STEPS_PER_BYTE * (int64) strlen(json),
 	};
 
@@ -708,9 +801,9 @@ schema_answer(const char *schema, const char *answer, char **problem)
 	*problem = NULL;
 	if (value == NULL || !json_is_jsonb(json))
 		*problem = pstrdup("it is not valid JSON");
-	else if (!fits(&check, root, value))
+	else if (!fits(&check, schema->root, value))
 		*problem = check.problem;
+	json_index_free(check.index);
 	cJSON_Delete(value);
-	cJSON_Delete(root);
 	return *problem == NULL ? json : NULL;
 }

@@ -24,7 +24,12 @@ int			agno_retries;
 int			agno_max_attempts;
 int			agno_max_response_size;
 int			agno_runners;
+int			agno_max_input_size;
 int			agno_max_queue_depth;
+int			agno_max_queue_depth_per_role;
+int			agno_max_runs_per_role;
+int			agno_unreachable_patience;
+bool		agno_notify;
 int			agno_retention;
 bool		agno_environment_keys;
 bool		agno_paused;
@@ -100,6 +105,31 @@ settings_define(void)
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 
+	/* JSON may become three times as long on its way to a model server. */
+	DefineCustomIntVariable("agno_bg.max_input_size",
+							"The longest text or JSON that a caller may hand in.",
+							NULL,
+							&agno_max_input_size,
+							8 * 1024, 1, 128 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.max_runs_per_role",
+							"How many runs of one role a runner has in flight at most.",
+							"Zero: nine tenths of agno_bg.max_concurrent_runs, and an equal share while other roles wait.",
+							&agno_max_runs_per_role,
+							0, 0, 100000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.unreachable_patience",
+							"How long runs wait for a model server that cannot be reached.",
+							"The option unreachable_patience of a model server overrides it. Zero gives up after the retries.",
+							&agno_unreachable_patience,
+							2 * 60 * 1000, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("agno_bg.runners",
 							"How many runners a database has.",
 							"Its sessions are divided among them.",
@@ -116,6 +146,14 @@ settings_define(void)
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("agno_bg.max_queue_depth_per_role",
+							"How many runs that have not ended a role may have in a database.",
+							"agno_arun refuses more. Zero sets no bound.",
+							&agno_max_queue_depth_per_role,
+							0, 0, INT_MAX,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("agno_bg.retention",
 							"How long runs are kept after they have ended.",
 							"Zero keeps them for ever.",
@@ -128,6 +166,14 @@ settings_define(void)
 							 "Lets built-in model servers take API keys from the server's environment.",
 							 NULL,
 							 &agno_environment_keys,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("agno_bg.notify",
+							 "Sends notifications when runs end and when their events are stored.",
+							 "Whoever may connect to the database can listen to them, and sees the ids of all runs.",
+							 &agno_notify,
 							 true,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);

@@ -32,12 +32,30 @@ extern int	agno_max_attempts;
 /* The longest answer of a model server, in kilobytes. */
 extern int	agno_max_response_size;
 
+/* The longest text or JSON that a caller may hand in, in kilobytes. */
+extern int	agno_max_input_size;
+
+/* How many runs of one role a runner has in flight at most; 0: not said. */
+extern int	agno_max_runs_per_role;
+
+/*
+ * How long runs wait for a model server that cannot be reached, in
+ * milliseconds.
+ */
+extern int	agno_unreachable_patience;
+
+/* Whether notifications are sent. */
+extern bool agno_notify;
+
 /* How many runners a database has, and may have. */
 extern int	agno_runners;
 #define MAX_RUNNERS_PER_DATABASE 16
 
 /* How many runs that have not ended a database may have; 0: any number. */
 extern int	agno_max_queue_depth;
+
+/* The same for the runs of one role. */
+extern int	agno_max_queue_depth_per_role;
 
 /* How long runs are kept after they have ended, in seconds; 0: for ever. */
 extern int	agno_retention;

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
@@ -43,6 +44,9 @@ typedef struct RunnerSlot
 	RunnerState state;
 	int			process;		/* the runner's number, or NO_PROCESS */
 	int			holds;			/* how many backends want no runner here */
+	int			restorers;		/* how many sessions have copied into the
+								 * tables */
+	TimestampTz restoring_until;	/* while there are any: no runner before */
 	bool		stepped_aside;	/* the last one left because of them */
 	int			pid;			/* of the process, 0 when there is none */
 	TimestampTz since;			/* when the process started, else 0 */
@@ -86,6 +90,13 @@ static uint32 numbers_to_wake;
 
 /* The database that this process keeps free of a runner, or invalid. */
 static Oid	held_database;
+
+/*
+ * Whether it does so for a restore, until its session ends; and how long at
+ * most after the last COPY, in milliseconds.
+ */
+static bool restoring;
+#define LONGEST_RESTORE_PAUSE (60 * 60 * 1000)
 
 /*-------------------------------------------------------------------------
  * Start-up
@@ -202,9 +213,9 @@ find_any_slot(Oid database)
 
 /*
  * Have this runner started unless it is there. Called where no error may be
- * raised.
+ * raised. False if there is no slot left.
  */
-void
+bool
 shared_want_runner(Oid database, int number)
 {
 	RunnerSlot *slot;
@@ -217,7 +228,11 @@ shared_want_runner(Oid database, int number)
 
 		slot = find_any_slot(InvalidOid);
 		if (slot != NULL && sibling != NULL)
+		{
 			slot->holds = sibling->holds;
+			slot->restorers = sibling->restorers;
+			slot->restoring_until = sibling->restoring_until;
+		}
 	}
 	if (slot != NULL)
 	{
@@ -230,7 +245,16 @@ shared_want_runner(Oid database, int number)
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
 
-	if (slot == NULL)
+	return slot != NULL;
+}
+
+/*
+ * The same, where nobody else looks after it: say so if there is no slot left.
+ */
+static void
+demand_runner(Oid database, int number)
+{
+	if (!shared_want_runner(database, number))
 		ereport(LOG,
 				(errmsg("no runner for the database with OID %u: agno_bg has at most %d runners",
 						database, MAX_RUNNERS)));
@@ -268,8 +292,25 @@ wake_runners(uint32 numbers, bool prepared)
 	for (int number = 0; number < agno_runners; number++)
 	{
 		if ((unknown & (1U << number)) != 0)
-			shared_want_runner(MyDatabaseId, number);
+			demand_runner(MyDatabaseId, number);
 	}
+}
+
+static TimestampTz
+end_of_restore(void)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+									   LONGEST_RESTORE_PAUSE);
+}
+
+/*
+ * Whether a slot is to have no process now.
+ */
+static bool
+is_held(const RunnerSlot *slot)
+{
+	return slot->holds > 0 ||
+		(slot->restorers > 0 && GetCurrentTimestamp() < slot->restoring_until);
 }
 
 /*
@@ -288,6 +329,8 @@ release_runners(void)
 
 		if (slot->database == held_database && slot->holds > 0)
 			slot->holds--;
+		if (slot->database == held_database && slot->restorers > 0)
+			slot->restoring_until = end_of_restore();
 	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
@@ -393,6 +436,19 @@ static void
 release_at_exit(int code, Datum arg)
 {
 	release_runners();
+	if (!restoring)
+		return;
+	restoring = false;
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database == MyDatabaseId && slot->restorers > 0)
+			slot->restorers--;
+	}
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
 }
 
 /*
@@ -458,6 +514,35 @@ shared_hold_runners(Oid database)
 	ConditionVariableCancelSleep();
 }
 
+/*
+ * This session restores a dump, or copies something else into our tables: the
+ * runners of the database step aside until the session has ended, but for no
+ * longer than an hour after the last COPY.
+ */
+void
+shared_hold_for_restore(void)
+{
+	shared_hold_runners(MyDatabaseId);
+	if (restoring)
+		return;
+	restoring = true;
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database != MyDatabaseId)
+			continue;
+		slot->restorers++;
+		slot->restoring_until = end_of_restore();
+	}
+	LWLockRelease(runners_lock);
+	ereport(LOG,
+			(errmsg("agno_bg executes no runs in database \"%s\" until the session that copies into its tables has ended",
+					get_database_name(MyDatabaseId)),
+			 errdetail("It is that of process %d.", MyProcPid)));
+}
+
 /*-------------------------------------------------------------------------
  * The launcher
  *-------------------------------------------------------------------------
@@ -502,6 +587,7 @@ shared_worker_view(int slot)
 	view.database = runner->database;
 	view.number = runner->number;
 	view.state = runner->state;
+	view.held = is_held(runner);
 	view.pid = runner->pid;
 	view.since = runner->since;
 	for (int c = 0; c < RUNNER_COUNTS; c++)
@@ -523,6 +609,8 @@ shared_runner_view(int slot)
 	view.number = shared->runners[slot].number;
 	view.state = shared->runners[slot].state;
 	view.stepped_aside = shared->runners[slot].stepped_aside;
+	view.restoring_until = shared->runners[slot].restorers > 0 ?
+		shared->runners[slot].restoring_until : 0;
 	LWLockRelease(runners_lock);
 	return view;
 }
@@ -537,7 +625,7 @@ shared_runner_starting(int slot)
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
 	wanted = shared->runners[slot].state == RUNNER_WANTED &&
-		shared->runners[slot].holds == 0;
+		!is_held(&shared->runners[slot]);
 	if (wanted)
 		shared->runners[slot].state = RUNNER_STARTING;
 	LWLockRelease(runners_lock);
@@ -554,6 +642,8 @@ free_slot(RunnerSlot *slot)
 	slot->pid = 0;
 	slot->since = 0;
 	slot->holds = 0;
+	slot->restorers = 0;
+	slot->restoring_until = 0;
 	slot->stepped_aside = false;
 	pg_atomic_write_u64(&slot->wakes, 0);
 	pg_atomic_write_u32(&slot->prepared, 0);
@@ -600,7 +690,7 @@ runner_detach(int code, Datum arg)
 		slot->pid = 0;
 		slot->since = 0;
 		slot->state = RUNNER_WANTED;
-		slot->stepped_aside = slot->holds > 0;
+		slot->stepped_aside = is_held(slot);
 	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
@@ -618,7 +708,7 @@ shared_runner_attach(int slot, Oid database)
 	bool		mine;
 
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	mine = runner->database == database && runner->holds == 0 &&
+	mine = runner->database == database && !is_held(runner) &&
 		(runner->state == RUNNER_STARTING || runner->state == RUNNER_WANTED);
 	if (mine)
 	{
@@ -676,7 +766,7 @@ shared_want_siblings(void)
 	for (int number = 0; number < agno_runners; number++)
 	{
 		if (number != shared_my_number())
-			shared_want_runner(MyDatabaseId, number);
+			demand_runner(MyDatabaseId, number);
 	}
 }
 
@@ -715,7 +805,7 @@ bool
 shared_held(void)
 {
 	/* An int is read in one go, and the latch is set after it changes. */
-	return shared->runners[my_slot].holds > 0;
+	return is_held(&shared->runners[my_slot]);
 }
 
 /*

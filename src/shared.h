@@ -37,6 +37,7 @@ typedef struct WorkerView
 	Oid			database;		/* invalid when the slot is free */
 	int			number;			/* of the runner in its database */
 	RunnerState state;
+	bool		held;			/* no process is to be there now */
 	int			pid;			/* 0: none */
 	TimestampTz since;			/* when the process started; 0: there is none */
 	uint64		counts[RUNNER_COUNTS];
@@ -49,6 +50,7 @@ typedef struct RunnerView
 	int			number;			/* of the runner in its database */
 	RunnerState state;
 	bool		stepped_aside;	/* the last one left because it was asked to */
+	TimestampTz restoring_until;	/* no process before; 0: there is no restore */
 } RunnerView;
 
 /* How many runners there is room for, in all databases. */
@@ -66,11 +68,12 @@ extern int	shared_shard(const char *session_id);
 extern void shared_wake_at_commit(int shard);
 extern void shared_wake_at_end(int shard);
 extern void shared_hold_runners(Oid database);
+extern void shared_hold_for_restore(void);
 extern WorkerView shared_worker_view(int slot);
 
 /* For the launcher. */
 extern void shared_launcher_attach(void);
-extern void shared_want_runner(Oid database, int number);
+extern bool shared_want_runner(Oid database, int number);
 extern RunnerView shared_runner_view(int slot);
 extern bool shared_runner_starting(int slot);
 extern void shared_runner_not_started(int slot, bool still_wanted);

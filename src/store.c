@@ -7,16 +7,23 @@
  * its tables be dropped and created anew, PostgreSQL plans it again.
  *
  * Two kinds of callers: backends act within the transaction of their user, as
- * the owner of the tables (store_enter), with statements that name every
- * operator's schema, since the search_path is the user's. The runner has
- * transactions of its own (store_begin) and a search_path of pg_catalog.
+ * the owner of the tables (store_enter). Nothing that the user can define may
+ * be executed then: so the search_path is one of our own, and besides, the
+ * statements say the schema of every type, function and operator. The runner
+ * has transactions of its own (store_begin) and a search_path of pg_catalog.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "encoding.h"
 #include "miscadmin.h"
@@ -24,11 +31,15 @@
 #include "store.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
+#include "version.h"
 
 /*
  * Execute the statement; nulls is as for SPI_execute_plan(). Returns how many
@@ -155,7 +166,80 @@ store_row_array(ItemPointer *elements, int count)
  */
 
 /*
- * Who owns the tables. Errors: undefined_table without the extension.
+ * The extension of this database, or InvalidOid; *fits tells whether its
+ * objects are those that the statements of the store are for. With complain,
+ * it is an error when they are not.
+ */
+Oid
+store_find_extension(bool *fits, bool complain)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			extension = InvalidOid;
+
+	*fits = false;
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("agno_bg"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1,
+							  &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		char	   *version =
+			TextDatumGetCString(heap_getattr(tuple,
+											 Anum_pg_extension_extversion,
+											 RelationGetDescr(relation),
+											 &isnull));
+
+		extension = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*fits = strcmp(version, AGNO_VERSION) == 0;
+		if (!*fits)
+			ereport(complain ? ERROR : DEBUG1,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("extension \"agno_bg\" is of version %s, its library of version %s",
+							version, AGNO_VERSION),
+					 errhint("Run ALTER EXTENSION agno_bg UPDATE.")));
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return extension;
+}
+
+/* The table agno.runs of an extension that is known to fit, or invalid. */
+static Oid	fitting_table = InvalidOid;
+
+/*
+ * A relation has been changed. An update of the extension changes agno.runs.
+ */
+static void
+forget_fitting(Datum arg, Oid relation)
+{
+	if (!OidIsValid(relation) || relation == fitting_table)
+		fitting_table = InvalidOid;
+}
+
+static void
+check_version(Oid table)
+{
+	static bool registered;
+	bool		fits;
+
+	if (table == fitting_table)
+		return;
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget_fitting, (Datum) 0);
+	registered = true;
+	(void) store_find_extension(&fits, true);
+	if (fits)
+		fitting_table = table;
+}
+
+/*
+ * Who owns the tables. Errors: undefined_table without the extension,
+ * object_not_in_prerequisite_state if it is of another version.
  */
 static Oid
 tables_owner(void)
@@ -170,6 +254,7 @@ tables_owner(void)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"agno.runs\" does not exist"),
 				 errhint("Run CREATE EXTENSION agno_bg.")));
+	check_version(table);
 	relation = RelationIdGetRelation(table);
 	if (!RelationIsValid(relation))
 		elog(ERROR, "could not open relation with OID %u", table);
@@ -179,17 +264,23 @@ tables_owner(void)
 }
 
 /*
- * Act as the owner of the tables until store_leave(). An error puts the user
- * back by itself, as it does for a SECURITY DEFINER function.
+ * Act as the owner of the tables until store_leave(), with a search_path on
+ * which nothing of the user's comes first. An error puts both back by itself,
+ * as it does for a SECURITY DEFINER function with a search_path of its own.
  */
 StoreUser
 store_enter(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	Oid			owner = tables_owner();
 	StoreUser	user;
 
 	GetUserIdAndSecContext(&user.user, &user.security_context);
-	SetUserIdAndSecContext(tables_owner(), user.security_context |
+	user.guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+							 0, false);
+	SetUserIdAndSecContext(owner, user.security_context |
 						   SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	MemoryContextSwitchTo(caller);
@@ -201,12 +292,16 @@ store_leave(StoreUser user)
 {
 	SPI_finish();
 	SetUserIdAndSecContext(user.user, user.security_context);
+	AtEOXact_GUC(true, user.guc_level);
 }
 
 /*-------------------------------------------------------------------------
  * The runner
  *-------------------------------------------------------------------------
  */
+
+/* The transaction of this runner is about to be committed. */
+static bool committing = false;
 
 /*
  * Start a transaction, with this text in pg_stat_activity. The caller's memory
@@ -232,9 +327,20 @@ store_commit(void)
 
 	SPI_finish();
 	PopActiveSnapshot();
+	committing = true;
 	CommitTransactionCommand();
+	committing = false;
 	pgstat_report_stat(false);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * In PG_CATCH(): whether all statements had succeeded when the error came.
+ */
+bool
+store_failed_at_commit(void)
+{
+	return committing;
 }
 
 /*
@@ -243,6 +349,7 @@ store_commit(void)
 void
 store_abort(void)
 {
+	committing = false;
 	AbortCurrentTransaction();
 	pgstat_report_stat(false);
 }

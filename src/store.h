@@ -4,8 +4,9 @@
  *	  The tables of agno_bg: every SQL statement, and the only SPI.
  *
  * store.c has the plumbing, store_runs.c what backends do with runs on behalf
- * of their users, store_queue.c what a runner does with the queue, and
- * store_results.c what it stores of the runs.
+ * of their users, store_queue.c what a runner does with the queue,
+ * store_results.c what it stores of the runs, and store_retention.c how it
+ * deletes them.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,6 +72,7 @@ typedef struct NewRun
 
 	/* of agno.run_requests */
 	NullableDatum idempotency_key;	/* text */
+	NullableDatum request_hash; /* bytea; null without a key */
 	NullableDatum timeout;		/* interval */
 	NullableDatum max_attempts; /* integer */
 	NullableDatum retries;		/* integer */
@@ -117,8 +119,10 @@ typedef struct StoreUser
 {
 	Oid			user;
 	int			security_context;
+	int			guc_level;		/* of the settings that are the store's */
 } StoreUser;
 
+extern Oid	store_find_extension(bool *fits, bool complain);
 extern StoreUser store_enter(void);
 extern void store_leave(StoreUser user);
 
@@ -126,11 +130,14 @@ extern bool store_find_run(const char *run_id, RunState *state);
 extern bool store_lock_run(const char *run_id, RunState *state);
 extern HeapTuple store_copy_run(const char *run_id);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
-extern NullableDatum store_merge(NullableDatum a, NullableDatum b);
-extern bool store_find_idempotent(Oid owner, Datum key, RunState *state);
-extern bool store_queue_is_full(int depth);
+extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
+								  RunState *state);
+extern int64 store_count_queue(Oid owner, int limit);
+extern int64 store_count_markers(Oid owner, int limit);
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
+extern void store_set_fillfactor(const char *table, int fillfactor);
+extern void store_forget_check(void);
 extern bool store_take_marker(const char *run_id, Oid owner);
 extern void store_insert_run(const NewRun *run);
 extern void store_put_marker(const char *run_id, Oid owner);
@@ -149,7 +156,13 @@ typedef struct PickedRun
 {
 	char	   *run_id;
 	char	   *session_id;
+	Oid			owner;			/* whose turn it is */
 	bool		behind;			/* an earlier run of its session has not ended */
+	bool		cancelled;		/* it is to be cancelled rather than started */
+	int			looks;			/* how often in a row it could not be had */
+	char	   *parked_for;		/* the key of pacing.c that it was parked for
+								 * last, or NULL */
+	bool		had;			/* store_read_ready() could lock it */
 	ItemPointerData row;		/* where it is in agno.run_queue */
 } PickedRun;
 
@@ -159,6 +172,7 @@ typedef struct PickedRun
  */
 typedef struct ReadyRun
 {
+	PickedRun  *picked;			/* as it was picked */
 	char	   *run_id;
 	char	   *session_id;
 	RunStatus	status;
@@ -166,6 +180,9 @@ typedef struct ReadyRun
 	ItemPointerData row;		/* where it is in agno.runs */
 	ItemPointerData queue_row;	/* where it is in agno.run_queue */
 	int			attempt;		/* how often it has been started */
+	bool		marked;			/* it is to be cancelled */
+	int64		bytes;			/* how long what follows is in all */
+	bool		deferred;		/* what follows has not been read */
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
 	char	   *input;
@@ -185,10 +202,25 @@ typedef struct ReadyRun
 	int			history_messages;	/* -1: any number */
 	bool		stream;			/* its answer is to arrive piece by piece */
 	int64		last_event;		/* the number of its last event, or 0 */
-	bool		marked;			/* there is a cancel marker for it */
 	List	   *history;		/* messages of earlier runs: JSON arrays, the
 								 * oldest run first */
 } ReadyRun;
+
+/* A run, locked, that waits for its model server. */
+typedef struct ParkedRun
+{
+	ReadyRun   *run;
+	const char *key;			/* of pacing.c: what it waits for */
+	const char *error;			/* JSON in UTF-8: why the server cannot be
+								 * reached; NULL: it has no room */
+} ParkedRun;
+
+/* A place in agno.runs in the order of acceptance. */
+typedef struct RunPlace
+{
+	TimestampTz created_at;
+	const char *run_id;			/* of the runs accepted then, the last one */
+} RunPlace;
 
 /* A run that has ended, locked, with all that is to be stored. */
 typedef struct EndedRun
@@ -206,7 +238,9 @@ typedef struct EndedRun
 	char	   *error;			/* JSON */
 	int64		postpone_ms;	/* of a PENDING one: not before then */
 	int			retries;		/* of a PENDING one: how many it has left */
-	Oid			owner;			/* of a PENDING one */
+	const char *parked_for;		/* of a PENDING one that waits for its server
+								 * to be reached: the key of pacing.c */
+	Oid			owner;
 	const char *session_state;	/* JSON; NULL: leave it as it is */
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 } EndedRun;
@@ -253,7 +287,6 @@ typedef struct Signal
 {
 	char	   *run_id;
 	Oid			owner;			/* only a run of this role is meant */
-	int			shard;			/* whose runner the letter is for */
 } Signal;
 
 /* The lock of a run that was asked for. */
@@ -265,45 +298,64 @@ typedef struct RunLock
 	Oid			owner;
 	ItemPointerData row;		/* where it is in agno.runs */
 	int			attempt;
+	bool		mine;			/* it is for this runner */
 } RunLock;
 
 extern void store_begin(const char *activity);
 extern void store_commit(void);
 extern void store_abort(void);
+extern bool store_failed_at_commit(void);
 extern bool store_prepared_transactions(void);
 
-extern void store_divide(int number, int runners);
-extern void store_recover(const char *culprit);
-extern List *store_take_signals(int limit);
+extern void store_divide(int number, int count, const char *crashed_at);
+extern void store_mute(bool mute);
+extern void store_notify(const char *channel, const char *run_id);
+
+extern RunPlace store_first_place(void);
+extern void store_blame(void);
+extern bool store_recover(char **after, int limit);
+extern TimestampTz store_checked_until(void);
+extern void store_set_checked(TimestampTz until);
+extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
+
+extern List *store_take_signals(const char *after, int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern List *store_queued_runs(char *const *run_ids, int count);
-extern void store_finish(EndedRun *runs, int count);
-extern List *store_read_grounded(char *const *run_ids, int count);
-extern void store_append_events(const EventRow *rows, int count);
-extern void store_show_content(PartialRun *runs, int count);
-extern void store_end_cancelled(RunLock **runs, int count);
-extern void store_resend_signals(Signal **signals, int count);
-extern void store_promote_due(void);
-extern void store_promote_locked(void);
-extern List *store_pick(int limit);
-extern void store_set_state(char *const *run_ids, int count, char state);
+extern void store_cancel_later(Signal **signals, int count);
 extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 							  int count);
-extern List *store_read_ready(char *const *run_ids, ItemPointer *queue_rows,
-							  int count);
-extern void store_read_history(List *ready);
+
+extern bool store_promote_due(int limit);
+extern List *store_pick(Oid from, Oid to, int limit);
+extern List *store_pick_locked(int limit);
+extern void store_set_waiting(char *const *run_ids, int count);
+extern void store_set_locked(char *const *run_ids, int count);
+extern List *store_read_ready(PickedRun **picked, int count,
+							  int64 max_bytes);
+extern void store_read_history(List *ready, int64 max_bytes,
+							   int64 max_total);
 extern void store_start(ReadyRun **runs, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);
 extern void store_response_id(const char *run_id, Oid owner,
 							  const char *response_id);
-extern void store_park(ReadyRun **runs, int count);
-extern int	store_unpark(const char *server, int limit);
+extern void store_park(ParkedRun *runs, int count);
+extern List *store_parked_owners(const char *key, Oid after, int limit);
+extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern void store_postpone(EndedRun *runs, int count);
+extern void store_hold_back(EndedRun *runs, int count);
+extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
+extern TimestampTz store_waits_since(const char *key);
 extern bool store_next_time(TimestampTz *next);
-extern void store_expire_markers(void);
-extern bool store_expire_runs(int limit, int age);
+extern void store_expire_markers(int limit);
+extern bool store_expire_runs(RunPlace *after, int limit, int age);
+
+extern void store_finish(EndedRun *runs, int count);
+extern List *store_read_grounded(char *const *run_ids, int count);
+extern void store_append_events(const EventRow *rows, int count);
+extern void store_show_content(PartialRun *runs, int count);
+extern void store_end_cancelled(RunLock **runs, int count);
 
 #endif							/* AGNO_STORE_H */

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "encoding.h"
 #include "store.h"
 #include "utils/builtins.h"
@@ -55,9 +54,9 @@ store_finish(EndedRun *runs, int count)
 	static Statement update = {
 		"UPDATE agno.runs r SET status = d.status::agno.run_status,"
 		" content = d.content, content_type = d.content_type,"
-		" reasoning_content = d.reasoning, messages = d.messages::jsonb,"
-		" metrics = d.metrics::jsonb, error = d.error::jsonb,"
-		" session_state = coalesce(d.session_state::jsonb, r.session_state),"
+		" reasoning_content = d.reasoning, messages = d.messages::pg_catalog.jsonb,"
+		" metrics = d.metrics::pg_catalog.jsonb, error = d.error::pg_catalog.jsonb,"
+		" session_state = coalesce(d.session_state::pg_catalog.jsonb, r.session_state),"
 		" finished_at = clock_timestamp() "
 		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 		" AS d (row, attempt, status, content, content_type, reasoning,"
@@ -69,11 +68,11 @@ store_finish(EndedRun *runs, int count)
 	};
 	static Statement touch = {
 		"UPDATE agno.sessions s SET updated_at = clock_timestamp(),"
-		" session_state = coalesce(d.state::jsonb, s.session_state),"
-		" session_metrics = coalesce(d.metrics::jsonb, s.session_metrics) "
-		"FROM unnest($1, $2, $3) AS d (session_id, state, metrics) "
-		"WHERE s.session_id = d.session_id",
-		3, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+		" session_state = coalesce(d.state::pg_catalog.jsonb, s.session_state),"
+		" session_metrics = coalesce(d.metrics::pg_catalog.jsonb, s.session_metrics) "
+		"FROM unnest($1, $2, $3, $4) AS d (session_id, state, metrics, owner) "
+		"WHERE s.session_id = d.session_id AND s.owner::pg_catalog.oid = d.owner::pg_catalog.oid",
+		4, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}
 	};
 	enum
 	{
@@ -82,6 +81,7 @@ store_finish(EndedRun *runs, int count)
 	};
 	char	  **columns[COLUMNS];
 	int		   *attempts = palloc(sizeof(int) * count);
+	int		   *owners = palloc(sizeof(int) * count);
 	ItemPointer *rows = palloc(sizeof(ItemPointer) * count);
 	char	  **cancelled = palloc(sizeof(char *) * count);
 	int			cancelled_count = 0;
@@ -94,6 +94,7 @@ store_finish(EndedRun *runs, int count)
 		EndedRun   *run = &runs[i];
 
 		attempts[i] = run->attempt;
+		owners[i] = (int) run->owner;
 		rows[i] = &run->row;
 		columns[RUN_ID][i] = run->run_id;
 		columns[SESSION_ID][i] = run->session_id;
@@ -119,6 +120,7 @@ store_finish(EndedRun *runs, int count)
 	values[0] = store_text_array(columns[SESSION_ID], count);
 	values[1] = store_text_array(columns[STATE], count);
 	values[2] = store_text_array(columns[SESSION_METRICS], count);
+	values[3] = store_int_array(owners, count);
 	store_execute(&touch, values, NULL);
 	store_leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
 	if (cancelled_count > 0)
@@ -134,7 +136,7 @@ store_append_events(const EventRow *rows, int count)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_events (run_id, seq, event, data, created_at) "
-		"SELECT d.run_id, d.seq::bigint, d.event, d.data::jsonb,"
+		"SELECT d.run_id, d.seq::bigint, d.event, d.data::pg_catalog.jsonb,"
 		" clock_timestamp() "
 		"FROM unnest($1, $2, $3, $4) AS d (run_id, seq, event, data)",
 		4, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
@@ -153,7 +155,7 @@ store_append_events(const EventRow *rows, int count)
 		columns[2][i] = unconstify(char *, rows[i].event);
 		columns[3][i] = encoding_to_server(rows[i].data);
 		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
-			Async_Notify(EVENT_CHANNEL, rows[i].run_id);
+			store_notify(EVENT_CHANNEL, rows[i].run_id);
 	}
 	for (int c = 0; c < 4; c++)
 		values[c] = store_text_array(columns[c], count);

@@ -3,9 +3,9 @@
  * store_runs.c
  *	  The tables of agno_bg: what backends do with runs for their users.
  *
- * Called by api.c between store_enter() and store_leave(). The search_path is
- * the user's, and the statements run with the rights of the tables' owner: so
- * every name and every operator in them says its schema.
+ * Called by api.c and enqueue.c between store_enter() and store_leave(). The
+ * statements run with the rights of the tables' owner: every name of a type, a
+ * function or an operator in them says its schema, and a test looks after it.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "settings.h"
 #include "shared.h"
 #include "store.h"
@@ -22,6 +23,9 @@
 #include "utils/snapmgr.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
+
+/* How often a session is tried to be opened that others delete. */
+#define MAX_SESSION_TRIES 10
 
 /* The columns that read_state() reads. */
 #define STATE_COLUMNS \
@@ -94,34 +98,55 @@ HeapTuple
 store_copy_run(const char *run_id)
 {
 	static Statement statement = {
-		"SELECT r.* FROM agno.runs r WHERE r.run_id" EQ "$1",
+		"SELECT r FROM agno.runs r WHERE r.run_id" EQ "$1",
 		1, {TEXTOID}
 	};
 	Datum		values[] = {CStringGetTextDatum(run_id)};
+	HeapTupleHeader row;
+	HeapTupleData tuple;
+	bool		isnull;
 
 	if (store_execute(&statement, values, NULL) == 0)
 		return NULL;
-	return SPI_copytuple(SPI_tuptable->vals[0]);
+	row = DatumGetHeapTupleHeader(store_column(0, 1, &isnull));
+	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = row;
+	return heap_copytuple(&tuple);
 }
 
 /*
- * The run that the owner has enqueued with this key before.
+ * The run that the owner has enqueued with this key before. Errors:
+ * unique_violation if that request had another hash.
  */
 bool
-store_find_idempotent(Oid owner, Datum key, RunState *state)
+store_find_idempotent(Oid owner, Datum key, Datum hash, RunState *state)
 {
 	static Statement statement = {
-		"SELECT" STATE_COLUMNS "FROM agno.run_requests q "
+		"SELECT" STATE_COLUMNS ", q.request_hash" EQ "$3 "
+		"FROM agno.run_requests q "
 		"JOIN agno.runs r ON r.run_id" EQ "q.run_id "
 		"WHERE q.owner" EQ "$1::pg_catalog.regrole "
 		"AND q.idempotency_key" EQ "$2",
-		2, {OIDOID, TEXTOID}
+		3, {OIDOID, TEXTOID, BYTEAOID}
 	};
-	Datum		values[] = {ObjectIdGetDatum(owner), key};
+	Datum		values[] = {ObjectIdGetDatum(owner), key, hash};
+	bool		isnull;
+	bool		same;
 
 	if (store_execute(&statement, values, NULL) == 0)
 		return false;
 	read_state(state);
+	/* That of a run which an older version has accepted is not known. */
+	same = DatumGetBool(store_column(0, 7, &isnull)) || isnull;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency_key \"%s\" has been used for another request",
+						TextDatumGetCString(key)),
+				 errdetail("Run \"%s\" was enqueued with it.", state->run_id),
+				 errhint("Repeat the call with the same arguments to get that run back, or use another key.")));
 	return true;
 }
 
@@ -202,26 +227,6 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 }
 
 /*
- * The members of two objects of jsonb, either of which may be null; b wins.
- */
-NullableDatum
-store_merge(NullableDatum a, NullableDatum b)
-{
-	static Statement statement = {
-		"SELECT agno.merge_json($1, $2)",
-		2, {JSONBOID, JSONBOID}
-	};
-	Datum		values[] = {a.value, b.value};
-
-	if (a.isnull)
-		return b;
-	if (b.isnull)
-		return a;
-	store_execute(&statement, values, NULL);
-	return copy_column(1);
-}
-
-/*
  * Keep what agno_arun was told beyond the columns of agno.runs. False when
  * the owner has used the idempotency key, if only a moment ago.
  */
@@ -232,23 +237,23 @@ store_insert_request(const NewRun *run)
 		"INSERT INTO agno.run_requests (run_id, owner, idempotency_key,"
 		" timeout, max_attempts, retries, model_options, output_schema,"
 		" session_state, agent, num_history_runs, num_history_messages,"
-		" stream) "
+		" stream, request_hash) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
-		" $11, $12, $13) "
+		" $11, $12, $13, $14) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		13, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
+		14, {TEXTOID, OIDOID, TEXTOID, INTERVALOID, INT4OID, INT4OID,
 			JSONBOID, JSONBOID, JSONBOID, JSONBOID, INT4OID, INT4OID,
-		BOOLOID}
+		BOOLOID, BYTEAOID}
 	};
 	const NullableDatum given[] = {
 		run->idempotency_key, run->timeout, run->max_attempts, run->retries,
 		run->model_options, run->output_schema, run->session_state,
 		run->agent, run->num_history_runs, run->num_history_messages,
-		run->stream
+		run->stream, run->request_hash
 	};
-	char		nulls[] = "             ";
-	Datum		values[13];
+	char		nulls[] = "              ";
+	Datum		values[14];
 	bool		any = false;
 
 	for (int i = 0; i < (int) lengthof(given); i++)
@@ -264,18 +269,45 @@ store_insert_request(const NewRun *run)
 }
 
 /*
- * Whether there are so many runs already that have not ended.
+ * How many runs there are that have not ended, of this owner or, if it is
+ * invalid, of all; no more than limit are counted.
  */
-bool
-store_queue_is_full(int depth)
+int64
+store_count_queue(Oid owner, int limit)
 {
-	static Statement statement = {
-		"SELECT FROM agno.run_queue OFFSET $1 OPERATOR(pg_catalog.-) 1 LIMIT 1",
+	static Statement all = {
+		"SELECT pg_catalog.count(*) FROM"
+		" (SELECT FROM agno.run_queue LIMIT $1) q",
 		1, {INT4OID}
 	};
-	Datum		values[] = {Int32GetDatum(depth)};
+	static Statement its = {
+		"SELECT pg_catalog.count(*) FROM"
+		" (SELECT FROM agno.run_queue q"
+		" WHERE q.owner" EQ "$2::pg_catalog.regrole LIMIT $1) q",
+		2, {INT4OID, OIDOID}
+	};
+	Datum		values[] = {Int32GetDatum(limit), ObjectIdGetDatum(owner)};
 
-	return store_execute(&statement, values, NULL) > 0;
+	store_execute(OidIsValid(owner) ? &its : &all, values, NULL);
+	return store_number(0, 1);
+}
+
+/*
+ * How many markers this role has; no more than limit are counted.
+ */
+int64
+store_count_markers(Oid owner, int limit)
+{
+	static Statement statement = {
+		"SELECT pg_catalog.count(*) FROM"
+		" (SELECT FROM agno.cancellations c"
+		" WHERE c.owner" EQ "$1::pg_catalog.regrole LIMIT $2) c",
+		2, {OIDOID, INT4OID}
+	};
+	Datum		values[] = {ObjectIdGetDatum(owner), Int32GetDatum(limit)};
+
+	store_execute(&statement, values, NULL);
+	return store_number(0, 1);
 }
 
 /*
@@ -305,19 +337,22 @@ store_requeue(const char *run_id, const char *session_id,
 	};
 	static Statement queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" accepted_at, shard) "
-		"SELECT r.run_id, r.session_id, 'r'::\"char\", r.priority, $2, $3 "
+		" accepted_at, shard, runner, owner) "
+		"SELECT r.run_id, r.session_id, 'r'::pg_catalog.\"char\","
+		" r.priority, $2, $3, $4, r.owner "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1",
-		3, {TEXTOID, TIMESTAMPTZOID, INT2OID}
+		4, {TEXTOID, TIMESTAMPTZOID, INT2OID, INT2OID}
 	};
-	Datum		values[3];
+	Datum		values[4];
+	int			shard = shared_shard(session_id);
 
 	values[0] = CStringGetTextDatum(run_id);
 	values[1] = Int32GetDatum(agno_max_attempts);
 	store_execute(&allow, values, NULL);
 	store_execute(&reset, values, NULL);
 	values[1] = TimestampTzGetDatum(accepted_at);
-	values[2] = Int16GetDatum(shared_shard(session_id));
+	values[2] = Int16GetDatum(shard);
+	values[3] = Int16GetDatum(shard % agno_runners);
 	store_execute(&queue, values, NULL);
 }
 
@@ -343,9 +378,10 @@ store_open_session(NewRun *run)
 		7, {TEXTOID, TEXTOID, JSONBOID, OIDOID, TEXTOID, JSONBOID,
 		TIMESTAMPTZOID}
 	};
+	/* Locked, so that it is not deleted before this run is visible. */
 	static Statement select = {
 		"SELECT s.owner::pg_catalog.oid, s.user_id, s.user_id" EQ "$2 "
-		"FROM agno.sessions s WHERE s.session_id" EQ "$1",
+		"FROM agno.sessions s WHERE s.session_id" EQ "$1 FOR KEY SHARE",
 		2, {TEXTOID, TEXTOID}
 	};
 	char		nulls[] = "       ";
@@ -361,13 +397,21 @@ store_open_session(NewRun *run)
 	values[4] = or_null(run->agent_id, &nulls[4]);
 	values[5] = or_null(run->first_state, &nulls[5]);
 	values[6] = TimestampTzGetDatum(run->created_at);
-	if (store_execute(run->new_session ? &insert_new : &insert, values, nulls) > 0)
-		return;
+	for (int tries = 1;; tries++)
+	{
+		if (store_execute(run->new_session ? &insert_new : &insert, values,
+						  nulls) > 0)
+			return;
+		if (store_execute(&select, values, nulls) > 0)
+			break;
 
-	if (store_execute(&select, values, nulls) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update")));
+		/* It has been deleted in between, or this snapshot is too old. */
+		if (IsolationUsesXactSnapshot() || tries == MAX_SESSION_TRIES)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent update")));
+		CHECK_FOR_INTERRUPTS();
+	}
 
 	if (DatumGetObjectId(store_column(0, 1, &isnull)) != run->owner)
 		ereport(ERROR,
@@ -435,16 +479,18 @@ store_insert_run(const NewRun *run)
 	};
 	static Statement insert_queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at, accepted_at, shard) "
+		" run_at, accepted_at, shard, runner, owner) "
 		"VALUES ($1, $2, CASE WHEN $4 OPERATOR(pg_catalog.>)"
-		" pg_catalog.clock_timestamp() THEN 's'::\"char\""
-		" ELSE 'r'::\"char\" END, $3, $4, $5, $6)",
-		6, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT2OID}
+		" pg_catalog.clock_timestamp() THEN 's'::pg_catalog.\"char\""
+		" ELSE 'r'::pg_catalog.\"char\" END, $3, $4, $5, $6, $7,"
+		" $8::pg_catalog.regrole)",
+		8, {TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		INT2OID, INT2OID, OIDOID}
 	};
 	char		nulls[] = "              ";
 	Datum		values[14];
-	Datum		queue_values[6];
-	char		queue_nulls[] = "      ";
+	Datum		queue_values[8];
+	char		queue_nulls[] = "        ";
 	int			shard = shared_shard(run->session_id);
 
 	values[0] = CStringGetTextDatum(run->run_id);
@@ -472,6 +518,8 @@ store_insert_run(const NewRun *run)
 	queue_nulls[3] = nulls[10];
 	queue_values[4] = values[13];
 	queue_values[5] = Int16GetDatum(shard);
+	queue_values[6] = Int16GetDatum(shard % agno_runners);
+	queue_values[7] = values[8];
 	store_execute(&insert_queue, queue_values, queue_nulls);
 	if (run->cancelled)
 		store_put_signal(run->run_id, run->owner, shard);
@@ -538,4 +586,36 @@ store_put_signal(const char *run_id, Oid owner, int shard)
 	};
 
 	store_execute(&statement, values, NULL);
+}
+
+/*
+ * Change how full the pages of a table of the schema agno are written, from now
+ * on in this transaction.
+ */
+void
+store_set_fillfactor(const char *table, int fillfactor)
+{
+	StoreUser	user = store_enter();
+	char	   *sql = psprintf("ALTER TABLE agno.%s SET (fillfactor = %d)",
+							   quote_identifier(table), fillfactor);
+
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	store_leave(user);
+}
+
+/*
+ * Somebody writes into our tables: the next patrol is to look at all runs.
+ */
+void
+store_forget_check(void)
+{
+	static Statement statement = {
+		"DELETE FROM agno.queue_check",
+		0, {0}
+	};
+	StoreUser	user = store_enter();
+
+	store_execute(&statement, NULL, NULL);
+	store_leave(user);
 }

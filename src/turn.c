@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "blame.h"
-#include "commands/extension.h"
 #include "encoding.h"
 #include "grounded.h"
 #include "settings.h"
@@ -30,11 +29,32 @@
 #include "turn.h"
 #include "utils/memutils.h"
 
-/* How long a run that was found locked is left alone, in microseconds. */
-#define LOCKED_PAUSE INT64CONST(1000000)
+#define US_PER_S INT64CONST(1000000)
 
-/* How many letters are read, and runs started, in one turn. */
+/*
+ * How long a run that has ended and was found locked is left alone, in
+ * microseconds: the pause doubles from the first to the last.
+ */
+#define FIRST_LOCKED_PAUSE US_PER_S
+#define LAST_LOCKED_PAUSE (16 * US_PER_S)
+
+/* How many letters are read, and runs promoted or given up, in one turn. */
 #define BATCH 500
+
+/* How many runs are looked at again, in one turn, that could not be had. */
+#define LOCKED_BATCH 100
+
+/*
+ * How often a row of the queue is looked at whose run is not there: for three
+ * quarters of a minute. A restore may be about to bring it.
+ */
+#define ORPHAN_LOOKS 6
+
+/*
+ * How much is read of what was handed in with runs, in bytes: in one turn, but
+ * one run at least.
+ */
+#define TURN_BYTES (INT64CONST(32) * 1024 * 1024)
 
 /*
  * The ids of some runs, and of their sessions where they matter, for the
@@ -44,7 +64,6 @@ typedef struct IdArray
 {
 	char	  **ids;
 	char	  **sessions;
-	ItemPointer *rows;			/* in agno.run_queue */
 	int			count;
 } IdArray;
 
@@ -55,7 +74,6 @@ id_array(int size)
 
 	array.ids = palloc(sizeof(char *) * Max(size, 1));
 	array.sessions = palloc(sizeof(char *) * Max(size, 1));
-	array.rows = palloc(sizeof(ItemPointer) * Max(size, 1));
 	array.count = 0;
 	return array;
 }
@@ -66,13 +84,6 @@ add_id(IdArray *array, const char *id, const char *session)
 	array->ids[array->count] = unconstify(char *, id);
 	array->sessions[array->count] = unconstify(char *, session);
 	array->count++;
-}
-
-static void
-add_picked(IdArray *array, PickedRun *run)
-{
-	array->rows[array->count] = &run->row;
-	add_id(array, run->run_id, run->session_id);
 }
 
 static bool
@@ -135,77 +146,82 @@ cancel_flight(Turn *turn, Flight *flight)
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
 	run_cancelled(&flight->run, fleet_now());
-	flight->store_after = 0;
+	fleet_put_on(turn->fleet, flight);
 	fleet_place(turn->fleet, flight);
 	MemoryContextSwitchTo(old);
 }
 
 /*
+ * Whether one of these letters is for the run that is locked.
+ */
+static bool
+is_meant(const RunLock *lock, List *signals)
+{
+	ListCell   *cell;
+
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		if (signal->owner == lock->owner &&
+			strcmp(signal->run_id, lock->run_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Follow letters about runs that are not in flight: those that were cancelled
- * while they waited leave the queue, those that wait still are cancelled now.
- * What is not in the queue has ended, or is not ours.
+ * while they waited leave the queue, those that wait still are cancelled now,
+ * even if a restore or a hand has lost them from the queue. What somebody has
+ * locked is cancelled later.
  */
 static void
 end_waiting(Turn *turn, List *signals)
 {
 	IdArray		ids = id_array(list_length(signals));
 	RunLock   **ended = palloc(sizeof(RunLock *) * list_length(signals));
-	Signal	  **again = palloc(sizeof(Signal *) * list_length(signals));
+	Signal	  **later = palloc(sizeof(Signal *) * list_length(signals));
 	int			ended_count = 0;
-	int			again_count = 0;
-	List	   *locks;
+	int			later_count = 0;
 	List	   *locked_ids = NIL;
+	List	   *locks;
 	List	   *queued;
 	ListCell   *cell;
 
 	foreach(cell, signals)
 		add_id(&ids, ((Signal *) lfirst(cell))->run_id, NULL);
-	queued = store_queued_runs(ids.ids, ids.count);
-	if (queued == NIL)
-		return;
 	locks = store_lock_runs(ids.ids, ids.count);
+	queued = store_queued_runs(ids.ids, ids.count);
 
 	foreach(cell, locks)
 	{
 		RunLock    *lock = lfirst(cell);
-		ListCell   *other;
+		bool		is_queued = has_id(queued, lock->run_id);
 
 		locked_ids = lappend(locked_ids, lock->run_id);
-		if (!has_id(queued, lock->run_id))
+		if (!lock->mine || !is_meant(lock, signals))
 			continue;
-		foreach(other, signals)
-		{
-			Signal	   *signal = lfirst(other);
-
-			if (signal->owner == lock->owner &&
-				strcmp(signal->run_id, lock->run_id) == 0 &&
-				(lock->status == RUN_PENDING || lock->status == RUN_PAUSED ||
-				 lock->status == RUN_CANCELLED))
-			{
-				ended[ended_count++] = lock;
-				turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
-				break;
-			}
-		}
+		if (lock->status != RUN_PENDING && lock->status != RUN_RUNNING &&
+			lock->status != RUN_PAUSED &&
+			!(lock->status == RUN_CANCELLED && is_queued))
+			continue;
+		ended[ended_count++] = lock;
+		turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
 	}
-
-	/* Somebody else is at it right now: look again. */
 	foreach(cell, signals)
 	{
 		Signal	   *signal = lfirst(cell);
 
 		if (has_id(queued, signal->run_id) &&
 			!has_id(locked_ids, signal->run_id))
-			again[again_count++] = signal;
+			later[later_count++] = signal;
 	}
 
 	if (ended_count > 0)
 		end_cancelled(ended, ended_count);
-	if (again_count > 0)
-	{
-		store_resend_signals(again, again_count);
-		turn->locked = true;
-	}
+	if (later_count > 0)
+		store_cancel_later(later, later_count);
 }
 
 /*
@@ -234,9 +250,13 @@ follow_signals(Turn *turn, List *signals)
 static void
 read_signals(Turn *turn)
 {
-	List	   *signals = store_take_signals(BATCH);
+	List	   *signals = store_take_signals(turn->signals_after, BATCH);
 
-	turn->more_signals = list_length(signals) == BATCH;
+	/* Go round, so that what others leave behind is not read again and again. */
+	turn->more_signals = list_length(signals) == BATCH ||
+		turn->signals_after[0] != '\0';
+	turn->last_signal = list_length(signals) == BATCH ?
+		((Signal *) llast(signals))->run_id : pstrdup("");
 	follow_signals(turn, signals);
 }
 
@@ -261,15 +281,16 @@ flights_to_store(Turn *turn)
 
 		if (flight->store_after > now)
 			continue;
-		if (turn->alone && flights != NIL)
+		if (list_length(flights) == turn->limit)
 		{
 			turn->more = true;
 			break;
 		}
 		flights = lappend(flights, flight);
-		if (turn->alone)
-			turn->tried = flight;
 	}
+	turn->tried += list_length(flights);
+	if (flights != NIL)
+		turn->tried_flight = linitial(flights);
 	return flights;
 }
 
@@ -314,8 +335,10 @@ put_off(Turn *turn, List *flights)
 
 		if (has_id(existing, flight->run_id))
 		{
-			flight->store_after = fleet_now() + LOCKED_PAUSE;
-			turn->locked = true;
+			int64		pause = flight->locked_pause == 0 ?
+				FIRST_LOCKED_PAUSE : flight->locked_pause * 2;
+
+			fleet_put_off(turn->fleet, flight, Min(pause, LAST_LOCKED_PAUSE));
 		}
 		else
 		{
@@ -365,6 +388,8 @@ flush_pieces(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
 
+		if (ids.count == turn->limit)
+			break;
 		if (flight->run.step != RUN_STORE && flight->flush_at <= now)
 			add_id(&ids, flight->run_id, flight->session_id);
 	}
@@ -376,16 +401,21 @@ flush_pieces(Turn *turn)
 	{
 		RunLock    *lock = lfirst(cell);
 		Flight	   *flight = fleet_find(turn->fleet, lock->run_id);
+		const char *content;
 
 		if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
 			continue;
 		turn->flushed = lappend(turn->flushed, flight);
-		if (flight->run.stream != NULL && flight->run.stream->content.len > 0)
+		content = flight_partial_content(flight);
+		if (content != NULL)
 		{
 			partial[count].row = lock->row;
-			partial[count++].content = flight->run.stream->content.data;
+			partial[count++].content = content;
 		}
 	}
+	turn->tried += list_length(turn->flushed);
+	if (turn->flushed != NIL)
+		turn->tried_flight = linitial(turn->flushed);
 	store_events(turn->flushed);
 	store_show_content(partial, count);
 }
@@ -401,8 +431,10 @@ store_flights(Turn *turn)
 	List	   *streamed = NIL;
 	EndedRun   *ended;
 	EndedRun   *postponed;
+	EndedRun   *held_back;
 	int			count = 0;
 	int			postponed_count = 0;
+	int			held_back_count = 0;
 	ListCell   *cell;
 
 	if (flights == NIL)
@@ -425,6 +457,7 @@ store_flights(Turn *turn)
 
 	ended = palloc(sizeof(EndedRun) * list_length(flights));
 	postponed = palloc(sizeof(EndedRun) * list_length(flights));
+	held_back = palloc(sizeof(EndedRun) * list_length(flights));
 	foreach(cell, mine)
 	{
 		RunLock    *lock = lfirst(cell);
@@ -432,10 +465,15 @@ store_flights(Turn *turn)
 
 		if (flight->run.status == RUN_PENDING)
 		{
-			ended_run_fill(&postponed[postponed_count], &flight->run,
-						   flight->run_id, flight->session_id);
-			postponed[postponed_count].owner = flight->owner;
-			postponed[postponed_count++].row = lock->row;
+			EndedRun   *back = flight->run.postpone_ms > 0 ?
+				&postponed[postponed_count++] : &held_back[held_back_count++];
+
+			flight_fill_ended(flight, back);
+			back->row = lock->row;
+			if (flight->run.postpone_ms > 0)
+				continue;
+			back->parked_for = flight->pace->key;
+			turn->held_back = lappend(turn->held_back, flight->pace);
 			continue;
 		}
 		if (flight->run.streamed)
@@ -450,6 +488,7 @@ store_flights(Turn *turn)
 	if (count > 0)
 		store_finish(ended, count);
 	store_postpone(postponed, postponed_count);
+	store_hold_back(held_back, held_back_count);
 	store_events(streamed);
 
 	if (list_length(locks) < list_length(flights))
@@ -498,62 +537,63 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, EndedRun *ended)
 	}
 	ended_run_fill(ended, run, ready->run_id, ready->session_id);
 	ended->row = ready->row;
+	ended->owner = ready->owner;
 	return true;
 }
 
 /*
  * Set aside what was picked but is behind another run of its session. Returns
- * the rest.
+ * the rest, in palloc'd memory.
  */
-static IdArray
-park_waiting(Turn *turn, List *picked)
+static PickedRun **
+park_waiting(Turn *turn, List *picked, int *count)
 {
-	IdArray		ready = id_array(list_length(picked));
+	PickedRun **ready = palloc(sizeof(PickedRun *) *
+							   Max(list_length(picked), 1));
 	IdArray		waiting = id_array(list_length(picked));
 	ListCell   *cell;
 
+	*count = 0;
 	foreach(cell, picked)
 	{
 		PickedRun  *run = lfirst(cell);
 
-		if (run->behind || session_is_busy(turn, run->session_id))
+		if (!run->cancelled &&
+			(run->behind || session_is_busy(turn, run->session_id)))
 			add_id(&waiting, run->run_id, run->session_id);
 		else
-			add_picked(&ready, run);
+			ready[(*count)++] = run;
 	}
-	store_set_state(waiting.ids, waiting.count, 'w');
+	store_set_waiting(waiting.ids, waiting.count);
 	return ready;
 }
 
 /*
- * Runs that were picked and could not be locked.
+ * Runs that were picked and could not be had: somebody has locked them, or they
+ * are not there. One that is not there for a long time will not come.
  */
 static void
-set_locked_aside(Turn *turn, IdArray picked, List *read)
+set_locked_aside(PickedRun **picked, int count)
 {
-	IdArray		unlocked = id_array(picked.count);
-	IdArray		locked = id_array(picked.count);
-	IdArray		gone = id_array(picked.count);
-	List	   *read_ids = NIL;
-	List	   *existing;
-	ListCell   *cell;
+	IdArray		locked = id_array(count);
+	IdArray		old = id_array(count);
+	IdArray		gone = id_array(count);
+	List	   *existing = NIL;
 
-	foreach(cell, read)
-		read_ids = lappend(read_ids, ((ReadyRun *) lfirst(cell))->run_id);
-	for (int i = 0; i < picked.count; i++)
+	for (int i = 0; i < count; i++)
 	{
-		if (!has_id(read_ids, picked.ids[i]))
-			add_id(&unlocked, picked.ids[i], picked.sessions[i]);
+		if (!picked[i]->had)
+			add_id(picked[i]->looks < ORPHAN_LOOKS ? &locked : &old,
+				   picked[i]->run_id, picked[i]->session_id);
 	}
-
-	existing = store_existing_runs(unlocked.ids, unlocked.count);
-	for (int i = 0; i < unlocked.count; i++)
-		add_id(has_id(existing, unlocked.ids[i]) ? &locked : &gone,
-			   unlocked.ids[i], unlocked.sessions[i]);
-	store_set_state(locked.ids, locked.count, 'k');
+	if (old.count > 0)
+		existing = store_existing_runs(old.ids, old.count);
+	for (int i = 0; i < old.count; i++)
+		add_id(has_id(existing, old.ids[i]) ? &locked : &gone,
+			   old.ids[i], old.sessions[i]);
+	store_set_locked(locked.ids, locked.count);
 	if (gone.count > 0)
 		store_leave_queue(gone.ids, gone.sessions, gone.count);
-	turn->locked |= locked.count > 0;
 }
 
 /*
@@ -575,6 +615,42 @@ store_response_ids(Turn *turn)
 }
 
 /*
+ * Fetch the first runs that are parked for this. Their owners take turns.
+ */
+static void
+unpark_some(Turn *turn, Pace *pace, int room)
+{
+	bool		reached = pacing_problem(turn->pacing, pace) == NULL;
+	int			most = room + shares_owners(pace->target->shares);
+	List	   *owners = store_parked_owners(pace->key, pace->last_owner, most);
+	List	   *waiting = NIL;
+	int			quota;
+	int			fetched = 0;
+	ListCell   *cell;
+
+	foreach(cell, owners)
+	{
+		if (pacing_owner_may(pace, lfirst_oid(cell)))
+			waiting = lappend_oid(waiting, lfirst_oid(cell));
+	}
+	quota = (room + list_length(waiting) - 1) / Max(list_length(waiting), 1);
+	foreach(cell, waiting)
+	{
+		Oid			owner = lfirst_oid(cell);
+
+		if (fetched >= room)
+			break;
+		fetched += store_unpark(pace->key, owner, reached,
+								Min(quota, room - fetched));
+		pace->last_owner = owner;
+	}
+	if (owners == NIL)
+		pacing_none_parked(turn->pacing, pace);
+	else if (fetched == 0)
+		pacing_stall(turn->pacing, pace);
+}
+
+/*
  * Fetch parked runs whose model servers have room.
  */
 static void
@@ -586,90 +662,343 @@ unpark(Turn *turn)
 	{
 		int			room = pacing_unparkable(turn->pacing, pace, fleet_now());
 
-		room = Min(room, BATCH);
-		if (room > 0 && store_unpark(pace->server, room) < room)
-			pacing_none_parked(turn->pacing, pace);
+		if (room > 0)
+			unpark_some(turn, pace, Min(room, turn->limit));
 	}
 }
 
+/*
+ * End these runs: they have waited long enough for their server.
+ */
 static void
-start_runs(Turn *turn)
+end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 {
-	int			limit = Min(turn->room + list_length(turn->left),
-							turn->alone ? 1 : BATCH);
-	List	   *picked = store_pick(limit);
-	IdArray		ready;
-	List	   *read;
-	ReadyRun  **starting;
-	ReadyRun  **parked;
-	IdArray		over;
-	EndedRun   *ended;
-	RunLock   **cancelled;
-	int			starting_count = 0;
-	int			parked_count = 0;
+	int			size = list_length(picked);
+	IdArray		ids = id_array(size);
+	IdArray		over = id_array(size);
+	IdArray		locked = id_array(size);
+	EndedRun   *ended = palloc(sizeof(EndedRun) * size);
+	RunLock   **cancelled = palloc(sizeof(RunLock *) * size);
 	int			ended_count = 0;
 	int			cancelled_count = 0;
+	List	   *locked_ids = NIL;
+	List	   *locks;
 	ListCell   *cell;
 
-	if (turn->alone && picked != NIL)
-		turn->tried_start = linitial(picked);
-	ready = park_waiting(turn, picked);
-	if (list_length(picked) == limit)
-		turn->more = true;
-	if (ready.count == 0)
-		return;
-	read = store_read_ready(ready.ids, ready.rows, ready.count);
-	store_read_history(read);
-	starting = palloc(sizeof(ReadyRun *) * Max(list_length(read), 1));
-	parked = palloc(sizeof(ReadyRun *) * Max(list_length(read), 1));
-	over = id_array(list_length(read));
-	ended = palloc(sizeof(EndedRun) * Max(list_length(read), 1));
-	cancelled = palloc(sizeof(RunLock *) * Max(list_length(read), 1));
-
-	foreach(cell, read)
+	foreach(cell, picked)
+		add_id(&ids, ((PickedRun *) lfirst(cell))->run_id,
+			   ((PickedRun *) lfirst(cell))->session_id);
+	locks = store_lock_runs(ids.ids, ids.count);
+	foreach(cell, locks)
 	{
-		ReadyRun   *run = lfirst(cell);
-		ModelServer server;
+		RunLock    *lock = lfirst(cell);
+		Run		   *run = palloc0(sizeof(Run));
+		int64		now = fleet_now();
 
-		blame_begin(run->run_id);
-		if (run->status == RUN_CANCELLED)
+		locked_ids = lappend(locked_ids, lock->run_id);
+		if (lock->status == RUN_PENDING || lock->status == RUN_RUNNING)
 		{
-			RunLock    *lock = palloc0(sizeof(RunLock));
-
-			lock->run_id = run->run_id;
-			lock->session_id = run->session_id;
+			run->run_id = encoding_from_server(lock->run_id);
+			/* what the error tells; one that is put back does not count */
+			run->attempt = Max(lock->attempt, 1);
+			run->started_at = now;
+			run_failed(run, "connection",
+					   psprintf("could not reach the model server for %.3f s: %s",
+								pace->target->patience_ms / 1000.0, problem),
+					   now);
+			ended_run_fill(&ended[ended_count], run, lock->run_id,
+						   lock->session_id);
+			ended[ended_count].attempt = lock->attempt;
+			ended[ended_count].owner = lock->owner;
+			ended[ended_count++].row = lock->row;
+			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+		}
+		else if (lock->status == RUN_CANCELLED)
+		{
 			cancelled[cancelled_count++] = lock;
-			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
+			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
 		}
-		else if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
-			add_id(&over, run->run_id, run->session_id);
-		else if (ends_at_start(run, &server, &ended[ended_count]))
-		{
-			ended_count++;
-			turn->ended_ids = lappend(turn->ended_ids, run->run_id);
-		}
-		else if (!pacing_admit(turn->pacing, run->model_server, &server,
-							   fleet_now()))
-			parked[parked_count++] = run;
 		else
-		{
-			starting[starting_count++] = run;
-			turn->started = lappend(turn->started,
-									flight_create(run, &server));
-		}
-		blame_end();
+			add_id(&over, lock->run_id, lock->session_id);
+	}
+	for (int i = 0; i < ids.count; i++)
+	{
+		if (!has_id(locked_ids, ids.ids[i]))
+			add_id(&locked, ids.ids[i], ids.sessions[i]);
 	}
 
-	store_start(starting, starting_count);
-	store_park(parked, parked_count);
 	if (ended_count > 0)
 		finish_grounded(ended, ended_count);
 	if (cancelled_count > 0)
 		end_cancelled(cancelled, cancelled_count);
 	if (over.count > 0)
 		store_leave_queue(over.ids, over.sessions, over.count);
-	if (list_length(read) < ready.count)
-		set_locked_aside(turn, ready, read);
+	store_set_locked(locked.ids, locked.count);
+}
+
+/*
+ * Give up runs whose servers could not be reached for too long.
+ */
+static void
+give_up(Turn *turn)
+{
+	Pace	   *pace = NULL;
+
+	while ((pace = pacing_next_parked(turn->pacing, pace)) != NULL)
+	{
+		const char *problem = pacing_problem(turn->pacing, pace);
+		int64		patience_ms = pace->target->patience_ms;
+		int64		now = fleet_now();
+		List	   *picked;
+		TimestampTz since;
+
+		if (problem == NULL)
+			pace->give_up_at = NEVER;
+		if (pace->give_up_at > now)
+			continue;
+		picked = store_pick_given_up(pace->key, patience_ms,
+									 Min(BATCH, turn->limit));
+		if (picked != NIL)
+			end_given_up(turn, pace, picked, problem);
+		since = store_waits_since(pace->key);
+		pace->give_up_at = since == 0 ? NEVER :
+			now + Max(since + patience_ms * 1000 - GetCurrentTimestamp(), 0);
+	}
+}
+
+/*
+ * How many slots the flights leave that are stored in this turn.
+ */
+static int
+freed_slots(Turn *turn)
+{
+	int			freed = 0;
+	ListCell   *cell;
+
+	foreach(cell, turn->left)
+	{
+		if (!((Flight *) lfirst(cell))->put_off)
+			freed++;
+	}
+	return freed;
+}
+
+/*
+ * The runs that could not be had and are to be looked at again. They have been
+ * waiting for longer than others, so they come first; what is to be cancelled
+ * needs no slot; and those of owners who may not have more are put off again, so
+ * that they hide nobody else's.
+ */
+static List *
+pick_locked(Turn *turn, int most, int room)
+{
+	Shares	   *shares = turn->fleet->shares;
+	List	   *due = store_pick_locked(most);
+	IdArray		later = id_array(list_length(due));
+	List	   *picked = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (run->cancelled ||
+			(list_length(picked) < room &&
+			 !shares_is_full(shares, run->owner, shares_limit())))
+			picked = lappend(picked, run);
+		else
+			add_id(&later, run->run_id, run->session_id);
+	}
+	store_set_locked(later.ids, later.count);
+	return picked;
+}
+
+/*
+ * The next runs to be started, as far as there are slots: a list of PickedRun.
+ */
+static List *
+pick_next(Turn *turn)
+{
+	Shares	   *shares = turn->fleet->shares;
+	int			room = turn->room + freed_slots(turn);
+	bool		more = false;
+	List	   *again;
+	List	   *picked = NIL;
+	ListCell   *cell;
+
+	/* Those who leave make room for others of their owners. */
+	foreach(cell, turn->left)
+		shares_remove(shares, ((Flight *) lfirst(cell))->owner,
+					  ((Flight *) lfirst(cell))->bytes);
+	turn->shares_lent = true;
+
+	again = turn->clock ?
+		pick_locked(turn, Min(turn->limit, LOCKED_BATCH), room) : NIL;
+	room -= list_length(again);
+	if (room > 0)
+	{
+		picked = pick_runs(turn->order, shares, room,
+						   turn->limit - list_length(again), &more);
+		turn->more |= more;
+	}
+	else if (again == NIL)
+		picked = pick_newcomers(turn->order, shares,
+								Min(turn->newcomers, turn->limit));
+	turn_return_shares(turn);
+	return list_concat(again, picked);
+}
+
+/*
+ * Undo what pick_next() did to the shares; also for a turn that failed.
+ */
+void
+turn_return_shares(Turn *turn)
+{
+	ListCell   *cell;
+
+	if (!turn->shares_lent)
+		return;
+	turn->shares_lent = false;
+	foreach(cell, turn->left)
+		shares_add(turn->fleet->shares, ((Flight *) lfirst(cell))->owner,
+				   ((Flight *) lfirst(cell))->bytes);
+}
+
+/*
+ * What becomes of the runs that were picked, by what is to be stored of them.
+ */
+typedef struct Starts
+{
+	ReadyRun  **starting;
+	int			starting_count;
+	ParkedRun  *parked;
+	int			parked_count;
+	EndedRun   *ended;
+	int			ended_count;
+	RunLock   **cancelled;
+	int			cancelled_count;
+	IdArray		over;
+} Starts;
+
+/*
+ * Why a run waits, for its column error.
+ */
+static char *
+problem_json(const ReadyRun *ready, const char *problem)
+{
+	Run			run = {
+		.error_type = "connection",
+		.error_message =
+			psprintf("could not reach the model server: %s", problem),
+		.attempt = ready->attempt,
+	};
+
+	return run_error_json(&run);
+}
+
+/*
+ * Decide about a run that is locked and has been read.
+ */
+static void
+decide(Turn *turn, ReadyRun *run, Starts *starts)
+{
+	ModelServer server;
+	Pace	   *pace;
+	const char *problem;
+
+	if (run->status == RUN_CANCELLED)
+	{
+		RunLock    *lock = palloc0(sizeof(RunLock));
+
+		lock->run_id = run->run_id;
+		lock->session_id = run->session_id;
+		starts->cancelled[starts->cancelled_count++] = lock;
+		turn->ended_ids = lappend(turn->ended_ids, run->run_id);
+		return;
+	}
+	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
+	{
+		add_id(&starts->over, run->run_id, run->session_id);
+		return;
+	}
+	if (ends_at_start(run, &server, &starts->ended[starts->ended_count]))
+	{
+		starts->ended_count++;
+		turn->ended_ids = lappend(turn->ended_ids, run->run_id);
+		return;
+	}
+
+	pace = pacing_find(turn->pacing, run->model_server, server.mapping);
+	if (run->picked->parked_for != NULL &&
+		strcmp(run->picked->parked_for, pace->key) != 0)
+		pacing_forget_limits(turn->pacing, run->picked->parked_for);
+	if (pacing_admit(turn->pacing, pace, &server, run->owner, fleet_now()))
+	{
+		starts->starting[starts->starting_count++] = run;
+		turn->started = lappend(turn->started,
+								flight_create(run, &server, pace));
+		return;
+	}
+	problem = pacing_problem(turn->pacing, pace);
+	starts->parked[starts->parked_count].run = run;
+	starts->parked[starts->parked_count].key = pace->key;
+	starts->parked[starts->parked_count++].error =
+		problem != NULL ? problem_json(run, problem) : NULL;
+	if (problem != NULL)
+		turn->held_back = lappend(turn->held_back, pace);
+}
+
+static void
+start_runs(Turn *turn)
+{
+	List	   *picked = pick_next(turn);
+	PickedRun **ready;
+	int			count;
+	List	   *read;
+	int			size;
+	Starts		starts = {0};
+	ListCell   *cell;
+
+	turn->tried += list_length(picked);
+	if (picked != NIL)
+		turn->tried_start = linitial(picked);
+	ready = park_waiting(turn, picked, &count);
+	if (count == 0)
+		return;
+	read = store_read_ready(ready, count, TURN_BYTES);
+	store_read_history(read, (int64) agno_max_input_size * 1024, TURN_BYTES);
+
+	size = Max(list_length(read), 1);
+	starts.starting = palloc(sizeof(ReadyRun *) * size);
+	starts.parked = palloc(sizeof(ParkedRun) * size);
+	starts.ended = palloc(sizeof(EndedRun) * size);
+	starts.cancelled = palloc(sizeof(RunLock *) * size);
+	starts.over = id_array(size);
+	foreach(cell, read)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		if (run->deferred)
+		{
+			turn->more = true;
+			continue;
+		}
+		blame_begin(run->run_id);
+		decide(turn, run, &starts);
+		blame_end();
+	}
+
+	store_start(starts.starting, starts.starting_count);
+	store_park(starts.parked, starts.parked_count);
+	if (starts.ended_count > 0)
+		finish_grounded(starts.ended, starts.ended_count);
+	if (starts.cancelled_count > 0)
+		end_cancelled(starts.cancelled, starts.cancelled_count);
+	if (starts.over.count > 0)
+		store_leave_queue(starts.over.ids, starts.over.sessions,
+						  starts.over.count);
+	if (list_length(read) < count)
+		set_locked_aside(ready, count);
 }
 
 /*
@@ -702,10 +1031,11 @@ turn_refuse(const PickedRun *picked, const char *message)
 					   run->started_at);
 			ended_run_fill(&ended, run, id, picked->session_id);
 			ended.row = lock->row;
+			ended.owner = lock->owner;
 			finish_grounded(&ended, 1);
 		}
 		else
-			store_set_state(&id, 1, 'k');
+			store_set_locked(&id, 1);
 		store_commit();
 	}
 	PG_CATCH();
@@ -715,7 +1045,7 @@ turn_refuse(const PickedRun *picked, const char *message)
 		store_abort();
 		MemoryContextSwitchTo(caller);
 		store_begin("agno_bg: setting a run aside");
-		store_set_state(&id, 1, 'k');
+		store_set_locked(&id, 1);
 		store_commit();
 	}
 	PG_END_TRY();
@@ -729,38 +1059,39 @@ void
 turn_execute(Turn *turn)
 {
 	Oid			extension;
+	bool		fits;
 
 	store_begin("agno_bg: storing and starting runs");
 
-	extension = get_extension_oid("agno_bg", true);
-	if (extension != turn->extension)
+	extension = store_find_extension(&fits, false);
+	if (extension != turn->extension || !fits)
 	{
 		turn->unwanted = true;
-		turn->replaced = OidIsValid(extension);
+		turn->replaced = OidIsValid(extension) && fits;
 	}
 	else
 	{
-		if (turn->recover)
-			store_recover(turn->culprit);
+		if (turn->patrol != NULL)
+			turn->more_patrol = patrol_step(turn->patrol, &turn->lost);
 		if (turn->signals)
 			read_signals(turn);
 		store_flights(turn);
 		store_response_ids(turn);
-		if (turn->flush)
+		/* One thing at a time, while it is not known what fails. */
+		if (turn->flush && (turn->limit > 1 || turn->tried == 0))
 			flush_pieces(turn);
-		if (turn->start)
+		if (turn->start && (turn->limit > 1 || turn->tried == 0))
 		{
 			if (turn->clock)
-				store_promote_due();
-			if (turn->retry_locked)
-				store_promote_locked();
+				turn->more_due = store_promote_due(BATCH);
+			give_up(turn);
 			unpark(turn);
 			start_runs(turn);
 		}
-		if (turn->clock || turn->recover)
-			store_expire_markers();
-		if (turn->expire)
-			turn->more_expired = store_expire_runs(BATCH, agno_retention);
+		else if (turn->start)
+			turn->more = true;
+		if (turn->clock)
+			store_expire_markers(BATCH);
 		turn->timed = store_next_time(&turn->next_time);
 	}
 	store_commit();

@@ -11,6 +11,8 @@
 #include "fleet.h"
 #include "nodes/pg_list.h"
 #include "pacing.h"
+#include "patrol.h"
+#include "pick.h"
 #include "store.h"
 #include "utils/timestamp.h"
 
@@ -20,42 +22,50 @@ typedef struct Turn
 	int64		number;			/* of the turn, from 1 */
 	Fleet	   *fleet;
 	Pacing	   *pacing;
+	PickOrder  *order;
 	Oid			extension;		/* the extension that the runner serves */
 	List	   *new_responses;	/* Flights whose response_id is to be stored */
-	bool		recover;		/* first, take over from an earlier runner */
-	const char *culprit;		/* the run that it was at when it crashed, or
-								 * NULL */
+	Patrol	   *patrol;			/* what of the queue is to be taken over, or
+								 * NULL: nothing */
 	bool		signals;		/* somebody may have written letters */
+	const char *signals_after;	/* read those about runs after this id */
 	bool		clock;			/* next_time of an earlier turn has come */
-	bool		retry_locked;	/* try runs again that were locked */
-	bool		alone;			/* store or start no more than one run */
-	bool		expire;			/* delete runs that are old enough */
+	int			limit;			/* store and start no more runs than this */
 	bool		flush;			/* store the events of streamed runs */
 	bool		start;			/* start runs */
 	int			room;			/* how many, apart from the room that those
 								 * leave which are stored */
+	int			newcomers;		/* how many more, of owners with none */
 
-	/* the run that it was about if it fails, when alone; else both NULL */
-	Flight	   *tried;			/* to store it */
-	PickedRun  *tried_start;	/* to start it */
+	/* what it was about, if it fails */
+	int			tried;			/* how many runs it was to store or start */
+	Flight	   *tried_flight;	/* if that is one: the one to be stored, */
+	PickedRun  *tried_start;	/* or else the one to be started */
 
 	/* what came of it: in the turn's memory, valid if it succeeded */
-	bool		unwanted;		/* the extension is gone: nothing was done */
+	bool		unwanted;		/* the extension is gone, or does not fit:
+								 * nothing was done */
 	bool		replaced;		/* and there is another one */
 	List	   *left;			/* Flights that are stored, or were overtaken */
+	bool		shares_lent;	/* they do not count as in flight just now */
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */
 	List	   *started;		/* new Flights */
 	List	   *ended_ids;		/* ids of runs that have ended */
+	List	   *held_back;		/* Paces of runs that wait for their server to
+								 * be reached */
 	bool		more;			/* there may be more to do of the same */
 	bool		more_signals;	/* there may be more letters */
-	bool		more_expired;	/* there may be more runs that are old enough */
-	bool		locked;			/* some runs were found locked */
+	char	   *last_signal;	/* then: about runs after this id */
+	bool		more_due;		/* there may be more runs whose time has come */
+	bool		more_patrol;	/* the patrol goes on */
+	bool		lost;			/* runs were found that nobody knew of */
 	bool		timed;			/* the clock alone will give work */
 	TimestampTz next_time;		/* when, if timed */
 } Turn;
 
 extern void turn_execute(Turn *turn);
+extern void turn_return_shares(Turn *turn);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 
 #endif							/* AGNO_TURN_H */

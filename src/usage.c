@@ -15,6 +15,10 @@
 #include "json.h"
 #include "usage.h"
 
+/* What one call can cost, and what a sum of calls can. */
+#define MAX_TOKENS INT64CONST(1000000000000)
+#define MAX_TOKENS_IN_ALL INT64CONST(1000000000000000)
+
 /* The counts by the names that Agno gives them. */
 static const struct
 {
@@ -35,13 +39,26 @@ count_of(const TokenUsage *usage, int i)
 }
 
 /*
+ * The member called name as a number of tokens: what no call can cost, and no
+ * sum of calls, is taken for the nearest that it can. Servers say anything.
+ */
+int64
+token_count(const cJSON *object, const char *name)
+{
+	double		count = json_double(object, name);
+
+	return (int64) Min(Max(count, 0), MAX_TOKENS);
+}
+
+/*
  * Add what one more call cost.
  */
 void
 token_usage_add(TokenUsage *sum, const TokenUsage *usage)
 {
 	for (int i = 0; i < (int) lengthof(counts); i++)
-		*count_of(sum, i) += *count_of(usage, i);
+		*count_of(sum, i) = Min(*count_of(sum, i) + *count_of(usage, i),
+								MAX_TOKENS_IN_ALL);
 }
 
 bool
@@ -56,13 +73,18 @@ token_usage_is_zero(const TokenUsage *usage)
 }
 
 /*
- * Read the members of an object; what is missing is 0.
+ * Read the members of an object that token_usage_append() has written; what is
+ * missing is 0.
  */
 void
 token_usage_read(const cJSON *object, TokenUsage *usage)
 {
 	for (int i = 0; i < (int) lengthof(counts); i++)
-		*count_of(usage, i) = json_int64(object, counts[i].name);
+		{
+		double		count = json_double(object, counts[i].name);
+
+		*count_of(usage, i) = (int64) Min(Max(count, 0), MAX_TOKENS_IN_ALL);
+	}
 }
 
 /*

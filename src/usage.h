@@ -22,6 +22,7 @@ typedef struct TokenUsage
 	int64		reasoning;		/* of output: spent on reasoning */
 } TokenUsage;
 
+extern int64 token_count(const cJSON *object, const char *name);
 extern void token_usage_add(TokenUsage *sum, const TokenUsage *usage);
 extern bool token_usage_is_zero(const TokenUsage *usage);
 extern void token_usage_read(const cJSON *object, TokenUsage *usage);

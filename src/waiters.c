@@ -179,12 +179,15 @@ compare_hashes(const void *a, const void *b)
 void
 waiters_wake(char *const *run_ids, int count)
 {
-	uint64	   *hashes;
+	uint64		one;
+	uint64	   *hashes = &one;
 
 	if (count == 0 || pg_atomic_read_u32(&shared->count) == 0)
 		return;
 
-	hashes = palloc(sizeof(uint64) * count);
+	/* A backend that has just committed must not fail for lack of memory. */
+	if (count > 1)
+		hashes = palloc(sizeof(uint64) * count);
 	for (int i = 0; i < count; i++)
 		hashes[i] = hash_run_id(run_ids[i]);
 	qsort(hashes, count, sizeof(uint64), compare_hashes);
@@ -200,5 +203,6 @@ waiters_wake(char *const *run_ids, int count)
 			wake_process(process);
 	}
 	LWLockRelease(lock);
-	pfree(hashes);
+	if (count > 1)
+		pfree(hashes);
 }

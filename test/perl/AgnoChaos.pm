@@ -1,13 +1,17 @@
 # Chaos: clients that enqueue, roll back and cancel runs, while processes and
 # servers are killed at random; and a checker that proves from the tables and
 # from the log of the model server that nothing was lost and nothing happened
-# twice. The seed decides who does what in which order.
+# twice. A role with nothing but usage does its worst meanwhile: it floods, lets
+# runs hang, and holds runs locked in open and in prepared transactions. The
+# invariants of the queue are checked all the time. The seed decides who does what
+# in which order.
 
 package AgnoChaos;
 
 use strict;
 use warnings;
 
+use AgnoInvariants;
 use AgnoTest;
 use Exporter 'import';
 use IPC::Run ();
@@ -21,6 +25,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(chaos);
 
 use constant CLIENTS => 4;
+use constant EVIL_CLIENTS => 2;
 use constant DATABASES => ('postgres', 'other');
 
 # What a run may be, how often, and how it may end if nobody interferes.
@@ -63,7 +68,7 @@ sub choose
 # failed, or unknown when the connection was lost.
 sub execute
 {
-	my ($node, $database, $sql) = @_;
+	my ($node, $database, $sql, @options) = @_;
 	my ($out, $err) = ('', '');
 	my $script = "$PostgreSQL::Test::Utils::tmp_check/script$$";
 
@@ -74,7 +79,7 @@ sub execute
 	IPC::Run::run(
 		[
 			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', $script,
-			'-h', $node->host, '-p', $node->port, $database
+			'-h', $node->host, '-p', $node->port, @options, $database
 		],
 		'<', '/dev/null', '>', \$out, '2>', \$err);
 	my $code = $? >> 8;
@@ -194,6 +199,89 @@ sub client
 		usleep(10_000);
 	}
 	close $file;
+}
+
+#-------------------------------------------------------------------------
+# An evil one
+#-------------------------------------------------------------------------
+
+# Cancel the last runs of the role in a transaction that stays open for a while.
+my $LOCK = q(BEGIN;
+	SELECT count(agno_cancel_run(run_id)) FROM (SELECT run_id FROM agno.runs
+		WHERE status IN ('PENDING', 'RUNNING') ORDER BY created_at DESC LIMIT 30) r;
+	SELECT pg_sleep(random());
+	);
+
+sub evil_client
+{
+	my ($node, $client, $seed, $until) = @_;
+	my $number = 0;
+
+	srand($seed * 100 + 50 + $client);
+	while (time < $until)
+	{
+		my $database = (DATABASES)[ rand 2 ];
+		my $id = "evil$client-" . ++$number;
+		my $way = choose(
+			{ weight => 3, sql =>
+				"SELECT count(*) FROM generate_series(1, 100) i, agno_arun('$id',
+					run_id => '$id-' || i, session_id => 'evil-' || i % 70,
+					model => 'mock:stamp-20', priority => 2147483647);" },
+			{ weight => 2, sql =>
+				"SELECT count(*) FROM generate_series(1, 20) i, agno_arun('$id',
+					run_id => '$id-' || i, model => 'mock:hang', timeout => '1 s',
+					stream => i % 2 = 0);" },
+			{ weight => 1, sql =>
+				"SELECT count(agno_cancel_run('$id-' || i)) FROM generate_series(1, 50) i;" },
+			{ weight => 2, sql => "$LOCK ROLLBACK;" },
+			{ weight => 2, sql => "$LOCK COMMIT;" },
+			{ weight => 1, sql => "$LOCK PREPARE TRANSACTION '$id';
+				SELECT pg_sleep(random());
+				ROLLBACK PREPARED '$id';" },
+			{ weight => 1, sql => "BEGIN; SAVEPOINT s; SELECT count(*) FROM
+				generate_series(1, 50) i, agno_arun('$id', run_id => '$id-' || i,
+				session_id => 'evil-' || i, model => 'mock:echo');
+				ROLLBACK TO s; SELECT pg_sleep(random() / 2); COMMIT;" });
+
+		execute($node, $database, $way->{sql}, '-U', 'evil');
+		usleep(100_000);
+	}
+}
+
+sub start_evil_clients
+{
+	my ($node, $seed, $until) = @_;
+	my @pids;
+
+	foreach my $client (1 .. EVIL_CLIENTS)
+	{
+		my $pid = fork // die "fork: $!";
+		if ($pid == 0)
+		{
+			eval { evil_client($node, $client, $seed, $until) };
+			print STDERR $@ if $@;
+			POSIX::_exit($@ ? 1 : 0);
+		}
+		push @pids, $pid;
+	}
+	return @pids;
+}
+
+# Look at the queue of each database. Returns what is not as it should be; a
+# server that is just being restarted is asked another time.
+sub violations
+{
+	my ($node) = @_;
+	my @found;
+
+	foreach my $database (DATABASES)
+	{
+		my ($out, $outcome, $err) =
+		  execute($node, $database, queue_violations() . ";\n");
+		push @found, map { "$database: $_" } split /\n/, $out;
+		push @found, "$database: $err" if $outcome eq 'failed';
+	}
+	return @found;
 }
 
 sub start_clients
@@ -351,7 +439,9 @@ sub check
 	{
 		$stored{"$database/$_->{run_id}"} = $_ foreach rows($node, $database,
 			'SELECT run_id, session_id, status, content, attempt, '
-			  . "error->>'type' AS error FROM agno.runs");
+			  . "error->>'type' AS error FROM agno.runs "
+			  . "WHERE run_id !~ '^evil' OR status NOT IN "
+			  . "('COMPLETED', 'CANCELLED', 'ERROR')");
 	}
 	# Ids are of one database each, but for those of early cancels.
 	my %database_of =
@@ -360,6 +450,7 @@ sub check
 	{
 		next if $entry->{event} ne 'request' || !$entry->{body}{input};
 		my $id = $entry->{body}{input}[-1]{content};
+		next if $id =~ /^evil/;
 		my $database = $database_of{$id} // 'none';
 		push @{ $requests{"$database/$id"} }, $entry->{number};
 	}
@@ -486,9 +577,16 @@ sub chaos
 	note("seed $seed, $seconds s, $runners runners per database");
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $_) foreach DATABASES;
+	$node->safe_psql('postgres', 'CREATE ROLE evil LOGIN');
+	foreach my $database (DATABASES)
+	{
+		add_mock_server($node, $url, database => $database);
+		$node->safe_psql($database, "SELECT agno_grant_usage('evil')");
+	}
+	my @violations;
 
 	my %clients = start_clients($node, $seed, $until);
+	my @evil = start_evil_clients($node, $seed, $until);
 	srand($seed);
 	while (time < $until)
 	{
@@ -497,6 +595,12 @@ sub chaos
 		usleep(500_000 + rand(1_500_000));
 		note(sprintf '%.1f s before the end: %s', $until - time, $fault);
 		$graceful += inject($node, $fault);
+		push @violations, violations($node);
+	}
+	foreach my $pid (@evil)
+	{
+		waitpid $pid, 0;
+		is($?, 0, 'an evil client came to its end');
 	}
 	foreach my $pid (keys %clients)
 	{
@@ -516,6 +620,8 @@ sub chaos
 					AND NOT EXISTS (SELECT FROM agno.run_signals)'),
 			"$database: all runs come to an end");
 	}
+	push @violations, violations($node);
+	report('the queue has always been in order', @violations);
 	check($node, $graceful, @ledger);
 	$node->stop;
 }

@@ -2,7 +2,8 @@
 -- are scheduled for the future, and cancelled at the end.
 \set VERBOSITY default
 CREATE SERVER nowhere FOREIGN DATA WRAPPER agno_bg
-	OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:9/v1');
+	OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:9/v1',
+		unreachable_patience '0');
 SET agno_bg.default_model = 'nowhere:model';
 CREATE VIEW accepted AS
 	SELECT run_id, session_id, user_id, status, input, model, model_provider,

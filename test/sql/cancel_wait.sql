@@ -1,6 +1,7 @@
 -- agno_cancel_run and agno_wait_run
 CREATE SERVER closed FOREIGN DATA WRAPPER agno_bg
-	OPTIONS (base_url 'http://127.0.0.1:9/v1', retries '0');
+	OPTIONS (base_url 'http://127.0.0.1:9/v1', retries '0',
+		unreachable_patience '0');
 SET agno_bg.default_model = 'closed:model';
 
 -- A run that fails, and how it looks

@@ -20,9 +20,11 @@ my $free_port = PostgreSQL::Test::Cluster::get_free_port();
 $node->safe_psql(
 	'postgres', qq(
 	CREATE SERVER closed FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (base_url 'http://127.0.0.1:$free_port/v1', retries '0');
+		OPTIONS (base_url 'http://127.0.0.1:$free_port/v1', retries '0',
+			unreachable_patience '0');
 	CREATE SERVER nowhere FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (base_url 'http://nowhere.invalid/v1', retries '0')));
+		OPTIONS (base_url 'http://nowhere.invalid/v1', retries '0',
+			unreachable_patience '0')));
 
 # model, type, http_status, what the content is like
 my @cases = (

@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "agno_bg.max_input_size = '20MB'");
 add_mock_server($node, start_mock('mock'));
 
 sub value

@@ -29,13 +29,26 @@ is_strict(const char *schema)
 	return read.strict;
 }
 
+/* The JSON of the answer if it fits, else NULL and why not. */
+static char *
+answer_to(const char *schema, const char *answer, char **problem)
+{
+	OutputSchema read;
+	char	   *json;
+
+	check_text(schema_read(schema, &read), NULL);
+	json = schema_answer(&read, answer, problem);
+	schema_free(&read);
+	return json;
+}
+
 /* NULL if the answer fits, else why not. */
 static char *
 misfit(const char *schema, const char *answer)
 {
 	char	   *problem;
 
-	(void) schema_answer(schema, answer, &problem);
+	(void) answer_to(schema, answer, &problem);
 	return problem;
 }
 
@@ -97,10 +110,10 @@ test_answers(void)
 {
 	char	   *problem;
 
-	check_text(schema_answer(PERSON, " {\"name\": \"Bo\", \"age\": null}\n", &problem),
+	check_text(answer_to(PERSON, " {\"name\": \"Bo\", \"age\": null}\n", &problem),
 			   "{\"name\": \"Bo\", \"age\": null}");
 	check_text(problem, NULL);
-	check_text(schema_answer("{}", "```json\n{\"a\": 1}\n```\n", &problem),
+	check_text(answer_to("{}", "```json\n{\"a\": 1}\n```\n", &problem),
 			   "{\"a\": 1}");
 	check_text(misfit(PERSON, "{\"name\": \"Bo\"}"),
 			   "at /: the property \"age\" is missing");

@@ -1,0 +1,1085 @@
+/* sql/agno_bg--1.1.sql: every SQL object of agno_bg 1.1 */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION agno_bg" to load this file. \quit
+
+-- An existing schema of this name is an error: what is in it belongs to
+-- somebody else.
+CREATE SCHEMA agno;
+COMMENT ON SCHEMA agno IS
+	'agno_bg: runs of LLM agents, their sessions, and the cancel markers';
+GRANT USAGE ON SCHEMA agno TO PUBLIC;
+
+---------------------------------------------------------------------------
+-- Types
+---------------------------------------------------------------------------
+
+CREATE TYPE agno.run_status AS ENUM
+	('PENDING', 'RUNNING', 'PAUSED', 'COMPLETED', 'CANCELLED', 'ERROR');
+COMMENT ON TYPE agno.run_status IS
+	'where a run stands; COMPLETED, CANCELLED and ERROR are final';
+
+CREATE TYPE agno.run_ref AS (
+	run_id pg_catalog.text,
+	session_id pg_catalog.text,
+	status agno.run_status
+);
+COMMENT ON TYPE agno.run_ref IS 'a run as agno_arun accepted it';
+
+---------------------------------------------------------------------------
+-- What users read
+---------------------------------------------------------------------------
+
+-- A row grows as the run goes on. With room left in its page, no index has to
+-- be changed.
+CREATE TABLE agno.runs (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	session_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	agent_id pg_catalog.text COLLATE pg_catalog."C",
+	user_id pg_catalog.text,
+	parent_run_id pg_catalog.text COLLATE pg_catalog."C",
+	status agno.run_status NOT NULL,
+	input pg_catalog.text NOT NULL,
+	content pg_catalog.text,
+	content_type pg_catalog.text,
+	reasoning_content pg_catalog.text,
+	model pg_catalog.text NOT NULL,
+	model_provider pg_catalog.text NOT NULL,
+	messages pg_catalog.jsonb,
+	tools pg_catalog.jsonb,
+	requirements pg_catalog.jsonb,
+	metrics pg_catalog.jsonb,
+	session_state pg_catalog.jsonb,
+	metadata pg_catalog.jsonb,
+	error pg_catalog.jsonb,
+	attempt integer NOT NULL DEFAULT 0,
+	owner pg_catalog.regrole NOT NULL,
+	priority integer NOT NULL,
+	created_at pg_catalog.timestamptz NOT NULL,
+	run_at pg_catalog.timestamptz,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz,
+	CONSTRAINT runs_pkey PRIMARY KEY (run_id)
+) WITH (fillfactor = 15);
+CREATE INDEX runs_session_id_created_at_idx
+	ON agno.runs (session_id, created_at);
+CREATE INDEX runs_created_at_idx ON agno.runs (created_at);
+
+COMMENT ON TABLE agno.runs IS
+	'one row per run; written by agno_bg alone, a role reads its own rows';
+COMMENT ON COLUMN agno.runs.run_id IS
+	'a UUIDv7 unless the caller of agno_arun gave another id';
+COMMENT ON COLUMN agno.runs.session_id IS
+	'runs that share it form a conversation and execute one at a time';
+COMMENT ON COLUMN agno.runs.agent_id IS 'the agent that the run was given to';
+COMMENT ON COLUMN agno.runs.user_id IS
+	'the end user on whose behalf the caller asked, as the caller names him';
+COMMENT ON COLUMN agno.runs.parent_run_id IS 'the run that started this one';
+COMMENT ON COLUMN agno.runs.status IS 'where the run stands';
+COMMENT ON COLUMN agno.runs.input IS 'what the caller asked';
+COMMENT ON COLUMN agno.runs.content IS
+	'the answer; what had arrived, or "Run <id> was cancelled", when '
+	'CANCELLED; the text of the error when ERROR';
+COMMENT ON COLUMN agno.runs.content_type IS
+	'str for text, dict for a JSON object that an output schema asked for';
+COMMENT ON COLUMN agno.runs.reasoning_content IS
+	'what the model told of its reasoning';
+COMMENT ON COLUMN agno.runs.model IS 'the id of the model at its server';
+COMMENT ON COLUMN agno.runs.model_provider IS 'the name of the model server';
+COMMENT ON COLUMN agno.runs.messages IS
+	'the conversation with the model as sent and received, as Agno writes it';
+COMMENT ON COLUMN agno.runs.tools IS 'the tool executions of the run';
+COMMENT ON COLUMN agno.runs.requirements IS 'what a PAUSED run waits for';
+COMMENT ON COLUMN agno.runs.metrics IS
+	'tokens, and duration and time_to_first_token in seconds';
+COMMENT ON COLUMN agno.runs.session_state IS
+	'the state of the session as the run left it';
+COMMENT ON COLUMN agno.runs.metadata IS 'whatever the caller attached';
+COMMENT ON COLUMN agno.runs.error IS
+	'type, message, http_status and attempt of the failure when ERROR';
+COMMENT ON COLUMN agno.runs.attempt IS
+	'how many times a worker has started the run';
+COMMENT ON COLUMN agno.runs.owner IS 'the role that called agno_arun';
+COMMENT ON COLUMN agno.runs.priority IS 'higher first';
+COMMENT ON COLUMN agno.runs.created_at IS 'when agno_arun accepted the run';
+COMMENT ON COLUMN agno.runs.run_at IS 'not to be started before';
+COMMENT ON COLUMN agno.runs.started_at IS 'when the last attempt started';
+COMMENT ON COLUMN agno.runs.finished_at IS 'when the run ended';
+
+CREATE TABLE agno.sessions (
+	session_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	user_id pg_catalog.text,
+	agent_id pg_catalog.text COLLATE pg_catalog."C",
+	session_state pg_catalog.jsonb,
+	metadata pg_catalog.jsonb,
+	owner pg_catalog.regrole NOT NULL,
+	created_at pg_catalog.timestamptz NOT NULL,
+	updated_at pg_catalog.timestamptz NOT NULL,
+	session_metrics pg_catalog.jsonb,
+	CONSTRAINT sessions_pkey PRIMARY KEY (session_id)
+) WITH (fillfactor = 20);
+
+COMMENT ON TABLE agno.sessions IS
+	'one row per conversation; it belongs to the role that opened it';
+COMMENT ON COLUMN agno.sessions.session_id IS
+	'a UUIDv7 unless the caller of agno_arun gave another id';
+COMMENT ON COLUMN agno.sessions.user_id IS
+	'the only end user whose runs the session accepts; null: any';
+COMMENT ON COLUMN agno.sessions.agent_id IS
+	'the agent that the first run was given to';
+COMMENT ON COLUMN agno.sessions.session_state IS
+	'the state as the last run left it';
+COMMENT ON COLUMN agno.sessions.metadata IS
+	'the metadata of the first run';
+COMMENT ON COLUMN agno.sessions.owner IS 'the role that opened the session';
+COMMENT ON COLUMN agno.sessions.created_at IS
+	'when the first run was accepted';
+COMMENT ON COLUMN agno.sessions.updated_at IS 'when a run last ended';
+COMMENT ON COLUMN agno.sessions.session_metrics IS
+	'the tokens of all runs so far, as Agno sums them up';
+
+-- How values of agents are checked; see also agno_arun.
+CREATE FUNCTION agno.check_model(model pg_catalog.text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_model'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.check_model(pg_catalog.text) IS
+	'true, or an error if this is not server:model-id';
+REVOKE ALL ON FUNCTION agno.check_model(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.check_output_schema(output_schema pg_catalog.jsonb)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_output_schema'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.check_output_schema(pg_catalog.jsonb) IS
+	'true, or an error if this is not a JSON schema that answers can be '
+	'checked against';
+REVOKE ALL ON FUNCTION agno.check_output_schema(pg_catalog.jsonb) FROM PUBLIC;
+
+CREATE TABLE agno.agents (
+	agent_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	name pg_catalog.text,
+	model pg_catalog.text,
+	description pg_catalog.text,
+	role pg_catalog.text,
+	instructions pg_catalog.text[],
+	use_instruction_tags boolean NOT NULL DEFAULT false,
+	expected_output pg_catalog.text,
+	additional_context pg_catalog.text,
+	system_message pg_catalog.text,
+	markdown boolean NOT NULL DEFAULT false,
+	add_name_to_context boolean NOT NULL DEFAULT false,
+	add_datetime_to_context boolean NOT NULL DEFAULT false,
+	timezone_identifier pg_catalog.text,
+	resolve_in_context boolean NOT NULL DEFAULT true,
+	output_schema pg_catalog.jsonb,
+	add_history_to_context boolean NOT NULL DEFAULT false,
+	num_history_runs integer,
+	num_history_messages integer,
+	session_state pg_catalog.jsonb,
+	add_session_state_to_context boolean NOT NULL DEFAULT false,
+	model_options pg_catalog.jsonb,
+	tools pg_catalog.text[],
+	tool_choice pg_catalog.text,
+	tool_call_limit integer,
+	requires_confirmation pg_catalog.text[],
+	retries integer,
+	timeout interval,
+	stream boolean,
+	metadata pg_catalog.jsonb,
+	owner pg_catalog.regrole NOT NULL DEFAULT
+		pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)),
+	created_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	updated_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	CONSTRAINT agents_pkey PRIMARY KEY (agent_id),
+	CONSTRAINT agents_agent_id_check CHECK
+		(pg_catalog.octet_length(agent_id) OPERATOR(pg_catalog.>=) 1
+		 AND pg_catalog.octet_length(agent_id) OPERATOR(pg_catalog.<=) 255),
+	CONSTRAINT agents_model_check CHECK (agno.check_model(model)),
+	CONSTRAINT agents_instructions_check CHECK
+		(pg_catalog.array_position(instructions, NULL) IS NULL
+		 AND pg_catalog.array_ndims(instructions) OPERATOR(pg_catalog.=) 1),
+	CONSTRAINT agents_timezone_identifier_check CHECK
+		(pg_catalog.timezone(timezone_identifier,
+							 'epoch'::pg_catalog.timestamptz) IS NOT NULL
+		 OR timezone_identifier IS NULL),
+	CONSTRAINT agents_output_schema_check CHECK
+		(agno.check_output_schema(output_schema)),
+	CONSTRAINT agents_num_history_runs_check CHECK
+		(num_history_runs OPERATOR(pg_catalog.>) 0),
+	CONSTRAINT agents_num_history_messages_check CHECK
+		(num_history_messages OPERATOR(pg_catalog.>) 0),
+	CONSTRAINT agents_num_history_check CHECK
+		(num_history_runs IS NULL OR num_history_messages IS NULL),
+	CONSTRAINT agents_session_state_check CHECK
+		(pg_catalog.jsonb_typeof(session_state)
+		 OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT agents_model_options_check CHECK
+		(pg_catalog.jsonb_typeof(model_options)
+		 OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT agents_tools_check CHECK
+		(pg_catalog.array_position(tools, NULL) IS NULL),
+	CONSTRAINT agents_tool_call_limit_check CHECK
+		(tool_call_limit OPERATOR(pg_catalog.>=) 0),
+	CONSTRAINT agents_requires_confirmation_check CHECK
+		(requires_confirmation OPERATOR(pg_catalog.<@)
+		 COALESCE(tools, '{}')),
+	CONSTRAINT agents_retries_check CHECK
+		(retries OPERATOR(pg_catalog.>=) 0
+		 AND retries OPERATOR(pg_catalog.<=) 1000),
+	CONSTRAINT agents_timeout_check CHECK
+		(timeout OPERATOR(pg_catalog.>=) '1 ms'::interval
+		 AND timeout OPERATOR(pg_catalog.<=) '10 years'::interval),
+	CONSTRAINT agents_metadata_check CHECK
+		(pg_catalog.jsonb_typeof(metadata) OPERATOR(pg_catalog.=) 'object')
+);
+
+COMMENT ON TABLE agno.agents IS
+	'what agno_arun(…, agent_id) refers to; filled with INSERT and UPDATE. An '
+	'agent is for the roles that have the rights of its owner';
+COMMENT ON COLUMN agno.agents.agent_id IS 'the name that agno_arun takes';
+COMMENT ON COLUMN agno.agents.name IS
+	'the name of the agent as people see it, and the model on request';
+COMMENT ON COLUMN agno.agents.model IS
+	'server:model-id; null: agno_bg.default_model';
+COMMENT ON COLUMN agno.agents.description IS
+	'the first part of the system message';
+COMMENT ON COLUMN agno.agents.role IS
+	'in the system message, as <your_role>';
+COMMENT ON COLUMN agno.agents.instructions IS
+	'in the system message: one as it is, several as a list';
+COMMENT ON COLUMN agno.agents.use_instruction_tags IS
+	'put the instructions into <instructions>';
+COMMENT ON COLUMN agno.agents.expected_output IS
+	'in the system message, as <expected_output>';
+COMMENT ON COLUMN agno.agents.additional_context IS
+	'at the end of the system message';
+COMMENT ON COLUMN agno.agents.system_message IS
+	'the whole system message, instead of one made of the other columns';
+COMMENT ON COLUMN agno.agents.markdown IS
+	'ask for answers in Markdown, unless there is an output_schema';
+COMMENT ON COLUMN agno.agents.add_name_to_context IS
+	'tell the model the name';
+COMMENT ON COLUMN agno.agents.add_datetime_to_context IS
+	'tell the model the current time';
+COMMENT ON COLUMN agno.agents.timezone_identifier IS
+	'the time zone of that time; null: that of the server';
+COMMENT ON COLUMN agno.agents.resolve_in_context IS
+	'replace {variable} in the system message and in the input by what the '
+	'session state or the metadata has for it';
+COMMENT ON COLUMN agno.agents.output_schema IS
+	'a JSON schema that every answer must fit';
+COMMENT ON COLUMN agno.agents.add_history_to_context IS
+	'send the earlier messages of the session along';
+COMMENT ON COLUMN agno.agents.num_history_runs IS
+	'of how many completed runs; null: 3, unless num_history_messages is set';
+COMMENT ON COLUMN agno.agents.num_history_messages IS
+	'how many messages, instead of a number of runs';
+COMMENT ON COLUMN agno.agents.session_state IS
+	'the state that a session of this agent begins with';
+COMMENT ON COLUMN agno.agents.add_session_state_to_context IS
+	'tell the model the session state';
+COMMENT ON COLUMN agno.agents.model_options IS
+	'merged into the body of the request to the model server';
+COMMENT ON COLUMN agno.agents.tools IS 'the functions that the model may call';
+COMMENT ON COLUMN agno.agents.tool_choice IS
+	'none, auto, required, or the one tool to call';
+COMMENT ON COLUMN agno.agents.tool_call_limit IS
+	'how many tool calls one run may make';
+COMMENT ON COLUMN agno.agents.requires_confirmation IS
+	'those of the tools that wait for agno_continue_run';
+COMMENT ON COLUMN agno.agents.retries IS
+	'how often a failed request is repeated; null: as the model server says';
+COMMENT ON COLUMN agno.agents.timeout IS
+	'how long a run may take; null: agno_bg.run_timeout';
+COMMENT ON COLUMN agno.agents.stream IS 'whether runs are streamed';
+COMMENT ON COLUMN agno.agents.metadata IS
+	'goes into the metadata of each run and session';
+COMMENT ON COLUMN agno.agents.owner IS
+	'the role whose rights it takes to see, use and change the agent';
+COMMENT ON COLUMN agno.agents.created_at IS 'when the agent was defined';
+COMMENT ON COLUMN agno.agents.updated_at IS 'when it was last changed';
+
+CREATE FUNCTION agno.check_agent()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	size integer := octet_length(NEW::text);
+	most bigint := pg_size_bytes(current_setting('agno_bg.max_input_size'));
+BEGIN
+	IF size > most THEN
+		RAISE EXCEPTION 'agent "%" is too large', NEW.agent_id
+			USING ERRCODE = 'configuration_limit_exceeded',
+				  DETAIL = format('It has %s bytes; agno_bg.max_input_size '
+								  'allows %s.', size, most);
+	END IF;
+	-- JSON null is how some drivers write NULL
+	NEW.output_schema := nullif(NEW.output_schema, 'null');
+	NEW.session_state := nullif(NEW.session_state, 'null');
+	NEW.model_options := nullif(NEW.model_options, 'null');
+	NEW.metadata := nullif(NEW.metadata, 'null');
+	IF TG_OP = 'UPDATE' THEN
+		NEW.updated_at := now();
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION agno.check_agent() IS
+	'bounds the size of rows of agno.agents, and keeps updated_at';
+REVOKE ALL ON FUNCTION agno.check_agent() FROM PUBLIC;
+
+CREATE TRIGGER agents_check BEFORE INSERT OR UPDATE ON agno.agents
+	FOR EACH ROW EXECUTE FUNCTION agno.check_agent();
+COMMENT ON TRIGGER agents_check ON agno.agents IS
+	'bounds the size of a row, keeps updated_at';
+
+CREATE TABLE agno.cancellations (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	requested_at pg_catalog.timestamptz NOT NULL,
+	CONSTRAINT cancellations_pkey PRIMARY KEY (run_id, owner)
+);
+CREATE INDEX cancellations_requested_at_idx
+	ON agno.cancellations (requested_at);
+CREATE INDEX cancellations_owner_idx ON agno.cancellations (owner);
+
+COMMENT ON TABLE agno.cancellations IS
+	'markers of agno_cancel_run for runs that do not exist yet: a run that '
+	'meets its marker ends CANCELLED; a marker is removed after a day';
+COMMENT ON COLUMN agno.cancellations.run_id IS 'the run to be cancelled';
+COMMENT ON COLUMN agno.cancellations.owner IS
+	'the role that asked; only a run of this role is cancelled';
+COMMENT ON COLUMN agno.cancellations.requested_at IS
+	'when agno_cancel_run was last called for it';
+
+CREATE TABLE agno.run_events (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	seq bigint NOT NULL,
+	event pg_catalog.text NOT NULL,
+	data pg_catalog.jsonb NOT NULL,
+	created_at pg_catalog.timestamptz NOT NULL,
+	CONSTRAINT run_events_pkey PRIMARY KEY (run_id, seq)
+);
+
+COMMENT ON TABLE agno.run_events IS
+	'what those who watch a streamed run are told, in the words of Agno';
+COMMENT ON COLUMN agno.run_events.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_events.seq IS 'from 1, without gaps';
+COMMENT ON COLUMN agno.run_events.event IS
+	'RunStarted, RunContent, RunRetried, RunCompleted, RunCancelled, RunError';
+COMMENT ON COLUMN agno.run_events.data IS
+	'the fields of the event; content of a RunContent is a piece of the answer';
+COMMENT ON COLUMN agno.run_events.created_at IS 'when it was stored';
+
+-- Each role reads its own rows and those of roles whose rights it has.
+ALTER TABLE agno.runs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY runs_owner ON agno.runs FOR SELECT
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.runs TO PUBLIC;
+
+ALTER TABLE agno.sessions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sessions_owner ON agno.sessions FOR SELECT
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.sessions TO PUBLIC;
+
+ALTER TABLE agno.cancellations ENABLE ROW LEVEL SECURITY;
+CREATE POLICY cancellations_owner ON agno.cancellations FOR SELECT
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.cancellations TO PUBLIC;
+
+-- Events are for those who see the run.
+ALTER TABLE agno.run_events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY run_events_owner ON agno.run_events FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) run_events.run_id));
+GRANT SELECT ON agno.run_events TO PUBLIC;
+
+-- Agents are shared, and changed, by those who have their owner's rights.
+ALTER TABLE agno.agents ENABLE ROW LEVEL SECURITY;
+CREATE POLICY agents_owner ON agno.agents
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
+	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.agents TO PUBLIC;
+
+---------------------------------------------------------------------------
+-- What only agno_bg reads
+---------------------------------------------------------------------------
+
+CREATE TABLE agno.run_requests (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	idempotency_key pg_catalog.text,
+	timeout interval,
+	max_attempts integer,
+	retries integer,
+	stream boolean,
+	model_options pg_catalog.jsonb,
+	output_schema pg_catalog.jsonb,
+	session_state pg_catalog.jsonb,
+	agent pg_catalog.jsonb,
+	num_history_runs integer,
+	num_history_messages integer,
+	response_id pg_catalog.text,
+	request_hash pg_catalog.bytea,
+	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
+);
+CREATE UNIQUE INDEX run_requests_idempotency_key_idx
+	ON agno.run_requests (owner, idempotency_key)
+	WHERE idempotency_key IS NOT NULL;
+
+COMMENT ON TABLE agno.run_requests IS
+	'how to execute a run, from the arguments of agno_arun and the agent as '
+	'it was then; there is a row only for a run that was given something';
+COMMENT ON COLUMN agno.run_requests.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_requests.owner IS 'the owner of the run';
+COMMENT ON COLUMN agno.run_requests.idempotency_key IS
+	'a second call of the same owner with this key returns this run';
+COMMENT ON COLUMN agno.run_requests.timeout IS
+	'how long the run may take; null: agno_bg.run_timeout';
+COMMENT ON COLUMN agno.run_requests.max_attempts IS
+	'how many interrupted attempts there may be; null: agno_bg.max_attempts';
+COMMENT ON COLUMN agno.run_requests.retries IS
+	'how often a failed request is repeated; null: as the model server says';
+COMMENT ON COLUMN agno.run_requests.stream IS
+	'whether the answer is to arrive piece by piece';
+COMMENT ON COLUMN agno.run_requests.model_options IS
+	'merged into the body of the request to the model server';
+COMMENT ON COLUMN agno.run_requests.output_schema IS
+	'a JSON schema that the answer must fit';
+COMMENT ON COLUMN agno.run_requests.session_state IS
+	'merged into the state of the session when the run starts';
+COMMENT ON COLUMN agno.run_requests.agent IS
+	'what of the agent''s definition makes the prompt';
+COMMENT ON COLUMN agno.run_requests.num_history_runs IS
+	'of how many earlier runs the messages are sent along; null: of none';
+COMMENT ON COLUMN agno.run_requests.num_history_messages IS
+	'how many earlier messages are sent along at most';
+COMMENT ON COLUMN agno.run_requests.response_id IS
+	'what the model server works on in the background';
+COMMENT ON COLUMN agno.run_requests.request_hash IS
+	'with an idempotency_key: SHA-256 of the arguments of agno_arun but run_id '
+	'and run_at; null: not known';
+
+-- The last columns have defaults, so that what a dump of an older version has
+-- fits.
+CREATE TABLE agno.run_queue (
+	accepted_at pg_catalog.timestamptz NOT NULL,
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	session_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	state pg_catalog."char" NOT NULL,
+	priority integer NOT NULL,
+	run_at pg_catalog.timestamptz,
+	parked_for pg_catalog.text COLLATE pg_catalog."C",
+	shard smallint NOT NULL,
+	runner smallint NOT NULL DEFAULT 0,
+	owner pg_catalog.regrole NOT NULL DEFAULT
+		0::pg_catalog.oid::pg_catalog.regrole,
+	looks smallint NOT NULL DEFAULT 0,
+	waits_since pg_catalog.timestamptz,
+	cancelled boolean NOT NULL DEFAULT false,
+	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
+);
+CREATE INDEX run_queue_ready_idx
+	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
+	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
+CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (run_at)
+	WHERE state OPERATOR(pg_catalog.=) 's'::pg_catalog."char";
+CREATE INDEX run_queue_locked_idx ON agno.run_queue (run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char";
+CREATE INDEX run_queue_parked_idx
+	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
+CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+	  AND waits_since IS NOT NULL;
+CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
+
+COMMENT ON TABLE agno.run_queue IS
+	'the runs that have not ended: agno_arun inserts a row, and from then on '
+	'only its runner touches it, so that no runner ever waits for a lock';
+COMMENT ON COLUMN agno.run_queue.accepted_at IS
+	'agno.runs.created_at, which is different for each run of the server';
+COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_queue.session_id IS 'the session of the run';
+COMMENT ON COLUMN agno.run_queue.state IS
+	'r ready, s scheduled (not before run_at), w waits for an earlier run '
+	'of its session, k could not be had: its run is locked or not there, and '
+	'is looked at again at run_at, p parked until its model server has room, '
+	'x executing';
+COMMENT ON COLUMN agno.run_queue.priority IS
+	'higher first, among the runs of its owner';
+COMMENT ON COLUMN agno.run_queue.run_at IS
+	'not to be started, or looked at, before';
+COMMENT ON COLUMN agno.run_queue.parked_for IS
+	'the model server, and the user mapping, that a parked run waits for';
+COMMENT ON COLUMN agno.run_queue.shard IS
+	'a hash of the session, which decides who executes the run';
+COMMENT ON COLUMN agno.run_queue.runner IS
+	'shard modulo agno_bg.runners: the runner that executes the run';
+COMMENT ON COLUMN agno.run_queue.owner IS
+	'the owner of the run: owners whose runs wait take turns';
+COMMENT ON COLUMN agno.run_queue.looks IS
+	'how often in a row the run could not be had';
+COMMENT ON COLUMN agno.run_queue.waits_since IS
+	'since when the run has been held back, because its model server cannot '
+	'be reached';
+COMMENT ON COLUMN agno.run_queue.cancelled IS
+	'the run is to be cancelled as soon as it can be had';
+
+CREATE TABLE agno.queue_check (
+	checked_until pg_catalog.timestamptz NOT NULL
+);
+-- It has no key, and is deleted from where all tables are published.
+ALTER TABLE agno.queue_check REPLICA IDENTITY FULL;
+COMMENT ON TABLE agno.queue_check IS
+	'a runner that starts looks for unfinished runs that are not in the queue; '
+	'it need not look at runs that were accepted before this. No row: at all';
+COMMENT ON COLUMN agno.queue_check.checked_until IS
+	'runs that were accepted before have been looked at';
+
+CREATE TABLE agno.run_signals (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	shard smallint NOT NULL
+);
+CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
+-- Without one, no letter could be deleted once it is published.
+ALTER TABLE agno.run_signals REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE agno.run_signals IS
+	'letters of agno_cancel_run to the runner, which deletes them as it reads '
+	'them: this run is to be cancelled, or has been';
+COMMENT ON COLUMN agno.run_signals.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
+COMMENT ON COLUMN agno.run_signals.shard IS
+	'which of agno_bg.runners the letter is for';
+
+-- What a logical subscription receives is executed where it comes from.
+CREATE FUNCTION agno.skip_row()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION agno.skip_row() IS
+	'keeps what a logical subscription receives out of the queue';
+REVOKE ALL ON FUNCTION agno.skip_row() FROM PUBLIC;
+
+CREATE TRIGGER run_queue_replica BEFORE INSERT ON agno.run_queue
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.run_queue ENABLE REPLICA TRIGGER run_queue_replica;
+COMMENT ON TRIGGER run_queue_replica ON agno.run_queue IS
+	'a subscriber does not execute what it receives';
+
+CREATE TRIGGER run_signals_replica BEFORE INSERT ON agno.run_signals
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.run_signals ENABLE REPLICA TRIGGER run_signals_replica;
+COMMENT ON TRIGGER run_signals_replica ON agno.run_signals IS
+	'a subscriber does not cancel what it receives';
+
+-- A dump keeps everything.
+SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.agents', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.cancellations', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_events', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_requests', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
+
+---------------------------------------------------------------------------
+-- Model servers
+---------------------------------------------------------------------------
+
+CREATE FUNCTION agno.fdw_validator(options pg_catalog.text[], catalog pg_catalog.oid)
+RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'agno_bg_fdw_validator'
+LANGUAGE C STRICT;
+COMMENT ON FUNCTION agno.fdw_validator(pg_catalog.text[], pg_catalog.oid) IS
+	'checks the options of model servers and of their user mappings';
+REVOKE ALL ON FUNCTION agno.fdw_validator(pg_catalog.text[], pg_catalog.oid) FROM PUBLIC;
+
+CREATE FOREIGN DATA WRAPPER agno_bg VALIDATOR agno.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER agno_bg IS
+	'model servers: CREATE SERVER name FOREIGN DATA WRAPPER agno_bg '
+	'OPTIONS (api ''openai-responses'', base_url ''https://…'')';
+
+---------------------------------------------------------------------------
+-- Functions
+---------------------------------------------------------------------------
+
+-- As merge_dictionaries() in Agno.
+CREATE FUNCTION agno.merge_json(a pg_catalog.jsonb, b pg_catalog.jsonb)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_merge_json'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.merge_json(pg_catalog.jsonb, pg_catalog.jsonb) IS
+	'a with the members of b merged in, at all levels; b wins';
+REVOKE ALL ON FUNCTION agno.merge_json(pg_catalog.jsonb, pg_catalog.jsonb) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_arun(
+	input pg_catalog.text,
+	agent_id pg_catalog.text DEFAULT NULL,
+	session_id pg_catalog.text DEFAULT NULL,
+	run_id pg_catalog.text DEFAULT NULL,
+	user_id pg_catalog.text DEFAULT NULL,
+	model pg_catalog.text DEFAULT NULL,
+	output_schema pg_catalog.jsonb DEFAULT NULL,
+	session_state pg_catalog.jsonb DEFAULT NULL,
+	metadata pg_catalog.jsonb DEFAULT NULL,
+	model_options pg_catalog.jsonb DEFAULT NULL,
+	stream boolean DEFAULT NULL,
+	priority integer DEFAULT 0,
+	run_at pg_catalog.timestamptz DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	idempotency_key pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_arun'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text) IS
+	'enqueues a run, which starts when the transaction commits, and returns '
+	'its id at once';
+
+-- A string, so that a column which is added to agno.runs is returned as well.
+CREATE FUNCTION @extschema@.agno_get_run_output(
+	run_id pg_catalog.text,
+	session_id pg_catalog.text DEFAULT NULL)
+RETURNS SETOF agno.runs
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $$
+	SELECT r.*
+	FROM agno.runs r
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_get_run_output.run_id
+	  AND (agno_get_run_output.session_id IS NULL
+		   OR r.session_id OPERATOR(pg_catalog.=)
+			  agno_get_run_output.session_id)
+$$;
+COMMENT ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text, pg_catalog.text) IS
+	'the run as it stands; no row when it is unknown, of another session, or '
+	'not the caller''s';
+
+CREATE FUNCTION @extschema@.agno_cancel_run(run_id pg_catalog.text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_cancel_run'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) IS
+	'cancels a run when the transaction commits: true when it will end '
+	'CANCELLED; false when it has ended, or is unknown, and then a later run '
+	'of this id is cancelled before it starts';
+
+CREATE FUNCTION @extschema@.agno_requeue_run(run_id pg_catalog.text)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_requeue_run'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) IS
+	'has a run that ended in ERROR executed again';
+
+CREATE FUNCTION @extschema@.agno_continue_run(run_id pg_catalog.text, requirements pg_catalog.jsonb)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_continue_run'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb) IS
+	'goes on with a PAUSED run, whose requirements these fulfil';
+
+CREATE FUNCTION @extschema@.agno_wait_run(
+	run_id pg_catalog.text,
+	timeout interval DEFAULT NULL)
+RETURNS SETOF agno.runs
+AS 'MODULE_PATHNAME', 'agno_wait_run'
+LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) IS
+	'sleeps until the run has ended or is PAUSED, or the timeout has passed, '
+	'and returns the run as it is then';
+
+CREATE FUNCTION @extschema@.agno_run_events(
+	run_id pg_catalog.text,
+	after bigint DEFAULT 0)
+RETURNS SETOF agno.run_events
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+	SELECT e.*
+	FROM agno.run_events e
+	WHERE e.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
+	  AND e.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
+	ORDER BY e.seq
+$$;
+COMMENT ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) IS
+	'the events of a streamed run after the one of this number';
+
+CREATE PROCEDURE @extschema@.agno_run(
+	IN input pg_catalog.text,
+	IN agent_id pg_catalog.text DEFAULT NULL,
+	IN session_id pg_catalog.text DEFAULT NULL,
+	INOUT run_id pg_catalog.text DEFAULT NULL,
+	IN user_id pg_catalog.text DEFAULT NULL,
+	IN model pg_catalog.text DEFAULT NULL,
+	IN output_schema pg_catalog.jsonb DEFAULT NULL,
+	IN session_state pg_catalog.jsonb DEFAULT NULL,
+	IN metadata pg_catalog.jsonb DEFAULT NULL,
+	IN model_options pg_catalog.jsonb DEFAULT NULL,
+	IN stream boolean DEFAULT NULL,
+	IN priority integer DEFAULT 0,
+	IN run_at pg_catalog.timestamptz DEFAULT NULL,
+	IN timeout interval DEFAULT NULL,
+	IN max_attempts integer DEFAULT NULL,
+	IN idempotency_key pg_catalog.text DEFAULT NULL,
+	INOUT status agno.run_status DEFAULT NULL,
+	INOUT content pg_catalog.text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'agno_run'
+LANGUAGE C;
+COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, agno.run_status, pg_catalog.text) IS
+	'enqueues a run, commits, waits for its end and shows the answer';
+
+---------------------------------------------------------------------------
+-- What Agno's own package reads
+---------------------------------------------------------------------------
+
+-- The counts of agno.runs.metrics without the zeros, as Agno leaves them out.
+CREATE FUNCTION agno.agno_metrics(metrics pg_catalog.jsonb, model pg_catalog.text, provider pg_catalog.text)
+RETURNS pg_catalog.jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH counted AS (
+		SELECT jsonb_object_agg(m.key, m.value)
+				   FILTER (WHERE m.key LIKE '%\_tokens') AS tokens,
+			   jsonb_object_agg(m.key, m.value) AS members
+		FROM jsonb_each(metrics) m
+		WHERE m.value <> '0'
+	)
+	SELECT c.members || CASE WHEN c.tokens IS NULL THEN '{}' ELSE
+		jsonb_build_object('details', jsonb_build_object('model',
+			jsonb_build_array(c.tokens || jsonb_build_object(
+				'id', model, 'provider', provider))))
+		END
+	FROM counted c
+$$;
+COMMENT ON FUNCTION agno.agno_metrics(pg_catalog.jsonb, pg_catalog.text, pg_catalog.text) IS
+	'the metrics of a run as RunMetrics.to_dict() of Agno gives them';
+REVOKE ALL ON FUNCTION agno.agno_metrics(pg_catalog.jsonb, pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.run_data(run agno.runs, agent_name pg_catalog.text)
+RETURNS pg_catalog.jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object(
+			'run_id', run.run_id,
+			'session_id', run.session_id,
+			'agent_id', run.agent_id,
+			'status', run.status,
+			'content_type', coalesce(run.content_type, 'str'),
+			'model', run.model,
+			'model_provider', run.model_provider,
+			'created_at', floor(extract(epoch FROM run.created_at))::bigint,
+			'input', jsonb_build_object('input_content', run.input))
+		|| jsonb_strip_nulls(jsonb_build_object(
+			'agent_name', agent_name,
+			'user_id', run.user_id,
+			'parent_run_id', run.parent_run_id,
+			'reasoning_content', run.reasoning_content))
+		|| CASE WHEN run.content IS NULL THEN '{}'
+			ELSE jsonb_build_object('content',
+				CASE WHEN run.content_type = 'dict' THEN run.content::jsonb
+				ELSE to_jsonb(run.content) END)
+			END
+		|| CASE WHEN m.messages IS NULL THEN '{}'
+			ELSE jsonb_build_object('messages', m.messages) END
+		|| CASE WHEN run.status <> 'COMPLETED' OR m.provider_data IS NULL
+			THEN '{}'
+			ELSE jsonb_build_object('model_provider_data', m.provider_data)
+			END
+		|| CASE WHEN run.metrics IS NULL THEN '{}'
+			ELSE jsonb_build_object('metrics', agno.agno_metrics(run.metrics,
+				run.model, run.model_provider))
+			END
+		|| CASE WHEN run.session_state IS NOT NULL
+			THEN jsonb_build_object('session_state', run.session_state)
+			WHEN run.attempt > 0 AND run.finished_at IS NOT NULL
+			THEN '{"session_state": {}}'::jsonb ELSE '{}' END
+		|| CASE WHEN run.metadata IS NULL THEN '{}'
+			ELSE jsonb_build_object('metadata', run.metadata) END
+		|| CASE WHEN run.tools IS NOT NULL
+			THEN jsonb_build_object('tools', run.tools)
+			WHEN run.status = 'COMPLETED' THEN '{"tools": []}' ELSE '{}' END
+		|| CASE WHEN run.requirements IS NULL THEN '{}'
+			ELSE jsonb_build_object('requirements', run.requirements) END
+		|| CASE WHEN run.status = 'COMPLETED' THEN '{"events": []}'::jsonb
+			ELSE '{}' END
+	FROM (SELECT jsonb_agg(e.message ORDER BY e.n) AS messages,
+				 (array_agg(e.message -> 'provider_data' ORDER BY e.n DESC)
+					FILTER (WHERE e.message ->> 'role' = 'assistant'))[1]
+					AS provider_data
+		  FROM jsonb_array_elements(run.messages)
+				WITH ORDINALITY e (message, n)
+		  WHERE e.message -> 'from_history' IS DISTINCT FROM 'true') m
+$$;
+COMMENT ON FUNCTION agno.run_data(agno.runs, pg_catalog.text) IS
+	'a run as RunOutput.to_dict() of Agno gives it, and as Agno stores it: '
+	'without the messages of earlier runs';
+REVOKE ALL ON FUNCTION agno.run_data(agno.runs, pg_catalog.text) FROM PUBLIC;
+
+-- A view has the rights of its owner, so each says whose rows it shows.
+CREATE VIEW agno.agno_runs WITH (security_barrier) AS
+	SELECT r.run_id,
+		   r.session_id,
+		   'agent'::pg_catalog.text AS run_type,
+		   r.agent_id,
+		   NULL::pg_catalog.text AS team_id,
+		   NULL::pg_catalog.text AS workflow_id,
+		   r.user_id,
+		   r.parent_run_id,
+		   r.status::pg_catalog.text AS status,
+		   (pg_catalog.date_part('epoch', r.created_at)
+			OPERATOR(pg_catalog.*) 1000000.0::pg_catalog.float8)::bigint AS run_index,
+		   agno.run_data(r, q.agent OPERATOR(pg_catalog.->>) 'name')
+			   AS run_data,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 r.created_at))::bigint
+			   AS created_at,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+			   COALESCE(r.finished_at, r.started_at, r.created_at)))::bigint
+			   AS updated_at
+	FROM agno.runs r
+	LEFT JOIN agno.run_requests q
+		ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE');
+COMMENT ON VIEW agno.agno_runs IS
+	'the runs in the shape of the runs table of Agno 3';
+GRANT SELECT ON agno.agno_runs TO PUBLIC;
+
+CREATE VIEW agno.agno_sessions WITH (security_barrier) AS
+	SELECT s.session_id,
+		   'agent'::pg_catalog.text AS session_type,
+		   s.agent_id,
+		   NULL::pg_catalog.text AS team_id,
+		   NULL::pg_catalog.text AS workflow_id,
+		   s.user_id,
+		   pg_catalog.jsonb_build_object('session_state',
+				COALESCE(s.session_state, '{}'))
+			   OPERATOR(pg_catalog.||)
+			   CASE WHEN s.session_metrics IS NULL THEN '{}'::pg_catalog.jsonb
+			   ELSE pg_catalog.jsonb_build_object('session_metrics',
+												  s.session_metrics) END
+			   AS session_data,
+		   (SELECT pg_catalog.jsonb_strip_nulls(
+						pg_catalog.jsonb_build_object(
+							'name', q.agent OPERATOR(pg_catalog.->>) 'name',
+							'agent_id', s.agent_id,
+							'model', pg_catalog.jsonb_build_object(
+								'id', r.model, 'name', r.model_provider,
+								'provider', r.model_provider)))
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id
+			  AND r.owner OPERATOR(pg_catalog.=) s.owner
+			ORDER BY r.created_at DESC LIMIT 1) AS agent_data,
+		   NULL::pg_catalog.jsonb AS team_data,
+		   NULL::pg_catalog.jsonb AS workflow_data,
+		   s.metadata,
+		   (SELECT pg_catalog.jsonb_agg(
+						agno.run_data(r,
+							q.agent OPERATOR(pg_catalog.->>) 'name')
+						ORDER BY r.created_at, r.run_id)
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id
+			  AND r.owner OPERATOR(pg_catalog.=) s.owner) AS runs,
+		   NULL::pg_catalog.jsonb AS summary,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.created_at))::bigint
+			   AS created_at,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.updated_at))::bigint
+			   AS updated_at
+	FROM agno.sessions s
+	WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'USAGE');
+COMMENT ON VIEW agno.agno_sessions IS
+	'the sessions in the shape of the sessions table of Agno 2, which Agno 3 '
+	'reads as well';
+GRANT SELECT ON agno.agno_sessions TO PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_run_output_dict(run_id pg_catalog.text)
+RETURNS pg_catalog.jsonb
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT '{"metrics": {}}'::pg_catalog.jsonb OPERATOR(pg_catalog.||)
+		   CASE WHEN r.agent_id IS NOT NULL THEN r.run_data
+		   ELSE r.run_data OPERATOR(pg_catalog.-) 'agent_id' END
+	FROM agno.agno_runs r
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_run_output_dict.run_id;
+END;
+COMMENT ON FUNCTION @extschema@.agno_run_output_dict(pg_catalog.text) IS
+	'the run as RunOutput.to_dict() of Agno gives it; null when it is unknown '
+	'or not the caller''s';
+REVOKE ALL ON FUNCTION @extschema@.agno_run_output_dict(pg_catalog.text) FROM PUBLIC;
+
+---------------------------------------------------------------------------
+-- What operators look at
+---------------------------------------------------------------------------
+
+CREATE FUNCTION agno.list_workers(
+	OUT database pg_catalog.oid,
+	OUT pid integer,
+	OUT state pg_catalog.text,
+	OUT in_flight bigint,
+	OUT claimed bigint,
+	OUT completed bigint,
+	OUT failed bigint,
+	OUT cancelled bigint,
+	OUT retried bigint,
+	OUT since pg_catalog.timestamptz)
+RETURNS SETOF pg_catalog.record
+AS 'MODULE_PATHNAME', 'agno_list_workers'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION agno.list_workers() IS 'what agno.workers shows';
+REVOKE ALL ON FUNCTION agno.list_workers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION agno.list_workers() TO pg_monitor;
+
+CREATE VIEW agno.workers AS
+	SELECT d.datname AS database, w.pid, w.state, w.in_flight, w.claimed,
+		   w.completed, w.failed, w.cancelled, w.retried, w.since
+	FROM agno.list_workers() w
+	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database;
+COMMENT ON VIEW agno.workers IS
+	'the runners of all databases of the server, and what each has done since '
+	'it started';
+GRANT SELECT ON agno.workers TO pg_monitor;
+
+-- A run counts for the hour in which it ended, or else was accepted.
+CREATE VIEW agno.stats WITH (security_barrier) AS
+	SELECT r.model_provider,
+		   r.model,
+		   pg_catalog.date_trunc('hour', COALESCE(r.finished_at, r.created_at))
+			   AS hour,
+		   r.status,
+		   pg_catalog.count(*) AS runs,
+		   pg_catalog.max(pg_catalog.clock_timestamp()
+						  OPERATOR(pg_catalog.-)
+						  GREATEST(r.created_at, r.run_at))
+			   FILTER (WHERE r.status OPERATOR(pg_catalog.=)
+							 'PENDING'::agno.run_status
+					   AND (r.run_at IS NULL
+							OR r.run_at OPERATOR(pg_catalog.<=)
+							   pg_catalog.clock_timestamp()))
+			   AS oldest_pending,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'input_tokens')::numeric), 0) AS input_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'output_tokens')::numeric), 0) AS output_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'total_tokens')::numeric), 0) AS total_tokens
+	FROM agno.runs r
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
+	   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
+	GROUP BY 1, 2, 3, 4;
+COMMENT ON VIEW agno.stats IS
+	'how many runs there are of each status, and what they cost, by model and '
+	'hour: the caller''s, or all for members of pg_monitor; reads all runs';
+GRANT SELECT ON agno.stats TO PUBLIC;
+
+-- The functions that agno_grant_usage hands out.
+CREATE FUNCTION agno.usage_routines()
+RETURNS SETOF pg_catalog.regprocedure
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT p.oid::pg_catalog.regprocedure
+	FROM pg_catalog.pg_extension x
+	JOIN pg_catalog.pg_depend d
+	  ON d.refclassid OPERATOR(pg_catalog.=)
+		 'pg_catalog.pg_extension'::pg_catalog.regclass
+	 AND d.refobjid OPERATOR(pg_catalog.=) x.oid
+	 AND d.classid OPERATOR(pg_catalog.=)
+		 'pg_catalog.pg_proc'::pg_catalog.regclass
+	JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.objid
+	WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
+	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
+		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
+		  'agno_wait_run', 'agno_run', 'agno_run_events',
+		  'agno_requeue_run', 'agno_continue_run',
+		  'agno_run_output_dict',
+		  -- what the checks of agno.agents and the views of Agno call
+		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
+		  ]::pg_catalog.name[]);
+END;
+COMMENT ON FUNCTION agno.usage_routines() IS
+	'the routines that agno_grant_usage grants';
+
+CREATE FUNCTION @extschema@.agno_grant_usage(role pg_catalog.name)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	routine regprocedure;
+BEGIN
+	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role);
+	END LOOP;
+	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) IS
+	'gives a role all it needs to define agents, and to enqueue, poll, wait '
+	'for and cancel runs';
+
+CREATE FUNCTION @extschema@.agno_revoke_usage(role pg_catalog.name)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	routine regprocedure;
+BEGIN
+	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
+		EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', routine, role);
+	END LOOP;
+	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents FROM %I',
+				   role);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) IS
+	'takes back what agno_grant_usage gave';
+
+CREATE FUNCTION agno.request_runner()
+RETURNS pg_catalog.void
+AS 'MODULE_PATHNAME', 'agno_request_runner'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION agno.request_runner() IS
+	'wakes the runner of this database when the transaction commits, and has '
+	'one started where there is none';
+
+-- Nothing is for PUBLIC but one's own rows.
+REVOKE ALL ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb)
+	FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, agno.run_status, pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agno.usage_routines() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agno.request_runner() FROM PUBLIC;
+
+-- The runner of this database starts when this transaction commits.
+SELECT agno.request_runner();

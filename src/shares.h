@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * shares.h
+ *	  Whose runs are in flight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_SHARES_H
+#define AGNO_SHARES_H
+
+typedef struct Shares Shares;
+
+extern Shares *shares_create(void);
+extern void shares_add(Shares *shares, Oid owner, int64 bytes);
+extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
+extern int	shares_count(Shares *shares, Oid owner);
+extern int	shares_owners(Shares *shares);
+extern int	shares_limit(void);
+extern bool shares_is_full(Shares *shares, Oid owner, int bound);
+extern Oid *shares_full_owners(Shares *shares, int bound, int *count);
+
+#endif							/* AGNO_SHARES_H */

@@ -1,0 +1,55 @@
+# What is true of the queue at any moment, in one snapshot: each run that has not
+# ended is ready, due at a known time, in flight, parked for a model server, or
+# behind a run of its session that is one of these. So nothing can be stuck.
+
+package AgnoInvariants;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+
+our @EXPORT = qw(queue_violations);
+
+my %RULES = (
+	'the state is unknown' => q(
+		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x')),
+	'it is scheduled for no time' => q(
+		SELECT run_id FROM agno.run_queue WHERE state = 's' AND run_at IS NULL),
+	'it is to be looked at at no time' => q(
+		SELECT run_id FROM agno.run_queue WHERE state = 'k' AND run_at IS NULL),
+	'it is parked for nothing' => q(
+		SELECT run_id FROM agno.run_queue WHERE state = 'p' AND parked_for IS NULL),
+	'it waits for nobody' => q(
+		SELECT run_id FROM agno.run_queue w WHERE state = 'w'
+			AND NOT EXISTS (SELECT FROM agno.run_queue e
+				WHERE e.session_id = w.session_id AND e.run_id <> w.run_id
+				AND (e.state = 'x' OR (e.accepted_at < w.accepted_at AND e.state <> 'w')))),
+	'two of its session are in flight' => q(
+		SELECT min(run_id) FROM agno.run_queue WHERE state = 'x'
+			GROUP BY session_id HAVING count(*) > 1),
+	'it is not in the queue' => q(
+		SELECT run_id FROM agno.runs r WHERE status IN ('PENDING', 'RUNNING')
+			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id)),
+	'it is in the queue, but ended' => q(
+		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
+			WHERE r.status IN ('COMPLETED', 'ERROR')),
+	'it is in the queue, but not there' => q(
+		SELECT run_id FROM agno.run_queue q WHERE state NOT IN ('k', 'r')
+			AND NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id = q.run_id)),
+	'the queue has another owner' => q(
+		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
+			WHERE q.owner <> r.owner AND q.owner::oid <> 0),
+	'it is for another runner' => q(
+		SELECT run_id FROM agno.run_queue
+			WHERE runner <> shard % current_setting('agno_bg.runners')::int));
+
+# One query for all rules, whose rows are violations: the rule, and the run.
+sub queue_violations
+{
+	return join ' UNION ALL ', map {
+		"SELECT '$_: ' || run_id FROM ($RULES{$_}) AS v (run_id)"
+	} sort keys %RULES;
+}
+
+1;

@@ -1,0 +1,106 @@
+# A name server that does not answer delays nobody but the runs that need it:
+# neither when they give up, nor when they are cancelled, nor a shutdown or DROP
+# DATABASE; and hundreds of such runs make no hundreds of threads. The look-up
+# that takes twenty seconds comes from faults/slow_names.c.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $library = "$PostgreSQL::Test::Utils::tmp_check/slow_names.so";
+system_or_bail('cc', '-shared', '-fPIC', '-o', $library,
+	"$FindBin::Bin/../faults/slow_names.c", '-ldl');
+my $node = do
+{
+	local $ENV{LD_PRELOAD} = $library;
+	new_node('main');
+};
+my $url = start_mock('mock');
+my $slow = q(
+	CREATE SERVER slow FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://x.slow.invalid/v1', connect_timeout '1s',
+			retries '0', unreachable_patience '0'));
+add_mock_server($node, $url);
+$node->safe_psql('postgres', $slow);
+
+sub value
+{
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+}
+
+# The longest of the calls to a healthy server for so many seconds, in s.
+sub longest_call
+{
+	my ($seconds) = @_;
+	my $until = time + $seconds;
+	my $longest = 0;
+
+	while (time < $until)
+	{
+		my $start = time;
+		$node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')");
+		$longest = time - $start if time - $start > $longest;
+	}
+	return $longest;
+}
+
+longest_call(0.5);
+my $start = time;
+$node->safe_psql('postgres',
+	"SELECT agno_arun('lost', model => 'slow:x', run_id => 'lost')");
+my $longest = longest_call(3);
+note("calls take at most $longest s");
+cmp_ok($longest, '<', 1, 'others go on while a name is looked up in vain');
+is(wait_run($node, 'lost'), 'ERROR', 'the run ends');
+cmp_ok(time - $start, '<', 8, 'when its connect_timeout has passed');
+is(value("error->>'type' FROM agno.runs WHERE run_id = 'lost'"),
+	'connection', 'since its server could not be reached');
+
+# Many of them
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 200) i,
+		agno_arun('crowd ' || i, model => 'slow:x', run_id => 'crowd' || i)));
+$longest = longest_call(2);
+cmp_ok($longest, '<', 1, 'others go on beside 200 of them');
+my ($threads) =
+  slurp_file('/proc/' . runner_pid($node) . '/status') =~ /Threads:\s+(\d+)/;
+note("the runner has $threads threads");
+cmp_ok($threads, '<', 10, 'which make few threads');
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 200 FROM agno.runs
+			WHERE run_id ~ '^crowd' AND status = 'ERROR'"),
+	'all of them end');
+
+# Cancel
+$node->safe_psql('postgres',
+	"SELECT agno_arun('cancelled', model => 'slow:x', run_id => 'cancelled')");
+$node->poll_query_until('postgres',
+	"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'cancelled'");
+$start = time;
+value("agno_cancel_run('cancelled')");
+is(wait_run($node, 'cancelled'), 'CANCELLED', 'one is cancelled');
+cmp_ok(time - $start, '<', 1, 'at once');
+cmp_ok(longest_call(1), '<', 1, 'and others go on');
+
+# DROP DATABASE, and a stop
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', "CREATE EXTENSION agno_bg; $slow");
+$node->safe_psql('other', "SELECT agno_arun('x', model => 'slow:x')");
+$node->poll_query_until('other', "SELECT status = 'RUNNING' FROM agno.runs");
+$start = time;
+$node->safe_psql('postgres', 'DROP DATABASE other');
+cmp_ok(time - $start, '<', 5, 'DROP DATABASE does not wait for a name server');
+$node->safe_psql('postgres', "SELECT agno_arun('x', model => 'slow:x', run_id => 'last')");
+$node->poll_query_until('postgres',
+	"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'last'");
+$start = time;
+$node->stop('fast');
+cmp_ok(time - $start, '<', 5, 'nor does a stop');
+
+done_testing();

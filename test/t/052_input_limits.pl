@@ -1,0 +1,164 @@
+# What a caller hands in is bounded, and no work of the runner is more than
+# linear in it: the schema with 40,000 properties, the template with thousands of
+# variables over a state of thousands of members, and the large inputs that once
+# stopped everybody else's runs for seconds, or took gigabytes.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $node = new_node('main');
+my $url = start_mock('mock');
+add_mock_server($node, $url);
+$node->safe_psql(
+	'postgres', q(
+	CREATE ROLE app LOGIN;
+	SELECT agno_grant_usage('app')));
+
+# What a statement gives: its rows, or its SQLSTATE.
+sub as
+{
+	my ($role, $sql) = @_;
+	my ($ret, $out, $err) = $node->psql(
+		'postgres', "\\set VERBOSITY sqlstate\n$sql",
+		extra_params => [ '-U', $role ]);
+	return $ret == 0 ? $out : $err =~ /ERROR:  (\w{5})/ ? $1 : $err;
+}
+
+sub value
+{
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+}
+
+# Memory of the runner, in MB.
+sub runner_memory
+{
+	my ($rss) = slurp_file('/proc/' . runner_pid($node) . '/status') =~
+	  /VmHWM:\s+(\d+)/;
+	return $rss / 1024;
+}
+
+# The longest of the calls that another client makes until the condition holds,
+# in ms.
+sub longest_call_until
+{
+	my ($condition) = @_;
+	my $give_up = time + 60;
+	my $longest = 0;
+
+	while (time < $give_up)
+	{
+		my $out = $node->safe_psql('postgres', "\\timing on\n"
+			  . "CALL agno_run('other', model => 'mock:echo') \\g /dev/null\n");
+		my ($ms) = $out =~ /Time: ([\d.]+) ms/;
+		$longest = $ms if $ms > $longest;
+		last if value($condition) eq 't';
+	}
+	return $longest;
+}
+
+# Sizes
+my %too_long = (
+	input => "repeat('x', 8388609)",
+	user_id => "repeat('x', 8388609)",
+	model => "'mock:' || repeat('x', 8388609)",
+	metadata => "jsonb_build_object('a', repeat('x', 8388609))",
+	session_state => "jsonb_build_object('a', repeat('x', 8388609))",
+	model_options => "jsonb_build_object('a', repeat('x', 8388609))",
+	output_schema => "jsonb_build_object('title', repeat('x', 8388609))");
+foreach my $argument (sort keys %too_long)
+{
+	my $input = $argument eq 'input' ? '' : "'x', ";
+	is( as('app', "SELECT agno_arun($input$argument => $too_long{$argument})"),
+		'53400', "$argument is bounded");
+}
+is( as('app', "SELECT agno_arun('x', metadata =>
+		jsonb_build_object('a', (SELECT jsonb_agg(('1e' || 100000)::numeric)
+			FROM generate_series(1, 100))))"),
+	'53400', 'as it is as text: numbers may be longer than they look');
+is( as('app', "INSERT INTO agno.agents (agent_id, description)
+		VALUES ('long', repeat('x', 8388609))"),
+	'53400', 'an agent is bounded');
+is( as('app', "SELECT agno_arun('x', metadata =>
+		(repeat('{\"a\":', 600) || '1' || repeat('}', 600))::jsonb)"),
+	'22023', 'depth is bounded');
+is( as('app', "SELECT agno_arun('x', max_attempts => 2147483647)"),
+	'22023', 'max_attempts is bounded by the setting');
+is( as('postgres', "SELECT status FROM agno_arun('x', model => 'mock:echo',
+		max_attempts => 1000)"),
+	'PENDING', 'but for superusers');
+
+# Quadratic once: the strictness of a schema
+$node->safe_psql(
+	'postgres', q(
+	SELECT agno_arun('schema', model => 'mock:echo', run_id => 'schema',
+		output_schema => jsonb_build_object('type', 'object',
+			'additionalProperties', false,
+			'properties', (SELECT jsonb_object_agg('p' || i, '{}'::jsonb)
+				FROM generate_series(1, 40000) i),
+			'required', (SELECT jsonb_agg('p' || i)
+				FROM generate_series(1, 40000) i)))));
+my $longest = longest_call_until(
+	"status IN ('COMPLETED', 'ERROR') FROM agno.runs WHERE run_id = 'schema'");
+note("with 40,000 properties others wait $longest ms");
+cmp_ok($longest, '<', 1500, 'a schema with 40,000 properties stops nobody');
+
+# and the variables of a template
+$node->safe_psql(
+	'postgres', q(
+	SELECT agno_arun(repeat('{z}', 8000), model => 'mock:echo',
+		run_id => 'variables', session_state =>
+			(SELECT jsonb_object_agg('m' || i, 'x') FROM generate_series(1, 8000) i)),
+	agno_arun(repeat('x', 4000000) || '$', model => 'mock:echo',
+		run_id => 'braces', session_state => '{"a": 1}')));
+$longest = longest_call_until(
+	"count(*) = 2 FROM agno.runs WHERE run_id IN ('variables', 'braces')
+		AND status IN ('COMPLETED', 'ERROR')");
+note("with 8,000 variables over 8,000 members others wait $longest ms");
+cmp_ok($longest, '<', 1500, 'thousands of variables stop nobody');
+is( value("string_agg(status::text, ' ') FROM agno.runs
+		WHERE run_id IN ('variables', 'braces')"),
+	'COMPLETED COMPLETED', 'and are resolved');
+$node->safe_psql('postgres',
+	q(SELECT agno_arun(repeat('{v}', 5000), model => 'mock:echo',
+		run_id => 'explodes', session_state =>
+			jsonb_build_object('v', repeat('x', 1000000)))));
+is(wait_run($node, 'explodes'), 'ERROR', 'a template that explodes');
+like(value("content FROM agno.runs WHERE run_id = 'explodes'"),
+	qr/longer than agno_bg.max_input_size/, 'fails its own run');
+
+# merged state
+$node->safe_psql(
+	'postgres', q(
+	SELECT agno_arun('one', model => 'mock:echo', run_id => 'merge1',
+		session_id => 'merge', session_state =>
+		(SELECT jsonb_object_agg('m' || i, 1) FROM generate_series(1, 100000) i));
+	SELECT agno_arun('two', model => 'mock:echo', run_id => 'merge2',
+		session_id => 'merge', session_state =>
+		(SELECT jsonb_object_agg('m' || i, 2) FROM generate_series(1, 100000) i))));
+$longest = longest_call_until(
+	"status IN ('COMPLETED', 'ERROR') FROM agno.runs WHERE run_id = 'merge2'");
+note("with 100,000 members others wait $longest ms");
+cmp_ok($longest, '<', 1500, 'states of 100,000 members are merged in no time');
+is( value("session_state->>'m77' FROM agno.runs WHERE run_id = 'merge2'"),
+	'2', 'and right');
+
+# A turn reads no more than it can hold
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 60) i,
+		agno_arun(repeat('x', 7000000 + i), model => 'mock:status-400')));
+$longest = longest_call_until(
+	"count(*) = 60 FROM agno.runs WHERE length(input) > 7000000
+		AND status = 'ERROR'");
+note("with 60 inputs of 7 MB others wait $longest ms; the runner took "
+	  . runner_memory() . ' MB');
+cmp_ok(runner_memory(), '<', 1500, 'large inputs are read a few at a time');
+
+$node->stop;
+done_testing();

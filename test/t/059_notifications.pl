@@ -1,0 +1,64 @@
+# Notifications can be switched off, since LISTEN needs no privilege. When their
+# queue is full, no answer that has been paid for is lost: faults/
+# full_notify_queue.c refuses commits as PostgreSQL does then.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $library = "$PostgreSQL::Test::Utils::tmp_check/full_notify_queue.so";
+my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+chomp(my $headers = `$pg_config --includedir-server`);
+system_or_bail('cc', '-shared', '-fPIC', "-I$headers", '-o', $library,
+	"$FindBin::Bin/../faults/full_notify_queue.c");
+my $node = new_node('main', no_extension => 1);
+$node->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'agno_bg,$library'");
+$node->restart;
+$node->safe_psql('postgres', 'CREATE EXTENSION agno_bg');
+add_mock_server($node, start_mock('mock'));
+
+# What a session that listens is told while a run is executed.
+sub heard
+{
+	my ($run_id) = @_;
+	return $node->safe_psql('postgres', qq(
+		LISTEN agno_run;
+		LISTEN agno_run_event;
+		SELECT agno_arun('x', model => 'mock:echo', run_id => '$run_id',
+			stream => true) \\g /dev/null
+		SELECT count(*) FROM agno_wait_run('$run_id') \\g /dev/null
+		SELECT 1 \\g /dev/null
+		SELECT 1 \\g /dev/null));
+}
+
+like(heard('on'), qr/"agno_run" with payload "on"/,
+	'whoever listens is told of the end of a run');
+like(heard('on2'), qr/"agno_run_event" with payload "on2"/, 'and of its events');
+$node->append_conf('postgresql.conf', 'agno_bg.notify = off');
+$node->reload;
+$node->poll_query_until('postgres', "SELECT current_setting('agno_bg.notify') = 'off'");
+heard('between');
+unlike(heard('off'), qr/payload/, 'with agno_bg.notify off, of nothing');
+$node->append_conf('postgresql.conf', 'agno_bg.notify = on');
+$node->reload;
+
+# The queue is full
+$node->safe_psql('postgres',
+	"SELECT agno_arun('paid', model => 'mock:slow-1000', run_id => 'paid')");
+wait_until('the request', sub { mock_requests('mock', 'paid') });
+append_to_file($node->data_dir . '/notify_queue_is_full', '');
+wait_until('a commit that fails', sub {
+	slurp_file($node->logfile) =~ /too many notifications/ });
+is(run_status($node, 'paid'), 'RUNNING', 'the run is not blamed for it');
+unlink $node->data_dir . '/notify_queue_is_full';
+is(wait_run($node, 'paid'), 'COMPLETED', 'its answer is stored when it can be');
+is(scalar(mock_requests('mock', 'paid')), 1, 'it was asked for once');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,49 @@
+# Cancels of runs that do not exist are no flood without a bound: a role has at
+# most so many markers, others are not concerned, and the letters about them are
+# read in linear time.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+add_mock_server($node, start_mock('mock'));
+$node->safe_psql(
+	'postgres', q(
+	CREATE ROLE a LOGIN;
+	CREATE ROLE b LOGIN;
+	SELECT agno_grant_usage('a'), agno_grant_usage('b')));
+
+$node->safe_psql('postgres',
+	"SELECT count(agno_cancel_run('m' || i)) FROM generate_series(1, 10000) i",
+	extra_params => [ '-U', 'b' ]);
+my ($ret, $out, $err) = $node->psql(
+	'postgres', "\\set VERBOSITY verbose\nSELECT agno_cancel_run('one more')",
+	extra_params => [ '-U', 'b' ]);
+like($err, qr/53400: .*HINT/s, 'a role has at most 10,000 markers');
+is( $node->safe_psql('postgres', "SELECT agno_cancel_run('of a')",
+		extra_params => [ '-U', 'a' ]),
+	'f', 'another role may leave some all the same');
+$node->safe_psql('postgres',
+	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'of a')",
+	extra_params => [ '-U', 'a' ]);
+is(run_status($node, 'of a'), 'CANCELLED', 'and they cancel');
+
+my $start = time;
+$node->safe_psql('postgres',
+	"SELECT count(agno_cancel_run('s' || i)) FROM generate_series(1, 20000) i");
+ok( $node->poll_query_until('postgres',
+		'SELECT NOT EXISTS (SELECT FROM agno.run_signals)'),
+	'all letters are read');
+cmp_ok(time - $start, '<', 20, 'in no time');
+is(wait_run($node, $node->safe_psql('postgres',
+			"SELECT run_id FROM agno_arun('y', model => 'mock:echo')")),
+	'COMPLETED', 'and others go on');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,126 @@
+# A model server that cannot be reached - nothing listens, or there is no such
+# name - holds its runs back: they are PENDING and say why, one of them tries the
+# server again with growing pauses, and when it is there they all complete. They
+# are given up only after unreachable_patience. Runs of other servers pass.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+my $url = start_mock('mock');
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+
+add_mock_server($node, $url);
+$node->safe_psql(
+	'postgres', qq(
+	CREATE SERVER down FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://127.0.0.1:$port/v1');
+	CREATE SERVER gone FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://127.0.0.1:$port/v1',
+			unreachable_patience '2s');
+	CREATE SERVER hasty FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://127.0.0.1:$port/v1', retries '1',
+			unreachable_patience '0')));
+
+sub value
+{
+	return $node->safe_psql('postgres', "SELECT $_[0]");
+}
+
+# A server that is restarted: 100 runs, some of them in sessions, some streamed
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 100) i,
+		agno_arun('down ' || i, model => 'down:echo', run_id => 'd' || i,
+			session_id => 's' || i % 40, stream => i % 5 = 0)));
+$node->poll_query_until('postgres',
+	"SELECT count(*) >= 40 FROM agno.runs WHERE run_id ~ '^d'
+		AND status = 'PENDING' AND error->>'type' = 'connection'")
+  or die 'no run says why it waits';
+is( value("count(*) FROM agno.runs WHERE run_id ~ '^d'
+		AND status NOT IN ('PENDING', 'RUNNING')"),
+	0, 'no run is given up while its server cannot be reached');
+like(
+	value("error->>'message' FROM agno.runs
+		WHERE run_id ~ '^d' AND error IS NOT NULL LIMIT 1"),
+	qr/could not reach the model server: .*(refused|connect)/,
+	'the error of a run that waits says why');
+my $start = time;
+is( $node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')")
+	  =~ s/.*\|(COMPLETED)\|.*/$1/sr,
+	'COMPLETED',
+	'a run of another server completes');
+cmp_ok(time - $start, '<', 2, 'and is not held up');
+is(value("agno_cancel_run('d100')"), 't', 'a run that waits is cancelled');
+is(run_status($node, 'd100'), 'CANCELLED', 'at once');
+cmp_ok(
+	value("in_flight FROM agno.workers WHERE database = 'postgres'"),
+	'<=', 1, 'runs that wait take no slots');
+
+# The runner may be replaced meanwhile
+my $pid = runner_pid($node);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+ok( $node->poll_query_until('postgres',
+		"SELECT pid <> $pid AND state = 'running' FROM agno.workers
+			WHERE database = 'postgres'"),
+	'another runner takes over');
+
+start_mock('late', '--port', $port);
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 99 FROM agno.runs
+			WHERE run_id ~ '^d' AND status = 'COMPLETED'"),
+	'when the server is there, all runs complete');
+is( value("count(*) FROM agno.runs
+		WHERE run_id ~ '^d' AND (error IS NOT NULL OR attempt <> 1)
+		AND status = 'COMPLETED'"),
+	0, 'without an error, in their first attempt');
+is(scalar(mock_requests('late')), 99, 'each was sent once');
+is( value("count(*) FROM (SELECT run_id FROM agno.run_events e
+		JOIN agno.runs r USING (run_id)
+		WHERE r.status = 'COMPLETED'
+		GROUP BY 1 HAVING max(seq) <> count(*)
+		OR count(*) FILTER (WHERE event = 'RunCompleted') <> 1) x"),
+	0, 'streams are whole');
+stop_mock('late');
+
+# Patience has an end
+$start = time;
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 20) i,
+		agno_arun('gone ' || i, model => 'gone:echo', run_id => 'g' || i)));
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 20 FROM agno.runs
+			WHERE run_id ~ '^g' AND status = 'ERROR'"),
+	'runs are given up');
+cmp_ok(time - $start, '>=', 2, 'not before the patience of their server ends');
+cmp_ok(time - $start, '<', 12, 'and soon after');
+is( value("count(*) FROM agno.runs WHERE run_id ~ '^g'
+		AND error->>'type' = 'connection'
+		AND content LIKE 'could not reach the model server for 2.000 s: %'"),
+	20, 'and say why');
+is(value('count(*) FROM agno.run_queue'), 0, 'nothing is left in the queue');
+
+# Or there is none
+$start = time;
+is( $node->safe_psql('postgres',
+		"SELECT status FROM agno_arun('hasty', model => 'hasty:echo') a,
+			LATERAL (SELECT a.run_id) r") eq 'PENDING'
+	  && $node->poll_query_until('postgres',
+		"SELECT status = 'ERROR' FROM agno.runs WHERE input = 'hasty'"),
+	1, 'without patience, a run ends after its retries');
+cmp_ok(time - $start, '<', 5, 'at once');
+
+# A setting for all servers
+$node->append_conf('postgresql.conf', "agno_bg.unreachable_patience = '1s'");
+$node->reload;
+$node->safe_psql('postgres',
+	"SELECT agno_arun('set', model => 'down:echo', run_id => 'set')");
+is(wait_run($node, 'set'), 'ERROR', 'the setting holds for a server without');
+
+$node->stop;
+done_testing();
