@@ -2,7 +2,8 @@
 #
 #   make, make install, make installcheck   as for every PGXS extension
 #   make demo    builds, starts a throw-away cluster, shows the main job
-#   make test    builds with warnings as errors, runs every test
+#   make test    builds with warnings as errors, runs every test, or with
+#                T=029 only the TAP tests with that in their names
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
@@ -96,7 +97,7 @@ fuzz:
 sanitize:
 	@SANITIZE=1 test/run.sh
 test:
-	@test/run.sh
+	@test/run.sh $(T)
 else
 
 PG_CONFIG ?= pg_config

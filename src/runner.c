@@ -408,7 +408,7 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error, bool at_commit)
 	int64		now = fleet_now();
 
 	pacing_recheck(runner->dispatch.pacing);
-	turn_return_shares(turn);
+	turn_end_picking(turn);
 	if (at_commit && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 	{
 		/* The queue of notifications is full: that is no run's fault. */

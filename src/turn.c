@@ -432,6 +432,8 @@ store_flights(Turn *turn)
 	EndedRun   *ended;
 	EndedRun   *postponed;
 	EndedRun   *held_back;
+	IdArray		over = id_array(list_length(flights));
+	IdArray		others = id_array(list_length(flights));
 	int			count = 0;
 	int			postponed_count = 0;
 	int			held_back_count = 0;
@@ -452,6 +454,9 @@ store_flights(Turn *turn)
 		/* One writer per attempt: has somebody else taken the run over? */
 		if (lock->status == RUN_RUNNING && lock->attempt == flight->run.attempt)
 			mine = lappend(mine, lock);
+		else
+			add_id(lock->status == RUN_PENDING || lock->status == RUN_RUNNING ?
+				   &others : &over, lock->run_id, lock->session_id);
 		leave(turn, flight);
 	}
 
@@ -490,6 +495,11 @@ store_flights(Turn *turn)
 	store_postpone(postponed, postponed_count);
 	store_hold_back(held_back, held_back_count);
 	store_events(streamed);
+
+	/* Its row says what is to become of a run that is not ours any more. */
+	if (over.count > 0)
+		store_leave_queue(over.ids, over.sessions, over.count);
+	store_set_locked(others.ids, others.count);
 
 	if (list_length(locks) < list_length(flights))
 	{
@@ -784,33 +794,85 @@ freed_slots(Turn *turn)
 }
 
 /*
+ * Whether this run, which could not be had before, may start now; room is for how
+ * many there are slots.
+ */
+static bool
+may_start(Turn *turn, const PickedRun *run, int room)
+{
+	Shares	   *shares = turn->fleet->shares;
+	int			slots = room;
+
+	/* Owners with nothing in flight get a slot even if all are taken. */
+	if (shares_count(shares, run->owner) == 0)
+		slots = Max(room, turn->newcomers);
+	return list_length(turn->again) < slots &&
+		!shares_is_full(shares, run->owner, shares_limit());
+}
+
+/*
  * The runs that could not be had and are to be looked at again. They have been
  * waiting for longer than others, so they come first; what is to be cancelled
- * needs no slot; and those of owners who may not have more are put off again, so
- * that they hide nobody else's.
+ * needs no slot, and is returned. Those that may start are in turn->again; those
+ * that may not are put off, so that they hide nobody else's.
  */
 static List *
 pick_locked(Turn *turn, int most, int room)
 {
-	Shares	   *shares = turn->fleet->shares;
 	List	   *due = store_pick_locked(most);
 	IdArray		later = id_array(list_length(due));
-	List	   *picked = NIL;
+	List	   *cancelled = NIL;
 	ListCell   *cell;
 
 	foreach(cell, due)
 	{
 		PickedRun  *run = lfirst(cell);
 
-		if (run->cancelled ||
-			(list_length(picked) < room &&
-			 !shares_is_full(shares, run->owner, shares_limit())))
-			picked = lappend(picked, run);
+		if (run->cancelled)
+			cancelled = lappend(cancelled, run);
+		else if (may_start(turn, run, room))
+		{
+			turn->again = lappend(turn->again, run);
+			shares_add(turn->fleet->shares, run->owner, 0);
+		}
 		else
 			add_id(&later, run->run_id, run->session_id);
 	}
 	store_set_locked(later.ids, later.count);
-	return picked;
+	return cancelled;
+}
+
+/*
+ * While runs are picked, those who leave make room for others of their owners.
+ */
+static void
+begin_picking(Turn *turn)
+{
+	ListCell   *cell;
+
+	turn->picking = true;
+	foreach(cell, turn->left)
+		shares_remove(turn->fleet->shares, ((Flight *) lfirst(cell))->owner,
+					  ((Flight *) lfirst(cell))->bytes);
+}
+
+/*
+ * Flights alone are counted again. To be called after a turn that failed, too.
+ */
+void
+turn_end_picking(Turn *turn)
+{
+	ListCell   *cell;
+
+	if (!turn->picking)
+		return;
+	turn->picking = false;
+	foreach(cell, turn->left)
+		shares_add(turn->fleet->shares, ((Flight *) lfirst(cell))->owner,
+				   ((Flight *) lfirst(cell))->bytes);
+	foreach(cell, turn->again)
+		shares_remove(turn->fleet->shares,
+					  ((PickedRun *) lfirst(cell))->owner, 0);
 }
 
 /*
@@ -821,47 +883,24 @@ pick_next(Turn *turn)
 {
 	Shares	   *shares = turn->fleet->shares;
 	int			room = turn->room + freed_slots(turn);
+	int			limit = turn->limit;
 	bool		more = false;
-	List	   *again;
-	List	   *picked = NIL;
-	ListCell   *cell;
+	List	   *cancelled = NIL;
+	List	   *picked;
 
-	/* Those who leave make room for others of their owners. */
-	foreach(cell, turn->left)
-		shares_remove(shares, ((Flight *) lfirst(cell))->owner,
-					  ((Flight *) lfirst(cell))->bytes);
-	turn->shares_lent = true;
-
-	again = turn->clock ?
-		pick_locked(turn, Min(turn->limit, LOCKED_BATCH), room) : NIL;
-	room -= list_length(again);
+	begin_picking(turn);
+	if (turn->clock)
+		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);
+	room -= list_length(turn->again);
+	limit -= list_length(turn->again) + list_length(cancelled);
 	if (room > 0)
-	{
-		picked = pick_runs(turn->order, shares, room,
-						   turn->limit - list_length(again), &more);
-		turn->more |= more;
-	}
-	else if (again == NIL)
+		picked = pick_runs(turn->order, shares, room, limit, &more);
+	else
 		picked = pick_newcomers(turn->order, shares,
-								Min(turn->newcomers, turn->limit));
-	turn_return_shares(turn);
-	return list_concat(again, picked);
-}
-
-/*
- * Undo what pick_next() did to the shares; also for a turn that failed.
- */
-void
-turn_return_shares(Turn *turn)
-{
-	ListCell   *cell;
-
-	if (!turn->shares_lent)
-		return;
-	turn->shares_lent = false;
-	foreach(cell, turn->left)
-		shares_add(turn->fleet->shares, ((Flight *) lfirst(cell))->owner,
-				   ((Flight *) lfirst(cell))->bytes);
+								Min(turn->newcomers + Min(room, 0), limit));
+	turn->more |= more;
+	turn_end_picking(turn);
+	return list_concat(list_concat(cancelled, turn->again), picked);
 }
 
 /*

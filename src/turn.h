@@ -47,7 +47,9 @@ typedef struct Turn
 								 * nothing was done */
 	bool		replaced;		/* and there is another one */
 	List	   *left;			/* Flights that are stored, or were overtaken */
-	bool		shares_lent;	/* they do not count as in flight just now */
+	bool		picking;		/* just now, they do not count as in flight, */
+	List	   *again;			/* but these PickedRuns do: those that could
+								 * not be had before and are to start now */
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */
 	List	   *started;		/* new Flights */
@@ -65,7 +67,7 @@ typedef struct Turn
 } Turn;
 
 extern void turn_execute(Turn *turn);
-extern void turn_return_shares(Turn *turn);
+extern void turn_end_picking(Turn *turn);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 
 #endif							/* AGNO_TURN_H */

@@ -2,8 +2,10 @@
 # make test: builds with warnings as errors, with gcc and where it is there
 # with clang, installs, and runs the unit tests, pg_regress and the TAP tests
 # against throw-away servers. Works on a copy in a temporary folder and leaves
-# nothing running. Arguments: TAP tests to run instead of everything. With
-# VERBOSE=1 all output is shown. With SANITIZE=1 the server executes a build
+# nothing running. Arguments: TAP tests to run instead of everything, as paths or
+# as parts of their names. TAP tests run side by side, TEST_JOBS of them (one more
+# than there are processors), but for those whose head has a line "# Alone: why".
+# With VERBOSE=1 all output is shown. With SANITIZE=1 the server executes a build
 # with AddressSanitizer and UndefinedBehaviorSanitizer, which takes a server built
 # without --enable-nls; tests that measure, or
 # that load a library of their own before others, are left out.
@@ -67,20 +69,50 @@ fail() { failed=$((failed + 1)); echo "FAILED  $1 ($2 s)"; }
 
 skip() { skipped=$((skipped + 1)); echo "SKIPPED $1: $2"; }
 
-# Run a command as one test: its output is shown only if it fails.
-check() {
-	local name=$1 start=$SECONDS
-	shift
-	if ! "$@" >"$work/check.log" 2>&1; then
-		tail -60 "$work/check.log"
-		fail "$name" $((SECONDS - start))
-	elif grep -Eq '^SKIPPED: |[.] skipped: ' "$work/check.log"; then
+# Count a test that has ended, with its status, its log and its seconds. The log is
+# shown only if it failed.
+count() {
+	local name=$1 status=$2 log=$3 seconds=$4
+	if [ "$status" != 0 ]; then
+		tail -60 "$log"
+		fail "$name" "$seconds"
+	elif grep -Eq '^SKIPPED: |[.] skipped: ' "$log"; then
 		# our own word, and that of prove for a file that skips itself
-		skip "$name" "$(sed -nE 's/^(SKIPPED|.*[.] skipped): //p' "$work/check.log")"
+		skip "$name" "$(sed -nE 's/^(SKIPPED|.*[.] skipped): //p' "$log")"
 	else
-		[ -z "${VERBOSE:-}" ] || cat "$work/check.log"
-		pass "$name" $((SECONDS - start))
+		[ -z "${VERBOSE:-}" ] || cat "$log"
+		pass "$name" "$seconds"
 	fi
+}
+
+# Run a command as one test.
+check() {
+	local name=$1 start=$SECONDS status=0
+	shift
+	"$@" >"$work/check.log" 2>&1 || status=$?
+	count "$name" "$status" "$work/check.log" $((SECONDS - start))
+}
+
+# Run TAP tests side by side, TEST_JOBS at a time.
+tap_tests_side_by_side() {
+	local -A file_of=() start_of=()
+	local file pid status
+	while [ $# -gt 0 ] || [ ${#file_of[@]} -gt 0 ]; do
+		if [ $# -gt 0 ] && [ ${#file_of[@]} -lt "$jobs" ]; then
+			file=$1
+			shift
+			tap_test "$file" >"$work/$(basename "$file").log" 2>&1 &
+			file_of[$!]=$file
+			start_of[$!]=$SECONDS
+		else
+			status=0
+			wait -n -p pid "${!file_of[@]}" || status=$?
+			file=${file_of[$pid]}
+			count "$file" "$status" "$work/$(basename "$file").log" \
+				$((SECONDS - start_of[$pid]))
+			unset "file_of[$pid]"
+		fi
+	done
 }
 
 # Every file on its own with clang, which knows not all of gcc's options.
@@ -117,6 +149,16 @@ tap_test() {
 		prove --timer ${VERBOSE:+--verbose} "$1")
 }
 
+# The TAP tests that the arguments name.
+files=()
+for name; do
+	if [ -e "$name" ]; then files+=("$name"); else
+		found=$(ls test/t/*"$name"*.pl) || exit 1
+		files+=($found)
+	fi
+done
+set -- ${files[@]+"${files[@]}"}
+
 install_packages
 pgxs=$("$PG_CONFIG" --pgxs)
 pgxs=${pgxs%/src/makefiles/pgxs.mk}
@@ -142,9 +184,12 @@ fi
 if [ -n "$sanitize" ]; then
 	set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_')
 fi
-for file in "$@"; do
-	check "$file" tap_test "$file"
-done
+jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
+if [ $# -gt 0 ]; then
+	tap_tests_side_by_side $(grep -L '^# Alone: ' "$@")
+	jobs=1
+	tap_tests_side_by_side $(grep -l '^# Alone: ' "$@")
+fi
 
 if ls "$work"/asan.* >/dev/null 2>&1; then
 	head -60 "$work"/asan.*

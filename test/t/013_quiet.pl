@@ -1,6 +1,7 @@
 # While requests are in flight, the runner holds no transaction, no snapshot
 # and no lock. While there is nothing to do, it does not wake up at all, and
 # nothing is written.
+# Alone: it counts how often processes wake up.
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 # Thousands of runs at once in one runner: all in flight together, and a
 # cancel of one of them, or a run that is enqueued meanwhile, does not wait
 # for the others.
+# Alone: it measures how long others wait.
 
 use strict;
 use warnings;

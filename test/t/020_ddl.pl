@@ -1,6 +1,7 @@
 # With runs in flight, commands that want a database for themselves just work,
 # quickly: the runner steps aside, its runs are put back without counting an
 # attempt, and it comes back when the command has ended or failed.
+# Alone: it measures how long commands take.
 
 use strict;
 use warnings;

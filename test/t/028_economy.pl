@@ -2,6 +2,7 @@
 # of WAL, context switches, and updates that had to touch an index. The bounds
 # are well above what is usual: they are passed when somebody makes the runner
 # work run by run instead of in sets.
+# Alone: it counts what all processes do.
 
 use strict;
 use warnings;

@@ -230,5 +230,39 @@ is( value("count(*) FROM agno.runs WHERE input = 'letter'
 		AND status = 'CANCELLED'"),
 	2000, 'and all are CANCELLED');
 
+#-------------------------------------------------------------------------
+# Locked runs of a role that has its share, beside one of another
+#-------------------------------------------------------------------------
+
+$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.max_concurrent_runs = 20');
+$node->restart;
+as('b', "SELECT count(*) FROM generate_series(1, 300) i,
+	agno_arun('crowd', model => 'mock:hang', run_id => 'crowd' || i,
+		timeout => '1 h', run_at => now() + interval '2 s')");
+as('a', "SELECT agno_arun('single', model => 'mock:echo', run_id => 'single',
+	run_at => now() + interval '2 s')");
+$session = $node->background_psql('postgres');
+$session->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM agno.runs
+	WHERE run_id ~ '^(crowd|single)' FOR UPDATE) l");
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 301 FROM agno.run_queue WHERE state = 'k'")
+  or die 'the runs are not found locked';
+as('b', "SELECT count(*) FROM generate_series(1, 18) i,
+	agno_arun('fills ' || i, model => 'mock:hang', timeout => '1 h')");
+$node->poll_query_until('postgres', "SELECT count(*) = 18 FROM agno.runs
+	WHERE input LIKE 'fills %' AND status = 'RUNNING'")
+  or die 'the slots are not taken';
+as('b', "SELECT count(*) FROM agno.runs r, agno_cancel_run(run_id)
+	WHERE input IN ('fills 1', 'fills 2', 'fills 3')");
+$session->query_safe('ROLLBACK');
+$session->quit;
+$start = time;
+is(wait_run($node, 'single'), 'COMPLETED',
+	'a run is not hidden by hundreds whose owner has his share in flight');
+cmp_ok(time - $start, '<', 40, 'in less than the longest pauses');
+note(sprintf('after %.1f s', time - $start));
+cmp_ok(value("count(*) FROM agno.runs WHERE status = 'RUNNING'"),
+	'<=', 18, 'nor does he get more than his share');
+
 $node->stop;
 done_testing();

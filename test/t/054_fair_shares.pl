@@ -114,6 +114,31 @@ cmp_ok(
 			WHERE input LIKE 'turn %' AND owner = 'c'::regrole)"),
 	'<', 200, 'roles take turns, whatever their priorities');
 
+# The places at a server
+$node->safe_psql('postgres',
+	"ALTER SERVER mock OPTIONS (ADD max_concurrency '10')");
+as('b', q(SELECT count(*) FROM generate_series(1, 50) i,
+	agno_arun('place ' || i, model => 'mock:hang', timeout => '1 hour')));
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 41 FROM agno.run_queue WHERE state = 'p'")
+  or die 'the runs do not wait for a place';
+as($_, q(SELECT count(*) FROM generate_series(1, 3) i,
+	agno_arun('beside ' || i, model => 'mock:slow-100')))
+  foreach 'c', 'd';
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 6 FROM agno.runs
+			WHERE input LIKE 'beside %' AND status = 'COMPLETED'"),
+	'runs that wait for a place at a server are not behind those of a role that has its share of them');
+is(value("count(*) FROM agno.runs
+	WHERE input LIKE 'place %' AND status = 'RUNNING'"),
+	9, 'which is nine tenths');
+as('b', q(SELECT count(*) FROM agno.runs r, agno_cancel_run(r.run_id)
+	WHERE status IN ('PENDING', 'RUNNING')));
+$node->safe_psql('postgres', 'ALTER SERVER mock OPTIONS (DROP max_concurrency)');
+$node->poll_query_until('postgres',
+	'SELECT NOT EXISTS (SELECT FROM agno.run_queue)')
+  or die 'the queue is not empty';
+
 # A limit for good
 $node->append_conf('postgresql.conf', 'agno_bg.max_runs_per_role = 3');
 $node->reload;

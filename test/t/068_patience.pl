@@ -122,5 +122,39 @@ $node->safe_psql('postgres',
 	"SELECT agno_arun('set', model => 'down:echo', run_id => 'set')");
 is(wait_run($node, 'set'), 'ERROR', 'the setting holds for a server without');
 
+# Its own timeout is a matter of the run, and tells nothing about its server
+$node->safe_psql('postgres', qq(
+	CREATE SERVER once FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$url', retries '0');
+	SELECT count(*) FROM generate_series(1, 30) i,
+		agno_arun('short ' || i, model => 'once:slow-100',
+			timeout => '1 millisecond')));
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 30 FROM agno.runs
+		WHERE input LIKE 'short %' AND status = 'ERROR'")
+  or die 'a timeout does not end its run';
+is( value("string_agg(DISTINCT error->>'type', ' ') FROM agno.runs
+		WHERE input LIKE 'short %'"),
+	'timeout', 'runs with timeouts that nobody can keep end of these');
+$start = time;
+$node->safe_psql('postgres', "CALL agno_run('long', model => 'once:echo')");
+cmp_ok(time - $start, '<', 1, 'and hold no other run back');
+
+# Patience ends, too, while all slots are taken
+$node->safe_psql('postgres', q(
+	SELECT agno_arun('unlucky', model => 'gone:echo', run_id => 'unlucky')));
+$node->poll_query_until('postgres',
+	"SELECT state = 'p' FROM agno.run_queue WHERE run_id = 'unlucky'")
+  or die 'the run does not wait for its server';
+$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 2');
+$node->reload;
+$node->safe_psql('postgres', q(
+	SELECT count(*) FROM generate_series(1, 2) i,
+		agno_arun('hangs ' || i, model => 'mock:hang', timeout => '1 h')));
+$start = time;
+is(wait_run($node, 'unlucky'), 'ERROR',
+	'a run is given up while all slots are taken');
+cmp_ok(time - $start, '<', 20, 'in good time');
+
 $node->stop;
 done_testing();
