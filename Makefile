@@ -16,61 +16,7 @@ EXTENSION = agno_bg
 DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.1.sql
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 
-OBJS = \
-	src/agent.o \
-	src/agno_bg.o \
-	src/api.o \
-	src/arguments.o \
-	src/blame.o \
-	src/cancel.o \
-	src/ddl.o \
-	src/dispatch.o \
-	src/encoding.o \
-	src/enqueue.o \
-	src/fleet.o \
-	src/flight.o \
-	src/grounded.o \
-	src/http.o \
-	src/json.o \
-	src/json_index.o \
-	src/json_merge.o \
-	src/shares.o \
-	src/known_servers.o \
-	src/launcher.o \
-	src/log_filter.o \
-	src/message.o \
-	src/model_server.o \
-	src/model_stream.o \
-	src/pace_home.o \
-	src/pacing.o \
-	src/patrol.o \
-	src/pick.o \
-	src/poller.o \
-	src/prompt.o \
-	src/provider.o \
-	src/provider_anthropic.o \
-	src/provider_openai_chat.o \
-	src/provider_openai_responses.o \
-	src/python.o \
-	src/retry_after.o \
-	src/rewrite.o \
-	src/run.o \
-	src/run_event.o \
-	src/runner.o \
-	src/schema.o \
-	src/settings.o \
-	src/shared.o \
-	src/sse.o \
-	src/store.o \
-	src/store_queue.o \
-	src/store_results.o \
-	src/store_retention.o \
-	src/store_runs.o \
-	src/turn.o \
-	src/usage.o \
-	src/uuid.o \
-	src/wait_event.o \
-	src/waiters.o
+OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 
 # The answers are in expected/, their inputs in test/sql. Needs a server with
 # shared_preload_libraries = 'agno_bg'.
@@ -114,7 +60,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Headers are few: whichever changes, build anew.
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*.h src/*/*.h)
 
 # The pure modules, tested without a server.
 .PHONY: unit

@@ -20,9 +20,10 @@
 #include "launcher.h"
 #include "log_filter.h"
 #include "miscadmin.h"
-#include "pace_home.h"
+#include "load_table.h"
 #include "settings.h"
-#include "shared.h"
+#include "acceptance.h"
+#include "runner_slots.h"
 #include "storage/ipc.h"
 #include "waiters.h"
 
@@ -38,8 +39,9 @@ request_shared_memory(void)
 {
 	if (previous_shmem_request_hook != NULL)
 		previous_shmem_request_hook();
-	shared_request_memory();
-	pace_home_request_memory();
+	runner_slots_request_memory();
+	acceptance_request_memory();
+	load_table_request_memory();
 	waiters_request_memory();
 }
 
@@ -48,8 +50,9 @@ start_shared_memory(void)
 {
 	if (previous_shmem_startup_hook != NULL)
 		previous_shmem_startup_hook();
-	shared_startup();
-	pace_home_startup();
+	runner_slots_startup();
+	acceptance_startup();
+	load_table_startup();
 	waiters_startup();
 }
 

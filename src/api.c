@@ -22,7 +22,10 @@
 #include "model_server.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "shared.h"
+#include "acceptance.h"
+#include "runner_slots.h"
+#include "shard.h"
+#include "wake.h"
 #include "storage/latch.h"
 #include "store.h"
 #include "tcop/utility.h"
@@ -60,7 +63,7 @@ status_datum(RunStatus status, Oid type)
  * The agno.run_ref that a function returns.
  */
 static Datum
-run_ref(FunctionCallInfo fcinfo, const RunState *state)
+run_ref(FunctionCallInfo fcinfo, const RunRow *state)
 {
 	TupleDesc	desc;
 	Datum		values[3];
@@ -86,7 +89,7 @@ run_ref(FunctionCallInfo fcinfo, const RunState *state)
 Datum
 agno_arun(PG_FUNCTION_ARGS)
 {
-	RunState	state;
+	RunRow	state;
 
 	enqueue_run(fcinfo, &state);
 	return run_ref(fcinfo, &state);
@@ -102,7 +105,7 @@ agno_arun(PG_FUNCTION_ARGS)
  * undefined_object, object_not_in_prerequisite_state.
  */
 static void
-lock_run_in(const char *run_id, Oid caller, RunStatus status, RunState *state)
+lock_run_in(const char *run_id, Oid caller, RunStatus status, RunRow *state)
 {
 	if (!store_find_run(run_id, state) ||
 		!has_privs_of_role(caller, state->owner) ||
@@ -129,15 +132,15 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 {
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
-	RunState	state;
+	RunRow	state;
 	StoreUser	user;
 
 	PreventCommandIfReadOnly("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
-	store_requeue(run_id, state.session_id, shared_acceptance_time());
+	store_requeue(run_id, state.session_id, acceptance_time());
 	state.status = RUN_PENDING;
-	shared_wake_at_commit(shared_shard(state.session_id));
+	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);
 	return run_ref(fcinfo, &state);
 }
@@ -154,7 +157,7 @@ agno_continue_run(PG_FUNCTION_ARGS)
 {
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
-	RunState	state;
+	RunRow	state;
 
 	PreventCommandIfReadOnly("agno_continue_run()");
 	(void) store_enter();
@@ -179,7 +182,7 @@ is_settled(RunStatus status)
  * Look at a run for this role. False when there is none that it may see.
  */
 static bool
-look_at_run(const char *run_id, Oid caller, RunState *state)
+look_at_run(const char *run_id, Oid caller, RunRow *state)
 {
 	StoreUser	user = store_enter();
 	bool		found = store_find_run(run_id, state) &&
@@ -193,7 +196,7 @@ look_at_run(const char *run_id, Oid caller, RunState *state)
  * Complain if waiting for this run could never end.
  */
 static void
-check_wait(const RunState *state)
+check_wait(const RunRow *state)
 {
 	if (state->mine)
 		ereport(ERROR,
@@ -228,7 +231,7 @@ check_wait(const RunState *state)
  */
 static bool
 wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
-			 RunState *state)
+			 RunRow *state)
 {
 	bool		found;
 
@@ -277,7 +280,7 @@ agno_wait_run(PG_FUNCTION_ARGS)
 	TimestampTz deadline = 0;
 	Oid			caller = GetUserId();
 	char	   *run_id;
-	RunState	state;
+	RunRow	state;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
@@ -317,7 +320,7 @@ agno_run(PG_FUNCTION_ARGS)
 {
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	Oid			caller = GetUserId();
-	RunState	state;
+	RunRow	state;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false};
@@ -361,7 +364,7 @@ agno_run(PG_FUNCTION_ARGS)
 Datum
 agno_request_runner(PG_FUNCTION_ARGS)
 {
-	shared_wake_at_commit(ALL_SHARDS);
+	wake_at_commit(ALL_SHARDS);
 	PG_RETURN_VOID();
 }
 
@@ -374,7 +377,7 @@ agno_check_model(PG_FUNCTION_ARGS)
 	char	   *server;
 	char	   *model;
 
-	model_server_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &server, &model);
+	model_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &server, &model);
 	PG_RETURN_BOOL(true);
 }
 
@@ -407,7 +410,7 @@ agno_list_workers(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	for (int slot = 0; slot < MAX_RUNNERS; slot++)
 	{
-		WorkerView	view = shared_worker_view(slot);
+		RunnerView	view = runner_slots_view(slot);
 		Datum		values[4 + RUNNER_COUNTS];
 		bool		nulls[4 + RUNNER_COUNTS] = {false};
 

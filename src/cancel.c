@@ -17,7 +17,8 @@
 #include "cancel.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "shared.h"
+#include "shard.h"
+#include "wake.h"
 #include "store.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -130,7 +131,7 @@ cancel_is_ours(const char *run_id)
  * Cancel a run that is locked. Returns whether it will end CANCELLED.
  */
 static bool
-cancel_locked(const RunState *state)
+cancel_locked(const RunRow *state)
 {
 	switch (state->status)
 	{
@@ -145,7 +146,7 @@ cancel_locked(const RunState *state)
 			return false;
 	}
 	store_put_signal(state->run_id, state->owner,
-					 shared_shard(state->session_id));
+					 shard_of_session(state->session_id));
 	remember(state->run_id);
 	return true;
 }
@@ -181,7 +182,7 @@ put_marker(const char *run_id, Oid caller)
 				 errhint("Cancel ids that agno_arun has returned, or is about to be given. A marker that meets no run is removed after a day.")));
 	store_put_marker(run_id, caller);
 	store_put_signal(run_id, caller, ALL_SHARDS);
-	shared_wake_at_commit(ALL_SHARDS);
+	wake_at_commit(ALL_SHARDS);
 }
 
 /*
@@ -199,7 +200,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
 	StoreUser	user;
-	RunState	state;
+	RunRow	state;
 	bool		cancelled = false;
 
 	PreventCommandIfReadOnly("agno_cancel_run()");
@@ -213,7 +214,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 		has_privs_of_role(caller, state.owner))
 	{
 		cancelled = store_lock_run(run_id, &state) && cancel_locked(&state);
-		shared_wake_at_end(shared_shard(state.session_id));
+		wake_at_end(shard_of_session(state.session_id));
 	}
 	else
 		put_marker(run_id, caller);

@@ -33,7 +33,9 @@
 #include "ddl.h"
 #include "miscadmin.h"
 #include "rewrite.h"
-#include "shared.h"
+#include "hold.h"
+#include "shard.h"
+#include "wake.h"
 #include "store.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -57,7 +59,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		char	   *name = get_extension_name(object_id);
 
 		if (name != NULL && strcmp(name, "agno_bg") == 0)
-			shared_wake_at_commit(ALL_SHARDS);
+			wake_at_commit(ALL_SHARDS);
 	}
 }
 
@@ -170,10 +172,10 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 		(void) store_find_extension(&fits, false);
 	if (OidIsValid(database) && database != MyDatabaseId &&
 		owns_database(database))
-		shared_hold_runners(database);
+		hold_runners(database);
 	else if (fits)
 	{
-		shared_hold_for_restore();
+		hold_for_restore();
 		store_forget_check();
 		fillfactor = rewrite_begin_copy(table);
 	}

@@ -15,14 +15,13 @@
 
 #include <ctype.h>
 
+#include "clock.h"
 #include "blame.h"
 #include "dispatch.h"
 #include "encoding.h"
 #include "settings.h"
 #include "utils/memutils.h"
 
-#define US_PER_MS INT64CONST(1000)
-#define US_PER_S INT64CONST(1000000)
 
 /* How long no connection must have failed before that is logged again. */
 #define STARVED_PAUSE (60 * US_PER_S)
@@ -49,7 +48,7 @@ dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
 	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
-			   fleet_now());
+			   clock_now());
 	fleet_place(dispatch->fleet, flight);
 	MemoryContextSwitchTo(old);
 }
@@ -100,7 +99,7 @@ start_request(Dispatch *dispatch, Flight *flight, const char *response_id,
 	const ModelServer *server = &flight->server;
 	const char *headers[8];
 	int			count = 0;
-	int64		left_us = flight->run.deadline - fleet_now();
+	int64		left_us = flight->run.deadline - clock_now();
 	HttpRequest request = {0};
 
 	headers[count++] = "Content-Type: application/json";
@@ -151,7 +150,7 @@ dispatch_begin(Dispatch *dispatch, Flight *flight)
 	{
 		flight_begin(flight);
 		if (flight->events != NIL)
-			fleet_add_piece(dispatch->fleet, flight);
+			fleet_has_news(dispatch->fleet, flight);
 	}
 	PG_CATCH();
 	{
@@ -197,7 +196,7 @@ cancel_response(Dispatch *dispatch, Flight *flight)
 	if (response_id == NULL || flight->run.status == RUN_PENDING)
 		return;
 	flight->run.response_id = NULL;
-	flight->run.deadline = fleet_now() + 10 * US_PER_S;
+	flight->run.deadline = clock_now() + 10 * US_PER_S;
 	(void) start_request(dispatch, flight, response_id, "/cancel", NULL);
 }
 
@@ -211,7 +210,7 @@ tell_of_restart(Dispatch *dispatch, Flight *flight)
 
 	flight_restarted(flight);
 	if (flight->events != NIL)
-		fleet_add_piece(dispatch->fleet, flight);
+		fleet_has_news(dispatch->fleet, flight);
 	MemoryContextSwitchTo(old);
 }
 
@@ -235,18 +234,18 @@ static void
 heed_server(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
-	int64		until = fleet_now();
+	int64		until = clock_now();
 
 	if (result->status != 429 &&
 		(result->status < 500 || result->retry_after_ms < 0))
 		return;
-	if (flight->run.step == RUN_PAUSE)
+	if (flight->run.step == STEP_BACK_OFF)
 		until = flight->run.wake_at;
 	else if (result->retry_after_ms >= 0)
 		until += result->retry_after_ms * US_PER_MS;
 	else
 		until += US_PER_S;
-	pacing_block(dispatch->pacing, flight->pace, until, fleet_now());
+	pacing_block(dispatch->pacing, flight->pace, until, clock_now());
 	dispatch->pacing_changed = true;
 }
 
@@ -267,7 +266,7 @@ note_reach(Dispatch *dispatch, Flight *flight)
 	else if (flight->server.patience_ms > 0)
 		pacing_unreachable(dispatch->pacing, flight->pace, flight->trying,
 						   result->reason, flight->server.patience_ms,
-						   fleet_now());
+						   clock_now());
 	flight->trying = false;
 	dispatch->pacing_changed = true;
 }
@@ -279,11 +278,11 @@ note_reach(Dispatch *dispatch, Flight *flight)
 static void
 note_resources(Dispatch *dispatch, const HttpResult *result)
 {
-	bool		known = fleet_now() < dispatch->starved_until;
+	bool		known = clock_now() < dispatch->starved_until;
 
 	if (result->failure != HTTP_NO_RESOURCES)
 		return;
-	dispatch->starved_until = fleet_now() + STARVED_PAUSE;
+	dispatch->starved_until = clock_now() + STARVED_PAUSE;
 	if (known)
 		return;
 	ereport(LOG,
@@ -307,7 +306,7 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	blame_begin(flight->run_id);
 	PG_TRY();
 	{
-		run_answered(&flight->run, http_result(flight->transfer), fleet_now(),
+		run_answered(&flight->run, http_result(flight->transfer), clock_now(),
 					 &pg_global_prng_state);
 	}
 	PG_CATCH();
@@ -325,7 +324,7 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	if (flight->run.response_id != NULL && !flight->id_stored)
 		keep_response_id(dispatch, flight);
 	fleet_place(dispatch->fleet, flight);
-	if (flight->run.streamed && flight->run.step != RUN_STORE)
+	if (flight->run.streamed && flight->run.step != STEP_STORE)
 		tell_of_restart(dispatch, flight);
 }
 
@@ -344,7 +343,7 @@ receive_piece(Dispatch *dispatch, Flight *flight)
 		run_received(&flight->run, http_result(flight->transfer));
 		if (flight->trying)
 			note_reach(dispatch, flight);
-		fleet_add_piece(dispatch->fleet, flight);
+		fleet_has_news(dispatch->fleet, flight);
 	}
 	PG_CATCH();
 	{
@@ -361,11 +360,11 @@ dispatch_advance(Dispatch *dispatch)
 	HttpTransfer *transfer;
 
 	http_advance(dispatch->http);
-	while ((transfer = http_next_piece(dispatch->http)) != NULL)
+	while ((transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
 		Flight	   *flight = http_owner(transfer);
 
-		if (flight->run.step == RUN_AWAIT)
+		if (flight->run.step == STEP_AWAIT)
 			receive_piece(dispatch, flight);
 	}
 	while ((transfer = http_next_done(dispatch->http)) != NULL)
@@ -381,12 +380,12 @@ dispatch_advance(Dispatch *dispatch)
  * Wake the runs whose pause is over.
  */
 void
-dispatch_wake_paused(Dispatch *dispatch)
+dispatch_wake(Dispatch *dispatch)
 {
-	int64		now = fleet_now();
+	int64		now = clock_now();
 	Flight	   *flight;
 
-	while ((flight = fleet_first_paused(dispatch->fleet)) != NULL &&
+	while ((flight = fleet_first_to_wake(dispatch->fleet)) != NULL &&
 		   flight->run.wake_at <= now)
 	{
 		MemoryContext old = MemoryContextSwitchTo(flight->context);
@@ -404,14 +403,14 @@ dispatch_wake_paused(Dispatch *dispatch)
 static int64
 hold_until(Dispatch *dispatch, Flight *flight)
 {
-	int64		now = fleet_now();
+	int64		now = clock_now();
 	int64		until = pacing_blocked_until(dispatch->pacing, flight->pace);
 
 	/* Not all at once then. */
 	if (until > now)
 		return until +
 			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
-	if (flight->run.requests == 0 || flight->run.response_id != NULL)
+	if (flight->run.repetitions == 0 || flight->run.response_id != NULL)
 		return 0;
 	if (flight->repeat_at == 0)
 		flight->repeat_at = pacing_repeat(dispatch->pacing, flight->pace, now);

@@ -21,13 +21,13 @@ typedef struct Dispatch
 	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	int64		starved_until;	/* that connections could not be opened has
 								 * been logged, and need not be before, as of
-								 * fleet_now() */
+								 * clock_now() */
 	bool		pacing_changed; /* there may be room for parked runs now */
 } Dispatch;
 
 extern void dispatch_begin(Dispatch *dispatch, Flight *flight);
 extern void dispatch_advance(Dispatch *dispatch);
-extern void dispatch_wake_paused(Dispatch *dispatch);
+extern void dispatch_wake(Dispatch *dispatch);
 extern void dispatch_send(Dispatch *dispatch);
 extern void dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 						  const char *message);

@@ -22,7 +22,9 @@
 #include "miscadmin.h"
 #include "model_server.h"
 #include "settings.h"
-#include "shared.h"
+#include "acceptance.h"
+#include "shard.h"
+#include "wake.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -177,7 +179,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 
 	memset(run, 0, sizeof(NewRun));
 	run->owner = GetUserId();
-	run->created_at = shared_acceptance_time();
+	run->created_at = acceptance_time();
 	run->input = PG_GETARG_DATUM(ARG_INPUT);
 	run->run_id = argument_id(fcinfo, ARG_RUN_ID, "run_id", &given);
 	run->session_id = argument_id(fcinfo, ARG_SESSION_ID, "session_id",
@@ -333,7 +335,7 @@ check_model_options(NullableDatum options, const Provider *provider)
 static void
 insert_run(NewRun *run, bool id_given)
 {
-	RunState	other;
+	RunRow	other;
 
 	if (id_given && store_find_run(run->run_id, &other))
 		ereport(ERROR,
@@ -384,7 +386,7 @@ check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
  * used, *state is that earlier run; else the new one, PENDING.
  */
 void
-enqueue_run(FunctionCallInfo fcinfo, RunState *state)
+enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 {
 	NewRun		run;
 	char	   *model;
@@ -404,7 +406,7 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 		apply_agent(&run, &model);
 		store_leave(user);
 	}
-	model_server_parse(model != NULL ? model : agno_default_model,
+	model_parse(model != NULL ? model : agno_default_model,
 					   unconstify(char **, &run.model_server),
 					   unconstify(char **, &run.model));
 	check_model_options(run.model_options,
@@ -434,11 +436,11 @@ enqueue_run(FunctionCallInfo fcinfo, RunState *state)
 	if (!repeated)
 	{
 		insert_run(&run, id_given);
-		memset(state, 0, sizeof(RunState));
+		memset(state, 0, sizeof(RunRow));
 		state->run_id = unconstify(char *, run.run_id);
 		state->session_id = unconstify(char *, run.session_id);
 		state->status = RUN_PENDING;
-		shared_wake_at_commit(shared_shard(run.session_id));
+		wake_at_commit(shard_of_session(run.session_id));
 	}
 	store_leave(user);
 }

@@ -11,6 +11,6 @@
 #include "fmgr.h"
 #include "store.h"
 
-extern void enqueue_run(FunctionCallInfo fcinfo, RunState *state);
+extern void enqueue_run(FunctionCallInfo fcinfo, RunRow *state);
 
 #endif							/* AGNO_ENQUEUE_H */

@@ -11,9 +11,8 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "common/hashfn.h"
+#include "clock.h"
 #include "fleet.h"
 #include "utils/memutils.h"
 
@@ -57,18 +56,6 @@ hash_key(const char *key)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/*
- * Microseconds of a clock that never jumps.
- */
-int64
-fleet_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* The heap's top is the largest, so the first to wake is the larger. */
 static int
 compare_wake_at(const pairingheap_node *a, const pairingheap_node *b,
@@ -93,8 +80,8 @@ fleet_create(void)
 	fleet->shares = shares_create();
 	dlist_init(&fleet->to_send);
 	dlist_init(&fleet->ended);
-	dlist_init(&fleet->pieces);
-	fleet->paused = pairingheap_allocate(compare_wake_at, NULL);
+	dlist_init(&fleet->with_news);
+	fleet->backing_off = pairingheap_allocate(compare_wake_at, NULL);
 	MemoryContextSwitchTo(old);
 	return fleet;
 }
@@ -103,19 +90,19 @@ fleet_create(void)
  * The flight has events to store.
  */
 void
-fleet_add_piece(Fleet *fleet, Flight *flight)
+fleet_has_news(Fleet *fleet, Flight *flight)
 {
-	if (!flight->has_piece)
-		dlist_push_tail(&fleet->pieces, &flight->piece_node);
-	flight->has_piece = true;
+	if (!flight->has_news)
+		dlist_push_tail(&fleet->with_news, &flight->news_node);
+	flight->has_news = true;
 }
 
 void
-fleet_remove_piece(Flight *flight)
+fleet_told_news(Flight *flight)
 {
-	if (flight->has_piece)
-		dlist_delete(&flight->piece_node);
-	flight->has_piece = false;
+	if (flight->has_news)
+		dlist_delete(&flight->news_node);
+	flight->has_news = false;
 }
 
 /*
@@ -143,7 +130,7 @@ displace(Fleet *fleet, Flight *flight)
 	if (flight->listed)
 		dlist_delete(&flight->node);
 	if (flight->timed)
-		pairingheap_remove(fleet->paused, &flight->timer);
+		pairingheap_remove(fleet->backing_off, &flight->timer);
 	flight->listed = false;
 	flight->timed = false;
 }
@@ -156,7 +143,7 @@ fleet_remove(Fleet *fleet, Flight *flight)
 {
 	displace(fleet, flight);
 	fleet_put_on(fleet, flight);
-	fleet_remove_piece(flight);
+	fleet_told_news(flight);
 	shares_remove(fleet->shares, flight->owner, flight->bytes);
 	flights_by_run_delete(fleet->by_run, flight->run_id);
 	flights_by_session_delete(fleet->by_session, flight->session_id);
@@ -174,7 +161,7 @@ fleet_put_off(Fleet *fleet, Flight *flight, int64 pause)
 		fleet->put_off++;
 	flight->put_off = true;
 	flight->locked_pause = pause;
-	flight->store_after = fleet_now() + pause;
+	flight->store_after = clock_now() + pause;
 }
 
 /*
@@ -198,17 +185,17 @@ fleet_place(Fleet *fleet, Flight *flight)
 	displace(fleet, flight);
 	switch (flight->run.step)
 	{
-		case RUN_SEND:
+		case STEP_SEND:
 			dlist_push_tail(&fleet->to_send, &flight->node);
 			flight->listed = true;
 			break;
-		case RUN_AWAIT:
+		case STEP_AWAIT:
 			break;
-		case RUN_PAUSE:
-			pairingheap_add(fleet->paused, &flight->timer);
+		case STEP_BACK_OFF:
+			pairingheap_add(fleet->backing_off, &flight->timer);
 			flight->timed = true;
 			break;
-		case RUN_STORE:
+		case STEP_STORE:
 			dlist_push_tail(&fleet->ended, &flight->node);
 			flight->listed = true;
 			break;
@@ -242,12 +229,12 @@ fleet_find_session(Fleet *fleet, const char *session_id)
  * The flight whose pause ends first, or NULL.
  */
 Flight *
-fleet_first_paused(Fleet *fleet)
+fleet_first_to_wake(Fleet *fleet)
 {
-	if (pairingheap_is_empty(fleet->paused))
+	if (pairingheap_is_empty(fleet->backing_off))
 		return NULL;
 	return pairingheap_container(Flight, timer,
-								 pairingheap_first(fleet->paused));
+								 pairingheap_first(fleet->backing_off));
 }
 
 /*

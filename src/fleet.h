@@ -21,23 +21,22 @@ typedef struct Fleet
 	int			put_off;		/* of those that wait for somebody's lock: they
 								 * need no slot any more */
 	Shares	   *shares;			/* whose they are */
-	dlist_head	to_send;		/* flights at RUN_SEND */
-	dlist_head	ended;			/* flights at RUN_STORE */
-	dlist_head	pieces;			/* flights with events to store */
-	pairingheap *paused;		/* flights at RUN_PAUSE, the first to wake on
+	dlist_head	to_send;		/* flights at STEP_SEND */
+	dlist_head	ended;			/* flights at STEP_STORE */
+	dlist_head	with_news;		/* flights with events to store */
+	pairingheap *backing_off;		/* flights at STEP_BACK_OFF, the first to wake on
 								 * top */
 } Fleet;
 
-extern int64 fleet_now(void);
 extern Fleet *fleet_create(void);
 extern void fleet_add(Fleet *fleet, Flight *flight);
 extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
-extern void fleet_add_piece(Fleet *fleet, Flight *flight);
-extern void fleet_remove_piece(Flight *flight);
+extern void fleet_has_news(Fleet *fleet, Flight *flight);
+extern void fleet_told_news(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
 extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
-extern Flight *fleet_first_paused(Fleet *fleet);
+extern Flight *fleet_first_to_wake(Fleet *fleet);
 extern void fleet_put_off(Fleet *fleet, Flight *flight, int64 pause);
 extern void fleet_put_on(Fleet *fleet, Flight *flight);
 extern Flight **fleet_all(Fleet *fleet);

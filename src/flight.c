@@ -12,6 +12,7 @@
 
 #include <ctype.h>
 
+#include "clock.h"
 #include "encoding.h"
 #include "fleet.h"
 #include "flight.h"
@@ -23,7 +24,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define US_PER_MS INT64CONST(1000)
 
 /* What is shown in place of a key. */
 #define HIDDEN "***"
@@ -271,11 +271,11 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
 	flight->id_stored = run->response_id != NULL;
 	run->attempt = ready->attempt + 1;
-	run->started_at = fleet_now();
+	run->started_at = clock_now();
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;
 	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
 	run->patient = server->patience_ms > 0;
-	run->step = RUN_SEND;
+	run->step = STEP_SEND;
 	MemoryContextSwitchTo(old);
 	return flight;
 }
@@ -367,7 +367,7 @@ presentable_length(const Flight *flight, const char *answer)
 	size_t		length = strlen(answer);
 	size_t		part = flight->secret != NULL ? strlen(flight->secret) - 1 : 0;
 
-	if (flight->run.step == RUN_STORE)
+	if (flight->run.step == STEP_STORE)
 		return length;
 	for (part = Min(part, length); part > 0; part--)
 	{
@@ -475,7 +475,7 @@ known_answer(const Run *run)
 {
 	if (run->stream != NULL)
 		return run->stream->content.data;
-	if (run->step != RUN_STORE || run->status == RUN_ERROR ||
+	if (run->step != STEP_STORE || run->status == RUN_ERROR ||
 		(run->status == RUN_CANCELLED &&
 		 strcmp(run->content, run_cancelled_text(run->run_id)) == 0))
 		return NULL;
@@ -519,7 +519,7 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		rows[count].event = piece.name;
 		rows[count++].data = piece.data;
 	}
-	if (run->step == RUN_STORE)
+	if (run->step == STEP_STORE)
 		ends = run_event_end(&source, run, events);
 	for (int i = 0; i < ends; i++)
 	{

@@ -50,7 +50,7 @@ typedef struct Flight
 
 	/* where fleet_place() has put it */
 	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
-	pairingheap_node timer;		/* in Fleet.paused */
+	pairingheap_node timer;		/* in Fleet.backing_off */
 	bool		listed;			/* node is in use */
 	bool		timed;			/* timer is in use */
 
@@ -61,9 +61,9 @@ typedef struct Flight
 								 * events */
 	size_t		content_shown;	/* how much of it stood in content when that
 								 * was last stored */
-	int64		flush_at;		/* no events before, as of fleet_now() */
-	dlist_node	piece_node;		/* in Fleet.pieces */
-	bool		has_piece;		/* piece_node is in it */
+	int64		flush_at;		/* no events before, as of clock_now() */
+	dlist_node	news_node;		/* in Fleet.with_news */
+	bool		has_news;		/* news_node is in it */
 	int			flush_events;	/* of the rows that a turn stores: how many
 								 * there are, */
 	size_t		flush_shown;	/* what shown will be, */
@@ -71,7 +71,7 @@ typedef struct Flight
 
 	/* of one that has ended */
 	int			store_failures; /* how often storing it alone has failed */
-	int64		store_after;	/* no try before, as of fleet_now() */
+	int64		store_after;	/* no try before, as of clock_now() */
 	int64		locked_pause;	/* the last pause because of a lock; 0: none */
 	bool		put_off;		/* it waits for somebody's lock */
 	int64		leaving;		/* number of the turn that stores it */

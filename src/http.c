@@ -46,9 +46,9 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http.h"
 #include "lib/ilist.h"
 #include "poller.h"
@@ -128,7 +128,7 @@ struct HttpClient
 	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
-	dlist_head	pieces;			/* transfers that http_next_piece() returns */
+	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
 	CURLSH	   *share;			/* addresses, for all lanes */
 	int			waiting;		/* how many transfers wait for an address */
 	int64		waiting_due;	/* when to look at them, as of now_ms() */
@@ -145,8 +145,8 @@ struct HttpTransfer
 	bool		refused;		/* it is to wait for an address */
 	int64		give_up_at;		/* waiting, as of now_ms() */
 	int64		timeout_ms;		/* of the request */
-	dlist_node	piece_node;		/* in HttpClient.pieces */
-	bool		has_piece;		/* piece_node is in it */
+	dlist_node	fresh_node;		/* in HttpClient.fresh */
+	bool		is_fresh;		/* fresh_node is in it */
 	bool		stream;			/* pieces are wanted */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
@@ -163,7 +163,7 @@ struct HttpTransfer
 	bool		too_large;		/* the body passed max_response */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one */
-	int64		started_at;		/* as of now_us() */
+	int64		started_at;		/* as of clock_now() */
 	int64		answered_at;	/* when the first byte arrived; 0: none has */
 	HttpResult	result;			/* valid once done */
 	char		error[CURL_ERROR_SIZE]; /* libcurl's words */
@@ -190,22 +190,10 @@ restore_signals(sigset_t mask)
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
-/*
- * Microseconds of a clock that never jumps.
- */
-static int64
-now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static int64
 now_ms(void)
 {
-	return now_us() / 1000;
+	return clock_now() / 1000;
 }
 
 /*-------------------------------------------------------------------------
@@ -273,10 +261,10 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	memcpy(transfer->body + transfer->body_length, bytes, length);
 	transfer->body_length += length;
 	transfer->body[transfer->body_length] = '\0';
-	if (transfer->stream && !transfer->has_piece)
+	if (transfer->stream && !transfer->is_fresh)
 	{
-		transfer->has_piece = true;
-		dlist_push_tail(&transfer->client->pieces, &transfer->piece_node);
+		transfer->is_fresh = true;
+		dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
 	}
 	return length;
 }
@@ -290,7 +278,7 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 
 	/* libcurl's own time is that of the first byte in either direction. */
 	if (transfer->answered_at == 0)
-		transfer->answered_at = now_us();
+		transfer->answered_at = clock_now();
 	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
 		memcmp(bytes, "HTTP/1.", 7) == 0 && !transfer->origin->speaks_http1)
 	{
@@ -521,7 +509,7 @@ http_create(void)
 	slist_init(&client->origins);
 	dlist_init(&client->running);
 	dlist_init(&client->done);
-	dlist_init(&client->pieces);
+	dlist_init(&client->fresh);
 	dlist_init(&client->spare);
 	if (create_lane(client) == NULL)
 		ereport(ERROR,
@@ -675,9 +663,9 @@ leave_lane(HttpTransfer *transfer)
 		transfer->client->transfers--;
 	}
 	transfer->lane = NULL;
-	if (transfer->has_piece)
-		dlist_delete(&transfer->piece_node);
-	transfer->has_piece = false;
+	if (transfer->is_fresh)
+		dlist_delete(&transfer->fresh_node);
+	transfer->is_fresh = false;
 	if (transfer->listed)
 		dlist_delete(&transfer->node);
 	transfer->listed = false;
@@ -872,7 +860,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	}
 	transfer->owner = owner;
 	transfer->origin = origin;
-	transfer->started_at = now_us();
+	transfer->started_at = clock_now();
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
 	transfer->own_certificates = request->ca_file != NULL;
@@ -931,7 +919,7 @@ classify(const HttpTransfer *transfer, CURLcode code)
 			/* Was it the time to connect? */
 			if (transfer->sent)
 				return HTTP_TIMED_OUT;
-			return (now_us() - transfer->started_at) / 1000 <
+			return (clock_now() - transfer->started_at) / 1000 <
 				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CACERT_BADFILE:
@@ -974,7 +962,7 @@ set_result(HttpTransfer *transfer, CURLcode code)
 	if (transfer->answered_at != 0)
 		result->time_to_first_byte =
 			(transfer->answered_at - transfer->started_at) / 1e6;
-	result->duration = (now_us() - transfer->started_at) / 1e6;
+	result->duration = (clock_now() - transfer->started_at) / 1e6;
 	result->retry_after_ms =
 		retry_after_ms(answer_header(transfer, "retry-after-ms"),
 					   answer_header(transfer, "retry-after"), time(NULL));
@@ -1067,7 +1055,7 @@ look_after_waiting(HttpClient *client, Origin *origin, int64 now)
 		{
 			leave_lane(transfer);
 			transfer->result.failure =
-				(now_us() - transfer->started_at) / 1000 <
+				(clock_now() - transfer->started_at) / 1000 <
 				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
 			transfer->result.reason = "Resolving timed out";
 			transfer->result.retry_after_ms = -1;
@@ -1144,16 +1132,16 @@ http_advance(HttpClient *client)
  * or NULL.
  */
 HttpTransfer *
-http_next_piece(HttpClient *client)
+http_next_fresh(HttpClient *client)
 {
 	HttpTransfer *transfer;
 	long		status = 0;
 
-	if (dlist_is_empty(&client->pieces))
+	if (dlist_is_empty(&client->fresh))
 		return NULL;
-	transfer = dlist_container(HttpTransfer, piece_node,
-							   dlist_pop_head_node(&client->pieces));
-	transfer->has_piece = false;
+	transfer = dlist_container(HttpTransfer, fresh_node,
+							   dlist_pop_head_node(&client->fresh));
+	transfer->is_fresh = false;
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 	transfer->result.status = (int) status;
 	return transfer;

@@ -36,7 +36,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runner.h"
-#include "shared.h"
+#include "runner_slots.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
@@ -127,7 +127,7 @@ look_into_unseen(void)
 
 	foreach(cell, unseen)
 	{
-		if (!shared_want_runner(lfirst_oid(cell), 0))
+		if (!runner_slots_want(lfirst_oid(cell), 0))
 			return;
 		unseen = foreach_delete_current(unseen, cell);
 	}
@@ -272,15 +272,15 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 
 	if (!may_have_runner(database))
 	{
-		shared_runner_not_started(slot, false);
+		runner_slots_not_started(slot, false);
 		return;
 	}
-	if (!shared_runner_starting(slot))
+	if (!runner_slots_starting(slot))
 		return;
 	record->asked_at = now;
 	if (!ask_for_process(slot, database))
 	{
-		shared_runner_not_started(slot, true);
+		runner_slots_not_started(slot, true);
 		count_failure(record, now);
 	}
 }
@@ -299,7 +299,7 @@ check_start(int slot, TimestampTz now)
 		status = GetBackgroundWorkerPid(record->handle, &pid);
 
 	/* Look again: it may have come to run, and gone, in the meantime. */
-	if (shared_runner_view(slot).state != RUNNER_STARTING)
+	if (runner_slots_view(slot).state != RUNNER_STARTING)
 		return false;
 	if (status != BGWH_STOPPED &&
 		!TimestampDifferenceExceeds(record->asked_at, now, START_TIMEOUT_MS))
@@ -307,7 +307,7 @@ check_start(int slot, TimestampTz now)
 
 	if (status != BGWH_STOPPED)
 		TerminateBackgroundWorker(record->handle);
-	shared_runner_not_started(slot, true);
+	runner_slots_not_started(slot, true);
 	count_failure(record, now);
 	return false;
 }
@@ -325,7 +325,7 @@ look_after_runners(void)
 
 	for (int slot = 0; slot < MAX_RUNNERS; slot++)
 	{
-		RunnerView	view = shared_runner_view(slot);
+		RunnerView	view = runner_slots_view(slot);
 
 		if (view.state == RUNNER_STARTING && check_start(slot, now))
 		{
@@ -338,7 +338,7 @@ look_after_runners(void)
 	for (int slot = 0; slot < MAX_RUNNERS; slot++)
 	{
 		RunnerRecord *record = &records[slot];
-		RunnerView	view = shared_runner_view(slot);
+		RunnerView	view = runner_slots_view(slot);
 
 		if (record->database != view.database ||
 			record->number != view.number)
@@ -355,10 +355,10 @@ look_after_runners(void)
 		if (starting < MAX_STARTING)
 		{
 			start_runner(slot, &view, now);
-			if (shared_runner_view(slot).state == RUNNER_STARTING)
+			if (runner_slots_view(slot).state == RUNNER_STARTING)
 				starting++;
 		}
-		if (shared_runner_view(slot).state == RUNNER_WANTED &&
+		if (runner_slots_view(slot).state == RUNNER_WANTED &&
 			record->next_start > now)
 			next = Min(next, record->next_start);
 		if (view.restoring_until > now)
@@ -379,7 +379,7 @@ agno_bg_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	pgstat_report_appname(LAUNCHER_TYPE);
 
-	shared_launcher_attach();
+	runner_slots_attach_launcher();
 	look_into_every_database();
 
 	for (;;)

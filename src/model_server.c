@@ -284,7 +284,7 @@ get_number(List *options, const char *name, int flags, int fallback)
  * invalid_parameter_value when it is none.
  */
 void
-model_server_parse(const char *model, char **server, char **model_id)
+model_parse(const char *model, char **server, char **model_id)
 {
 	const char *colon = strchr(model, ':');
 

@@ -31,7 +31,7 @@ typedef struct ModelServer
 	int			tokens_per_minute;	/* 0: any number */
 } ModelServer;
 
-extern void model_server_parse(const char *model, char **server,
+extern void model_parse(const char *model, char **server,
 							   char **model_id);
 extern const Provider *model_server_check(const char *name, Oid role);
 extern char *model_server_resolve(const char *name, Oid role,

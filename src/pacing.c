@@ -36,11 +36,10 @@
 
 #include <limits.h>
 
+#include "clock.h"
 #include "pacing.h"
 #include "utils/memutils.h"
 
-#define US_PER_MS INT64CONST(1000)
-#define US_PER_MINUTE INT64CONST(60000000)
 
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
@@ -71,38 +70,38 @@ typedef struct NamedTarget
 struct Pacing
 {
 	int			number;			/* of this runner */
-	const LoadHome *home;		/* NULL: there are no other runners */
+	const LoadTable *table;		/* NULL: there are no other runners */
 	List	   *paces;			/* of everything that runs have asked for */
 	List	   *targets;		/* NamedTargets: their servers */
 };
 
 /*
- * Create it, for the runner with this number; home is NULL when it is alone.
+ * Create it, for the runner with this number; table is NULL when it is alone.
  * It lives as long as the process.
  */
 Pacing *
-pacing_create(int number, const LoadHome *home)
+pacing_create(int number, const LoadTable *table)
 {
 	Pacing	   *pacing = MemoryContextAllocZero(TopMemoryContext,
 												sizeof(Pacing));
 
 	pacing->number = number;
-	pacing->home = home;
+	pacing->table = table;
 	return pacing;
 }
 
 static void
 lock_loads(Pacing *pacing)
 {
-	if (pacing->home != NULL)
-		pacing->home->lock();
+	if (pacing->table != NULL)
+		pacing->table->lock();
 }
 
 static void
 unlock_loads(Pacing *pacing)
 {
-	if (pacing->home != NULL)
-		pacing->home->unlock();
+	if (pacing->table != NULL)
+		pacing->table->unlock();
 }
 
 static Load *
@@ -110,8 +109,8 @@ find_load(Pacing *pacing, const char *name)
 {
 	Load	   *load = NULL;
 
-	if (pacing->home != NULL)
-		load = pacing->home->find(name);
+	if (pacing->table != NULL)
+		load = pacing->table->find(name);
 	if (load == NULL)
 		load = palloc0(sizeof(Load));
 	return load;

@@ -15,7 +15,7 @@
 
 /*
  * What a server, or a key to it, has had to do, by all runners of the database.
- * Guarded by the lock of its home. Times are those of fleet_now().
+ * Guarded by the lock of its table. Times are those of clock_now().
  */
 typedef struct Load
 {
@@ -34,20 +34,20 @@ typedef struct Load
 #define LOAD_NAME_SIZE (NAMEDATALEN + 16)
 
 /* Where the loads are that several runners share. */
-typedef struct LoadHome
+typedef struct LoadTable
 {
 	/* the load of this name in this database; NULL: there is no room */
 	Load	   *(*find) (const char *name);
 	void		(*lock) (void);
 	void		(*unlock) (void);
-} LoadHome;
+} LoadTable;
 
 /* What a runner knows of one server. Its own memory. */
 typedef struct Target
 {
 	int			max_concurrency;	/* 0: any number */
 	Shares	   *shares;			/* whose runs are in flight there */
-	Load	   *load;			/* of its home, or our own: in_flight and
+	Load	   *load;			/* of its table, or our own: in_flight and
 								 * waiting */
 	int64		yield_until;	/* what is free is for other runners */
 
@@ -80,15 +80,12 @@ typedef struct Pace
 	int64		give_up_at;		/* when the first of them has waited long
 								 * enough for a server that cannot be reached;
 								 * NEVER: none waits for that */
-	Load	   *load;			/* of its home, or our own: the rest */
+	Load	   *load;			/* of its table, or our own: the rest */
 } Pace;
-
-/* No time. */
-#define NEVER PG_INT64_MAX
 
 typedef struct Pacing Pacing;
 
-extern Pacing *pacing_create(int number, const LoadHome *home);
+extern Pacing *pacing_create(int number, const LoadTable *table);
 extern Pace *pacing_find(Pacing *pacing, const char *server, Oid mapping);
 extern void pacing_begin_turn(Pacing *pacing);
 extern bool pacing_admit(Pacing *pacing, Pace *pace,

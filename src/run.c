@@ -7,19 +7,20 @@
  * Run.step. The runner carries the steps out.
  *
  *				  run_sent			run_answered: whole answer, or failure
- *	   RUN_SEND ──────────▶ RUN_AWAIT ─────────────────────────▶ RUN_STORE
+ *	   STEP_SEND ──────────▶ STEP_AWAIT ─────────────────────────▶ STEP_STORE
  *		   ▲ ◀──────────────────┤ run_answered: does not fit the schema
  *		   ▲					│ run_answered: worth a repetition	  ▲
- *		   └──────────── RUN_PAUSE ───────────────────────────────────┘
+ *		   └──────────── STEP_BACK_OFF ───────────────────────────────────┘
  *			  run_woken					run_woken: past the deadline
  *
- * run_cancelled() and run_failed() lead from any step to RUN_STORE, and
+ * run_cancelled() and run_failed() lead from any step to STEP_STORE, and
  * run_cancelled() even from there: what has not been stored can be cancelled.
  *
  *-------------------------------------------------------------------------
  */
 #include "portable.h"
 
+#include "clock.h"
 #include "json.h"
 #include "run.h"
 
@@ -29,8 +30,6 @@
 
 /* The pause when there was nothing to open a connection with. */
 #define RESOURCES_PAUSE_US (1000 * US_PER_MS)
-
-#define US_PER_MS INT64CONST(1000)
 
 /* How often a response in the background is asked for, in ms: up to this. */
 #define FIRST_POLL_MS 250
@@ -125,8 +124,8 @@ run_write_request(const Run *run, StringInfo body)
 void
 run_sent(Run *run)
 {
-	Assert(run->step == RUN_SEND);
-	run->step = RUN_AWAIT;
+	Assert(run->step == STEP_SEND);
+	run->step = STEP_AWAIT;
 	if (run->streamed)
 	{
 		run->stream = model_stream_create(run->provider);
@@ -169,7 +168,7 @@ end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
 static void
 end(Run *run, RunStatus status, int64 now)
 {
-	run->step = RUN_STORE;
+	run->step = STEP_STORE;
 	run->status = status;
 	run->ended_at = now;
 }
@@ -225,7 +224,7 @@ ask_again(Run *run, const char *problem, int64 now)
 					psprintf("Your answer does not fit the required JSON schema: %s. "
 							 "Answer again, with nothing but JSON that fits the schema.",
 							 problem));
-	run->step = RUN_SEND;
+	run->step = STEP_SEND;
 }
 
 /*
@@ -265,7 +264,7 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 		pause_ms = Min(pause_ms, LAST_POLL_MS);
 		run->polls++;
 		run->wake_at = Min(now + pause_ms * US_PER_MS, run->deadline);
-		run->step = RUN_PAUSE;
+		run->step = STEP_BACK_OFF;
 		return;
 	}
 	if (answer.outcome == ANSWER_PENDING)
@@ -349,7 +348,7 @@ pause_before_repetition(const Run *run, const HttpResult *result,
 	if (result->retry_after_ms >= 0)
 		return result->retry_after_ms * US_PER_MS;
 
-	millis = FIRST_PAUSE_MS * (double) (1 << Min(run->requests, 10));
+	millis = FIRST_PAUSE_MS * (double) (1 << Min(run->repetitions, 10));
 	millis = Min(millis, LAST_PAUSE_MS);
 	millis *= 1.0 - 0.25 * pg_prng_double(random);
 	return (int64) (millis * US_PER_MS);
@@ -417,7 +416,7 @@ void
 run_answered(Run *run, const HttpResult *result, int64 now,
 			 pg_prng_state *random)
 {
-	Assert(run->step == RUN_AWAIT);
+	Assert(run->step == STEP_AWAIT);
 
 	if (result->failure == HTTP_OK &&
 		result->status >= 200 && result->status < 300)
@@ -433,7 +432,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (result->failure == HTTP_NO_RESOURCES)
 	{
 		/* Nothing was asked, so nothing is repeated. */
-		run->step = RUN_SEND;
+		run->step = STEP_SEND;
 		run_hold(run, now + RESOURCES_PAUSE_US);
 		return;
 	}
@@ -461,8 +460,8 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 		run->wake_at = now + pause_before_repetition(run, result, random);
 		run->wake_at = Min(run->wake_at, run->deadline);
 		run->retries--;
-		run->requests++;
-		run->step = RUN_PAUSE;
+		run->repetitions++;
+		run->step = STEP_BACK_OFF;
 		return;
 	}
 	fail_by_result(run, result, now);
@@ -474,9 +473,9 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 void
 run_hold(Run *run, int64 until)
 {
-	Assert(run->step == RUN_SEND);
+	Assert(run->step == STEP_SEND);
 	run->wake_at = Min(until, run->deadline);
-	run->step = RUN_PAUSE;
+	run->step = STEP_BACK_OFF;
 }
 
 /*
@@ -485,11 +484,11 @@ run_hold(Run *run, int64 until)
 void
 run_woken(Run *run, int64 now)
 {
-	Assert(run->step == RUN_PAUSE);
+	Assert(run->step == STEP_BACK_OFF);
 	if (now >= run->deadline)
 		fail_by_deadline(run, now);
 	else
-		run->step = RUN_SEND;
+		run->step = STEP_SEND;
 }
 
 /*
@@ -498,10 +497,10 @@ run_woken(Run *run, int64 now)
 void
 run_cancelled(Run *run, int64 now)
 {
-	bool		answered = run->step == RUN_STORE &&
+	bool		answered = run->step == STEP_STORE &&
 		run->status == RUN_COMPLETED;
 
-	if (run->step == RUN_STORE && run->status == RUN_CANCELLED)
+	if (run->step == STEP_STORE && run->status == RUN_CANCELLED)
 		return;
 	if (run->stream != NULL && run->stream->content.len > 0)
 	{

@@ -9,7 +9,7 @@
 #define AGNO_RUN_H
 
 #include "common/pg_prng.h"
-#include "http.h"
+#include "http_result.h"
 #include "lib/stringinfo.h"
 #include "model_stream.h"
 #include "provider.h"
@@ -28,10 +28,10 @@ typedef enum RunStatus
 /* What is to be done next. */
 typedef enum RunStep
 {
-	RUN_SEND,					/* send a request: run_sent() */
-	RUN_AWAIT,					/* wait for its answer: run_answered() */
-	RUN_PAUSE,					/* wait until wake_at: run_woken() */
-	RUN_STORE					/* it has ended: store what came of it */
+	STEP_SEND,					/* send a request: run_sent() */
+	STEP_AWAIT,					/* wait for its answer: run_answered() */
+	STEP_BACK_OFF,					/* wait until wake_at: run_woken() */
+	STEP_STORE					/* it has ended: store what came of it */
 } RunStep;
 
 /*
@@ -58,12 +58,12 @@ typedef struct Run
 
 	/* where it stands */
 	RunStep		step;
-	int64		wake_at;		/* when RUN_PAUSE is over */
+	int64		wake_at;		/* when STEP_BACK_OFF is over */
 	char	   *response_id;	/* what the server works on, or NULL */
 	int			polls;			/* how often it has been asked for it */
 	ModelStream *stream;		/* what has arrived of the answer, or NULL */
 	size_t		streamed_bytes; /* how much of the body that is made of */
-	int			requests;		/* how many requests failed and were repeated */
+	int			repetitions;	/* how many requests failed and were repeated */
 	bool		corrected;		/* the model has been told that its answer did
 								 * not fit the schema */
 	Message    *messages;		/* the conversation: message_count of
@@ -73,7 +73,7 @@ typedef struct Run
 	TokenUsage	usage;			/* of all answers so far */
 	double		time_to_first_token;	/* in seconds, of the first answer */
 
-	/* how it ended: valid in RUN_STORE */
+	/* how it ended: valid in STEP_STORE */
 	RunStatus	status;
 	char	   *content;
 	bool		structured;		/* content is JSON that fits the schema */

@@ -30,18 +30,19 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "clock.h"
 #include "blame.h"
 #include "commands/dbcommands.h"
 #include "dispatch.h"
 #include "miscadmin.h"
-#include "pace_home.h"
+#include "load_table.h"
 #include "patrol.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runner.h"
 #include "settings.h"
-#include "shared.h"
+#include "runner_slots.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store.h"
@@ -54,8 +55,6 @@
 #include "wait_event.h"
 #include "waiters.h"
 
-#define US_PER_MS INT64CONST(1000)
-#define US_PER_S INT64CONST(1000000)
 
 /*
  * What is due by the clock and could not be done is looked at again after this,
@@ -102,13 +101,13 @@
 /* Statistics are flushed before a sleep at least this long, in ms. */
 #define LONG_SLEEP_MS 1000
 
-/* All times are those of fleet_now(). */
+/* All times are those of clock_now(). */
 typedef struct Runner
 {
 	Oid			extension;		/* the extension that this runner serves */
 	bool		first;			/* it deletes what is old, the others do not */
 	Dispatch	dispatch;		/* the fleet, and its requests */
-	WaitEventSet *events;
+	WaitEventSet *wait_set;
 	int64		turns;			/* how many there have been */
 	int64		turned_at;		/* when the last one was */
 
@@ -119,7 +118,7 @@ typedef struct Runner
 	bool		more;			/* the last one left ready runs */
 	bool		more_signals;	/* the last one left letters: */
 	char		signals_after[256]; /* about runs after this id */
-	uint64		wakes_seen;		/* shared_wakes() before the last one */
+	uint64		wakes_seen;		/* runner_slot_wakes() before the last one */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		expire_at;		/* when to look for runs that are old enough */
@@ -198,11 +197,11 @@ next_flush_at(Runner *runner)
 	int64		next = NEVER;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &runner->dispatch.fleet->pieces)
+	dlist_foreach(iter, &runner->dispatch.fleet->with_news)
 	{
-		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
+		Flight	   *flight = dlist_container(Flight, news_node, iter.cur);
 
-		if (flight->run.step != RUN_STORE)
+		if (flight->run.step != STEP_STORE)
 			next = Min(next, flight->flush_at);
 	}
 	return next == NEVER ? NEVER : Max(next, runner->flushed_at + FLUSH_PAUSE);
@@ -220,11 +219,11 @@ next_turn_at(Runner *runner)
 	if (runner->dispatch.pacing_changed)
 	{
 		runner->dispatch.pacing_changed = false;
-		runner->paced_at = pacing_next_at(runner->dispatch.pacing, fleet_now());
+		runner->paced_at = pacing_next_at(runner->dispatch.pacing, clock_now());
 	}
 	if (runner->patrolling || runner->more_signals ||
 		(runner->more && can_start) ||
-		shared_wakes() != runner->wakes_seen)
+		runner_slot_wakes() != runner->wakes_seen)
 		next = 0;
 	next = Min(next, runner->clock_at);
 	next = Min(next, next_flush_at(runner));
@@ -235,7 +234,7 @@ next_turn_at(Runner *runner)
 	else if (!agno_paused && runner->paced_at != NEVER)
 		next = Min(next, Max(runner->paced_at,
 							 runner->turned_at + IDLE_DUE_PAUSE));
-	if (shared_prepared())
+	if (runner_slot_prepared())
 		next = Min(next, runner->prepared_at);
 	return Max(next, runner->not_before);
 }
@@ -254,12 +253,12 @@ next_expiry_at(Runner *runner)
  * extension has been replaced by another, that one needs a runner of its own.
  */
 static void
-leave(Runner *runner, bool replaced)
+exit_unwanted(Runner *runner, bool replaced)
 {
 	ereport(DEBUG1,
 			(errmsg_internal("agno_bg runner leaves: the extension is not there")));
 	if (!replaced)
-		shared_runner_unwanted(runner->wakes_seen);
+		runner_slot_unwanted(runner->wakes_seen);
 	proc_exit(0);
 }
 
@@ -269,13 +268,13 @@ leave(Runner *runner, bool replaced)
 static void
 count_end(const Run *run)
 {
-	shared_count(COUNT_RETRIED, run->requests);
+	runner_slot_count(COUNT_RETRIED, run->repetitions);
 	if (run->status == RUN_COMPLETED)
-		shared_count(COUNT_COMPLETED, 1);
+		runner_slot_count(COUNT_COMPLETED, 1);
 	else if (run->status == RUN_ERROR)
-		shared_count(COUNT_FAILED, 1);
+		runner_slot_count(COUNT_FAILED, 1);
 	else if (run->status == RUN_CANCELLED)
-		shared_count(COUNT_CANCELLED, 1);
+		runner_slot_count(COUNT_CANCELLED, 1);
 }
 
 /*
@@ -301,11 +300,11 @@ carry_out(Runner *runner, Turn *turn)
 			(1 + runner->dispatch.fleet->count / STREAMS_PER_FLUSH);
 
 		flight_events_stored(flight);
-		fleet_remove_piece(flight);
-		flight->flush_at = fleet_now() + pause;
+		fleet_told_news(flight);
+		flight->flush_at = clock_now() + pause;
 	}
 	foreach(cell, turn->held_back)
-		pacing_held_back(runner->dispatch.pacing, lfirst(cell), fleet_now());
+		pacing_held_back(runner->dispatch.pacing, lfirst(cell), clock_now());
 	foreach(cell, turn->left)
 	{
 		Flight	   *flight = lfirst(cell);
@@ -314,12 +313,12 @@ carry_out(Runner *runner, Turn *turn)
 		count_end(&flight->run);
 		others |= pacing_ended(runner->dispatch.pacing, flight->pace,
 							   flight->owner, flight->trying,
-							   flight->run.usage.total, fleet_now());
+							   flight->run.usage.total, clock_now());
 		fleet_remove(runner->dispatch.fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
-	shared_count(COUNT_CLAIMED, list_length(turn->started));
-	shared_count(COUNT_IN_FLIGHT,
+	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
+	runner_slot_count(COUNT_IN_FLIGHT,
 				 list_length(turn->started) - list_length(turn->left));
 	foreach(cell, turn->started)
 	{
@@ -333,8 +332,8 @@ carry_out(Runner *runner, Turn *turn)
 	}
 	if (turn->lost)
 		others = PG_UINT32_MAX;
-	shared_wake_siblings(others);
-	runner->paced_at = pacing_next_at(runner->dispatch.pacing, fleet_now());
+	runner_slot_wake_siblings(others);
+	runner->paced_at = pacing_next_at(runner->dispatch.pacing, clock_now());
 }
 
 /*
@@ -389,7 +388,7 @@ refuse(Runner *runner, Turn *turn, ErrorData *error)
 	if (flight->store_failures == 1)
 		dispatch_fail(&runner->dispatch, flight, "storage", error->message);
 	else
-		flight->store_after = fleet_now() + LAST_FAILURE_PAUSE;
+		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
 	/* to the end of the list, for the others' sake */
 	fleet_place(runner->dispatch.fleet, flight);
 }
@@ -405,7 +404,7 @@ note_failure(Runner *runner, Turn *turn, ErrorData *error, bool at_commit)
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
 	int64		pause = FIRST_FAILURE_PAUSE;
-	int64		now = fleet_now();
+	int64		now = clock_now();
 
 	pacing_recheck(runner->dispatch.pacing);
 	turn_end_picking(turn);
@@ -487,7 +486,7 @@ try_turn(Runner *runner, Turn *turn)
 static int64
 from_timestamp(TimestampTz time)
 {
-	return fleet_now() + Max(time - GetCurrentTimestamp(), 0);
+	return clock_now() + Max(time - GetCurrentTimestamp(), 0);
 }
 
 /*
@@ -497,12 +496,12 @@ from_timestamp(TimestampTz time)
 static void
 look_for_prepared(Runner *runner)
 {
-	shared_prepared_set(false);
+	runner_slot_set_prepared(false);
 	store_begin("agno_bg: looking for prepared transactions");
 	if (store_prepared_transactions())
-		shared_prepared_set(true);
+		runner_slot_set_prepared(true);
 	store_commit();
-	runner->prepared_at = fleet_now() + PREPARED_PAUSE;
+	runner->prepared_at = clock_now() + PREPARED_PAUSE;
 }
 
 /*
@@ -527,10 +526,10 @@ next_clock_at(Runner *runner, const Turn *turn, int64 now)
 static void
 do_turn(Runner *runner)
 {
-	int64		now = fleet_now();
-	uint64		wakes = shared_wakes();
+	int64		now = clock_now();
+	uint64		wakes = runner_slot_wakes();
 	bool		woken = wakes != runner->wakes_seen;
-	bool		sweep = shared_prepared() && runner->prepared_at <= now;
+	bool		sweep = runner_slot_prepared() && runner->prepared_at <= now;
 	Patrol		patrol = runner->patrol;
 	Turn		turn = {0};
 
@@ -554,14 +553,14 @@ do_turn(Runner *runner)
 	turn.room = room_for_runs(runner);
 	turn.newcomers = room_for_newcomers(runner);
 	turn.flush = next_flush_at(runner) <= now;
-	turn.start = !agno_paused && !ShutdownRequestPending && !shared_held();
+	turn.start = !agno_paused && !ShutdownRequestPending && !runner_slot_held();
 
 	store_mute(now < runner->mute_until);
 	if (!try_turn(runner, &turn))
 		return;
 	runner->wakes_seen = wakes;
 	if (turn.unwanted)
-		leave(runner, turn.replaced);
+		exit_unwanted(runner, turn.replaced);
 
 	list_free(runner->dispatch.new_responses);
 	runner->dispatch.new_responses = NIL;
@@ -617,7 +616,7 @@ expire_runs(Runner *runner)
 	runner->expire_after.created_at = after.created_at;
 	if (after.run_id != runner->expire_run)
 		strlcpy(runner->expire_run, after.run_id, sizeof(runner->expire_run));
-	runner->expire_at = fleet_now() +
+	runner->expire_at = clock_now() +
 		(more ? EXPIRE_STEP_PAUSE :
 		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
@@ -694,18 +693,18 @@ pin_settings(void)
 }
 
 static void
-create_events(Runner *runner)
+create_wait_set(Runner *runner)
 {
 #if PG_VERSION_NUM >= 170000
-	runner->events = CreateWaitEventSet(NULL, 3);
+	runner->wait_set = CreateWaitEventSet(NULL, 3);
 #else
-	runner->events = CreateWaitEventSet(TopMemoryContext, 3);
+	runner->wait_set = CreateWaitEventSet(TopMemoryContext, 3);
 #endif
-	AddWaitEventToSet(runner->events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
+	AddWaitEventToSet(runner->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch,
 					  NULL);
-	AddWaitEventToSet(runner->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
+	AddWaitEventToSet(runner->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET,
 					  NULL, NULL);
-	AddWaitEventToSet(runner->events, WL_SOCKET_READABLE,
+	AddWaitEventToSet(runner->wait_set, WL_SOCKET_READABLE,
 					  http_descriptor(runner->dispatch.http), NULL, NULL);
 }
 
@@ -717,15 +716,15 @@ sleep_ms(Runner *runner)
 {
 	int64		wake_at = Min(next_turn_at(runner), next_expiry_at(runner));
 	int64		http_ms = http_timeout_ms(runner->dispatch.http);
-	Flight	   *paused = fleet_first_paused(runner->dispatch.fleet);
+	Flight	   *sleeper = fleet_first_to_wake(runner->dispatch.fleet);
 	int64		timeout_ms = -1;
 
-	if (paused != NULL)
-		wake_at = Min(wake_at, paused->run.wake_at);
+	if (sleeper != NULL)
+		wake_at = Min(wake_at, sleeper->run.wake_at);
 	if (wake_at != NEVER)
 	{
 		/* round up: the loop is not to turn for nothing until then */
-		timeout_ms = (wake_at - fleet_now() + US_PER_MS - 1) / US_PER_MS;
+		timeout_ms = (wake_at - clock_now() + US_PER_MS - 1) / US_PER_MS;
 		timeout_ms = Max(timeout_ms, 0);
 	}
 	if (http_ms >= 0 && (timeout_ms < 0 || http_ms < timeout_ms))
@@ -767,7 +766,7 @@ sleep_until_event(Runner *runner)
 		if (timeout_ms < 0 || timeout_ms >= LONG_SLEEP_MS)
 			pgstat_report_stat(true);
 	}
-	(void) WaitEventSetWait(runner->events, timeout_ms, events,
+	(void) WaitEventSetWait(runner->wait_set, timeout_ms, events,
 							lengthof(events), wait_event(WAIT_IN_RUNNER));
 	ResetLatch(MyLatch);
 }
@@ -826,31 +825,31 @@ initialize(Runner *runner, int slot, Oid database)
 	pgstat_report_appname(RUNNER_TYPE);
 	pin_settings();
 
-	if (!shared_runner_attach(slot, database))
+	if (!runner_slot_attach(slot, database))
 		proc_exit(0);
 
 	runner->dispatch.turn_context = AllocSetContextCreate(TopMemoryContext,
 														  "agno_bg turn",
 														  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(runner->dispatch.turn_context);
-	wakes = shared_wakes();
+	wakes = runner_slot_wakes();
 	runner->extension = find_extension();
 	runner->wakes_seen = wakes;
 	if (!OidIsValid(runner->extension))
-		leave(runner, false);
-	shared_want_siblings();
-	runner->first = shared_my_number() == 0;
-	pace_home_forget(shared_my_number());
+		exit_unwanted(runner, false);
+	runner_slot_want_siblings();
+	runner->first = runner_slot_number() == 0;
+	load_table_forget_runner(runner_slot_number());
 	MemoryContextSwitchTo(TopMemoryContext);
-	culprit = blame_open(shared_my_number());
-	store_divide(shared_my_number(), agno_runners, culprit);
+	culprit = blame_open(runner_slot_number());
+	store_divide(runner_slot_number(), agno_runners, culprit);
 	MemoryContextSwitchTo(runner->dispatch.turn_context);
 	on_proc_exit(close_blame, 0);
 	runner->dispatch.fleet = fleet_create();
 	runner->dispatch.http = http_create();
-	runner->dispatch.pacing = pacing_create(shared_my_number(),
-											agno_runners > 1 ? &shared_pace_home : NULL);
-	create_events(runner);
+	runner->dispatch.pacing = pacing_create(runner_slot_number(),
+											agno_runners > 1 ? &shared_loads : NULL);
+	create_wait_set(runner);
 	runner->limit = BATCH;
 	runner->patrolling = true;
 	patrol_create(&runner->patrol, runner->first);
@@ -887,7 +886,7 @@ agno_bg_runner_main(Datum arg)
 		/* There is no statement here that a user could cancel. */
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
-		if (ShutdownRequestPending || shared_held())
+		if (ShutdownRequestPending || runner_slot_held())
 			stop(&runner);
 		if (ConfigReloadPending)
 		{
@@ -896,10 +895,10 @@ agno_bg_runner_main(Datum arg)
 		}
 
 		dispatch_advance(&runner.dispatch);
-		dispatch_wake_paused(&runner.dispatch);
-		if (next_turn_at(&runner) <= fleet_now())
+		dispatch_wake(&runner.dispatch);
+		if (next_turn_at(&runner) <= clock_now())
 			do_turn(&runner);
-		if (next_expiry_at(&runner) <= fleet_now())
+		if (next_expiry_at(&runner) <= clock_now())
 			expire_runs(&runner);
 		dispatch_send(&runner.dispatch);
 

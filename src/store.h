@@ -104,7 +104,7 @@ typedef struct AgentRow
 } AgentRow;
 
 /* A run as a backend finds it. */
-typedef struct RunState
+typedef struct RunRow
 {
 	char	   *run_id;
 	char	   *session_id;
@@ -112,7 +112,7 @@ typedef struct RunState
 	Oid			owner;
 	char	   *content;		/* or NULL */
 	bool		mine;			/* inserted by the current transaction */
-} RunState;
+} RunRow;
 
 /* What the caller was, while the store acts as its tables' owner. */
 typedef struct StoreUser
@@ -126,12 +126,12 @@ extern Oid	store_find_extension(bool *fits, bool complain);
 extern StoreUser store_enter(void);
 extern void store_leave(StoreUser user);
 
-extern bool store_find_run(const char *run_id, RunState *state);
-extern bool store_lock_run(const char *run_id, RunState *state);
+extern bool store_find_run(const char *run_id, RunRow *state);
+extern bool store_lock_run(const char *run_id, RunRow *state);
 extern HeapTuple store_copy_run(const char *run_id);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
-								  RunState *state);
+								  RunRow *state);
 extern int64 store_count_queue(Oid owner, int limit);
 extern int64 store_count_markers(Oid owner, int limit);
 extern bool store_insert_request(const NewRun *run);

@@ -38,7 +38,7 @@
 #include "json_merge.h"
 #include "miscadmin.h"
 #include "settings.h"
-#include "shared.h"
+#include "shard.h"
 #include "store.h"
 #include "utils/builtins.h"
 
@@ -57,7 +57,10 @@
 /* The most runs of a session that are read for its history. */
 #define MAX_HISTORY_RUNS 1000
 
-/* The rows that are for this runner; the two parameters are to be filled in. */
+/*
+ * The rows that are for this runner, as shard_runner() has it; the two parameters
+ * are to be filled in.
+ */
 #define MINE(alias, runners, number) \
 		alias ".shard::integer % " runners " = " number
 
@@ -316,7 +319,7 @@ insert_lost(uint64 count)
 	for (uint64 row = 0; row < count; row++)
 	{
 		run_ids[row] = store_text(row, 1);
-		shards[row] = shared_shard(store_text(row, 2));
+		shards[row] = shard_of_session(store_text(row, 2));
 	}
 	values[0] = store_text_array(run_ids, (int) count);
 	values[1] = store_int_array(shards, (int) count);
@@ -466,8 +469,9 @@ store_lock_runs(char *const *run_ids, int count)
 		lock->owner = store_oid(row, 4);
 		lock->attempt = DatumGetInt32(store_column(row, 5, &isnull));
 		lock->row = store_row(row, 6);
-		lock->mine = shared_shard(lock->session_id) %
-			DatumGetInt32(runners) == DatumGetInt32(my_number);
+		lock->mine = shard_runner(shard_of_session(lock->session_id),
+								  DatumGetInt32(runners)) ==
+			DatumGetInt32(my_number);
 		locks = lappend(locks, lock);
 	}
 	return locks;

@@ -16,7 +16,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "settings.h"
-#include "shared.h"
+#include "shard.h"
 #include "store.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -35,7 +35,7 @@
  * Read a row of STATE_COLUMNS into the current memory context.
  */
 static void
-read_state(RunState *state)
+read_state(RunRow *state)
 {
 	bool		isnull;
 	Datum		xmin;
@@ -55,7 +55,7 @@ read_state(RunState *state)
  * behind, as a statement that may write would do in a procedure.
  */
 bool
-store_find_run(const char *run_id, RunState *state)
+store_find_run(const char *run_id, RunRow *state)
 {
 	static Statement statement = {
 		"SELECT" STATE_COLUMNS "FROM agno.runs r WHERE r.run_id" EQ "$1",
@@ -76,7 +76,7 @@ store_find_run(const char *run_id, RunState *state)
  * Lock a run until the end of the transaction, and look at it then.
  */
 bool
-store_lock_run(const char *run_id, RunState *state)
+store_lock_run(const char *run_id, RunRow *state)
 {
 	static Statement statement = {
 		"SELECT" STATE_COLUMNS "FROM agno.runs r WHERE r.run_id" EQ "$1 "
@@ -121,7 +121,7 @@ store_copy_run(const char *run_id)
  * unique_violation if that request had another hash.
  */
 bool
-store_find_idempotent(Oid owner, Datum key, Datum hash, RunState *state)
+store_find_idempotent(Oid owner, Datum key, Datum hash, RunRow *state)
 {
 	static Statement statement = {
 		"SELECT" STATE_COLUMNS ", q.request_hash" EQ "$3 "
@@ -344,7 +344,7 @@ store_requeue(const char *run_id, const char *session_id,
 		4, {TEXTOID, TIMESTAMPTZOID, INT2OID, INT2OID}
 	};
 	Datum		values[4];
-	int			shard = shared_shard(session_id);
+	int			shard = shard_of_session(session_id);
 
 	values[0] = CStringGetTextDatum(run_id);
 	values[1] = Int32GetDatum(agno_max_attempts);
@@ -352,7 +352,7 @@ store_requeue(const char *run_id, const char *session_id,
 	store_execute(&reset, values, NULL);
 	values[1] = TimestampTzGetDatum(accepted_at);
 	values[2] = Int16GetDatum(shard);
-	values[3] = Int16GetDatum(shard % agno_runners);
+	values[3] = Int16GetDatum(shard_runner(shard, agno_runners));
 	store_execute(&queue, values, NULL);
 }
 
@@ -491,7 +491,7 @@ store_insert_run(const NewRun *run)
 	Datum		values[14];
 	Datum		queue_values[8];
 	char		queue_nulls[] = "        ";
-	int			shard = shared_shard(run->session_id);
+	int			shard = shard_of_session(run->session_id);
 
 	values[0] = CStringGetTextDatum(run->run_id);
 	values[1] = CStringGetTextDatum(run->session_id);
@@ -518,7 +518,7 @@ store_insert_run(const NewRun *run)
 	queue_nulls[3] = nulls[10];
 	queue_values[4] = values[13];
 	queue_values[5] = Int16GetDatum(shard);
-	queue_values[6] = Int16GetDatum(shard % agno_runners);
+	queue_values[6] = Int16GetDatum(shard_runner(shard, agno_runners));
 	queue_values[7] = values[8];
 	store_execute(&insert_queue, queue_values, queue_nulls);
 	if (run->cancelled)

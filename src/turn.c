@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "blame.h"
 #include "encoding.h"
 #include "grounded.h"
@@ -29,7 +30,6 @@
 #include "turn.h"
 #include "utils/memutils.h"
 
-#define US_PER_S INT64CONST(1000000)
 
 /*
  * How long a run that has ended and was found locked is left alone, in
@@ -145,7 +145,7 @@ cancel_flight(Turn *turn, Flight *flight)
 {
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
-	run_cancelled(&flight->run, fleet_now());
+	run_cancelled(&flight->run, clock_now());
 	fleet_put_on(turn->fleet, flight);
 	fleet_place(turn->fleet, flight);
 	MemoryContextSwitchTo(old);
@@ -271,7 +271,7 @@ read_signals(Turn *turn)
 static List *
 flights_to_store(Turn *turn)
 {
-	int64		now = fleet_now();
+	int64		now = clock_now();
 	List	   *flights = NIL;
 	dlist_iter	iter;
 
@@ -299,7 +299,7 @@ flights_to_store(Turn *turn)
  * in nobody's way.
  */
 static void
-leave(Turn *turn, Flight *flight)
+release_at_commit(Turn *turn, Flight *flight)
 {
 	turn->left = lappend(turn->left, flight);
 	flight->leaving = turn->number;
@@ -343,7 +343,7 @@ put_off(Turn *turn, List *flights)
 		else
 		{
 			add_id(&gone, flight->run_id, flight->session_id);
-			leave(turn, flight);
+			release_at_commit(turn, flight);
 		}
 	}
 	if (gone.count > 0)
@@ -379,18 +379,18 @@ flush_pieces(Turn *turn)
 	IdArray		ids = id_array(turn->fleet->count);
 	PartialRun *partial;
 	List	   *locks;
-	int64		now = fleet_now();
+	int64		now = clock_now();
 	int			count = 0;
 	dlist_iter	iter;
 	ListCell   *cell;
 
-	dlist_foreach(iter, &turn->fleet->pieces)
+	dlist_foreach(iter, &turn->fleet->with_news)
 	{
-		Flight	   *flight = dlist_container(Flight, piece_node, iter.cur);
+		Flight	   *flight = dlist_container(Flight, news_node, iter.cur);
 
 		if (ids.count == turn->limit)
 			break;
-		if (flight->run.step != RUN_STORE && flight->flush_at <= now)
+		if (flight->run.step != STEP_STORE && flight->flush_at <= now)
 			add_id(&ids, flight->run_id, flight->session_id);
 	}
 	if (ids.count == 0)
@@ -457,7 +457,7 @@ store_flights(Turn *turn)
 		else
 			add_id(lock->status == RUN_PENDING || lock->status == RUN_RUNNING ?
 				   &others : &over, lock->run_id, lock->session_id);
-		leave(turn, flight);
+		release_at_commit(turn, flight);
 	}
 
 	ended = palloc(sizeof(EndedRun) * list_length(flights));
@@ -521,7 +521,7 @@ static bool
 ends_at_start(const ReadyRun *ready, ModelServer *server, EndedRun *ended)
 {
 	Run		   *run = palloc0(sizeof(Run));
-	int64		now = fleet_now();
+	int64		now = clock_now();
 	int			max_attempts = ready->max_attempts >= 0 ?
 		ready->max_attempts : agno_max_attempts;
 	char	   *problem;
@@ -670,7 +670,7 @@ unpark(Turn *turn)
 
 	while ((pace = pacing_next_parked(turn->pacing, pace)) != NULL)
 	{
-		int			room = pacing_unparkable(turn->pacing, pace, fleet_now());
+		int			room = pacing_unparkable(turn->pacing, pace, clock_now());
 
 		if (room > 0)
 			unpark_some(turn, pace, Min(room, turn->limit));
@@ -703,7 +703,7 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 	{
 		RunLock    *lock = lfirst(cell);
 		Run		   *run = palloc0(sizeof(Run));
-		int64		now = fleet_now();
+		int64		now = clock_now();
 
 		locked_ids = lappend(locked_ids, lock->run_id);
 		if (lock->status == RUN_PENDING || lock->status == RUN_RUNNING)
@@ -758,7 +758,7 @@ give_up(Turn *turn)
 	{
 		const char *problem = pacing_problem(turn->pacing, pace);
 		int64		patience_ms = pace->target->patience_ms;
-		int64		now = fleet_now();
+		int64		now = clock_now();
 		List	   *picked;
 		TimestampTz since;
 
@@ -971,7 +971,7 @@ decide(Turn *turn, ReadyRun *run, Starts *starts)
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, pace->key) != 0)
 		pacing_forget_limits(turn->pacing, run->picked->parked_for);
-	if (pacing_admit(turn->pacing, pace, &server, run->owner, fleet_now()))
+	if (pacing_admit(turn->pacing, pace, &server, run->owner, clock_now()))
 	{
 		starts->starting[starts->starting_count++] = run;
 		turn->started = lappend(turn->started,
@@ -1065,7 +1065,7 @@ turn_refuse(const PickedRun *picked, const char *message)
 			run->run_id = encoding_from_server(id);
 			lock = linitial(locks);
 			run->attempt = lock->attempt;
-			run->started_at = fleet_now();
+			run->started_at = clock_now();
 			run_failed(run, "storage", encoding_from_server(message),
 					   run->started_at);
 			ended_run_fill(&ended, run, id, picked->session_id);

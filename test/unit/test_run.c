@@ -27,7 +27,7 @@ sent_run(int retries)
 	run.attempt = 1;
 	run.deadline = 60 * SECOND;
 	run.retries = retries;
-	run.step = RUN_SEND;
+	run.step = STEP_SEND;
 	run_add_message(&run, MESSAGE_USER, "Hello");
 	run_sent(&run);
 	return run;
@@ -62,7 +62,7 @@ repeated(HttpResult result)
 	Run			run = sent_run(1);
 
 	receive(&run, result, SECOND);
-	return run.step == RUN_PAUSE;
+	return run.step == STEP_BACK_OFF;
 }
 
 static void
@@ -71,9 +71,9 @@ test_completed(void)
 	Run			run = sent_run(2);
 	char	   *messages;
 
-	check(run.step == RUN_AWAIT);
+	check(run.step == STEP_AWAIT);
 	receive(&run, answer(200, good), 2 * SECOND);
-	check(run.step == RUN_STORE);
+	check(run.step == STEP_STORE);
 	check(run.status == RUN_COMPLETED);
 	check_text(run.content, "Hi");
 	check_text(run_error_json(&run), NULL);
@@ -126,12 +126,12 @@ test_pauses(void)
 	for (int i = 0; i < (int) lengthof(longest); i++)
 	{
 		receive(&run, answer(500, "{}"), now);
-		check(run.step == RUN_PAUSE);
+		check(run.step == STEP_BACK_OFF);
 		check(run.wake_at - now <= longest[i] * SECOND);
 		check(run.wake_at - now >= 0.75 * longest[i] * SECOND);
 		now = run.wake_at;
 		run_woken(&run, now);
-		check(run.step == RUN_SEND);
+		check(run.step == STEP_SEND);
 		run_sent(&run);
 	}
 	receive(&run, answer(500, "{\"error\":\"Boom\"}"), now);
@@ -160,7 +160,7 @@ test_postponed(void)
 
 	asked.retry_after_ms = 121 * 1000;
 	receive(&run, asked, SECOND);
-	check(run.step == RUN_STORE);
+	check(run.step == STEP_STORE);
 	check(run.status == RUN_PENDING);
 	check(run.postpone_ms == 121 * 1000);
 	check(run.retries == 1);
@@ -180,7 +180,7 @@ test_background(void)
 
 	run.background = true;
 	receive(&run, answer(200, queued), SECOND);
-	check(run.step == RUN_PAUSE);
+	check(run.step == STEP_BACK_OFF);
 	check(run.wake_at == SECOND + SECOND / 4);
 	check_text(run.response_id, "resp_1");
 	run_woken(&run, run.wake_at);
@@ -209,7 +209,7 @@ test_deadline(void)
 	receive(&run, asked, SECOND);
 	check(run.wake_at == 60 * SECOND);
 	run_woken(&run, run.wake_at);
-	check(run.step == RUN_STORE);
+	check(run.step == STEP_STORE);
 	check(run.status == RUN_ERROR);
 	check_text(run.error_type, "timeout");
 	check_text(run.content, "the run did not end within its timeout of 60.000 s");
@@ -217,7 +217,7 @@ test_deadline(void)
 	/* a request that has used up all the time */
 	run = sent_run(2);
 	receive(&run, failure(HTTP_TIMED_OUT), 60 * SECOND);
-	check(run.step == RUN_STORE);
+	check(run.step == STEP_STORE);
 	check_text(run.error_type, "timeout");
 
 	/* an answer that comes at the last moment counts */
@@ -232,7 +232,7 @@ test_cancel(void)
 	Run			run = sent_run(0);
 
 	run_cancelled(&run, SECOND);
-	check(run.step == RUN_STORE);
+	check(run.step == STEP_STORE);
 	check(run.status == RUN_CANCELLED);
 	check_text(run.content, "Run r1 was cancelled");
 	check_text(run_metrics_json(&run), "{\"duration\":1.000000}");

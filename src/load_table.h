@@ -1,20 +1,20 @@
 /*-------------------------------------------------------------------------
  *
- * pace_home.h
+ * load_table.h
  *	  The loads of model servers that the runners of a database share.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef AGNO_PACE_HOME_H
-#define AGNO_PACE_HOME_H
+#ifndef AGNO_LOAD_TABLE_H
+#define AGNO_LOAD_TABLE_H
 
 #include "pacing.h"
 
 /* For pacing_create(), where there are several runners. */
-extern const LoadHome shared_pace_home;
+extern const LoadTable shared_loads;
 
-extern void pace_home_request_memory(void);
-extern void pace_home_startup(void);
-extern void pace_home_forget(int number);
+extern void load_table_request_memory(void);
+extern void load_table_startup(void);
+extern void load_table_forget_runner(int number);
 
-#endif							/* AGNO_PACE_HOME_H */
+#endif							/* AGNO_LOAD_TABLE_H */

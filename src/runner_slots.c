@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * shared.c
- *	  What the processes of agno_bg share about runners, and wake-ups.
+ * runner_slots.c
+ *	  The runners of all databases, in shared memory.
  *
- * A database has agno_bg.runners runners, numbered from 0. The sessions are
- * divided among them: shard modulo their number is whose it is. A backend whose
- * transaction enqueued or cancelled a run wakes the runner in charge when the
- * transaction has become visible; where there is none, it asks the launcher for
- * one. Every wake-up bumps a counter that the
- * runner compares before it sleeps, so none is lost and none is suppressed.
+ * A database has agno_bg.runners runners, numbered from 0, each with a slot. The
+ * launcher starts a process for each slot that wants one; backends wake those
+ * that are there and ask for those that are not. Every wake-up bumps a counter
+ * that the runner compares before it sleeps, so none is lost and none is
+ * suppressed.
  *
  * All is gone after a crash, when the postmaster starts over, and rebuilt: the
  * launcher looks into every database again.
@@ -17,14 +16,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "process.h"
+#include "runner_slots.h"
 #include "settings.h"
-#include "shared.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -35,6 +32,9 @@
 #include "wait_event.h"
 
 #define LOCK_TRANCHE "agno_bg runners"
+
+/* How long at most runners stay away after the last COPY, in milliseconds. */
+#define LONGEST_RESTORE_PAUSE (60 * 60 * 1000)
 
 typedef struct RunnerSlot
 {
@@ -65,8 +65,6 @@ typedef struct SharedState
 	int			launcher;		/* the launcher's number, or NO_PROCESS;
 								 * guarded by the runners lock */
 	ConditionVariable runner_left;	/* signalled when a runner says goodbye */
-	pg_atomic_uint64 last_acceptance;	/* what shared_acceptance_time() gave
-										 * last */
 	RunnerSlot	runners[MAX_RUNNERS];
 } SharedState;
 
@@ -75,28 +73,6 @@ static LWLock *runners_lock;
 
 /* The slot of this runner. */
 static int	my_slot = -1;
-
-/*
- * The lowest nesting level of the current transaction that wants the runner
- * to be woken when it commits, 0: none; and whether it is to be woken when the
- * transaction ends either way.
- */
-static int	wake_at_commit_level;
-static bool wake_at_end;
-static bool callbacks_registered;
-
-/* Which runners that is about: the bit of each number. */
-static uint32 numbers_to_wake;
-
-/* The database that this process keeps free of a runner, or invalid. */
-static Oid	held_database;
-
-/*
- * Whether it does so for a restore, until its session ends; and how long at
- * most after the last COPY, in milliseconds.
- */
-static bool restoring;
-#define LONGEST_RESTORE_PAUSE (60 * 60 * 1000)
 
 /*-------------------------------------------------------------------------
  * Start-up
@@ -107,7 +83,7 @@ static bool restoring;
  * For shmem_request_hook.
  */
 void
-shared_request_memory(void)
+runner_slots_request_memory(void)
 {
 	RequestAddinShmemSpace(sizeof(SharedState));
 	RequestNamedLWLockTranche(LOCK_TRANCHE, 1);
@@ -117,7 +93,7 @@ shared_request_memory(void)
  * For shmem_startup_hook: create the state, or find it.
  */
 void
-shared_startup(void)
+runner_slots_startup(void)
 {
 	bool		found;
 
@@ -128,7 +104,6 @@ shared_startup(void)
 		memset(shared, 0, sizeof(SharedState));
 		shared->launcher = NO_PROCESS;
 		ConditionVariableInit(&shared->runner_left);
-		pg_atomic_init_u64(&shared->last_acceptance, 0);
 		for (int i = 0; i < MAX_RUNNERS; i++)
 		{
 			shared->runners[i].process = NO_PROCESS;
@@ -140,39 +115,6 @@ shared_startup(void)
 	}
 	runners_lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[0].lock;
 	LWLockRelease(AddinShmemInitLock);
-}
-
-/*
- * When a run is accepted: the current time, but later than any that has been
- * given before, so that it tells the order.
- */
-TimestampTz
-shared_acceptance_time(void)
-{
-	uint64		last = pg_atomic_read_u64(&shared->last_acceptance);
-	uint64		now = (uint64) GetCurrentTimestamp();
-	uint64		time;
-
-	do
-	{
-		time = Max(now, last + 1);
-	} while (!pg_atomic_compare_exchange_u64(&shared->last_acceptance, &last,
-											 time));
-	return (TimestampTz) time;
-}
-
-/*
- * The shard of a session, from 0 to 32767: the FNV-1a hash of its id. It is
- * kept in tables, so it must never change.
- */
-int
-shared_shard(const char *session_id)
-{
-	uint32		hash = 2166136261u;
-
-	for (; *session_id != '\0'; session_id++)
-		hash = (hash ^ (unsigned char) *session_id) * 16777619u;
-	return (int) ((hash >> 16 ^ hash) & 0x7fff);
 }
 
 /*
@@ -207,7 +149,7 @@ find_any_slot(Oid database)
 }
 
 /*-------------------------------------------------------------------------
- * Backends: wake the runner at the end of a transaction
+ * Backends
  *-------------------------------------------------------------------------
  */
 
@@ -216,7 +158,7 @@ find_any_slot(Oid database)
  * raised. False if there is no slot left.
  */
 bool
-shared_want_runner(Oid database, int number)
+runner_slots_want(Oid database, int number)
 {
 	RunnerSlot *slot;
 
@@ -254,18 +196,19 @@ shared_want_runner(Oid database, int number)
 static void
 demand_runner(Oid database, int number)
 {
-	if (!shared_want_runner(database, number))
+	if (!runner_slots_want(database, number))
 		ereport(LOG,
 				(errmsg("no runner for the database with OID %u: agno_bg has at most %d runners",
 						database, MAX_RUNNERS)));
 }
 
 /*
- * Wake these runners of this database, or ask for them. Called where no error
- * may be raised.
+ * Wake these runners of this database, or ask for them: a bit for each number.
+ * prepared: a prepared transaction has work for them. Called where no error may
+ * be raised.
  */
-static void
-wake_runners(uint32 numbers, bool prepared)
+void
+runner_slots_wake(uint32 numbers, bool prepared)
 {
 	uint32		unknown = 0;
 
@@ -314,131 +257,74 @@ is_held(const RunnerSlot *slot)
 }
 
 /*
- * Let the database that this process holds, if any, have its runners again. The
- * launcher finds out whether it is still there.
+ * Have the runners of the database step aside, until runner_slots_unhold().
+ * Returns whether it may have any.
  */
-static void
-release_runners(void)
+bool
+runner_slots_hold(Oid database)
 {
-	if (!OidIsValid(held_database))
-		return;
+	bool		any = false;
+
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_RUNNERS; i++)
 	{
 		RunnerSlot *slot = &shared->runners[i];
 
-		if (slot->database == held_database && slot->holds > 0)
+		if (slot->database != database)
+			continue;
+		slot->holds++;
+		any = true;
+		wake_process(slot->process);
+	}
+	LWLockRelease(runners_lock);
+	return any;
+}
+
+/*
+ * Let the database have its runners again. The launcher finds out whether it is
+ * still there.
+ */
+void
+runner_slots_unhold(Oid database)
+{
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database == database && slot->holds > 0)
 			slot->holds--;
-		if (slot->database == held_database && slot->restorers > 0)
+		if (slot->database == database && slot->restorers > 0)
 			slot->restoring_until = end_of_restore();
 	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);
-	held_database = InvalidOid;
 }
 
-static void
-transaction_callback(XactEvent event, void *arg)
+/*
+ * A session restores a dump into this database: no runners until
+ * runner_slots_end_restore(), but for no longer than an hour after the last
+ * runner_slots_unhold().
+ */
+void
+runner_slots_begin_restore(void)
 {
-	switch (event)
+	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_RUNNERS; i++)
 	{
-		case XACT_EVENT_COMMIT:
-			if (wake_at_commit_level > 0 || wake_at_end)
-				wake_runners(numbers_to_wake, false);
-			break;
-		case XACT_EVENT_ABORT:
-			if (wake_at_end)
-				wake_runners(numbers_to_wake, false);
-			break;
-		case XACT_EVENT_PREPARE:
-			if (wake_at_commit_level > 0 || wake_at_end)
-				wake_runners(numbers_to_wake, true);
-			break;
-		default:
-			return;
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->database != MyDatabaseId)
+			continue;
+		slot->restorers++;
+		slot->restoring_until = end_of_restore();
 	}
-	release_runners();
-	wake_at_commit_level = 0;
-	wake_at_end = false;
-	numbers_to_wake = 0;
+	LWLockRelease(runners_lock);
 }
 
-/*
- * What a subtransaction wanted is its parent's wish when it commits, and
- * nobody's when it aborts. A wish for either end stays.
- */
-static void
-subtransaction_callback(SubXactEvent event, SubTransactionId my_id,
-						SubTransactionId parent_id, void *arg)
-{
-	int			level = GetCurrentTransactionNestLevel();
-
-	if (wake_at_commit_level < level)
-		return;
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		wake_at_commit_level = level - 1;
-	else if (event == SUBXACT_EVENT_ABORT_SUB)
-		wake_at_commit_level = 0;
-}
-
-static void
-register_callbacks(void)
-{
-	if (callbacks_registered)
-		return;
-	RegisterXactCallback(transaction_callback, NULL);
-	RegisterSubXactCallback(subtransaction_callback, NULL);
-	callbacks_registered = true;
-}
-
-/*
- * Note whose sessions of this shard are, or all runners.
- */
-static void
-note_shard(int shard)
-{
-	numbers_to_wake |= shard == ALL_SHARDS ? PG_UINT32_MAX :
-		1U << (shard % agno_runners);
-}
-
-/*
- * Wake the runner that sessions of this shard belong to, or all of the
- * database, if the current transaction commits, once all that it did is
- * visible.
- */
 void
-shared_wake_at_commit(int shard)
+runner_slots_end_restore(void)
 {
-	register_callbacks();
-	note_shard(shard);
-	if (wake_at_commit_level == 0)
-		wake_at_commit_level = GetCurrentTransactionNestLevel();
-}
-
-/*
- * Wake it also if the transaction rolls back, since a lock that is then gone
- * may have stood in its way.
- */
-void
-shared_wake_at_end(int shard)
-{
-	register_callbacks();
-	note_shard(shard);
-	wake_at_end = true;
-}
-
-/*-------------------------------------------------------------------------
- * Backends: keep a database free of its runners
- *-------------------------------------------------------------------------
- */
-
-static void
-release_at_exit(int code, Datum arg)
-{
-	release_runners();
-	if (!restoring)
-		return;
-	restoring = false;
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_RUNNERS; i++)
 	{
@@ -471,40 +357,11 @@ runners_gone(Oid database)
 }
 
 /*
- * Have the runners of the database step aside, and wait until they have; no
- * other is started before the transaction has ended. Their runs are PENDING
- * meanwhile.
+ * Wait until the runners of a database that is held have stepped aside.
  */
 void
-shared_hold_runners(Oid database)
+runner_slots_wait_gone(Oid database)
 {
-	static bool exit_registered;
-
-	if (held_database == database)
-		return;
-
-	/* A transaction holds one at a time: that of its last command. */
-	release_runners();
-	register_callbacks();
-	if (!exit_registered)
-	{
-		before_shmem_exit(release_at_exit, 0);
-		exit_registered = true;
-	}
-
-	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_RUNNERS; i++)
-	{
-		RunnerSlot *slot = &shared->runners[i];
-
-		if (slot->database != database)
-			continue;
-		slot->holds++;
-		held_database = database;
-		wake_process(slot->process);
-	}
-	LWLockRelease(runners_lock);
-
 	while (!runners_gone(database))
 	{
 		/* The timeout is for the case that a slot changes hands. */
@@ -512,35 +369,6 @@ shared_hold_runners(Oid database)
 										   wait_event(WAIT_FOR_RUNNERS));
 	}
 	ConditionVariableCancelSleep();
-}
-
-/*
- * This session restores a dump, or copies something else into our tables: the
- * runners of the database step aside until the session has ended, but for no
- * longer than an hour after the last COPY.
- */
-void
-shared_hold_for_restore(void)
-{
-	shared_hold_runners(MyDatabaseId);
-	if (restoring)
-		return;
-	restoring = true;
-	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
-	for (int i = 0; i < MAX_RUNNERS; i++)
-	{
-		RunnerSlot *slot = &shared->runners[i];
-
-		if (slot->database != MyDatabaseId)
-			continue;
-		slot->restorers++;
-		slot->restoring_until = end_of_restore();
-	}
-	LWLockRelease(runners_lock);
-	ereport(LOG,
-			(errmsg("agno_bg executes no runs in database \"%s\" until the session that copies into its tables has ended",
-					get_database_name(MyDatabaseId)),
-			 errdetail("It is that of process %d.", MyProcPid)));
 }
 
 /*-------------------------------------------------------------------------
@@ -561,7 +389,7 @@ launcher_detach(int code, Datum arg)
  * may or may not happen; asking once more does no harm.
  */
 void
-shared_launcher_attach(void)
+runner_slots_attach_launcher(void)
 {
 	LWLockAcquire(runners_lock, LW_EXCLUSIVE);
 	shared->launcher = my_process();
@@ -575,19 +403,21 @@ shared_launcher_attach(void)
 }
 
 /*
- * What is to be seen of this slot.
+ * What is in this slot.
  */
-WorkerView
-shared_worker_view(int slot)
+RunnerView
+runner_slots_view(int slot)
 {
 	RunnerSlot *runner = &shared->runners[slot];
-	WorkerView	view;
+	RunnerView	view;
 
 	LWLockAcquire(runners_lock, LW_SHARED);
 	view.database = runner->database;
 	view.number = runner->number;
 	view.state = runner->state;
 	view.held = is_held(runner);
+	view.stepped_aside = runner->stepped_aside;
+	view.restoring_until = runner->restorers > 0 ? runner->restoring_until : 0;
 	view.pid = runner->pid;
 	view.since = runner->since;
 	for (int c = 0; c < RUNNER_COUNTS; c++)
@@ -597,29 +427,10 @@ shared_worker_view(int slot)
 }
 
 /*
- * What is in this slot.
- */
-RunnerView
-shared_runner_view(int slot)
-{
-	RunnerView	view;
-
-	LWLockAcquire(runners_lock, LW_SHARED);
-	view.database = shared->runners[slot].database;
-	view.number = shared->runners[slot].number;
-	view.state = shared->runners[slot].state;
-	view.stepped_aside = shared->runners[slot].stepped_aside;
-	view.restoring_until = shared->runners[slot].restorers > 0 ?
-		shared->runners[slot].restoring_until : 0;
-	LWLockRelease(runners_lock);
-	return view;
-}
-
-/*
  * The launcher is about to ask for a process. False when none is wanted.
  */
 bool
-shared_runner_starting(int slot)
+runner_slots_starting(int slot)
 {
 	bool		wanted;
 
@@ -654,7 +465,7 @@ free_slot(RunnerSlot *slot)
  * is still wanted, the database is gone.
  */
 void
-shared_runner_not_started(int slot, bool still_wanted)
+runner_slots_not_started(int slot, bool still_wanted)
 {
 	RunnerSlot *runner = &shared->runners[slot];
 
@@ -676,7 +487,7 @@ shared_runner_not_started(int slot, bool still_wanted)
 
 /*
  * A runner says goodbye; the launcher is to start another, unless
- * shared_runner_unwanted() has freed the slot.
+ * runner_slot_unwanted() has freed the slot.
  */
 static void
 runner_detach(int code, Datum arg)
@@ -702,7 +513,7 @@ runner_detach(int code, Datum arg)
  * or none is wanted any more.
  */
 bool
-shared_runner_attach(int slot, Oid database)
+runner_slot_attach(int slot, Oid database)
 {
 	RunnerSlot *runner = &shared->runners[slot];
 	bool		mine;
@@ -737,7 +548,7 @@ shared_runner_attach(int slot, Oid database)
  * counter stood at wakes_seen. Unless it was woken since, free the slot.
  */
 void
-shared_runner_unwanted(uint64 wakes_seen)
+runner_slot_unwanted(uint64 wakes_seen)
 {
 	RunnerSlot *slot = &shared->runners[my_slot];
 
@@ -751,7 +562,7 @@ shared_runner_unwanted(uint64 wakes_seen)
  * The number of this runner in its database.
  */
 int
-shared_my_number(void)
+runner_slot_number(void)
 {
 	/* It does not change while the slot is ours. */
 	return shared->runners[my_slot].number;
@@ -761,11 +572,11 @@ shared_my_number(void)
  * The database has a use for runners: have the others started, too.
  */
 void
-shared_want_siblings(void)
+runner_slot_want_siblings(void)
 {
 	for (int number = 0; number < agno_runners; number++)
 	{
-		if (number != shared_my_number())
+		if (number != runner_slot_number())
 			demand_runner(MyDatabaseId, number);
 	}
 }
@@ -774,17 +585,17 @@ shared_want_siblings(void)
  * Wake other runners of this database.
  */
 void
-shared_wake_siblings(uint32 numbers)
+runner_slot_wake_siblings(uint32 numbers)
 {
 	if (numbers != 0)
-		wake_runners(numbers, false);
+		runner_slots_wake(numbers, false);
 }
 
 /*
  * How often this runner was woken.
  */
 uint64
-shared_wakes(void)
+runner_slot_wakes(void)
 {
 	return pg_atomic_read_u64(&shared->runners[my_slot].wakes);
 }
@@ -793,7 +604,7 @@ shared_wakes(void)
  * Count something that this runner has done.
  */
 void
-shared_count(RunnerCount count, int64 more)
+runner_slot_count(RunnerCount count, int64 more)
 {
 	pg_atomic_fetch_add_u64(&shared->runners[my_slot].counts[count], more);
 }
@@ -802,7 +613,7 @@ shared_count(RunnerCount count, int64 more)
  * Whether this runner is to step aside.
  */
 bool
-shared_held(void)
+runner_slot_held(void)
 {
 	/* An int is read in one go, and the latch is set after it changes. */
 	return is_held(&shared->runners[my_slot]);
@@ -812,7 +623,7 @@ shared_held(void)
  * Whether a prepared transaction may hold work for this runner.
  */
 bool
-shared_prepared(void)
+runner_slot_prepared(void)
 {
 	return pg_atomic_read_u32(&shared->runners[my_slot].prepared) != 0;
 }
@@ -822,7 +633,7 @@ shared_prepared(void)
  * them, so that one that comes meanwhile is not forgotten.
  */
 void
-shared_prepared_set(bool prepared)
+runner_slot_set_prepared(bool prepared)
 {
 	pg_atomic_write_u32(&shared->runners[my_slot].prepared, prepared ? 1 : 0);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * pace_home.c
+ * load_table.c
  *	  The loads of model servers that the runners of a database share.
  *
  * A table in shared memory, there only if agno_bg.runners is above 1. A place
@@ -14,7 +14,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "pace_home.h"
+#include "load_table.h"
 #include "settings.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -39,7 +39,7 @@ static LWLock *lock;
  * For shmem_request_hook.
  */
 void
-pace_home_request_memory(void)
+load_table_request_memory(void)
 {
 	if (agno_runners == 1)
 		return;
@@ -51,7 +51,7 @@ pace_home_request_memory(void)
  * For shmem_startup_hook: create the table, or find it.
  */
 void
-pace_home_startup(void)
+load_table_startup(void)
 {
 	bool		found;
 
@@ -67,13 +67,13 @@ pace_home_startup(void)
 }
 
 static void
-lock_home(void)
+lock_table(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 }
 
 static void
-unlock_home(void)
+unlock_table(void)
 {
 	LWLockRelease(lock);
 }
@@ -83,7 +83,7 @@ find_load(const char *name)
 {
 	Load	   *load = NULL;
 
-	lock_home();
+	lock_table();
 	for (int i = 0; i < MAX_LOADS && load == NULL; i++)
 	{
 		SharedLoad *place = &loads[i];
@@ -97,7 +97,7 @@ find_load(const char *name)
 			strcmp(place->name, name) == 0)
 			load = &place->load;
 	}
-	unlock_home();
+	unlock_table();
 	return load;
 }
 
@@ -106,11 +106,11 @@ find_load(const char *name)
  * in flight any more.
  */
 void
-pace_home_forget(int number)
+load_table_forget_runner(int number)
 {
 	if (loads == NULL)
 		return;
-	lock_home();
+	lock_table();
 	for (int i = 0; i < MAX_LOADS; i++)
 	{
 		if (loads[i].database != MyDatabaseId)
@@ -118,7 +118,7 @@ pace_home_forget(int number)
 		loads[i].load.in_flight[number] = 0;
 		loads[i].load.waiting &= ~(1U << number);
 	}
-	unlock_home();
+	unlock_table();
 }
 
-const LoadHome shared_pace_home = {find_load, lock_home, unlock_home};
+const LoadTable shared_loads = {find_load, lock_table, unlock_table};

@@ -1,0 +1,14 @@
+/*-------------------------------------------------------------------------
+ *
+ * hold.h
+ *	  Keeping a database free of its runners.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_HOLD_H
+#define AGNO_HOLD_H
+
+extern void hold_runners(Oid database);
+extern void hold_for_restore(void);
+
+#endif							/* AGNO_HOLD_H */

@@ -1,0 +1,14 @@
+/*-------------------------------------------------------------------------
+ *
+ * wake.h
+ *	  Waking runners at the end of a transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_WAKE_H
+#define AGNO_WAKE_H
+
+extern void wake_at_commit(int shard);
+extern void wake_at_end(int shard);
+
+#endif							/* AGNO_WAKE_H */
