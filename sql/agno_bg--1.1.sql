@@ -73,7 +73,7 @@ COMMENT ON COLUMN agno.runs.session_id IS
 	'runs that share it form a conversation and execute one at a time';
 COMMENT ON COLUMN agno.runs.agent_id IS 'the agent that the run was given to';
 COMMENT ON COLUMN agno.runs.user_id IS
-	'the end user on whose behalf the caller asked, as the caller names him';
+	'the end user on whose behalf the caller asked, as the caller names them';
 COMMENT ON COLUMN agno.runs.parent_run_id IS 'the run that started this one';
 COMMENT ON COLUMN agno.runs.status IS 'where the run stands';
 COMMENT ON COLUMN agno.runs.input IS 'what the caller asked';
@@ -364,7 +364,7 @@ CREATE TABLE agno.run_events (
 );
 
 COMMENT ON TABLE agno.run_events IS
-	'what those who watch a streamed run are told, in the words of Agno';
+	'what subscribers of a streamed run are told, in the words of Agno';
 COMMENT ON COLUMN agno.run_events.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_events.seq IS 'from 1, without gaps';
 COMMENT ON COLUMN agno.run_events.event IS
@@ -545,16 +545,16 @@ CREATE TABLE agno.run_signals (
 	shard smallint NOT NULL
 );
 CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
--- Without one, no letter could be deleted once it is published.
+-- Without one, no signal could be deleted once it is published.
 ALTER TABLE agno.run_signals REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE agno.run_signals IS
-	'letters of agno_cancel_run to the runner, which deletes them as it reads '
+	'signals of agno_cancel_run to the runner, which deletes them as it reads '
 	'them: this run is to be cancelled, or has been';
 COMMENT ON COLUMN agno.run_signals.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.run_signals.shard IS
-	'which of agno_bg.runners the letter is for';
+	'which of agno_bg.runners the signal is for';
 
 -- What a logical subscription receives is executed where it comes from.
 CREATE FUNCTION agno.skip_row()

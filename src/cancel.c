@@ -4,7 +4,7 @@
  *	  Cancelling a run.
  *
  * A cancel takes effect when its transaction commits. Until then this process
- * remembers what it has cancelled: whoever waits for such a run is woken at the
+ * remembers what it has cancelled: a process that waits for such a run is woken at the
  * commit, also where there is no runner to do it; and the transaction itself
  * must not wait for it, since the runner waits for the transaction.
  *

@@ -201,7 +201,7 @@ cancel_response(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * The answer of a streamed run starts anew: those who watch are to know.
+ * The answer of a streamed run starts anew: subscribers are to know.
  */
 static void
 tell_of_restart(Dispatch *dispatch, Flight *flight)

@@ -54,7 +54,7 @@ typedef struct Flight
 	bool		listed;			/* node is in use */
 	bool		timed;			/* timer is in use */
 
-	/* of a streamed one: what those who watch it have been told */
+	/* of a streamed one: what subscribers have been told */
 	int64		last_event;		/* the number of the last event stored */
 	List	   *events;			/* RunEvents that are not stored */
 	size_t		shown;			/* how much of the answer has been stored as

@@ -4,7 +4,7 @@
  *	  The ends of runs that are not in flight.
  *
  * A streamed run may end while it waits: it is cancelled, its attempts are used
- * up, or it cannot be started. Those who watch it are to know, as they do when a
+ * up, or it cannot be started. Subscribers are to know, as they do when a
  * flight ends; some may have seen a part of the answer of an earlier attempt.
  *
  * Called by turn.c, in the transaction in which the runs end.
@@ -53,7 +53,7 @@ make_events(const GroundedRun *grounded, EventRow *rows)
 }
 
 /*
- * Tell those who watch that these runs, which were not in flight, have ended.
+ * Tell subscribers that these runs, which were not in flight, have ended.
  */
 void
 grounded_tell(char *const *run_ids, int count)

@@ -9,7 +9,7 @@
  * and stands in nobody's way; it is fetched from there when there is room.
  * Owners whose runs are parked for the same take turns.
  *
- * Who has an account of his own with a server has limits of his own. So
+ * An account with a server has limits of its own. So
  * requests, tokens and status 429 are counted for each key to a server (a
  * Pace), and only the runs in flight for the server as a whole (a Target).
  *
@@ -44,7 +44,7 @@
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
 
-/* How often a parked run asks in any case: limits may have changed. */
+/* How often a parked run asks all the same: limits may have changed. */
 #define PROBE_PAUSE INT64CONST(1000000)
 
 /* How long a place is left to other runners. */

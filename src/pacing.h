@@ -75,7 +75,7 @@ typedef struct Pace
 	bool		stalled;		/* but only of owners who may not have more in
 								 * flight at the server */
 	Oid			last_owner;		/* whose parked runs were fetched last */
-	int64		probe_at;		/* when one of them is to ask in any case, to
+	int64		probe_at;		/* when one of them is to ask all the same, to
 								 * find out about other limits */
 	int64		give_up_at;		/* when the first of them has waited long
 								 * enough for a server that cannot be reached;

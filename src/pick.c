@@ -160,7 +160,7 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool *more)
 	pick_in_turn(&pick);
 	if (pick.runs == NIL && pick.bound < limit)
 	{
-		/* Nobody waits who has less than his share. */
+		/* No owner with less than a share waits. */
 		pick.bound = limit;
 		pick_in_turn(&pick);
 	}

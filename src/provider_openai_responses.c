@@ -299,7 +299,7 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 
 /*
  * The response is whole in the event that ends it; what came before is only
- * for those who watch. Some servers leave the output out of it, though.
+ * for subscribers. Some servers leave the output out of it, though.
  */
 static void
 end_stream(ModelStream *stream, const cJSON *response)

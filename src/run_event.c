@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_event.c
- *	  What those who watch a streamed run are told.
+ *	  What subscribers of a streamed run are told.
  *
  * Names and fields are those of the run events of Agno (agno/run/agent.py),
  * and RunRetried, which Agno has not: what was shown before it does not count.

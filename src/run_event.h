@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_event.h
- *	  What those who watch a streamed run are told.
+ *	  What subscribers of a streamed run are told.
  *
  *-------------------------------------------------------------------------
  */

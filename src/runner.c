@@ -116,7 +116,7 @@ typedef struct Runner
 	Patrol		patrol;			/* how far that is */
 	PickOrder	order;			/* whose runs are next */
 	bool		more;			/* the last one left ready runs */
-	bool		more_signals;	/* the last one left letters: */
+	bool		more_signals;	/* the last one left signals: */
 	char		signals_after[256]; /* about runs after this id */
 	uint64		wakes_seen;		/* runner_slot_wakes() before the last one */
 	int64		paced_at;		/* when there may be room for parked runs */

@@ -55,7 +55,7 @@ typedef struct NewRun
 {
 	const char *run_id;
 	const char *session_id;
-	bool		new_session;	/* the id is new in any case */
+	bool		new_session;	/* the id is certainly new */
 	const char *model;			/* the id of the model at its server */
 	const char *model_server;
 	Oid			owner;
@@ -282,7 +282,7 @@ typedef struct PartialRun
 	const char *content;		/* in UTF-8 */
 } PartialRun;
 
-/* A letter of a backend: this run is to be cancelled, or has been. */
+/* A signal of a backend: this run is to be cancelled, or has been. */
 typedef struct Signal
 {
 	char	   *run_id;

@@ -379,7 +379,7 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 }
 
 /*-------------------------------------------------------------------------
- * Letters
+ * Signals
  *-------------------------------------------------------------------------
  */
 
@@ -400,7 +400,7 @@ read_signals(uint64 count)
 }
 
 /*
- * Read and delete at most limit letters for this runner about runs whose ids
+ * Read and delete at most limit signals for this runner about runs whose ids
  * come after this one: a list of Signal, in the order of these ids.
  */
 List *
@@ -424,7 +424,7 @@ store_take_signals(const char *after, int limit)
 }
 
 /*
- * Read and delete the letters for this runner about these runs: a list of
+ * Read and delete the signals for this runner about these runs: a list of
  * Signal.
  */
 List *
@@ -521,9 +521,9 @@ store_queued_runs(char *const *run_ids, int count)
 }
 
 /*
- * The runs of these letters, which somebody has locked, are to be cancelled as
+ * The runs of these signals, which somebody has locked, are to be cancelled as
  * soon as they can be had. What is not in the queue for this runner has ended,
- * or is not ours; and a letter is for a run of its own role only.
+ * or is not ours; and a signal is for a run of its own role only.
  */
 void
 store_cancel_later(Signal **signals, int count)

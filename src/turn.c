@@ -3,19 +3,20 @@
  * turn.c
  *	  The table work of one turn of the runner's loop.
  *
- * One short transaction does everything that is due: it reads the letters of
+ * One short transaction does everything that is due: it reads the signals of
  * those who cancel, stores the runs that have ended, and starts new ones.
  * Under load that is a group commit, with hundreds of runs to a flush.
  *
  * What a turn does to the fleet before it commits is only what is true in any
- * case: a letter that can be read has been committed, so the run that it is
+ * case: a signal that can be read has been committed, so the run that it is
  * about is cancelled. The rest is in the Turn, for the runner to carry out
  * once the transaction has committed.
  *
  * A cancel and the end of a run race for the lock of the row in agno.runs. The
- * one who cancels holds it until his letter is committed. So the turn locks
- * the runs that have ended, and then reads the letters once more: whoever had
- * the lock before has been heard, and whoever gets it later sees the end.
+ * backend that cancels holds it until its signal is committed. So the turn locks
+ * the runs that have ended, and then reads the signals once more: a backend
+ * that had the lock before has been heard, and one that gets it later sees the
+ * end.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,7 +39,7 @@
 #define FIRST_LOCKED_PAUSE US_PER_S
 #define LAST_LOCKED_PAUSE (16 * US_PER_S)
 
-/* How many letters are read, and runs promoted or given up, in one turn. */
+/* How many signals are read, and runs promoted or given up, in one turn. */
 #define BATCH 500
 
 /* How many runs are looked at again, in one turn, that could not be had. */
@@ -105,7 +106,7 @@ has_id(List *ids, const char *id)
  */
 
 /*
- * End these runs, all of them locked, and tell those who watch.
+ * End these runs, all of them locked, and tell subscribers.
  */
 static void
 finish_grounded(EndedRun *ended, int count)
@@ -133,7 +134,7 @@ end_cancelled(RunLock **runs, int count)
 }
 
 /*-------------------------------------------------------------------------
- * Letters
+ * Signals
  *-------------------------------------------------------------------------
  */
 
@@ -152,7 +153,7 @@ cancel_flight(Turn *turn, Flight *flight)
 }
 
 /*
- * Whether one of these letters is for the run that is locked.
+ * Whether one of these signals is for the run that is locked.
  */
 static bool
 is_meant(const RunLock *lock, List *signals)
@@ -171,7 +172,7 @@ is_meant(const RunLock *lock, List *signals)
 }
 
 /*
- * Follow letters about runs that are not in flight: those that were cancelled
+ * Follow signals about runs that are not in flight: those that were cancelled
  * while they waited leave the queue, those that wait still are cancelled now,
  * even if a restore or a hand has lost them from the queue. What somebody has
  * locked is cancelled later.
@@ -225,7 +226,7 @@ end_waiting(Turn *turn, List *signals)
 }
 
 /*
- * Follow letters.
+ * Follow signals.
  */
 static void
 follow_signals(Turn *turn, List *signals)

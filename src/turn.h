@@ -27,7 +27,7 @@ typedef struct Turn
 	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	Patrol	   *patrol;			/* what of the queue is to be taken over, or
 								 * NULL: nothing */
-	bool		signals;		/* somebody may have written letters */
+	bool		signals;		/* somebody may have written signals */
 	const char *signals_after;	/* read those about runs after this id */
 	bool		clock;			/* next_time of an earlier turn has come */
 	int			limit;			/* store and start no more runs than this */
@@ -57,7 +57,7 @@ typedef struct Turn
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
 	bool		more;			/* there may be more to do of the same */
-	bool		more_signals;	/* there may be more letters */
+	bool		more_signals;	/* there may be more signals */
 	char	   *last_signal;	/* then: about runs after this id */
 	bool		more_due;		/* there may be more runs whose time has come */
 	bool		more_patrol;	/* the patrol goes on */

@@ -5,7 +5,7 @@
  *
  * A backend that waits for a run puts the hash of the run's id into its place
  * in shared memory, and only then looks at the run. The runner stores runs,
- * and only then sets the latches of those who wait for them. So whoever looks
+ * and only then sets the latches of those who wait for them. So a process that looks
  * too early is woken, and nobody polls. Two runs of one hash wake somebody for
  * nothing, who looks and sleeps on.
  *
