@@ -48,7 +48,7 @@ else
 
 PG_CONFIG ?= pg_config
 PKG_CONFIG ?= pkg-config
-PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
+PG_CPPFLAGS = -Isrc $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libcjson)
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
@@ -60,7 +60,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Headers are few: whichever changes, build anew.
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+$(OBJS): $(wildcard src/*/*.h)
 
 # The pure modules, tested without a server.
 .PHONY: unit

@@ -15,17 +15,17 @@
  */
 #include "postgres.h"
 
-#include "ddl.h"
 #include "fmgr.h"
-#include "launcher.h"
-#include "log_filter.h"
 #include "miscadmin.h"
-#include "load_table.h"
-#include "settings.h"
-#include "acceptance.h"
-#include "runner_slots.h"
+#include "runner/launcher.h"
+#include "runner/load_table.h"
+#include "server/acceptance.h"
+#include "server/runner_slots.h"
+#include "server/settings.h"
+#include "server/waiters.h"
+#include "sql/ddl.h"
+#include "sql/log_filter.h"
 #include "storage/ipc.h"
-#include "waiters.h"
 
 PG_MODULE_MAGIC;
 

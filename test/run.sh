@@ -118,11 +118,11 @@ tap_tests_side_by_side() {
 # Every file on its own with clang, which knows not all of gcc's options.
 compile_with_clang() {
 	local file
-	for file in src/*.c; do
+	for file in src/*.c src/*/*.c; do
 		"$clang" -std=gnu11 -fsyntax-only -Wall -Wextra -Werror \
 			-Wno-unused-parameter -Wno-sign-compare \
 			-Wno-missing-field-initializers -Wno-ignored-attributes \
-			-I"$("$PG_CONFIG" --includedir-server)" \
+			-Isrc -I"$("$PG_CONFIG" --includedir-server)" \
 			$(pkg-config --cflags libcurl libcjson) "$file" || return 1
 	done
 }
@@ -149,51 +149,58 @@ tap_test() {
 		prove --timer ${VERBOSE:+--verbose} "$1")
 }
 
-# The TAP tests that the arguments name.
-files=()
-for name; do
-	if [ -e "$name" ]; then files+=("$name"); else
-		found=$(ls test/t/*"$name"*.pl) || exit 1
-		files+=($found)
+# Read to its end before anything is executed, so that it may be edited meanwhile.
+main() {
+	# The TAP tests that the arguments name.
+	files=()
+	for name; do
+		if [ -e "$name" ]; then files+=("$name"); else
+			found=$(ls test/t/*"$name"*.pl) || exit 1
+			files+=($found)
+		fi
+	done
+	set -- ${files[@]+"${files[@]}"}
+
+	install_packages
+	pgxs=$("$PG_CONFIG" --pgxs)
+	pgxs=${pgxs%/src/makefiles/pgxs.mk}
+	"$PG_CONFIG" --version
+
+	[ -z "${SANITIZE:-}" ] || prepare_sanitizers
+	copy_sources "$work"
+	mkdir -p "$work/tap"
+	[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
+	check "build with gcc, install" build_and_install "$work"
+	[ "$failed" = 0 ] || { echo "0 passed, 1 failed"; exit 1; }
+	[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
+
+	if [ $# = 0 ]; then
+		clang=$(command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | head -1 || true)
+		if [ -z "$sanitize" ]; then
+			check "layers of the sources" test/layers.sh
+			[ -z "$clang" ] || check "compile with clang" compile_with_clang
+			check "unit tests" as_user make -s -C "$work/src" unit
+		fi
+		check "pg_regress" regress
+		set -- test/t/*.pl
 	fi
-done
-set -- ${files[@]+"${files[@]}"}
-
-install_packages
-pgxs=$("$PG_CONFIG" --pgxs)
-pgxs=${pgxs%/src/makefiles/pgxs.mk}
-"$PG_CONFIG" --version
-
-[ -z "${SANITIZE:-}" ] || prepare_sanitizers
-copy_sources "$work"
-mkdir -p "$work/tap"
-[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
-check "build with gcc, install" build_and_install "$work"
-[ "$failed" = 0 ] || { echo "0 passed, 1 failed"; exit 1; }
-[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
-
-if [ $# = 0 ]; then
-	clang=$(command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | head -1 || true)
-	if [ -z "$sanitize" ]; then
-		[ -z "$clang" ] || check "compile with clang" compile_with_clang
-		check "unit tests" as_user make -s -C "$work/src" unit
+	if [ -n "$sanitize" ]; then
+		set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_')
 	fi
-	check "pg_regress" regress
-	set -- test/t/*.pl
-fi
-if [ -n "$sanitize" ]; then
-	set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_')
-fi
-jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
-if [ $# -gt 0 ]; then
-	tap_tests_side_by_side $(grep -L '^# Alone: ' "$@")
-	jobs=1
-	tap_tests_side_by_side $(grep -l '^# Alone: ' "$@")
-fi
+	jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
+	if [ $# -gt 0 ]; then
+		tap_tests_side_by_side $(grep -L '^# Alone: ' "$@")
+		jobs=1
+		tap_tests_side_by_side $(grep -l '^# Alone: ' "$@")
+	fi
 
-if ls "$work"/asan.* >/dev/null 2>&1; then
-	head -60 "$work"/asan.*
-	fail "sanitizers" 0
-fi
-echo "$passed passed, $failed failed$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
-[ "$failed" = 0 ]
+	if ls "$work"/asan.* >/dev/null 2>&1; then
+		head -60 "$work"/asan.*
+		fail "sanitizers" 0
+	fi
+	echo "$passed passed, $failed failed$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
+	[ "$failed" = 0 ]
+}
+
+main "$@"
+exit

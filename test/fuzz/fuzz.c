@@ -3,7 +3,7 @@
  * input, as a memory context does in the server. It takes the place of the one
  * in PostgreSQL's libpgcommon.
  */
-#include "portable.h"
+#include "core/portable.h"
 
 #include "common/fe_memutils.h"
 #include "fuzz.h"

@@ -2,7 +2,7 @@
  * Answers of model servers: the first byte chooses the API, the second the
  * status, the rest is the body.
  */
-#include "portable.h"
+#include "core/portable.h"
 
 #include "fuzz.h"
 #include "fuzz_run.h"

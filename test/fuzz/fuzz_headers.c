@@ -1,10 +1,10 @@
 /*
  * retry-after-ms, and after a NUL retry-after.
  */
-#include "portable.h"
+#include "core/portable.h"
 
 #include "fuzz.h"
-#include "retry_after.h"
+#include "http/retry_after.h"
 
 void
 fuzz_one(const char *bytes, size_t length)

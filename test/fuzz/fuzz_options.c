@@ -1,7 +1,7 @@
 /*
  * The model options of a run, in the body of each API.
  */
-#include "portable.h"
+#include "core/portable.h"
 
 #include "fuzz.h"
 #include "fuzz_run.h"

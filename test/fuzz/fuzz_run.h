@@ -4,8 +4,8 @@
 #ifndef AGNO_FUZZ_RUN_H
 #define AGNO_FUZZ_RUN_H
 
-#include "json.h"
-#include "run.h"
+#include "core/json.h"
+#include "core/run.h"
 
 /* The provider that the first byte of an input chooses. */
 static inline const Provider *
@@ -38,9 +38,9 @@ fuzz_check_run(const Run *run)
 {
 	char	   *json;
 
-	require(run->step == RUN_STORE || run->step == RUN_PAUSE ||
-			run->step == RUN_SEND);
-	if (run->step != RUN_STORE)
+	require(run->step == STEP_STORE || run->step == STEP_BACK_OFF ||
+			run->step == STEP_SEND);
+	if (run->step != STEP_STORE)
 		return;
 	json = run_messages_json(run);
 	require(json == NULL || json_is_jsonb(json));

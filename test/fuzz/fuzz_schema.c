@@ -1,11 +1,11 @@
 /*
  * A JSON schema, and after a NUL an answer that is to fit it.
  */
-#include "portable.h"
+#include "core/portable.h"
 
+#include "core/json.h"
+#include "core/schema.h"
 #include "fuzz.h"
-#include "json.h"
-#include "schema.h"
 
 void
 fuzz_one(const char *bytes, size_t length)

@@ -1,10 +1,10 @@
 /*
  * Server-sent events, whole and byte by byte: the events are the same.
  */
-#include "portable.h"
+#include "core/portable.h"
 
+#include "core/sse.h"
 #include "fuzz.h"
-#include "sse.h"
 
 static void
 collect(void *argument, const char *data, size_t length)

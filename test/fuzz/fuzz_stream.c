@@ -3,7 +3,7 @@
  * pieces the rest is cut as it arrives. However that is, the outcome is the
  * same as in one piece.
  */
-#include "portable.h"
+#include "core/portable.h"
 
 #include "fuzz.h"
 #include "fuzz_run.h"

@@ -16,7 +16,7 @@ use AgnoTest;
 use Exporter 'import';
 use IPC::Run ();
 use JSON::PP ();
-use POSIX ();
+use POSIX qw(WNOHANG);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -562,6 +562,17 @@ sub check
 # All of it
 #-------------------------------------------------------------------------
 
+# Roll back what is prepared in a database and fits the condition. It may end by
+# itself meanwhile.
+sub roll_back_prepared
+{
+	my ($node, $database, $condition) = @_;
+
+	$node->psql($database, "SELECT format('ROLLBACK PREPARED %L', gid)
+		FROM pg_prepared_xacts
+		WHERE database = current_database() AND $condition \\gexec");
+}
+
 sub chaos
 {
 	my ($seconds, $seed) = @_;
@@ -599,7 +610,12 @@ sub chaos
 	}
 	foreach my $pid (@evil)
 	{
-		waitpid $pid, 0;
+		# It may wait for a lock of a transaction that it has prepared itself.
+		until (waitpid($pid, WNOHANG) == $pid)
+		{
+			roll_back_prepared($node, $_, "owner = 'evil'") foreach DATABASES;
+			usleep(200_000);
+		}
 		is($?, 0, 'an evil client came to its end');
 	}
 	foreach my $pid (keys %clients)
@@ -613,8 +629,7 @@ sub chaos
 	# What clients that lost their connections have left.
 	foreach my $database (DATABASES)
 	{
-		$node->safe_psql($database, "SELECT format('ROLLBACK PREPARED %L', gid)
-			FROM pg_prepared_xacts WHERE database = current_database() \\gexec");
+		roll_back_prepared($node, $database, 'true');
 		ok( $node->poll_query_until($database,
 				'SELECT NOT EXISTS (SELECT FROM agno.run_queue)
 					AND NOT EXISTS (SELECT FROM agno.run_signals)'),

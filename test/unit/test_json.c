@@ -1,9 +1,9 @@
 /*
  * json.c: hostile bytes in, valid UTF-8 and trees out.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "json.h"
+#include "core/json.h"
 #include "unit.h"
 
 #define FFFD "\xef\xbf\xbd"

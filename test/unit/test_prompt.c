@@ -2,9 +2,9 @@
  * prompt.c: expected values are what Agno 2.9.0 sends. The test of the real
  * package (test/t/027_agno_package.pl) compares many more.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "prompt.h"
+#include "core/prompt.h"
 #include "unit.h"
 
 static PromptContext

@@ -1,10 +1,10 @@
 /*
  * provider_openai_responses.c and provider.c: JSON in and out.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "json.h"
-#include "provider.h"
+#include "core/json.h"
+#include "core/provider.h"
 #include "unit.h"
 
 static const Provider *provider = &provider_openai_responses;

@@ -1,9 +1,9 @@
 /*
  * provider_openai_chat.c, provider_anthropic.c, and the streams of all three.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "model_stream.h"
+#include "core/model_stream.h"
 #include "unit.h"
 
 static Message messages[3];

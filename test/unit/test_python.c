@@ -1,9 +1,9 @@
 /*
  * python.c: expected values are what Python 3.11 prints.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "python.h"
+#include "core/python.h"
 #include "unit.h"
 
 static char *

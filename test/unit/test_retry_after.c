@@ -1,9 +1,9 @@
 /*
  * retry_after.c: what servers write into retry-after-ms and retry-after.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "retry_after.h"
+#include "http/retry_after.h"
 #include "unit.h"
 
 int

@@ -1,10 +1,10 @@
 /*
  * run.c: the steps of a run, with a clock of our own.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "json.h"
-#include "run.h"
+#include "core/json.h"
+#include "core/run.h"
 #include "unit.h"
 
 #define SECOND INT64CONST(1000000)

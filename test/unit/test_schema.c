@@ -1,9 +1,9 @@
 /*
  * schema.c: which schemas are accepted, and which answers fit them.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "schema.h"
+#include "core/schema.h"
 #include "unit.h"
 
 #define PERSON \

@@ -1,9 +1,9 @@
 /*
  * sse.c: the same stream, cut anywhere, gives the same events.
  */
-#include "portable.h"
+#include "core/portable.h"
 
-#include "sse.h"
+#include "core/sse.h"
 #include "unit.h"
 
 static void

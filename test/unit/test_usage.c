@@ -1,10 +1,10 @@
 /*
  * usage.c: sums of tokens, in the shape of Agno.
  */
-#include "portable.h"
+#include "core/portable.h"
 
+#include "core/usage.h"
 #include "unit.h"
-#include "usage.h"
 
 static void
 test_session(void)

@@ -1,0 +1,453 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.c
+ *	  Reading and writing JSON that goes over the network.
+ *
+ * Pure. cJSON reads, but three things it must never see: it cuts a string at
+ * an escaped NUL, it refuses a document with a lone surrogate, and it lets
+ * invalid UTF-8 through. All of them become U+FFFD before it starts. It
+ * bounds the depth itself (CJSON_NESTING_LIMIT, 1000 levels).
+ *
+ * cJSON also rounds large numbers, so a tree is only ever read and never
+ * printed: what is stored is built from its strings with the writers below.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/portable.h"
+
+#include <math.h>
+
+#include "common/jsonapi.h"
+#include "core/json.h"
+#include "mb/pg_wchar.h"
+
+/* U+FFFD in UTF-8 and as JSON writes it. */
+#define REPLACEMENT "\xef\xbf\xbd"
+#define ESCAPED_REPLACEMENT "\\ufffd"
+
+/*
+ * The length of the valid UTF-8 character at the start of bytes, or 0 when
+ * there is none. A NUL is no valid character here.
+ */
+static int
+valid_character(const unsigned char *bytes, size_t length)
+{
+	int			expected;
+
+	if (*bytes == '\0')
+		return 0;
+	if (*bytes < 0x80)
+		return 1;
+	expected = pg_utf_mblen(bytes);
+	if (expected < 2 || (size_t) expected > length ||
+		!pg_utf8_islegal(bytes, expected))
+		return 0;
+	return expected;
+}
+
+/*
+ * Read the four hexadecimal digits of \uXXXX. Returns -1 when they are none.
+ */
+static int
+escaped_code_unit(const char *bytes, size_t length)
+{
+	int			unit = 0;
+
+	if (length < 6 || bytes[0] != '\\' || bytes[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++)
+	{
+		char		c = bytes[i];
+
+		unit <<= 4;
+		if (c >= '0' && c <= '9')
+			unit |= c - '0';
+		else if (c >= 'a' && c <= 'f')
+			unit |= c - 'a' + 10;
+		else if (c >= 'A' && c <= 'F')
+			unit |= c - 'A' + 10;
+		else
+			return -1;
+	}
+	return unit;
+}
+
+/*
+ * Copy the escape at the start of bytes to out, made harmless, and return how
+ * many bytes it took.
+ */
+static size_t
+copy_escape(StringInfo out, const char *bytes, size_t length)
+{
+	int			unit = escaped_code_unit(bytes, length);
+	bool		high = unit >= 0xd800 && unit <= 0xdbff;
+	bool		low = unit >= 0xdc00 && unit <= 0xdfff;
+
+	if (unit < 0 && length > 1 && bytes[1] == 'u')
+	{
+		/* cJSON takes this for an escaped NUL. */
+		appendStringInfoString(out, ESCAPED_REPLACEMENT);
+		return 2;
+	}
+	if (unit < 0)
+	{
+		/* Take \\ and \" as one, so that \\u0000 is not misread. */
+		size_t		taken = length > 1 && bytes[1] > 0 ? 2 : 1;
+
+		appendBinaryStringInfo(out, bytes, taken);
+		return taken;
+	}
+
+	if (high)
+	{
+		int			next = escaped_code_unit(bytes + 6, length - 6);
+
+		if (next >= 0xdc00 && next <= 0xdfff)
+		{
+			appendBinaryStringInfo(out, bytes, 12);
+			return 12;
+		}
+	}
+
+	if (unit == 0 || high || low)
+		appendStringInfoString(out, ESCAPED_REPLACEMENT);
+	else
+		appendBinaryStringInfo(out, bytes, 6);
+	return 6;
+}
+
+/*
+ * Append bytes to out as valid UTF-8 without NUL. With escapes, those of JSON
+ * are made harmless as well.
+ */
+static void
+scrub(StringInfo out, const char *bytes, size_t length, bool escapes)
+{
+	size_t		done = 0;
+
+	while (done < length)
+	{
+		const char *at = bytes + done;
+		size_t		left = length - done;
+		size_t		run = 0;
+		int			size;
+
+		/* Most bytes are plain ASCII: copy them in one go. */
+		while (run < left && at[run] > 0 && !(escapes && at[run] == '\\'))
+			run++;
+		if (run > 0)
+		{
+			appendBinaryStringInfo(out, at, run);
+			done += run;
+			continue;
+		}
+
+		if (escapes && *at == '\\')
+		{
+			done += copy_escape(out, at, left);
+			continue;
+		}
+
+		size = valid_character((const unsigned char *) at, left);
+		if (size > 0)
+			appendBinaryStringInfo(out, at, size);
+		else
+			appendStringInfoString(out, REPLACEMENT);
+		done += Max(size, 1);
+	}
+}
+
+/*
+ * Any bytes as valid UTF-8 without NUL, in palloc'd memory.
+ */
+char *
+text_scrub(const char *bytes, size_t length)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	scrub(&out, bytes, length, false);
+	return out.data;
+}
+
+/*
+ * Parse one JSON document that fills all the bytes but white space. Returns
+ * NULL when it is none or nests too deep. The caller calls cJSON_Delete().
+ */
+cJSON *
+json_parse(const char *bytes, size_t length)
+{
+	StringInfoData text;
+	cJSON	   *tree;
+
+	initStringInfo(&text);
+	scrub(&text, bytes, length, true);
+
+	/* The length includes the NUL, which cJSON is to find at the end. */
+	tree = cJSON_ParseWithLengthOpts(text.data, text.len + 1, NULL, true);
+	pfree(text.data);
+	return tree;
+}
+
+/*
+ * The member called name when it is a string, else NULL. The string lives as
+ * long as the tree.
+ */
+const char *
+json_string(const cJSON *object, const char *name)
+{
+	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
+}
+
+/*
+ * A copy of it, or NULL.
+ */
+char *
+json_copy_string(const cJSON *object, const char *name)
+{
+	const char *value = json_string(object, name);
+
+	return value != NULL ? pstrdup(value) : NULL;
+}
+
+/*
+ * The member called name when it is a number that an int64 holds, else 0.
+ */
+int64
+json_int64(const cJSON *object, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) < 9.0e18))
+		return 0;
+	return (int64) item->valuedouble;
+}
+
+/*
+ * The member called name when it is a finite number, else 0.
+ */
+double
+json_double(const cJSON *object, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	return cJSON_IsNumber(item) && isfinite(item->valuedouble) ?
+		item->valuedouble : 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Walking
+ *-------------------------------------------------------------------------
+ */
+
+static const char *
+skip_space(const char *at)
+{
+	return at + strspn(at, " \t\r\n");
+}
+
+static const char *
+skip_string(const char *at)
+{
+	for (at++; *at != '"' && *at != '\0'; at++)
+	{
+		if (*at == '\\' && at[1] != '\0')
+			at++;
+	}
+	return *at == '"' ? at + 1 : at;
+}
+
+/*
+ * Where the value ends that starts at or after this place.
+ */
+const char *
+json_skip_value(const char *at)
+{
+	int			depth = 0;
+
+	at = skip_space(at);
+	do
+	{
+		switch (*at)
+		{
+			case '\0':
+				return at;
+			case '"':
+				at = skip_string(at);
+				break;
+			case '{':
+			case '[':
+				depth++;
+				at++;
+				break;
+			case '}':
+			case ']':
+				depth--;
+				at++;
+				break;
+			default:
+				if (depth > 0)
+					at++;
+				else
+					at += strcspn(at, ",]} \t\r\n");
+				break;
+		}
+	} while (depth > 0);
+	return at;
+}
+
+/*
+ * Step through the members of an object: *at is where the object starts at
+ * first, and advances. False when there are no more.
+ */
+bool
+json_next_member(const char **at, JsonMember *member)
+{
+	const char *key = skip_space(*at);
+	const char *end;
+
+	if (*key == '{' || *key == ',')
+		key = skip_space(key + 1);
+	if (*key != '"')
+		return false;
+	end = skip_string(key);
+	member->key = json_decode_string(key, end - key);
+	end = skip_space(end);
+	if (*end == ':')
+		end = skip_space(end + 1);
+	member->value = end;
+	end = json_skip_value(end);
+	member->value_length = end - member->value;
+	*at = skip_space(end);
+	return true;
+}
+
+/*
+ * The text of a JSON string in its quotation marks.
+ */
+char *
+json_decode_string(const char *value, size_t length)
+{
+	cJSON	   *tree;
+	const char *decoded;
+	char	   *result;
+
+	/* Most have no escape in them. */
+	if (length >= 2 && memchr(value, '\\', length) == NULL)
+		return text_scrub(value + 1, length - 2);
+
+	tree = json_parse(value, length);
+	decoded = cJSON_GetStringValue(tree);
+	result = pstrdup(decoded != NULL ? decoded : "");
+	cJSON_Delete(tree);
+	return result;
+}
+
+/*
+ * Whether a number can be a numeric of PostgreSQL, whose exponents have limits.
+ */
+static bool
+exponent_fits(const char *number)
+{
+	const char *e = number + strcspn(number, "eE,]} \t\r\n");
+
+	if (*e != 'e' && *e != 'E')
+		return true;
+	return labs(strtol(e + 1, NULL, 10)) < 1000;
+}
+
+/*
+ * Whether the type jsonb takes this document, which is scrubbed UTF-8.
+ */
+bool
+json_is_jsonb(const char *document)
+{
+	JsonLexContext *lex;
+	bool		valid;
+
+#if PG_VERSION_NUM >= 170000
+	lex = makeJsonLexContextCstringLen(NULL, document, strlen(document),
+									   PG_UTF8, true);
+#else
+	lex = makeJsonLexContextCstringLen(unconstify(char *, document),
+									   strlen(document), PG_UTF8, true);
+#endif
+	valid = pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+
+	for (const char *at = document; valid && *at != '\0';)
+	{
+		if (*at == '"')
+			at = skip_string(at);
+		else if (*at >= '0' && *at <= '9')
+		{
+			valid = exponent_fits(at);
+			at += strcspn(at, ",]} \t\r\n");
+		}
+		else
+			at++;
+	}
+	return valid;
+}
+
+/*-------------------------------------------------------------------------
+ * Writing
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Append text, which is valid UTF-8, as a JSON string.
+ */
+void
+json_append_string(StringInfo out, const char *text)
+{
+	const char *plain = text;
+
+	appendStringInfoCharMacro(out, '"');
+	for (const char *at = text;; at++)
+	{
+		unsigned char c = (unsigned char) *at;
+
+		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+			continue;
+
+		appendBinaryStringInfo(out, plain, at - plain);
+		plain = at + 1;
+		if (c == '\0')
+			break;
+		switch (c)
+		{
+			case '"':
+				appendStringInfoString(out, "\\\"");
+				break;
+			case '\\':
+				appendStringInfoString(out, "\\\\");
+				break;
+			case '\n':
+				appendStringInfoString(out, "\\n");
+				break;
+			case '\r':
+				appendStringInfoString(out, "\\r");
+				break;
+			case '\t':
+				appendStringInfoString(out, "\\t");
+				break;
+			default:
+				appendStringInfo(out, "\\u%04x", c);
+				break;
+		}
+	}
+	appendStringInfoCharMacro(out, '"');
+}
+
+/*
+ * Append the key of the next member of an object, with the comma before it
+ * unless it is the first.
+ */
+void
+json_append_key(StringInfo out, const char *name)
+{
+	if (out->len > 0 && out->data[out->len - 1] != '{')
+		appendStringInfoCharMacro(out, ',');
+	json_append_string(out, name);
+	appendStringInfoCharMacro(out, ':');
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * message.h
+ *	  The messages of a conversation with a model.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_MESSAGE_H
+#define AGNO_MESSAGE_H
+
+#include <cjson/cJSON.h>
+
+#include "core/usage.h"
+#include "core/uuid.h"
+#include "lib/stringinfo.h"
+
+typedef enum MessageRole
+{
+	MESSAGE_SYSTEM,
+	MESSAGE_USER,
+	MESSAGE_ASSISTANT,
+	MESSAGE_TOOL
+} MessageRole;
+
+/* A call of a function that the model asks for. */
+typedef struct ToolCall
+{
+	char	   *id;				/* the server's id of the item, or NULL */
+	char	   *call_id;		/* what the result refers to */
+	char	   *name;			/* the function */
+	char	   *arguments;		/* JSON as the model wrote it, unchecked */
+} ToolCall;
+
+/*
+ * One message. All strings are UTF-8, and owned by whoever owns the message.
+ */
+typedef struct Message
+{
+	MessageRole role;
+	char		id[UUID_TEXT_SIZE]; /* a UUID */
+	char	   *content;		/* NULL when there is none */
+	char	   *reasoning;		/* reasoning told with it, or NULL */
+	char	   *response_id;	/* the server's id of the answer, or NULL */
+	ToolCall   *tool_calls;		/* tool_call_count of them */
+	int			tool_call_count;
+	int64		created_at;		/* seconds since 1970 */
+	bool		from_history;	/* of an earlier run, sent along */
+
+	/* of an assistant's message only */
+	TokenUsage	usage;
+	double		duration;		/* of the request, in seconds */
+	double		time_to_first_token;	/* in seconds */
+} Message;
+
+extern void message_init(Message *message, MessageRole role, char *content);
+extern void message_append_json(StringInfo out, const Message *message);
+extern bool message_read(const cJSON *object, Message *message);
+
+#endif							/* AGNO_MESSAGE_H */

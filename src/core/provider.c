@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider.c
+ *	  What all APIs of model servers share.
+ *
+ * Pure. Called by run.c, by the providers, and for the list of APIs by
+ * model_server.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/portable.h"
+
+#include "core/json.h"
+#include "core/provider.h"
+
+/* How much of an error's text is kept, in bytes. */
+#define MAX_ERROR_TEXT 4000
+
+static const Provider *const providers[] = {
+	&provider_openai_responses,
+	&provider_openai_chat,
+	&provider_anthropic,
+};
+
+/*
+ * The provider for a value of the server option "api", or NULL.
+ */
+const Provider *
+provider_find(const char *api)
+{
+	for (int i = 0; i < (int) lengthof(providers); i++)
+	{
+		if (strcmp(providers[i]->api, api) == 0)
+			return providers[i];
+	}
+	return NULL;
+}
+
+/*
+ * The valid values of the server option "api", for a hint.
+ */
+char *
+provider_names(void)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(providers); i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", providers[i]->api);
+	return names.data;
+}
+
+/*
+ * Whether a run may not set this key of the request's body, since agno_bg does.
+ */
+bool
+provider_option_reserved(const Provider *provider, const char *name)
+{
+	for (const char *const *reserved = provider->reserved_options;
+		 *reserved != NULL; reserved++)
+	{
+		if (strcmp(*reserved, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Append the members of the object in options, which is valid JSON or NULL, to
+ * the object that is open in body; all but the one called except.
+ */
+void
+provider_append_options(StringInfo body, const char *options,
+						const char *except)
+{
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (except != NULL && strcmp(member.key, except) == 0)
+			continue;
+		json_append_key(body, member.key);
+		appendBinaryStringInfo(body, member.value, member.value_length);
+	}
+}
+
+/*
+ * Cut text, which is valid UTF-8, to MAX_ERROR_TEXT bytes.
+ */
+static char *
+shorten(char *message)
+{
+	size_t		length = strlen(message);
+
+	if (length > MAX_ERROR_TEXT)
+	{
+		length = MAX_ERROR_TEXT - strlen("...");
+		while (length > 0 && ((unsigned char) message[length] & 0xc0) == 0x80)
+			length--;
+		strcpy(message + length, "...");
+	}
+	return message;
+}
+
+/*
+ * The message in an error object. Servers write {"error": {"message": …}},
+ * {"error": "…"}, {"message": …} and {"detail": …}.
+ */
+static const char *
+find_message(const cJSON *tree)
+{
+	static const char *const names[] = {"message", "error", "detail"};
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+
+	if (cJSON_IsObject(error))
+		tree = error;
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		const char *message = json_string(tree, names[i]);
+
+		if (message != NULL && message[0] != '\0')
+			return message;
+	}
+	return NULL;
+}
+
+/*
+ * What a server says went wrong: its own message when there is one, else the
+ * status and the text of the body. status 0 leaves the status out.
+ */
+char *
+provider_error_message(int status, const char *body, size_t length)
+{
+	cJSON	   *tree = json_parse(body, length);
+	const char *message = find_message(tree);
+	char	   *result;
+
+	if (message != NULL)
+		result = pstrdup(message);
+	else
+	{
+		StringInfoData out;
+		char	   *excerpt = text_scrub(body, Min(length, MAX_ERROR_TEXT));
+
+		initStringInfo(&out);
+		if (status != 0)
+			appendStringInfo(&out, "HTTP status %d", status);
+		else
+			appendStringInfoString(&out, "not a JSON answer");
+		if (excerpt[strspn(excerpt, " \t\r\n")] != '\0')
+			appendStringInfo(&out, ": %s", excerpt);
+		result = out.data;
+	}
+	cJSON_Delete(tree);
+	return shorten(result);
+}
+
+/*
+ * Whether an error says that the account is empty, which no repetition changes.
+ */
+bool
+provider_quota_is_used_up(const char *body, size_t length)
+{
+	static const char *const codes[] = {
+		"insufficient_quota", "credit_balance_exhausted",
+		"billing_hard_limit_reached", "enforced_spend_limit_reached"
+	};
+	cJSON	   *tree = json_parse(body, length);
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+	const char *code = json_string(error, "code");
+	const char *type = json_string(error, "type");
+	bool		result = false;
+
+	for (int i = 0; i < (int) lengthof(codes); i++)
+		result |= (code != NULL && strcmp(code, codes[i]) == 0) ||
+			(type != NULL && strcmp(type, codes[i]) == 0);
+	cJSON_Delete(tree);
+	return result;
+}

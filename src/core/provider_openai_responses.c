@@ -1,0 +1,369 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider_openai_responses.c
+ *	  OpenAI's Responses API: POST /responses.
+ *
+ * Pure. The format is that of OpenAI's OpenAPI description; servers that
+ * imitate it leave most members out, so nearly every one is optional here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/portable.h"
+
+#include "core/json.h"
+#include "core/model_stream.h"
+
+/* "system" became "developer" with this API. */
+static const char *const role_names[] = {
+	[MESSAGE_SYSTEM] = "developer",
+	[MESSAGE_USER] = "user",
+	[MESSAGE_ASSISTANT] = "assistant",
+};
+
+static const char *const reserved_options[] = {
+	"model", "input", "stream", "conversation",
+	"previous_response_id", NULL
+};
+
+/*
+ * "text" says what the answer is to look like: the schema, and what the options
+ * say of it.
+ */
+static void
+append_text(StringInfo body, const OutputSchema *schema, const char *options)
+{
+	JsonMember	member;
+
+	json_append_key(body, "text");
+	appendStringInfoChar(body, '{');
+	json_append_key(body, "format");
+	appendStringInfoString(body, "{\"type\":\"json_schema\"");
+	json_append_key(body, "name");
+	json_append_string(body, schema->name);
+	json_append_key(body, "schema");
+	appendStringInfoString(body, schema->schema);
+	json_append_key(body, "strict");
+	appendStringInfoString(body, schema->strict ? "true}" : "false}");
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, "text") == 0 && member.value[0] == '{')
+			provider_append_options(body, member.value, "format");
+	}
+	appendStringInfoChar(body, '}');
+}
+
+/*
+ * Whether the options ask for work in the background and do not say that the
+ * response is to be kept, without which it could not be fetched for long.
+ */
+static bool
+keeps_nothing(const char *options)
+{
+	bool		background = false;
+	bool		store = false;
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		background |= strcmp(member.key, "background") == 0;
+		store |= strcmp(member.key, "store") == 0;
+	}
+	return background && !store;
+}
+
+/*
+ * {"model": …, "input": [{"role": …, "content": …}, …], "text": …, options…}
+ */
+static void
+write_request(StringInfo body, const ModelRequest *request)
+{
+	appendStringInfoChar(body, '{');
+	json_append_key(body, "model");
+	json_append_string(body, request->model);
+	json_append_key(body, "input");
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < request->message_count; i++)
+	{
+		const Message *message = &request->messages[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_key(body, "role");
+		json_append_string(body, role_names[message->role]);
+		json_append_key(body, "content");
+		json_append_string(body, message->content ? message->content : "");
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoChar(body, ']');
+	if (request->schema != NULL)
+		append_text(body, request->schema, request->options);
+	if (request->stream)
+		appendStringInfoString(body, ",\"stream\":true");
+	if (keeps_nothing(request->options))
+		appendStringInfoString(body, ",\"store\":true");
+	provider_append_options(body, request->options,
+							request->schema != NULL ? "text" : NULL);
+	appendStringInfoChar(body, '}');
+}
+
+/*
+ * Append the text of each part of the array, one after the other. A refusal
+ * is an answer, too.
+ */
+static void
+append_parts(StringInfo out, const cJSON *parts)
+{
+	const cJSON *part;
+
+	cJSON_ArrayForEach(part, parts)
+	{
+		const char *piece = json_string(part, "text");
+
+		if (piece == NULL)
+			piece = json_string(part, "refusal");
+		if (piece != NULL)
+			appendStringInfoString(out, piece);
+	}
+}
+
+/*
+ * Reasoning is summed up in parts, each a paragraph.
+ */
+static void
+append_summary(StringInfo out, const cJSON *parts)
+{
+	const cJSON *part;
+
+	cJSON_ArrayForEach(part, parts)
+	{
+		const char *piece = json_string(part, "text");
+
+		if (piece == NULL || piece[0] == '\0')
+			continue;
+		if (out->len > 0)
+			appendStringInfoString(out, "\n\n");
+		appendStringInfoString(out, piece);
+	}
+}
+
+static void
+add_tool_call(Message *message, const cJSON *item, int most)
+{
+	ToolCall   *call;
+
+	if (message->tool_calls == NULL)
+		message->tool_calls = palloc0(sizeof(ToolCall) * most);
+	call = &message->tool_calls[message->tool_call_count++];
+	call->id = json_copy_string(item, "id");
+	call->call_id = json_copy_string(item, "call_id");
+	call->name = json_copy_string(item, "name");
+	call->arguments = json_copy_string(item, "arguments");
+}
+
+/*
+ * Read the array of output items.
+ */
+static void
+read_output(const cJSON *output, Message *message)
+{
+	const cJSON *item;
+	StringInfoData content;
+	StringInfoData reasoning;
+
+	initStringInfo(&content);
+	initStringInfo(&reasoning);
+	cJSON_ArrayForEach(item, output)
+	{
+		const char *type = json_string(item, "type");
+
+		if (type == NULL)
+			continue;
+		if (strcmp(type, "message") == 0)
+			append_parts(&content,
+						 cJSON_GetObjectItemCaseSensitive(item, "content"));
+		else if (strcmp(type, "reasoning") == 0)
+			append_summary(&reasoning,
+						   cJSON_GetObjectItemCaseSensitive(item, "summary"));
+		else if (strcmp(type, "function_call") == 0)
+			add_tool_call(message, item, cJSON_GetArraySize(output));
+	}
+	message->content = content.data;
+	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;
+}
+
+static void
+read_usage(const cJSON *usage, TokenUsage *out)
+{
+	out->input = token_count(usage, "input_tokens");
+	out->output = token_count(usage, "output_tokens");
+	out->total = token_count(usage, "total_tokens");
+	out->cache_read =
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
+													"input_tokens_details"),
+				   "cached_tokens");
+	out->reasoning =
+		token_count(cJSON_GetObjectItemCaseSensitive(usage,
+													"output_tokens_details"),
+				   "reasoning_tokens");
+}
+
+/*
+ * How the response ended, with the reason in *error when not well.
+ */
+static AnswerOutcome
+read_outcome(const cJSON *tree, const cJSON *output, const char **error)
+{
+	const char *status = json_string(tree, "status");
+	const char *reason;
+
+	/* Servers that imitate OpenAI may leave the status out. */
+	if (status == NULL ? cJSON_IsArray(output) : strcmp(status, "completed") == 0)
+		return ANSWER_COMPLETE;
+
+	if (status != NULL && strcmp(status, "incomplete") == 0)
+	{
+		reason = json_string(cJSON_GetObjectItemCaseSensitive(tree,
+															  "incomplete_details"),
+							 "reason");
+		*error = psprintf("the answer is incomplete: %s",
+						  reason != NULL ? reason : "no reason given");
+		return ANSWER_INCOMPLETE;
+	}
+
+	if (status != NULL && (strcmp(status, "failed") == 0 ||
+						   strcmp(status, "cancelled") == 0))
+	{
+		reason = json_string(cJSON_GetObjectItemCaseSensitive(tree, "error"),
+							 "message");
+		*error = reason != NULL ? pstrdup(reason) :
+			psprintf("the model server reports the response as %s", status);
+		return ANSWER_FAILED;
+	}
+
+	if (status != NULL && (strcmp(status, "queued") == 0 ||
+						   strcmp(status, "in_progress") == 0) &&
+		json_string(tree, "id") != NULL)
+		return ANSWER_PENDING;
+
+	*error = status != NULL ?
+		psprintf("the model server left the response %s", status) :
+		"the answer of the model server is not a response";
+	return ANSWER_INVALID;
+}
+
+static bool
+is_error(const cJSON *tree)
+{
+	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
+
+	return cJSON_GetObjectItemCaseSensitive(tree, "status") == NULL &&
+		error != NULL && !cJSON_IsNull(error);
+}
+
+/*
+ * Read a response object.
+ */
+static void
+read_response(const cJSON *tree, ModelAnswer *answer)
+{
+	const cJSON *output = cJSON_GetObjectItemCaseSensitive(tree, "output");
+
+	answer->outcome = read_outcome(tree, output, &answer->error);
+	message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
+	read_output(output, &answer->message);
+	read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
+			   &answer->message.usage);
+	answer->message.response_id = json_copy_string(tree, "id");
+}
+
+static void
+read_answer(const char *body, size_t length, ModelAnswer *answer)
+{
+	cJSON	   *tree = json_parse(body, length);
+
+	memset(answer, 0, sizeof(ModelAnswer));
+	if (!cJSON_IsObject(tree))
+	{
+		answer->outcome = ANSWER_INVALID;
+		answer->error = psprintf("invalid answer of the model server: %s",
+								 provider_error_message(0, body, length));
+	}
+	else if (is_error(tree))
+	{
+		answer->outcome = ANSWER_FAILED;
+		answer->error = provider_error_message(0, body, length);
+	}
+	else
+		read_response(tree, answer);
+	cJSON_Delete(tree);
+}
+
+/*
+ * The response is whole in the event that ends it; what came before is only
+ * for subscribers. Some servers leave the output out of it, though.
+ */
+static void
+end_stream(ModelStream *stream, const cJSON *response)
+{
+	StringInfo	content = &stream->content;
+	StringInfo	reasoning = &stream->reasoning;
+	Message    *message = &stream->answer.message;
+
+	read_response(response, &stream->answer);
+	if (message->content[0] != '\0')
+	{
+		resetStringInfo(content);
+		appendStringInfoString(content, message->content);
+	}
+	if (message->reasoning != NULL)
+	{
+		resetStringInfo(reasoning);
+		appendStringInfoString(reasoning, message->reasoning);
+	}
+	stream->ended = true;
+}
+
+static void
+read_event(ModelStream *stream, const char *data, size_t length)
+{
+	static const char *const ends[] = {
+		"response.completed", "response.incomplete", "response.failed",
+		"response.cancelled"
+	};
+	cJSON	   *tree = json_parse(data, length);
+	const char *type = json_string(tree, "type");
+	const char *delta = json_string(tree, "delta");
+	const cJSON *response = cJSON_GetObjectItemCaseSensitive(tree, "response");
+
+	if ((type != NULL && strcmp(type, "error") == 0) ||
+		(type == NULL && is_error(tree)))
+	{
+		stream->answer.outcome = ANSWER_FAILED;
+		stream->answer.error = provider_error_message(0, data, length);
+		stream->ended = true;
+	}
+	else if (type != NULL && delta != NULL &&
+			 (strcmp(type, "response.output_text.delta") == 0 ||
+			  strcmp(type, "response.refusal.delta") == 0))
+		appendStringInfoString(&stream->content, delta);
+	else if (type != NULL && delta != NULL &&
+			 strcmp(type, "response.reasoning_summary_text.delta") == 0)
+		appendStringInfoString(&stream->reasoning, delta);
+	for (int i = 0; type != NULL && i < (int) lengthof(ends); i++)
+	{
+		if (strcmp(type, ends[i]) == 0)
+			end_stream(stream, response);
+	}
+	cJSON_Delete(tree);
+}
+
+const Provider provider_openai_responses = {
+	.api = "openai-responses",
+	.default_base_url = "https://api.openai.com/v1",
+	.path = "/responses",
+	.background = true,
+	.key_header = "Authorization: Bearer ",
+	.reserved_options = reserved_options,
+	.write_request = write_request,
+	.read_answer = read_answer,
+	.read_event = read_event,
+};

@@ -1,0 +1,606 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *	  The life of one run within one attempt.
+ *
+ * Pure: what happens comes in as a call, what is to be done next goes out as
+ * Run.step. The runner carries the steps out.
+ *
+ *				  run_sent			run_answered: whole answer, or failure
+ *	   STEP_SEND ──────────▶ STEP_AWAIT ─────────────────────────▶ STEP_STORE
+ *		   ▲ ◀──────────────────┤ run_answered: does not fit the schema
+ *		   ▲					│ run_answered: worth a repetition	  ▲
+ *		   └──────────── STEP_BACK_OFF ───────────────────────────────────┘
+ *			  run_woken					run_woken: past the deadline
+ *
+ * run_cancelled() and run_failed() lead from any step to STEP_STORE, and
+ * run_cancelled() even from there: what has not been stored can be cancelled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/portable.h"
+
+#include "core/clock.h"
+#include "core/json.h"
+#include "core/run.h"
+
+/* The first pause before a repetition doubles up to the last, in ms. */
+#define FIRST_PAUSE_MS 500
+#define LAST_PAUSE_MS 8000
+
+/* The pause when there was nothing to open a connection with. */
+#define RESOURCES_PAUSE_US (1000 * US_PER_MS)
+
+/* How often a response in the background is asked for, in ms: up to this. */
+#define FIRST_POLL_MS 250
+#define LAST_POLL_MS 2000
+
+/*
+ * A server that asks for a longer pause than this gets it, but the run does
+ * not wait for it here.
+ */
+#define LONGEST_PAUSE_MS (120 * 1000)
+
+static const char *const status_names[] = {
+	[RUN_PENDING] = "PENDING",
+	[RUN_RUNNING] = "RUNNING",
+	[RUN_PAUSED] = "PAUSED",
+	[RUN_COMPLETED] = "COMPLETED",
+	[RUN_CANCELLED] = "CANCELLED",
+	[RUN_ERROR] = "ERROR",
+};
+
+/*
+ * The status of this name in agno.run_status.
+ */
+RunStatus
+run_status_parse(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(status_names); i++)
+	{
+		if (strcmp(status_names[i], name) == 0)
+			return (RunStatus) i;
+	}
+	Assert(false);
+	return RUN_ERROR;
+}
+
+const char *
+run_status_name(RunStatus status)
+{
+	return status_names[status];
+}
+
+/*
+ * Append a message to the conversation, which keeps a pointer to content.
+ */
+static Message *
+add_message(Run *run)
+{
+	if (run->message_count == run->message_size)
+	{
+		int			larger = Max(2, run->message_size * 2);
+		Message    *messages = palloc(sizeof(Message) * larger);
+
+		if (run->message_count > 0)
+			memcpy(messages, run->messages,
+				   sizeof(Message) * run->message_count);
+		run->messages = messages;
+		run->message_size = larger;
+	}
+	return &run->messages[run->message_count++];
+}
+
+Message *
+run_add_message(Run *run, MessageRole role, char *content)
+{
+	Message    *message = add_message(run);
+
+	message_init(message, role, content);
+	return message;
+}
+
+/*
+ * Append the body of the next request.
+ */
+void
+run_write_request(const Run *run, StringInfo body)
+{
+	ModelRequest request = {
+		.model = run->model,
+		.messages = run->messages,
+		.message_count = run->message_count,
+		.options = run->options,
+		.schema = run->schema,
+		.stream = run->streamed,
+	};
+
+	run->provider->write_request(body, &request);
+}
+
+/*
+ * The request is on its way.
+ */
+void
+run_sent(Run *run)
+{
+	Assert(run->step == STEP_SEND);
+	run->step = STEP_AWAIT;
+	if (run->streamed)
+	{
+		run->stream = model_stream_create(run->provider);
+		run->streamed_bytes = 0;
+	}
+}
+
+/*
+ * More of the answer has arrived; result->body is all there is of it.
+ */
+void
+run_received(Run *run, const HttpResult *result)
+{
+	if (run->stream == NULL || result->status < 200 || result->status >= 300)
+		return;
+	model_stream_feed(run->stream, result->body + run->streamed_bytes,
+					  result->body_length - run->streamed_bytes);
+	run->streamed_bytes = result->body_length;
+}
+
+/*
+ * A server that does not stream answers as if it had not been asked to.
+ */
+static void
+end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
+{
+	run_received(run, result);
+	model_stream_end(run->stream, answer);
+	if (answer->outcome == ANSWER_INVALID && !run->stream->finished)
+	{
+		ModelAnswer plain;
+
+		run->provider->read_answer(result->body, result->body_length, &plain);
+		if (plain.outcome != ANSWER_INVALID)
+			*answer = plain;
+	}
+	run->stream = NULL;
+}
+
+static void
+end(Run *run, RunStatus status, int64 now)
+{
+	run->step = STEP_STORE;
+	run->status = status;
+	run->ended_at = now;
+}
+
+/*
+ * The run ends in ERROR. content keeps what the model said, if it did.
+ */
+static void
+fail(Run *run, const char *type, const char *message, int http_status,
+	 int64 now)
+{
+	end(run, RUN_ERROR, now);
+	if (run->stream != NULL && run->stream->content.len > 0)
+		run->content = run->stream->content.data;
+	run->stream = NULL;
+	run->error_type = type;
+	run->error_message = message;
+	run->http_status = http_status;
+	if (run->content == NULL || run->content[0] == '\0')
+		run->content = pstrdup(message);
+}
+
+static void
+fail_by_deadline(Run *run, int64 now)
+{
+	fail(run, "timeout",
+		 psprintf("the run did not end within its timeout of %.3f s",
+				  (run->deadline - run->started_at) / 1e6),
+		 0, now);
+}
+
+/*
+ * The answer does not fit the schema: tell the model, once.
+ */
+static void
+ask_again(Run *run, const char *problem, int64 now)
+{
+	if (run->corrected)
+	{
+		fail(run, "output_schema",
+			 psprintf("the answer does not fit the output schema: %s", problem),
+			 0, now);
+		return;
+	}
+	if (now >= run->deadline)
+	{
+		fail_by_deadline(run, now);
+		return;
+	}
+	run->corrected = true;
+	run->content = NULL;
+	run_add_message(run, MESSAGE_USER,
+					psprintf("Your answer does not fit the required JSON schema: %s. "
+							 "Answer again, with nothing but JSON that fits the schema.",
+							 problem));
+	run->step = STEP_SEND;
+}
+
+/*
+ * A whole answer with a status of 2xx has arrived.
+ */
+static void
+read_answer(Run *run, const HttpResult *result, int64 now)
+{
+	ModelAnswer answer;
+	Message    *message;
+	char	   *json;
+	char	   *problem;
+	int64		pause_ms;
+
+	if (run->stream != NULL)
+		end_stream(run, result, &answer);
+	else
+		run->provider->read_answer(result->body, result->body_length,
+								   &answer);
+	if (answer.outcome == ANSWER_INVALID)
+	{
+		fail(run, "invalid_response", answer.error, result->status, now);
+		return;
+	}
+	if (answer.outcome == ANSWER_FAILED)
+	{
+		run->response_id = NULL;
+		fail(run, "provider", answer.error, result->status, now);
+		return;
+	}
+
+	if (answer.outcome == ANSWER_PENDING && run->background)
+	{
+		if (run->response_id == NULL)
+			run->response_id = answer.message.response_id;
+		pause_ms = FIRST_POLL_MS << Min(run->polls, 10);
+		pause_ms = Min(pause_ms, LAST_POLL_MS);
+		run->polls++;
+		run->wake_at = Min(now + pause_ms * US_PER_MS, run->deadline);
+		run->step = STEP_BACK_OFF;
+		return;
+	}
+	if (answer.outcome == ANSWER_PENDING)
+	{
+		fail(run, "invalid_response",
+			 "the model server works in the background without having been asked to",
+			 result->status, now);
+		return;
+	}
+	run->response_id = NULL;
+
+	answer.message.duration = result->duration;
+	answer.message.time_to_first_token = result->time_to_first_byte;
+	if (run->usage.total == 0)
+		run->time_to_first_token = result->time_to_first_byte;
+	token_usage_add(&run->usage, &answer.message.usage);
+	run->content = answer.message.content;
+	run->reasoning = answer.message.reasoning;
+	message = add_message(run);
+	*message = answer.message;
+
+	if (answer.outcome == ANSWER_INCOMPLETE)
+	{
+		fail(run, "incomplete", answer.error, result->status, now);
+		return;
+	}
+	if (run->schema != NULL)
+	{
+		json = schema_answer(run->schema, run->content, &problem);
+		if (json == NULL)
+		{
+			ask_again(run, problem, now);
+			return;
+		}
+		run->content = json;
+		run->structured = true;
+	}
+	end(run, RUN_COMPLETED, now);
+}
+
+/*
+ * Whether the same request may succeed later: as OpenAI's and Anthropic's
+ * client libraries decide it.
+ */
+static bool
+worth_repeating(const HttpResult *result)
+{
+	switch (result->failure)
+	{
+		case HTTP_NO_CONNECTION:
+		case HTTP_INTERRUPTED:
+		case HTTP_NOT_SENT:
+		case HTTP_TIMED_OUT:
+			return true;
+		case HTTP_NO_RESOURCES:
+		case HTTP_TOO_LARGE:
+		case HTTP_REFUSED:
+			return false;
+		case HTTP_OK:
+			break;
+	}
+	if (result->should_retry >= 0)
+		return result->should_retry == 1;
+	if (result->status == 429 &&
+		provider_quota_is_used_up(result->body, result->body_length))
+		return false;
+	return result->status == 408 || result->status == 409 ||
+		result->status == 429 || result->status >= 500;
+}
+
+/*
+ * How long to pause before the next repetition, in microseconds: what the
+ * server asks for, else 0.5 s doubling to 8 s, less up to a quarter.
+ */
+static int64
+pause_before_repetition(const Run *run, const HttpResult *result,
+						pg_prng_state *random)
+{
+	double		millis;
+
+	if (result->retry_after_ms >= 0)
+		return result->retry_after_ms * US_PER_MS;
+
+	millis = FIRST_PAUSE_MS * (double) (1 << Min(run->repetitions, 10));
+	millis = Min(millis, LAST_PAUSE_MS);
+	millis *= 1.0 - 0.25 * pg_prng_double(random);
+	return (int64) (millis * US_PER_MS);
+}
+
+/*
+ * The run ends in ERROR because of what came of its last request.
+ */
+static void
+fail_by_result(Run *run, const HttpResult *result, int64 now)
+{
+	const char *reason = result->reason;
+
+	switch (result->failure)
+	{
+		case HTTP_NO_RESOURCES:
+		case HTTP_NO_CONNECTION:
+			fail(run, "connection",
+				 psprintf("could not reach the model server: %s", reason),
+				 0, now);
+			break;
+		case HTTP_INTERRUPTED:
+			fail(run, "connection",
+				 psprintf("the connection to the model server broke: %s",
+						  reason),
+				 result->status, now);
+			break;
+		case HTTP_NOT_SENT:
+		case HTTP_TIMED_OUT:
+			fail(run, "timeout",
+				 psprintf("the model server did not answer in time: %s",
+						  reason),
+				 result->status, now);
+			break;
+		case HTTP_TOO_LARGE:
+			fail(run, "too_large",
+				 "the answer is longer than agno_bg.max_response_size",
+				 result->status, now);
+			break;
+		case HTTP_REFUSED:
+			fail(run, "connection",
+				 psprintf("could not send to the model server: %s", reason),
+				 0, now);
+			break;
+		case HTTP_OK:
+			if (result->status >= 300 && result->status < 400)
+				fail(run, "provider",
+					 psprintf("the model server answers with a redirect (HTTP status %d), which is not followed",
+							  result->status),
+					 result->status, now);
+			else
+				fail(run, "provider",
+					 provider_error_message(result->status, result->body,
+											result->body_length),
+					 result->status, now);
+			break;
+	}
+}
+
+/*
+ * This came of the request. Strings that are kept are allocated in the
+ * current memory context.
+ */
+void
+run_answered(Run *run, const HttpResult *result, int64 now,
+			 pg_prng_state *random)
+{
+	Assert(run->step == STEP_AWAIT);
+
+	if (result->failure == HTTP_OK &&
+		result->status >= 200 && result->status < 300)
+	{
+		read_answer(run, result, now);
+		return;
+	}
+	if (now >= run->deadline)
+	{
+		fail_by_deadline(run, now);
+		return;
+	}
+	if (result->failure == HTTP_NO_RESOURCES)
+	{
+		/* Nothing was asked, so nothing is repeated. */
+		run->step = STEP_SEND;
+		run_hold(run, now + RESOURCES_PAUSE_US);
+		return;
+	}
+	if (result->failure == HTTP_NO_CONNECTION && run->patient)
+	{
+		/* Nothing was sent: the server's runs wait, until it is reached. */
+		run->stream = NULL;
+		end(run, RUN_PENDING, now);
+		run->postpone_ms = 0;
+		run->error_type = "connection";
+		run->error_message =
+			psprintf("could not reach the model server: %s", result->reason);
+		return;
+	}
+	if (run->retries > 0 && worth_repeating(result))
+	{
+		run->stream = NULL;
+		if (result->retry_after_ms > LONGEST_PAUSE_MS)
+		{
+			end(run, RUN_PENDING, now);
+			run->postpone_ms = result->retry_after_ms;
+			run->retries--;
+			return;
+		}
+		run->wake_at = now + pause_before_repetition(run, result, random);
+		run->wake_at = Min(run->wake_at, run->deadline);
+		run->retries--;
+		run->repetitions++;
+		run->step = STEP_BACK_OFF;
+		return;
+	}
+	fail_by_result(run, result, now);
+}
+
+/*
+ * The next request is not to be sent before then, for the server's sake.
+ */
+void
+run_hold(Run *run, int64 until)
+{
+	Assert(run->step == STEP_SEND);
+	run->wake_at = Min(until, run->deadline);
+	run->step = STEP_BACK_OFF;
+}
+
+/*
+ * The pause is over.
+ */
+void
+run_woken(Run *run, int64 now)
+{
+	Assert(run->step == STEP_BACK_OFF);
+	if (now >= run->deadline)
+		fail_by_deadline(run, now);
+	else
+		run->step = STEP_SEND;
+}
+
+/*
+ * The run has been cancelled. What the model has said is kept.
+ */
+void
+run_cancelled(Run *run, int64 now)
+{
+	bool		answered = run->step == STEP_STORE &&
+		run->status == RUN_COMPLETED;
+
+	if (run->step == STEP_STORE && run->status == RUN_CANCELLED)
+		return;
+	if (run->stream != NULL && run->stream->content.len > 0)
+	{
+		run->content = run->stream->content.data;
+		run_add_message(run, MESSAGE_ASSISTANT, run->content);
+		answered = true;
+	}
+	run->stream = NULL;
+	end(run, RUN_CANCELLED, now);
+	run->error_type = NULL;
+	run->structured &= answered;
+	if (!answered || run->content == NULL || run->content[0] == '\0')
+		run->content = run_cancelled_text(run->run_id);
+}
+
+/*
+ * The run ends in ERROR for a reason that lies with us.
+ */
+void
+run_failed(Run *run, const char *type, const char *message, int64 now)
+{
+	run->content = NULL;
+	run->structured = false;
+	fail(run, type, message, 0, now);
+}
+
+/*
+ * The content of a cancelled run that said nothing, in Agno's words.
+ */
+char *
+run_cancelled_text(const char *run_id)
+{
+	return psprintf("Run %s was cancelled", run_id);
+}
+
+/*
+ * The conversation for agno.runs.messages; NULL when none has begun.
+ */
+char *
+run_messages_json(const Run *run)
+{
+	StringInfoData out;
+
+	if (run->message_count == 0 || run->attempt == 0)
+		return NULL;
+	initStringInfo(&out);
+	for (int i = 0; i < run->message_count; i++)
+	{
+		appendStringInfoChar(&out, i > 0 ? ',' : '[');
+		message_append_json(&out, &run->messages[i]);
+	}
+	appendStringInfoChar(&out, ']');
+	return out.data;
+}
+
+/*
+ * What the run cost, for agno.runs.metrics.
+ */
+char *
+run_metrics_json(const Run *run)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	if (run->status == RUN_COMPLETED || run->usage.total > 0)
+	{
+		token_usage_append(&out, &run->usage, true);
+		json_append_key(&out, "time_to_first_token");
+		appendStringInfo(&out, "%.6f", run->time_to_first_token);
+	}
+	json_append_key(&out, "duration");
+	appendStringInfo(&out, "%.6f", (run->ended_at - run->started_at) / 1e6);
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+/*
+ * What went wrong, for agno.runs.error; NULL when nothing did.
+ */
+char *
+run_error_json(const Run *run)
+{
+	StringInfoData out;
+
+	if (run->error_type == NULL)
+		return NULL;
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	json_append_key(&out, "type");
+	json_append_string(&out, run->error_type);
+	json_append_key(&out, "message");
+	json_append_string(&out, run->error_message);
+	json_append_key(&out, "http_status");
+	if (run->http_status != 0)
+		appendStringInfo(&out, "%d", run->http_status);
+	else
+		appendStringInfoString(&out, "null");
+	json_append_key(&out, "attempt");
+	appendStringInfo(&out, "%d", run->attempt);
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}

@@ -1,0 +1,110 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.h
+ *	  The life of one run within one attempt.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_RUN_H
+#define AGNO_RUN_H
+
+#include "common/pg_prng.h"
+#include "core/http_result.h"
+#include "core/model_stream.h"
+#include "core/provider.h"
+#include "lib/stringinfo.h"
+
+/* agno.run_status */
+typedef enum RunStatus
+{
+	RUN_PENDING,
+	RUN_RUNNING,
+	RUN_PAUSED,
+	RUN_COMPLETED,
+	RUN_CANCELLED,
+	RUN_ERROR
+} RunStatus;
+
+/* What is to be done next. */
+typedef enum RunStep
+{
+	STEP_SEND,					/* send a request: run_sent() */
+	STEP_AWAIT,					/* wait for its answer: run_answered() */
+	STEP_BACK_OFF,					/* wait until wake_at: run_woken() */
+	STEP_STORE					/* it has ended: store what came of it */
+} RunStep;
+
+/*
+ * A run. Whoever creates it fills the first part; all strings are UTF-8 and
+ * live as long as the run, in the memory context that was current then. Times
+ * are microseconds of one clock that never jumps.
+ */
+typedef struct Run
+{
+	/* what is asked */
+	const char *run_id;
+	const char *model;			/* the id of the model at its server */
+	const char *options;		/* a JSON object for the body, or NULL */
+	const OutputSchema *schema; /* that the answer must fit, or NULL */
+	const Provider *provider;	/* NULL in a run that cannot be sent */
+	bool		streamed;		/* the answer is to arrive piece by piece */
+	bool		background;		/* the server is to work in the background */
+	int			attempt;		/* the number of this attempt, from 1; 0 when
+								 * the run ends without being started */
+	int64		started_at;		/* when the attempt started */
+	int64		deadline;		/* when the run must have ended */
+	int			retries;		/* how often a request may still be repeated */
+	bool		patient;		/* it waits for a server that cannot be reached */
+
+	/* where it stands */
+	RunStep		step;
+	int64		wake_at;		/* when STEP_BACK_OFF is over */
+	char	   *response_id;	/* what the server works on, or NULL */
+	int			polls;			/* how often it has been asked for it */
+	ModelStream *stream;		/* what has arrived of the answer, or NULL */
+	size_t		streamed_bytes; /* how much of the body that is made of */
+	int			repetitions;	/* how many requests failed and were repeated */
+	bool		corrected;		/* the model has been told that its answer did
+								 * not fit the schema */
+	Message    *messages;		/* the conversation: message_count of
+								 * message_size */
+	int			message_count;
+	int			message_size;
+	TokenUsage	usage;			/* of all answers so far */
+	double		time_to_first_token;	/* in seconds, of the first answer */
+
+	/* how it ended: valid in STEP_STORE */
+	RunStatus	status;
+	char	   *content;
+	bool		structured;		/* content is JSON that fits the schema */
+	char	   *reasoning;		/* or NULL */
+	int64		ended_at;
+	const char *error_type;		/* unless NULL, the parts of agno.runs.error */
+	const char *error_message;
+	int			http_status;	/* 0: none */
+	int64		postpone_ms;	/* status is PENDING: start it again, not
+								 * before then; 0: when its server can be
+								 * reached */
+} Run;
+
+extern RunStatus run_status_parse(const char *name);
+extern const char *run_status_name(RunStatus status);
+
+extern Message *run_add_message(Run *run, MessageRole role, char *content);
+extern void run_write_request(const Run *run, StringInfo body);
+extern void run_sent(Run *run);
+extern void run_received(Run *run, const HttpResult *result);
+extern void run_answered(Run *run, const HttpResult *result, int64 now,
+						 pg_prng_state *random);
+extern void run_hold(Run *run, int64 until);
+extern void run_woken(Run *run, int64 now);
+extern void run_cancelled(Run *run, int64 now);
+extern void run_failed(Run *run, const char *type, const char *message,
+					   int64 now);
+
+extern char *run_cancelled_text(const char *run_id);
+extern char *run_messages_json(const Run *run);
+extern char *run_metrics_json(const Run *run);
+extern char *run_error_json(const Run *run);
+
+#endif							/* AGNO_RUN_H */

@@ -1,0 +1,809 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema.c
+ *	  The JSON schema that an answer must fit.
+ *
+ * There is no well-kept validator in C, so this is one of those parts of JSON
+ * Schema (draft 2020-12) that output schemas are made of: type, enum, const,
+ * properties, required, additionalProperties, items, prefixItems, anyOf,
+ * oneOf, allOf, not, $ref within the schema, and the bounds of numbers,
+ * strings, arrays and objects. Other keywords (pattern, format, …) go to the
+ * model server with the schema and are not checked here.
+ *
+ * Pure. Called by enqueue.c with the schemas of users, by flight.c, and by
+ * run.c with the answers of models.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "core/portable.h"
+
+#include <ctype.h>
+#include <math.h>
+
+#include "core/json.h"
+#include "core/json_index.h"
+#include "core/schema.h"
+#include "mb/pg_wchar.h"
+
+/*
+ * How deep a check may go, and how much it may do in all: look at so many
+ * schemas and compare so many values, and some more for each byte of the
+ * value.
+ */
+#define MAX_DEPTH 200
+#define MAX_STEPS 1000000
+#define STEPS_PER_BYTE 10
+
+/* How much of a name a path shows, in bytes. */
+#define MAX_SEGMENT 100
+
+/* OpenAI's limit for the name of a schema. */
+#define MAX_NAME_LENGTH 64
+
+#define DEFAULT_NAME "output"
+
+static const char *const type_names[] = {
+	"null", "boolean", "integer", "number", "string", "array", "object", NULL
+};
+
+/* Keywords whose value is a schema, an array of them, an object of them. */
+static const char *const schema_keywords[] = {
+	"additionalProperties", "not", NULL
+};
+static const char *const array_keywords[] = {
+	"anyOf", "oneOf", "allOf", "prefixItems", NULL
+};
+static const char *const object_keywords[] = {
+	"properties", "$defs", "definitions", NULL
+};
+static const char *const number_keywords[] = {
+	"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+	"minLength", "maxLength", "minItems", "maxItems", "minProperties",
+	"maxProperties", NULL
+};
+
+/* What OpenAI allows in a schema that it is to follow strictly. */
+static const char *const strict_keywords[] = {
+	"type", "properties", "required", "additionalProperties", "items", "enum",
+	"const", "anyOf", "$ref", "$defs", "definitions", "description", "title",
+	"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+	"minItems", "maxItems", "pattern", "format", NULL
+};
+
+static bool
+is_in(const char *word, const char *const *words)
+{
+	for (; *words != NULL; words++)
+	{
+		if (strcmp(*words, word) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const cJSON *
+member(const cJSON *object, const char *name)
+{
+	return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+/*
+ * The schema that a $ref such as #/$defs/item points to, or NULL.
+ */
+static const cJSON *
+follow_reference(JsonIndex *index, const cJSON *root, const char *reference)
+{
+	const cJSON *at = root;
+
+	if (*reference++ != '#')
+		return NULL;
+	while (at != NULL && *reference == '/')
+	{
+		size_t		length = strcspn(++reference, "/");
+		char	   *name = pnstrdup(reference, length);
+
+		at = cJSON_IsArray(at) ? json_index_element(index, at, atoi(name)) :
+			json_index_member(index, at, name);
+		pfree(name);
+		reference += length;
+	}
+	return *reference == '\0' ? at : NULL;
+}
+
+/*-------------------------------------------------------------------------
+ * Is it a schema?
+ *-------------------------------------------------------------------------
+ */
+
+static char *check_schema(JsonIndex *index, const cJSON *root,
+						  const cJSON *schema, int depth);
+
+static char *
+check_type(const cJSON *type)
+{
+	const cJSON *item;
+
+	if (type == NULL)
+		return NULL;
+	if (cJSON_IsString(type) && is_in(type->valuestring, type_names))
+		return NULL;
+	if (!cJSON_IsArray(type))
+		return pstrdup("\"type\" must be one of null, boolean, integer, number, string, array and object, or an array of them");
+	cJSON_ArrayForEach(item, type)
+	{
+		if (!cJSON_IsString(item) || !is_in(item->valuestring, type_names))
+			return pstrdup("\"type\" has an element that is no type");
+	}
+	return NULL;
+}
+
+static char *
+check_required(const cJSON *required)
+{
+	const cJSON *item;
+
+	if (required == NULL)
+		return NULL;
+	if (!cJSON_IsArray(required))
+		return pstrdup("\"required\" must be an array");
+	cJSON_ArrayForEach(item, required)
+	{
+		if (!cJSON_IsString(item))
+			return pstrdup("\"required\" has an element that is no string");
+	}
+	return NULL;
+}
+
+/*
+ * Check the schemas that the value of a keyword consists of.
+ */
+static char *
+check_schemas_in(JsonIndex *index, const cJSON *root, const cJSON *keyword,
+				 int depth)
+{
+	const cJSON *value = keyword;
+	const cJSON *item;
+	const char *name = keyword->string;
+	char	   *problem;
+
+	if (is_in(name, array_keywords) ? !cJSON_IsArray(value) :
+		is_in(name, object_keywords) && !cJSON_IsObject(value))
+		return psprintf("\"%s\" must be an %s", name,
+						is_in(name, array_keywords) ? "array" : "object");
+
+	if (is_in(name, schema_keywords) ||
+		(strcmp(name, "items") == 0 && !cJSON_IsArray(value)))
+		return check_schema(index, root, value, depth + 1);
+	if (is_in(name, array_keywords) || is_in(name, object_keywords) ||
+		strcmp(name, "items") == 0)
+	{
+		cJSON_ArrayForEach(item, value)
+		{
+			problem = check_schema(index, root, item, depth + 1);
+			if (problem != NULL)
+				return problem;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * What is wrong with a schema, or NULL.
+ */
+static char *
+check_schema(JsonIndex *index, const cJSON *root, const cJSON *schema,
+			 int depth)
+{
+	const cJSON *keyword;
+	const cJSON *reference = member(schema, "$ref");
+	char	   *problem;
+
+	if (cJSON_IsBool(schema))
+		return NULL;
+	if (!cJSON_IsObject(schema))
+		return pstrdup("a schema must be an object");
+	if (depth > MAX_DEPTH)
+		return pstrdup("it nests too deep");
+
+	problem = check_type(member(schema, "type"));
+	if (problem == NULL)
+		problem = check_required(member(schema, "required"));
+	if (problem != NULL)
+		return problem;
+	if (member(schema, "enum") != NULL &&
+		cJSON_GetArraySize(member(schema, "enum")) == 0)
+		return pstrdup("\"enum\" must be an array of one element or more");
+	if (reference != NULL &&
+		(!cJSON_IsString(reference) ||
+		 follow_reference(index, root, reference->valuestring) == NULL))
+		return pstrdup("\"$ref\" must point to a schema within the schema, such as #/$defs/name");
+
+	cJSON_ArrayForEach(keyword, schema)
+	{
+		if (is_in(keyword->string, number_keywords) &&
+			!cJSON_IsNumber(keyword))
+			return psprintf("\"%s\" must be a number", keyword->string);
+		problem = check_schemas_in(index, root, keyword, depth);
+		if (problem != NULL)
+			return problem;
+	}
+	return NULL;
+}
+
+/*-------------------------------------------------------------------------
+ * Can a server be held to it strictly?
+ *-------------------------------------------------------------------------
+ */
+
+static int
+compare_strings(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/*
+ * Whether each property of an object is required, and no other allowed.
+ */
+static bool
+is_closed(const cJSON *schema)
+{
+	const cJSON *required = member(schema, "required");
+	const cJSON *item;
+	const char **names;
+	int			count = 0;
+	bool		closed = cJSON_IsFalse(member(schema, "additionalProperties"));
+
+	names = palloc(sizeof(char *) * Max(cJSON_GetArraySize(required), 1));
+	cJSON_ArrayForEach(item, required)
+		names[count++] = item->valuestring;
+	qsort(names, count, sizeof(char *), compare_strings);
+	cJSON_ArrayForEach(item, member(schema, "properties"))
+	{
+		closed = closed && bsearch(&item->string, names, count, sizeof(char *),
+								   compare_strings) != NULL;
+	}
+	pfree(names);
+	return closed;
+}
+
+static bool
+is_strict(const cJSON *schema)
+{
+	const cJSON *type = member(schema, "type");
+	const cJSON *keyword;
+	const cJSON *item;
+
+	if (!cJSON_IsObject(schema))
+		return false;
+	cJSON_ArrayForEach(keyword, schema)
+	{
+		if (!is_in(keyword->string, strict_keywords))
+			return false;
+		if (strcmp(keyword->string, "items") == 0 &&
+			!is_strict(keyword))
+			return false;
+		if (is_in(keyword->string, array_keywords) ||
+			is_in(keyword->string, object_keywords))
+		{
+			cJSON_ArrayForEach(item, keyword)
+			{
+				if (!is_strict(item))
+					return false;
+			}
+		}
+	}
+	if (member(schema, "properties") != NULL ||
+		(cJSON_IsString(type) && strcmp(type->valuestring, "object") == 0))
+		return is_closed(schema);
+	return true;
+}
+
+/*
+ * The root must be an object, and no choice of several.
+ */
+static bool
+root_is_strict(const cJSON *root)
+{
+	const char *type = json_string(root, "type");
+
+	return type != NULL && strcmp(type, "object") == 0 &&
+		member(root, "anyOf") == NULL && is_strict(root);
+}
+
+/*-------------------------------------------------------------------------
+ * Reading
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * A name made of the title, of the characters that OpenAI allows.
+ */
+static char *
+make_name(const char *title)
+{
+	char	   *name;
+
+	if (title == NULL || title[0] == '\0')
+		return pstrdup(DEFAULT_NAME);
+	name = pnstrdup(title, Min(strlen(title), MAX_NAME_LENGTH));
+	for (char *at = name; *at != '\0'; at++)
+	{
+		if ((*at & 0x80) != 0 || !(isalnum((unsigned char) *at) || *at == '-'))
+			*at = '_';
+	}
+	return name;
+}
+
+/*
+ * The text of a member of an object, as it is written.
+ */
+static char *
+raw_member(const char *object, const char *name)
+{
+	JsonMember	its;
+
+	while (json_next_member(&object, &its))
+	{
+		if (strcmp(its.key, name) == 0)
+			return pnstrdup(its.value, its.value_length);
+	}
+	return NULL;
+}
+
+/*
+ * Read a schema: a JSON schema, or one in the envelope that OpenAI and Agno
+ * know, {"type": "json_schema", "json_schema": {"name": …, "schema": …,
+ * "strict": …}}. Returns what is wrong with it, or NULL: then the caller calls
+ * schema_free().
+ */
+char *
+schema_read(const char *json, OutputSchema *result)
+{
+	cJSON	   *tree = json_parse(json, strlen(json));
+	const cJSON *envelope = member(tree, "json_schema");
+	const cJSON *schema = tree;
+	const char *name = json_string(tree, "title");
+	JsonIndex  *index = json_index_create();
+	char	   *problem = NULL;
+
+	memset(result, 0, sizeof(OutputSchema));
+	if (cJSON_IsObject(envelope) && member(envelope, "schema") != NULL)
+	{
+		schema = member(envelope, "schema");
+		name = json_string(envelope, "name");
+		result->schema = raw_member(raw_member(json, "json_schema"), "schema");
+	}
+	else
+		result->schema = pstrdup(json);
+
+	if (!cJSON_IsObject(schema))
+		problem = pstrdup("it must be a JSON object");
+	else
+		problem = check_schema(index, schema, schema, 0);
+	if (problem == NULL)
+	{
+		result->name = make_name(name);
+		result->strict = cJSON_IsBool(member(envelope, "strict")) ?
+			cJSON_IsTrue(member(envelope, "strict")) : root_is_strict(schema);
+	}
+	json_index_free(index);
+	result->tree = tree;
+	result->root = schema;
+	if (problem != NULL)
+		schema_free(result);
+	return problem;
+}
+
+/*
+ * Free what schema_read() has parsed.
+ */
+void
+schema_free(OutputSchema *schema)
+{
+	cJSON_Delete(schema->tree);
+	schema->tree = NULL;
+}
+
+/*-------------------------------------------------------------------------
+ * Does a value fit?
+ *-------------------------------------------------------------------------
+ */
+
+/* A check of a value. */
+typedef struct Check
+{
+	const cJSON *root;			/* the whole schema */
+	JsonIndex  *index;			/* of the schema and of the value */
+	StringInfoData path;		/* where in the value it is, such as /items/0 */
+	int			depth;
+	int64		steps_left;
+	char	   *problem;		/* what does not fit, once it does not */
+} Check;
+
+static bool fits(Check *check, const cJSON *schema, const cJSON *value);
+
+static bool
+misfit(Check *check, char *problem)
+{
+	if (check->problem != NULL)
+		pfree(check->problem);
+	check->problem = psprintf("at %s: %s",
+							  check->path.len > 0 ? check->path.data : "/",
+							  problem);
+	pfree(problem);
+	return false;
+}
+
+static const char *
+type_of(const cJSON *value)
+{
+	if (cJSON_IsNull(value))
+		return "null";
+	if (cJSON_IsBool(value))
+		return "boolean";
+	if (cJSON_IsNumber(value))
+		return "number";
+	if (cJSON_IsString(value))
+		return "string";
+	return cJSON_IsArray(value) ? "array" : "object";
+}
+
+static bool
+is_of_type(const cJSON *value, const char *type)
+{
+	if (strcmp(type, "integer") == 0)
+		return cJSON_IsNumber(value) &&
+			value->valuedouble == floor(value->valuedouble);
+	return strcmp(type, type_of(value)) == 0;
+}
+
+static bool
+fits_type(Check *check, const cJSON *type, const cJSON *value)
+{
+	const cJSON *item;
+	StringInfoData names;
+
+	if (cJSON_IsString(type))
+		return is_of_type(value, type->valuestring) ||
+			misfit(check, psprintf("expected %s, got %s", type->valuestring,
+								   type_of(value)));
+	initStringInfo(&names);
+	cJSON_ArrayForEach(item, type)
+	{
+		if (is_of_type(value, item->valuestring))
+			return true;
+		appendStringInfo(&names, "%s%s", names.len > 0 ? " or " : "",
+						 item->valuestring);
+	}
+	return misfit(check, psprintf("expected %s, got %s", names.data,
+								  type_of(value)));
+}
+
+static bool
+too_much(Check *check)
+{
+	return misfit(check, pstrdup("the check would take too long"));
+}
+
+/*
+ * Whether two values are the same; the order of members does not matter. False
+ * also when there are no steps left to find out.
+ */
+static bool
+is_same(Check *check, const cJSON *a, const cJSON *b)
+{
+	const cJSON *item;
+	const cJSON *other;
+
+	if (check->steps_left-- <= 0 || (a->type & 0xff) != (b->type & 0xff))
+		return false;
+	if (cJSON_IsNumber(a))
+		return a->valuedouble == b->valuedouble;
+	if (cJSON_IsString(a))
+		return strcmp(a->valuestring, b->valuestring) == 0;
+	if (cJSON_IsArray(a))
+	{
+		other = b->child;
+		cJSON_ArrayForEach(item, a)
+		{
+			if (other == NULL || !is_same(check, item, other))
+				return false;
+			other = other->next;
+		}
+		return other == NULL;
+	}
+	if (cJSON_IsObject(a))
+	{
+		if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b))
+			return false;
+		cJSON_ArrayForEach(item, a)
+		{
+			other = json_index_member(check->index, b, item->string);
+			if (other == NULL || !is_same(check, item, other))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool
+fits_values(Check *check, const cJSON *schema, const cJSON *value)
+{
+	const cJSON *constant = member(schema, "const");
+	const cJSON *values = member(schema, "enum");
+	const cJSON *item;
+
+	if (constant != NULL && !is_same(check, constant, value))
+		return misfit(check, pstrdup("not the value that \"const\" asks for"));
+	if (values == NULL)
+		return true;
+	cJSON_ArrayForEach(item, values)
+	{
+		if (is_same(check, item, value))
+			return true;
+	}
+	if (check->steps_left <= 0)
+		return too_much(check);
+	return misfit(check, pstrdup("not one of the values of \"enum\""));
+}
+
+/*
+ * Whether a measure of the value keeps between two bounds of the schema.
+ */
+static bool
+keeps_bounds(Check *check, const cJSON *schema, double measure,
+			 const char *least, const char *most)
+{
+	const cJSON *low = member(schema, least);
+	const cJSON *high = member(schema, most);
+
+	if (low != NULL && measure < low->valuedouble)
+		return misfit(check, psprintf("less than \"%s\" allows", least));
+	if (high != NULL && measure > high->valuedouble)
+		return misfit(check, psprintf("more than \"%s\" allows", most));
+	return true;
+}
+
+static bool
+fits_number(Check *check, const cJSON *schema, double number)
+{
+	const cJSON *low = member(schema, "exclusiveMinimum");
+	const cJSON *high = member(schema, "exclusiveMaximum");
+	const cJSON *factor = member(schema, "multipleOf");
+	double		quotient;
+
+	if (!isfinite(number))
+		return misfit(check, pstrdup("the number is out of range"));
+	if (low != NULL && number <= low->valuedouble)
+		return misfit(check, pstrdup("not above \"exclusiveMinimum\""));
+	if (high != NULL && number >= high->valuedouble)
+		return misfit(check, pstrdup("not below \"exclusiveMaximum\""));
+	if (factor != NULL && factor->valuedouble > 0)
+	{
+		quotient = number / factor->valuedouble;
+		if (fabs(quotient - round(quotient)) > 1e-9 * fabs(quotient))
+			return misfit(check, pstrdup("no multiple of \"multipleOf\""));
+	}
+	return keeps_bounds(check, schema, number, "minimum", "maximum");
+}
+
+static bool
+fits_string(Check *check, const cJSON *schema, const char *string)
+{
+	int			length = 0;
+
+	for (const char *at = string; *at != '\0'; at++)
+		length += ((unsigned char) *at & 0xc0) != 0x80;
+	return keeps_bounds(check, schema, length, "minLength", "maxLength");
+}
+
+static bool
+fits_at(Check *check, const char *segment, const cJSON *schema,
+		const cJSON *value)
+{
+	int			length = check->path.len;
+	size_t		shown = strnlen(segment, MAX_SEGMENT);
+	bool		result;
+
+	if (schema == NULL)
+		return true;
+	while (segment[shown] != '\0' &&
+		   ((unsigned char) segment[shown] & 0xc0) == 0x80)
+		shown--;
+	appendStringInfo(&check->path, "/%.*s", (int) shown, segment);
+	result = fits(check, schema, value);
+	check->path.len = length;
+	check->path.data[length] = '\0';
+	return result;
+}
+
+static bool
+fits_array(Check *check, const cJSON *schema, const cJSON *array)
+{
+	const cJSON *items = member(schema, "items");
+	const cJSON *first = member(schema, "prefixItems");
+	const cJSON *item;
+	const cJSON *next;
+	int			i = 0;
+
+	/* The first elements have schemas of their own in draft 7, too. */
+	if (cJSON_IsArray(items))
+	{
+		first = items;
+		items = member(schema, "additionalItems");
+	}
+	next = first != NULL ? first->child : NULL;
+	cJSON_ArrayForEach(item, array)
+	{
+		const cJSON *its = next != NULL ? next : items;
+		char		position[16];
+
+		snprintf(position, sizeof(position), "%d", i++);
+		if (!fits_at(check, position, its, item))
+			return false;
+		next = next != NULL ? next->next : NULL;
+	}
+	return keeps_bounds(check, schema, i, "minItems", "maxItems");
+}
+
+static bool
+fits_object(Check *check, const cJSON *schema, const cJSON *object)
+{
+	const cJSON *properties = member(schema, "properties");
+	const cJSON *others = member(schema, "additionalProperties");
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, member(schema, "required"))
+	{
+		if (check->steps_left-- <= 0)
+			return too_much(check);
+		if (json_index_member(check->index, object, item->valuestring) == NULL)
+			return misfit(check, psprintf("the property \"%s\" is missing",
+										  item->valuestring));
+	}
+	/* What patterns allow is not known here. */
+	if (member(schema, "patternProperties") != NULL)
+		others = NULL;
+	cJSON_ArrayForEach(item, object)
+	{
+		const cJSON *its = json_index_member(check->index, properties,
+											 item->string);
+
+		if (its == NULL && cJSON_IsFalse(others))
+			return misfit(check, psprintf("the property \"%s\" is not allowed",
+										  item->string));
+		if (!fits_at(check, item->string, its != NULL ? its : others, item))
+			return false;
+	}
+	return keeps_bounds(check, schema, cJSON_GetArraySize(object),
+						"minProperties", "maxProperties");
+}
+
+/*
+ * How many of the schemas the value fits; NULL counts as none.
+ */
+static int
+count_fits(Check *check, const cJSON *schemas, const cJSON *value)
+{
+	const cJSON *item;
+	int			count = 0;
+
+	cJSON_ArrayForEach(item, schemas)
+		count += fits(check, item, value);
+	return count;
+}
+
+static bool
+fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
+{
+	const cJSON *any = member(schema, "anyOf");
+	const cJSON *one = member(schema, "oneOf");
+	const cJSON *all = member(schema, "allOf");
+	const cJSON *not = member(schema, "not");
+	const cJSON *reference = member(schema, "$ref");
+	const cJSON *item;
+
+	if (reference != NULL &&
+		!fits(check, follow_reference(check->index, check->root,
+									  reference->valuestring), value))
+		return false;
+	cJSON_ArrayForEach(item, all)
+	{
+		if (!fits(check, item, value))
+			return false;
+	}
+	if (any != NULL && count_fits(check, any, value) == 0)
+		return misfit(check, pstrdup("fits none of the schemas of \"anyOf\""));
+	if (one != NULL && count_fits(check, one, value) != 1)
+		return misfit(check, pstrdup("does not fit exactly one of the schemas of \"oneOf\""));
+	if (not != NULL && fits(check, not, value))
+		return misfit(check, pstrdup("fits the schema of \"not\""));
+	return true;
+}
+
+/*
+ * Whether a value fits a schema; if not, check->problem tells why.
+ */
+static bool
+fits(Check *check, const cJSON *schema, const cJSON *value)
+{
+	const cJSON *type = member(schema, "type");
+	bool		result;
+
+	if (cJSON_IsFalse(schema))
+		return misfit(check, pstrdup("nothing is allowed here"));
+	if (!cJSON_IsObject(schema))
+		return true;
+	if (check->depth >= MAX_DEPTH || check->steps_left-- <= 0)
+		return too_much(check);
+	check->depth++;
+
+	result = (type == NULL || fits_type(check, type, value)) &&
+		fits_values(check, schema, value) &&
+		fits_combinations(check, schema, value);
+	if (result && cJSON_IsNumber(value))
+		result = fits_number(check, schema, value->valuedouble);
+	else if (result && cJSON_IsString(value))
+		result = fits_string(check, schema, value->valuestring);
+	else if (result && cJSON_IsArray(value))
+		result = fits_array(check, schema, value);
+	else if (result && cJSON_IsObject(value))
+		result = fits_object(check, schema, value);
+	check->depth--;
+	return result;
+}
+
+/*-------------------------------------------------------------------------
+ * Answers
+ *-------------------------------------------------------------------------
+ */
+
+#define WHITE_SPACE " \t\r\n"
+#define FENCE "```"
+
+/*
+ * The answer without white space and the fence of a Markdown block around it.
+ */
+static char *
+unwrap(const char *answer)
+{
+	const char *start = answer + strspn(answer, WHITE_SPACE);
+	const char *end = start + strlen(start);
+
+	if (strncmp(start, FENCE, strlen(FENCE)) == 0)
+	{
+		start += strcspn(start, "\n");
+		start += strspn(start, WHITE_SPACE);
+		while (end > start && strchr(WHITE_SPACE "`", end[-1]) != NULL)
+			end--;
+	}
+	while (end > start && strchr(WHITE_SPACE, end[-1]) != NULL)
+		end--;
+	return pnstrdup(start, end - start);
+}
+
+/*
+ * The JSON of an answer that fits the schema, which schema_read() has
+ * accepted. Else NULL, and *problem tells why.
+ */
+char *
+schema_answer(const OutputSchema *schema, const char *answer, char **problem)
+{
+	char	   *json = unwrap(answer != NULL ? answer : "");
+	cJSON	   *value = json_parse(json, strlen(json));
+	Check		check = {
+		.root = schema->root,
+		.index = json_index_create(),
+		.steps_left = MAX_STEPS + STEPS_PER_BYTE * (int64) strlen(json),
+	};
+
+	initStringInfo(&check.path);
+	*problem = NULL;
+	if (value == NULL || !json_is_jsonb(json))
+		*problem = pstrdup("it is not valid JSON");
+	else if (!fits(&check, schema->root, value))
+		*problem = check.problem;
+	json_index_free(check.index);
+	cJSON_Delete(value);
+	return *problem == NULL ? json : NULL;
+}

@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *	  HTTP requests, thousands at a time.
+ *
+ * Nothing of libcurl shows here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_HTTP_H
+#define AGNO_HTTP_H
+
+#include "core/http_result.h"
+
+typedef struct HttpClient HttpClient;
+typedef struct HttpTransfer HttpTransfer;
+
+/*
+ * A POST request. http_start() copies what it needs longer.
+ */
+typedef struct HttpRequest
+{
+	const char *url;
+	const char *const *headers; /* "Name: value", NULL-terminated */
+	bool		get;			/* GET, without a body, instead of POST */
+	const char *body;			/* must live as long as the transfer */
+	size_t		body_length;	/* in bytes */
+	int64		timeout_ms;		/* for the whole request */
+	int64		connect_timeout_ms;
+	int64		max_response;	/* bytes of body after decoding */
+	bool		stream;			/* tell of each piece of the answer */
+	const char *ca_file;		/* certificates to trust, NULL: the system's */
+} HttpRequest;
+
+extern HttpClient *http_create(void);
+extern int	http_descriptor(HttpClient *client);
+extern int	http_capacity(HttpClient *client);
+extern int64 http_timeout_ms(HttpClient *client);
+extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
+								void *owner);
+extern void http_advance(HttpClient *client);
+extern HttpTransfer *http_next_fresh(HttpClient *client);
+extern HttpTransfer *http_next_done(HttpClient *client);
+extern void http_hide(HttpTransfer *transfer, const char *secret);
+extern void *http_owner(const HttpTransfer *transfer);
+extern const HttpResult *http_result(HttpTransfer *transfer);
+extern void http_release(HttpClient *client, HttpTransfer *transfer);
+
+#endif							/* AGNO_HTTP_H */

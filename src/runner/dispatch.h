@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch.h
+ *	  The requests of the runs in flight, on their way and back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_DISPATCH_H
+#define AGNO_DISPATCH_H
+
+#include "runner/fleet.h"
+#include "nodes/pg_list.h"
+#include "runner/pacing.h"
+
+typedef struct Dispatch
+{
+	Fleet	   *fleet;
+	HttpClient *http;
+	Pacing	   *pacing;
+	MemoryContext turn_context; /* reset before each turn of the loop */
+	List	   *new_responses;	/* Flights whose response_id is to be stored */
+	int64		starved_until;	/* that connections could not be opened has
+								 * been logged, and need not be before, as of
+								 * clock_now() */
+	bool		pacing_changed; /* there may be room for parked runs now */
+} Dispatch;
+
+extern void dispatch_begin(Dispatch *dispatch, Flight *flight);
+extern void dispatch_advance(Dispatch *dispatch);
+extern void dispatch_wake(Dispatch *dispatch);
+extern void dispatch_send(Dispatch *dispatch);
+extern void dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
+						  const char *message);
+extern void dispatch_forget(Dispatch *dispatch, Flight *flight);
+
+#endif							/* AGNO_DISPATCH_H */

@@ -1,0 +1,255 @@
+/*-------------------------------------------------------------------------
+ *
+ * fleet.c
+ *	  The runs that a runner has in flight.
+ *
+ * Finds flights by run and by session, and keeps each in the list or heap of
+ * its step. Does nothing to them otherwise. The fleet lives as long as the
+ * process, in TopMemoryContext; owned by runner.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "core/clock.h"
+#include "runner/fleet.h"
+#include "utils/memutils.h"
+
+typedef struct FlightEntry
+{
+	const char *key;			/* in the flight's memory */
+	Flight	   *flight;
+	uint32		hash;
+	char		status;			/* for simplehash.h */
+} FlightEntry;
+
+static inline uint32
+hash_key(const char *key)
+{
+	return hash_bytes((const unsigned char *) key, (int) strlen(key));
+}
+
+#define SH_PREFIX flights_by_run
+#define SH_ELEMENT_TYPE FlightEntry
+#define SH_KEY_TYPE const char *
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) hash_key(key)
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+#define SH_PREFIX flights_by_session
+#define SH_ELEMENT_TYPE FlightEntry
+#define SH_KEY_TYPE const char *
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) hash_key(key)
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* The heap's top is the largest, so the first to wake is the larger. */
+static int
+compare_wake_at(const pairingheap_node *a, const pairingheap_node *b,
+				void *arg)
+{
+	const Flight *left = pairingheap_const_container(Flight, timer, a);
+	const Flight *right = pairingheap_const_container(Flight, timer, b);
+
+	if (left->run.wake_at == right->run.wake_at)
+		return 0;
+	return left->run.wake_at < right->run.wake_at ? 1 : -1;
+}
+
+Fleet *
+fleet_create(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	Fleet	   *fleet = palloc0(sizeof(Fleet));
+
+	fleet->by_run = flights_by_run_create(TopMemoryContext, 64, NULL);
+	fleet->by_session = flights_by_session_create(TopMemoryContext, 64, NULL);
+	fleet->shares = shares_create();
+	dlist_init(&fleet->to_send);
+	dlist_init(&fleet->ended);
+	dlist_init(&fleet->with_news);
+	fleet->backing_off = pairingheap_allocate(compare_wake_at, NULL);
+	MemoryContextSwitchTo(old);
+	return fleet;
+}
+
+/*
+ * The flight has events to store.
+ */
+void
+fleet_has_news(Fleet *fleet, Flight *flight)
+{
+	if (!flight->has_news)
+		dlist_push_tail(&fleet->with_news, &flight->news_node);
+	flight->has_news = true;
+}
+
+void
+fleet_told_news(Flight *flight)
+{
+	if (flight->has_news)
+		dlist_delete(&flight->news_node);
+	flight->has_news = false;
+}
+
+/*
+ * Take in a flight, whose run and session have no other.
+ */
+void
+fleet_add(Fleet *fleet, Flight *flight)
+{
+	bool		found;
+
+	flights_by_run_insert(fleet->by_run, flight->run_id,
+						  &found)->flight = flight;
+	Assert(!found);
+	flights_by_session_insert(fleet->by_session, flight->session_id,
+							  &found)->flight = flight;
+	Assert(!found);
+	fleet->count++;
+	shares_add(fleet->shares, flight->owner, flight->bytes);
+	fleet_place(fleet, flight);
+}
+
+static void
+displace(Fleet *fleet, Flight *flight)
+{
+	if (flight->listed)
+		dlist_delete(&flight->node);
+	if (flight->timed)
+		pairingheap_remove(fleet->backing_off, &flight->timer);
+	flight->listed = false;
+	flight->timed = false;
+}
+
+/*
+ * Let go of a flight. Its memory is the caller's to free.
+ */
+void
+fleet_remove(Fleet *fleet, Flight *flight)
+{
+	displace(fleet, flight);
+	fleet_put_on(fleet, flight);
+	fleet_told_news(flight);
+	shares_remove(fleet->shares, flight->owner, flight->bytes);
+	flights_by_run_delete(fleet->by_run, flight->run_id);
+	flights_by_session_delete(fleet->by_session, flight->session_id);
+	fleet->count--;
+}
+
+/*
+ * Somebody has locked the row of this flight, which has ended: it is not to be
+ * stored before the pause is over.
+ */
+void
+fleet_put_off(Fleet *fleet, Flight *flight, int64 pause)
+{
+	if (!flight->put_off)
+		fleet->put_off++;
+	flight->put_off = true;
+	flight->locked_pause = pause;
+	flight->store_after = clock_now() + pause;
+}
+
+/*
+ * There is no reason to wait any more.
+ */
+void
+fleet_put_on(Fleet *fleet, Flight *flight)
+{
+	if (flight->put_off)
+		fleet->put_off--;
+	flight->put_off = false;
+	flight->store_after = 0;
+}
+
+/*
+ * Put the flight where its step belongs. Call this after every step.
+ */
+void
+fleet_place(Fleet *fleet, Flight *flight)
+{
+	displace(fleet, flight);
+	switch (flight->run.step)
+	{
+		case STEP_SEND:
+			dlist_push_tail(&fleet->to_send, &flight->node);
+			flight->listed = true;
+			break;
+		case STEP_AWAIT:
+			break;
+		case STEP_BACK_OFF:
+			pairingheap_add(fleet->backing_off, &flight->timer);
+			flight->timed = true;
+			break;
+		case STEP_STORE:
+			dlist_push_tail(&fleet->ended, &flight->node);
+			flight->listed = true;
+			break;
+	}
+}
+
+/*
+ * The flight of this run, or NULL.
+ */
+Flight *
+fleet_find(Fleet *fleet, const char *run_id)
+{
+	FlightEntry *entry = flights_by_run_lookup(fleet->by_run, run_id);
+
+	return entry != NULL ? entry->flight : NULL;
+}
+
+/*
+ * The flight of this session, or NULL.
+ */
+Flight *
+fleet_find_session(Fleet *fleet, const char *session_id)
+{
+	FlightEntry *entry = flights_by_session_lookup(fleet->by_session,
+												   session_id);
+
+	return entry != NULL ? entry->flight : NULL;
+}
+
+/*
+ * The flight whose pause ends first, or NULL.
+ */
+Flight *
+fleet_first_to_wake(Fleet *fleet)
+{
+	if (pairingheap_is_empty(fleet->backing_off))
+		return NULL;
+	return pairingheap_container(Flight, timer,
+								 pairingheap_first(fleet->backing_off));
+}
+
+/*
+ * All flights, fleet->count of them, in a palloc'd array.
+ */
+Flight	  **
+fleet_all(Fleet *fleet)
+{
+	Flight	  **all = palloc(sizeof(Flight *) * Max(fleet->count, 1));
+	flights_by_run_iterator iterator;
+	FlightEntry *entry;
+	int			count = 0;
+
+	flights_by_run_start_iterate(fleet->by_run, &iterator);
+	while ((entry = flights_by_run_iterate(fleet->by_run, &iterator)) != NULL)
+		all[count++] = entry->flight;
+	return all;
+}

@@ -1,0 +1,578 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.c
+ *	  One run in flight: made of what the store read, back into what it stores.
+ *
+ * The whole conversation is put together here, before the first request.
+ * Called by turn.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "core/clock.h"
+#include "core/json.h"
+#include "core/prompt.h"
+#include "core/usage.h"
+#include "pgtime.h"
+#include "runner/fleet.h"
+#include "runner/flight.h"
+#include "server/encoding.h"
+#include "server/settings.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+
+/* What is shown in place of a key. */
+#define HIDDEN "***"
+
+/* content of a streamed run is stored when it has grown by this part. */
+#define CONTENT_GROWTH 8
+
+static char *
+copy_or_null(const char *string)
+{
+	return string != NULL ? pstrdup(string) : NULL;
+}
+
+/*
+ * The current time as Python's str(datetime.now(tz)) prints it: of the server's
+ * time zone and without an offset when there is no identifier.
+ */
+static char *
+python_now(const char *timezone_identifier)
+{
+	pg_tz	   *zone = NULL;
+	struct pg_tm tm;
+	fsec_t		fraction;
+	int			offset;			/* seconds west of Greenwich */
+	StringInfoData out;
+
+	if (timezone_identifier != NULL)
+		zone = pg_tzset(timezone_identifier);
+	if (timestamp2tm(GetCurrentTimestamp(), &offset, &tm, &fraction, NULL,
+					 zone != NULL ? zone : session_timezone) != 0)
+		elog(ERROR, "the current time is out of range");
+
+	initStringInfo(&out);
+	appendStringInfo(&out, "%04d-%02d-%02d %02d:%02d:%02d", tm.tm_year,
+					 tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (fraction != 0)
+		appendStringInfo(&out, ".%06d", (int) fraction);
+	if (zone != NULL)
+	{
+		appendStringInfo(&out, "%c%02d:%02d", offset > 0 ? '-' : '+',
+						 abs(offset) / SECS_PER_HOUR,
+						 abs(offset) % SECS_PER_HOUR / SECS_PER_MINUTE);
+	}
+	return out.data;
+}
+
+/*
+ * Add the messages of earlier runs, but for their system messages and for what
+ * was history to them; the last ones only, when there is a limit. As
+ * AgentSession.get_messages() of Agno.
+ */
+static void
+add_history(Run *run, const ReadyRun *ready)
+{
+	List	   *messages = NIL;
+	ListCell   *cell;
+	int			skip = 0;
+
+	foreach(cell, ready->history)
+	{
+		const char *json = lfirst(cell);
+		cJSON	   *tree = json_parse(json, strlen(json));
+		const cJSON *item;
+
+		cJSON_ArrayForEach(item, tree)
+		{
+			Message    *message = palloc(sizeof(Message));
+
+			if (message_read(item, message) && !message->from_history &&
+				message->role != MESSAGE_SYSTEM)
+				messages = lappend(messages, message);
+		}
+		cJSON_Delete(tree);
+	}
+
+	if (ready->history_messages >= 0)
+		skip = Max(list_length(messages) - ready->history_messages, 0);
+	/* The result of a tool makes no sense without the call. */
+	while (ready->history_messages >= 0 && skip < list_length(messages) &&
+		   ((Message *) list_nth(messages, skip))->role == MESSAGE_TOOL)
+		skip++;
+	for (int i = skip; i < list_length(messages); i++)
+	{
+		Message    *message = list_nth(messages, i);
+
+		message->from_history = true;
+		*run_add_message(run, message->role, NULL) = *message;
+	}
+}
+
+/*
+ * The conversation up to the first request.
+ */
+static void
+begin_conversation(Flight *flight, const ReadyRun *ready, const Agent *agent)
+{
+	Run		   *run = &flight->run;
+	PromptContext context = {
+		.max_length = (size_t) agno_max_input_size * 1024,
+		.agent = agent,
+		.run_id = run->run_id,
+		.session_id = flight->session_utf8,
+		.user_id = ready->user_id,
+		.session_state = ready->session_state,
+		.metadata = ready->metadata,
+		.structured = run->schema != NULL,
+	};
+	char	   *system_message;
+
+	if (agent != NULL && agent->add_datetime_to_context)
+		context.now = python_now(agent->timezone_identifier);
+
+	system_message = prompt_system_message(&context);
+	if (system_message != NULL)
+		run_add_message(run, MESSAGE_SYSTEM, system_message);
+	add_history(run, ready);
+	run_add_message(run, MESSAGE_USER,
+					prompt_user_message(&context, ready->input));
+	if (context.too_long)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the prompt with its variables replaced is longer than agno_bg.max_input_size")));
+}
+
+/*
+ * For MemoryContextRegisterResetCallback(): what cJSON has allocated.
+ */
+static void
+free_schema(void *schema)
+{
+	schema_free(schema);
+}
+
+/*
+ * Read a schema for the life of the current memory context.
+ */
+static OutputSchema *
+read_schema(const char *json)
+{
+	OutputSchema *schema = palloc0(sizeof(OutputSchema));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	char	   *problem;
+
+	callback->func = free_schema;
+	callback->arg = schema;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	problem = schema_read(json, schema);
+
+	/* It was accepted when the run was enqueued. */
+	if (problem != NULL)
+		elog(ERROR, "invalid output_schema: %s", problem);
+	return schema;
+}
+
+/*
+ * Whether the options have "background": true.
+ */
+static bool
+asks_for_background(const char *options)
+{
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, "background") == 0)
+			return strncmp(member.value, "true", 4) == 0;
+	}
+	return false;
+}
+
+/*
+ * Whether this key is one that nobody would say by chance. Local servers are
+ * given any word for a key.
+ */
+static bool
+is_secret(const char *key)
+{
+	bool		letters = true;
+
+	for (const char *at = key; *at != '\0'; at++)
+		letters &= isalpha((unsigned char) *at) != 0;
+	return strlen(key) >= 6 && !letters;
+}
+
+/*
+ * From now on, nothing that has this key in it is stored.
+ */
+static void
+hide_key(Flight *flight, char *key)
+{
+	StringInfoData out;
+
+	flight->secret = key;
+	initStringInfo(&out);
+	json_append_string(&out, key);
+	if (strlen(key) + 2 < (size_t) out.len)
+		flight->escaped_secret = pnstrdup(out.data + 1, out.len - 2);
+}
+
+/*
+ * A flight of a run that is to be started now, in memory of its own below the
+ * current context.
+ */
+Flight *
+flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg run",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Flight	   *flight = palloc0(sizeof(Flight));
+	Run		   *run = &flight->run;
+	int64		timeout_ms = ready->timeout_ms >= 0 ?
+		ready->timeout_ms : agno_run_timeout;
+
+	flight->context = context;
+	flight->run_id = pstrdup(ready->run_id);
+	flight->session_id = pstrdup(ready->session_id);
+	flight->session_utf8 = pstrdup(encoding_from_server(ready->session_id));
+	flight->agent_id = copy_or_null(ready->agent_id);
+	flight->last_event = ready->last_event;
+	flight->pace = pace;
+	flight->bytes = ready->bytes;
+	flight->ready = ready;
+	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
+	flight->session_state = copy_or_null(ready->session_state);
+	flight->session_metrics = copy_or_null(ready->session_metrics);
+	flight->owner = ready->owner;
+	flight->server = *server;
+	flight->server.base_url = pstrdup(server->base_url);
+	flight->server.key = copy_or_null(server->key);
+	if (server->key != NULL && is_secret(server->key))
+		hide_key(flight, flight->server.key);
+	flight->server.organization = copy_or_null(server->organization);
+	flight->server.project = copy_or_null(server->project);
+	flight->server.ca_file = copy_or_null(server->ca_file);
+
+	run->run_id = encoding_from_server(flight->run_id);
+	run->model = pstrdup(ready->model);
+	run->options = copy_or_null(ready->options);
+	run->provider = server->provider;
+	run->background = server->provider->background &&
+		asks_for_background(run->options);
+	run->streamed = ready->stream && !run->background;
+	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
+	flight->id_stored = run->response_id != NULL;
+	run->attempt = ready->attempt + 1;
+	run->started_at = clock_now();
+	run->deadline = run->started_at + timeout_ms * US_PER_MS;
+	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
+	run->patient = server->patience_ms > 0;
+	run->step = STEP_SEND;
+	MemoryContextSwitchTo(old);
+	return flight;
+}
+
+/*
+ * Put the conversation together, once the start of the run is committed and as
+ * long as what the store has read is there. In the memory context of the
+ * flight. Errors are this run's fault.
+ */
+void
+flight_begin(Flight *flight)
+{
+	const ReadyRun *ready = flight->ready;
+	Run		   *run = &flight->run;
+	Agent	   *agent = ready->agent ? agent_read(ready->agent) : NULL;
+
+	flight->ready = NULL;
+	flight->agent_name = agent != NULL ? agent->name : NULL;
+	if (run->streamed)
+		flight_started(flight);
+	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
+	begin_conversation(flight, ready, agent);
+}
+
+/*
+ * All that is to be stored of a run that has ended, whether it has been in
+ * flight or not.
+ */
+void
+ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
+			   const char *session_id)
+{
+	memset(ended, 0, sizeof(EndedRun));
+	ended->run_id = unconstify(char *, run_id);
+	ended->session_id = unconstify(char *, session_id);
+	ended->attempt = run->attempt;
+	ended->status = run->status;
+	ended->content = run->content;
+	ended->content_type = run->structured ? "dict" : "str";
+	ended->reasoning = run->reasoning;
+	ended->messages = run_messages_json(run);
+	ended->metrics = run_metrics_json(run);
+	ended->error = run_error_json(run);
+	ended->postpone_ms = run->postpone_ms;
+	ended->retries = run->retries;
+}
+
+/*
+ * The text without the secret; the text itself where there is nothing to hide,
+ * NULL for NULL.
+ */
+static char *
+cut_out(const char *text, const char *secret)
+{
+	const char *found = text != NULL && secret != NULL ?
+		strstr(text, secret) : NULL;
+	StringInfoData out;
+
+	if (found == NULL)
+		return unconstify(char *, text);
+	initStringInfo(&out);
+	for (; found != NULL; found = strstr(text, secret))
+	{
+		appendBinaryStringInfo(&out, text, found - text);
+		appendStringInfoString(&out, HIDDEN);
+		text = found + strlen(secret);
+	}
+	appendStringInfoString(&out, text);
+	return out.data;
+}
+
+/*
+ * The text without the key of the flight's server, which may have repeated it:
+ * others than the owner of the key may see what is stored.
+ */
+char *
+flight_clean(const Flight *flight, const char *text)
+{
+	return cut_out(cut_out(text, flight->secret), flight->escaped_secret);
+}
+
+/*
+ * How much of an answer that goes on may be shown: not its end if that may
+ * become the key.
+ */
+static size_t
+presentable_length(const Flight *flight, const char *answer)
+{
+	size_t		length = strlen(answer);
+	size_t		part = flight->secret != NULL ? strlen(flight->secret) - 1 : 0;
+
+	if (flight->run.step == STEP_STORE)
+		return length;
+	for (part = Min(part, length); part > 0; part--)
+	{
+		if (memcmp(answer + length - part, flight->secret, part) == 0)
+			return length - part;
+	}
+	return length;
+}
+
+/*
+ * What is to be stored of a flight, with what it leaves to its session.
+ */
+void
+flight_fill_ended(const Flight *flight, EndedRun *ended)
+{
+	const Run  *run = &flight->run;
+
+	ended_run_fill(ended, run, flight->run_id, flight->session_id);
+	ended->owner = flight->owner;
+	ended->content = flight_clean(flight, ended->content);
+	ended->reasoning = flight_clean(flight, ended->reasoning);
+	ended->messages = flight_clean(flight, ended->messages);
+	ended->error = flight_clean(flight, ended->error);
+	if (run->status == RUN_PENDING)
+		return;
+	ended->session_state = flight->session_state;
+	if (!token_usage_is_zero(&run->usage))
+		ended->session_metrics = session_usage_add(flight->session_metrics,
+												   run->model,
+												   flight->server_name,
+												   &run->usage);
+}
+
+/*-------------------------------------------------------------------------
+ * Events
+ *-------------------------------------------------------------------------
+ */
+
+static RunEventSource
+event_source(const Flight *flight)
+{
+	RunEventSource source = {
+		.run_id = flight->run.run_id,
+		.session_id = flight->session_utf8,
+		.agent_id = flight->agent_id,
+		.agent_name = flight->agent_name,
+		.model = flight->run.model,
+		.model_provider = flight->server_name,
+	};
+
+	return source;
+}
+
+static void
+add_event(Flight *flight, RunEvent event)
+{
+	RunEvent   *copy = palloc(sizeof(RunEvent));
+
+	*copy = event;
+	flight->events = lappend(flight->events, copy);
+}
+
+/*
+ * Tell of the start, or that what an earlier attempt showed does not count. In
+ * the memory context of the flight.
+ */
+void
+flight_started(Flight *flight)
+{
+	RunEventSource source = event_source(flight);
+
+	add_event(flight, flight->last_event == 0 ? run_event_started(&source) :
+			  run_event_retried(&source, flight->run.attempt));
+}
+
+/*
+ * The answer starts anew within the attempt. In the memory context of the
+ * flight.
+ */
+void
+flight_restarted(Flight *flight)
+{
+	RunEventSource source = event_source(flight);
+
+	if (flight->shown > 0)
+		add_event(flight, run_event_retried(&source, flight->run.attempt));
+	flight->shown = 0;
+}
+
+/*
+ * How many rows flight_event_rows() fills at most.
+ */
+int
+flight_count_events(const Flight *flight)
+{
+	return list_length(flight->events) + 1 + RUN_EVENT_MAX_END;
+}
+
+/*
+ * The answer as far as it is known, or NULL: that of a run which ended badly
+ * is no answer.
+ */
+static const char *
+known_answer(const Run *run)
+{
+	if (run->stream != NULL)
+		return run->stream->content.data;
+	if (run->step != STEP_STORE || run->status == RUN_ERROR ||
+		(run->status == RUN_CANCELLED &&
+		 strcmp(run->content, run_cancelled_text(run->run_id)) == 0))
+		return NULL;
+	return run->content;
+}
+
+/*
+ * What is to be stored now of a streamed flight's events, numbered: those that
+ * wait, the piece of the answer that has arrived since, and the end when it
+ * has come. Returns how many rows there are; once they are committed,
+ * flight_events_stored() is to be called.
+ */
+int
+flight_event_rows(Flight *flight, EventRow *rows)
+{
+	RunEventSource source = event_source(flight);
+	const Run  *run = &flight->run;
+	const char *answer = known_answer(run);
+	size_t		length;
+	RunEvent	events[RUN_EVENT_MAX_END];
+	ListCell   *cell;
+	int			ends = 0;
+	int			count = 0;
+
+	foreach(cell, flight->events)
+	{
+		RunEvent   *event = lfirst(cell);
+
+		rows[count].event = event->name;
+		rows[count++].data = event->data;
+	}
+	flight->flush_shown = flight->shown;
+	length = answer != NULL ? presentable_length(flight, answer) : 0;
+	if (length > flight->shown)
+	{
+		char	   *text = pnstrdup(answer + flight->shown,
+									length - flight->shown);
+		RunEvent	piece = run_event_content(&source, text);
+
+		flight->flush_shown = length;
+		rows[count].event = piece.name;
+		rows[count++].data = piece.data;
+	}
+	if (run->step == STEP_STORE)
+		ends = run_event_end(&source, run, events);
+	for (int i = 0; i < ends; i++)
+	{
+		rows[count].event = events[i].name;
+		rows[count++].data = events[i].data;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		rows[i].run_id = flight->run_id;
+		rows[i].seq = flight->last_event + i + 1;
+		rows[i].data = flight_clean(flight, rows[i].data);
+	}
+	flight->flush_events = count;
+	return count;
+}
+
+/*
+ * The part of the answer that is to be shown in content; NULL if that need not
+ * be stored again yet. All of it is stored each time, so it must have grown by a
+ * fraction: what is written in all is no more than a multiple of the answer.
+ */
+const char *
+flight_partial_content(Flight *flight)
+{
+	const ModelStream *stream = flight->run.stream;
+	size_t		length = stream != NULL ?
+		presentable_length(flight, stream->content.data) : 0;
+
+	flight->flush_content = flight->content_shown;
+	if (length <= flight->content_shown + flight->content_shown / CONTENT_GROWTH)
+		return NULL;
+	flight->flush_content = length;
+	return flight_clean(flight, pnstrdup(stream->content.data, length));
+}
+
+/*
+ * The rows of flight_event_rows() have been committed.
+ */
+void
+flight_events_stored(Flight *flight)
+{
+	ListCell   *cell;
+
+	foreach(cell, flight->events)
+	{
+		RunEvent   *event = lfirst(cell);
+
+		pfree(event->data);
+		pfree(event);
+	}
+	list_free(flight->events);
+	flight->events = NIL;
+	flight->last_event += flight->flush_events;
+	flight->shown = flight->flush_shown;
+	flight->content_shown = flight->flush_content;
+}

@@ -1,0 +1,94 @@
+/*-------------------------------------------------------------------------
+ *
+ * flight.h
+ *	  One run in flight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_FLIGHT_H
+#define AGNO_FLIGHT_H
+
+#include "core/run_event.h"
+#include "http/http.h"
+#include "lib/ilist.h"
+#include "lib/pairingheap.h"
+#include "runner/pacing.h"
+#include "server/model_server.h"
+#include "store/store.h"
+
+/*
+ * A run in flight. All of it, but the transfer, is in its own memory context.
+ */
+typedef struct Flight
+{
+	MemoryContext context;
+	const char *run_id;			/* of the database's encoding */
+	const char *session_id;		/* of the database's encoding */
+	const char *session_utf8;	/* the same in UTF-8 */
+	const char *server_name;	/* of the model server, in UTF-8 */
+	Pace	   *pace;			/* of the server, as used with this key */
+	bool		trying;			/* it finds out whether its server can be
+								 * reached */
+	int64		bytes;			/* of what was handed in with the run */
+	const ReadyRun *ready;		/* valid until flight_begin() */
+	char	   *secret;			/* the key, as long as it may be told from
+								 * ordinary words, or NULL */
+	char	   *escaped_secret; /* as it stands in JSON, if that differs */
+	const char *session_state;	/* JSON in UTF-8: with what the run brought
+								 * along; NULL: none */
+	const char *session_metrics;	/* JSON in UTF-8: before the run, or NULL */
+	const char *agent_id;		/* in UTF-8, or NULL */
+	const char *agent_name;		/* in UTF-8, or NULL */
+	Oid			owner;
+	Run			run;
+	ModelServer server;
+	StringInfoData body;		/* of the request on its way; data may be NULL */
+	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
+	bool		id_stored;		/* run.response_id has been stored */
+	int64		repeat_at;		/* when its request may be sent again, as
+								 * pacing.c has it; 0: not asked */
+
+	/* where fleet_place() has put it */
+	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
+	pairingheap_node timer;		/* in Fleet.backing_off */
+	bool		listed;			/* node is in use */
+	bool		timed;			/* timer is in use */
+
+	/* of a streamed one: what subscribers have been told */
+	int64		last_event;		/* the number of the last event stored */
+	List	   *events;			/* RunEvents that are not stored */
+	size_t		shown;			/* how much of the answer has been stored as
+								 * events */
+	size_t		content_shown;	/* how much of it stood in content when that
+								 * was last stored */
+	int64		flush_at;		/* no events before, as of clock_now() */
+	dlist_node	news_node;		/* in Fleet.with_news */
+	bool		has_news;		/* news_node is in it */
+	int			flush_events;	/* of the rows that a turn stores: how many
+								 * there are, */
+	size_t		flush_shown;	/* what shown will be, */
+	size_t		flush_content;	/* and content_shown */
+
+	/* of one that has ended */
+	int			store_failures; /* how often storing it alone has failed */
+	int64		store_after;	/* no try before, as of clock_now() */
+	int64		locked_pause;	/* the last pause because of a lock; 0: none */
+	bool		put_off;		/* it waits for somebody's lock */
+	int64		leaving;		/* number of the turn that stores it */
+} Flight;
+
+extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
+							 Pace *pace);
+extern void flight_begin(Flight *flight);
+extern char *flight_clean(const Flight *flight, const char *text);
+extern const char *flight_partial_content(Flight *flight);
+extern void ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
+						   const char *session_id);
+extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
+extern void flight_started(Flight *flight);
+extern void flight_restarted(Flight *flight);
+extern int	flight_count_events(const Flight *flight);
+extern int	flight_event_rows(Flight *flight, EventRow *rows);
+extern void flight_events_stored(Flight *flight);
+
+#endif							/* AGNO_FLIGHT_H */

@@ -1,0 +1,414 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The process that keeps a runner in each database with the extension.
+ *
+ * The launcher is connected to no database. It cannot see which of them have
+ * the extension, so when it starts it has a runner started in each, one after
+ * the other; those that find no extension leave again, the others ask for the
+ * rest of agno_bg.runners. From then on a database asks for runners itself, when a transaction that created the
+ * extension or enqueued a run commits.
+ *
+ * The runner's slot in shared memory says who is to act next:
+ *
+ *	  NONE ──── a database asks ────▶ WANTED ── launcher ──▶ STARTING
+ *	    ▲								▲						 │
+ *	    │ no extension, no database		│ it died, or no process │ runner
+ *	    └──────────────────────────── RUNNING ◀──────────────────┘
+ *
+ * A runner that dies is replaced at once; one that dies again soon, or cannot
+ * be started, after a pause that doubles from a second to a minute.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runner/launcher.h"
+#include "runner/runner.h"
+#include "server/runner_slots.h"
+#include "server/wait_event.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* A runner that lived shorter than this has failed. */
+#define SHORT_LIFE_MS 10000
+
+/* The pause before the next start doubles from the first to the last. */
+#define FIRST_PAUSE_MS 1000
+#define LAST_PAUSE_MS 60000
+
+/* A process that has not come to run after this is given up. */
+#define START_TIMEOUT_MS 30000
+
+/* How many starts may be under way at once. */
+#define MAX_STARTING 2
+
+/* What the launcher remembers of a slot; in its own memory. */
+typedef struct RunnerRecord
+{
+	Oid			database;		/* which runner the rest is about */
+	int			number;
+	BackgroundWorkerHandle *handle; /* of the process last asked for, or NULL */
+	TimestampTz asked_at;		/* when that was; 0: what came of it has been
+								 * counted */
+	TimestampTz next_start;		/* no start before */
+	int			failures;		/* short lives in a row */
+} RunnerRecord;
+
+static RunnerRecord records[MAX_RUNNERS];
+
+/* Databases that no runner has looked into since the launcher started. */
+static List *unseen = NIL;
+
+/* Starts have been failing for lack of a process since the last success. */
+static bool out_of_workers;
+
+PGDLLEXPORT void agno_bg_launcher_main(Datum arg);
+
+/*
+ * Describe a process of this type, with this main function, to the postmaster.
+ * Neither kind starts on a standby before it is promoted.
+ */
+static void
+describe_worker(BackgroundWorker *worker, const char *type,
+				const char *function, int restart_time)
+{
+	memset(worker, 0, sizeof(BackgroundWorker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = restart_time;
+	strlcpy(worker->bgw_library_name, "agno_bg",
+			sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function,
+			sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_name, type, sizeof(worker->bgw_name));
+	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
+}
+
+/*
+ * Register the launcher. For _PG_init().
+ */
+void
+launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	describe_worker(&worker, LAUNCHER_TYPE, "agno_bg_launcher_main", 1);
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Ask for a runner in the databases that have not been looked into, as far as
+ * there are slots: those of databases without the extension are free again soon.
+ */
+static void
+look_into_unseen(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, unseen)
+	{
+		if (!runner_slots_want(lfirst_oid(cell), 0))
+			return;
+		unseen = foreach_delete_current(unseen, cell);
+	}
+}
+
+/*
+ * Find every database that allows connections. Templates are
+ * left alone: a process in them would be in the way of CREATE DATABASE.
+ */
+static void
+look_into_every_database(void)
+{
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	pgstat_report_activity(STATE_RUNNING, "looking for databases");
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		MemoryContext old;
+
+		if (!database->datallowconn || database->datistemplate)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		unseen = lappend_oid(unseen, database->oid);
+		MemoryContextSwitchTo(old);
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Whether the database may have a runner: it is there, and no template.
+ */
+static bool
+may_have_runner(Oid database)
+{
+	HeapTuple	tuple;
+	bool		result = false;
+
+	StartTransactionCommand();
+	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	if (HeapTupleIsValid(tuple))
+	{
+		result = !((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		ReleaseSysCache(tuple);
+	}
+	CommitTransactionCommand();
+	return result;
+}
+
+/*
+ * Ask the postmaster for the process of the runner in this slot. Returns
+ * false when it has none to give.
+ */
+static bool
+ask_for_process(int slot, Oid database)
+{
+	BackgroundWorker worker;
+	RunnerRecord *record = &records[slot];
+	MemoryContext old;
+	bool		registered;
+
+	describe_worker(&worker, RUNNER_TYPE, "agno_bg_runner_main",
+					BGW_NEVER_RESTART);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	memcpy(worker.bgw_extra, &database, sizeof(database));
+	worker.bgw_notify_pid = MyProcPid;
+
+	/* The handle lives until the next one of this slot. */
+	if (record->handle != NULL)
+		pfree(record->handle);
+	record->handle = NULL;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &record->handle);
+	MemoryContextSwitchTo(old);
+
+	if (!registered)
+	{
+		record->handle = NULL;
+		if (!out_of_workers)
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no process left for the agno_bg runner of the database with OID %u; its runs stay PENDING until there is one",
+							database),
+					 errhint("Consider increasing max_worker_processes.")));
+		out_of_workers = true;
+	}
+	else
+		out_of_workers = false;
+	return registered;
+}
+
+/*
+ * The runner of this slot is not there although it should be: no start before
+ * a pause, unless it is the first time.
+ */
+static void
+count_failure(RunnerRecord *record, TimestampTz now)
+{
+	int			pause = FIRST_PAUSE_MS;
+
+	for (int i = 0; i < record->failures && pause < LAST_PAUSE_MS; i++)
+		pause *= 2;
+	record->failures++;
+	record->asked_at = 0;
+	record->next_start = TimestampTzPlusMilliseconds(now,
+													 Min(pause, LAST_PAUSE_MS));
+}
+
+/*
+ * Start the runner that is wanted in this slot, unless it is too early.
+ */
+static void
+start_runner(int slot, const RunnerView *view, TimestampTz now)
+{
+	RunnerRecord *record = &records[slot];
+	Oid			database = view->database;
+
+	/* A life has ended since: was it a short one? */
+	if (record->asked_at != 0)
+	{
+		if (!view->stepped_aside &&
+			!TimestampDifferenceExceeds(record->asked_at, now, SHORT_LIFE_MS))
+			count_failure(record, now);
+		else
+			record->failures = 0;
+		record->asked_at = 0;
+	}
+	if (now < record->next_start)
+		return;
+
+	if (!may_have_runner(database))
+	{
+		runner_slots_not_started(slot, false);
+		return;
+	}
+	if (!runner_slots_starting(slot))
+		return;
+	record->asked_at = now;
+	if (!ask_for_process(slot, database))
+	{
+		runner_slots_not_started(slot, true);
+		count_failure(record, now);
+	}
+}
+
+/*
+ * Look after a start that is under way. Returns whether it still is.
+ */
+static bool
+check_start(int slot, TimestampTz now)
+{
+	RunnerRecord *record = &records[slot];
+	pid_t		pid;
+	BgwHandleStatus status = BGWH_STOPPED;
+
+	if (record->handle != NULL)
+		status = GetBackgroundWorkerPid(record->handle, &pid);
+
+	/* Look again: it may have come to run, and gone, in the meantime. */
+	if (runner_slots_view(slot).state != RUNNER_STARTING)
+		return false;
+	if (status != BGWH_STOPPED &&
+		!TimestampDifferenceExceeds(record->asked_at, now, START_TIMEOUT_MS))
+		return true;
+
+	if (status != BGWH_STOPPED)
+		TerminateBackgroundWorker(record->handle);
+	runner_slots_not_started(slot, true);
+	count_failure(record, now);
+	return false;
+}
+
+/*
+ * Do what is to be done for every slot. Returns when to look again even if
+ * nobody asks, or DT_NOEND.
+ */
+static TimestampTz
+look_after_runners(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = DT_NOEND;
+	int			starting = 0;
+
+	for (int slot = 0; slot < MAX_RUNNERS; slot++)
+	{
+		RunnerView	view = runner_slots_view(slot);
+
+		if (view.state == RUNNER_STARTING && check_start(slot, now))
+		{
+			starting++;
+			next = Min(next, TimestampTzPlusMilliseconds(records[slot].asked_at,
+														 START_TIMEOUT_MS));
+		}
+	}
+
+	for (int slot = 0; slot < MAX_RUNNERS; slot++)
+	{
+		RunnerRecord *record = &records[slot];
+		RunnerView	view = runner_slots_view(slot);
+
+		if (record->database != view.database ||
+			record->number != view.number)
+		{
+			if (record->handle != NULL)
+				pfree(record->handle);
+			memset(record, 0, sizeof(RunnerRecord));
+			record->database = view.database;
+			record->number = view.number;
+		}
+		if (view.state != RUNNER_WANTED)
+			continue;
+
+		if (starting < MAX_STARTING)
+		{
+			start_runner(slot, &view, now);
+			if (runner_slots_view(slot).state == RUNNER_STARTING)
+				starting++;
+		}
+		if (runner_slots_view(slot).state == RUNNER_WANTED &&
+			record->next_start > now)
+			next = Min(next, record->next_start);
+		if (view.restoring_until > now)
+			next = Min(next, view.restoring_until);
+	}
+	return next;
+}
+
+/*
+ * The main function of the launcher.
+ */
+void
+agno_bg_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname(LAUNCHER_TYPE);
+
+	runner_slots_attach_launcher();
+	look_into_every_database();
+
+	for (;;)
+	{
+		TimestampTz next;
+		long		timeout_ms = -1;
+		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+
+		/* Not 0: that would be the end of the launcher until a restart. */
+		if (ShutdownRequestPending)
+			proc_exit(1);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		look_into_unseen();
+		next = look_after_runners();
+		if (next != DT_NOEND)
+		{
+			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														 next);
+			events |= WL_TIMEOUT;
+		}
+		(void) WaitLatch(MyLatch, events, timeout_ms,
+						 wait_event(WAIT_IN_LAUNCHER));
+	}
+}

@@ -1,0 +1,682 @@
+/*-------------------------------------------------------------------------
+ *
+ * pacing.c
+ *	  How fast each model server may be asked.
+ *
+ * A server has limits of its own (max_concurrency, requests_per_minute,
+ * tokens_per_minute), and it may ask to be left alone for a while (status 429).
+ * A run that may not start now is parked in the queue, where it holds nothing
+ * and stands in nobody's way; it is fetched from there when there is room.
+ * Owners whose runs are parked for the same take turns.
+ *
+ * An account with a server has limits of its own. So
+ * requests, tokens and status 429 are counted for each key to a server (a
+ * Pace), and only the runs in flight for the server as a whole (a Target).
+ *
+ * Requests are spread evenly, so that there are never more than the limit in a
+ * minute. Tokens are known only afterwards: no run starts while those of the
+ * last minute, forgotten at an even pace, are above the limit.
+ *
+ * A server that cannot be reached is tried by one run at a time, with pauses
+ * that grow; its other runs are parked until it is reached, or until they have
+ * waited long enough.
+ *
+ * The limits are for all runners of the database together. Where there are
+ * several, what they need to know of each other is in a Load in shared memory;
+ * whether a server can be reached each finds out for itself. A runner that has
+ * freed a place for which others wait leaves it to them for a moment, so that
+ * none is starved. A load starts from nothing with the server; what a runner
+ * had in flight is forgotten when another takes over.
+ *
+ * Called by turn.c, dispatch.c and runner.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "core/clock.h"
+#include "runner/pacing.h"
+#include "utils/memutils.h"
+
+
+/* Requests that were due in this time may be made up for, in microseconds. */
+#define CATCH_UP INT64CONST(100000)
+
+/* How often a parked run asks all the same: limits may have changed. */
+#define PROBE_PAUSE INT64CONST(1000000)
+
+/* How long a place is left to other runners. */
+#define YIELD_PAUSE INT64CONST(20000)
+
+/*
+ * The longest time that a server is left alone for, whatever it says: after
+ * that one run asks again.
+ */
+#define LONGEST_BLOCK (2 * US_PER_MINUTE)
+
+/* The pause between two tries to reach a server doubles up to the last. */
+#define FIRST_TRY_PAUSE (500 * US_PER_MS)
+#define LAST_TRY_PAUSE (10000 * US_PER_MS)
+
+/* A target by the name of its server. */
+typedef struct NamedTarget
+{
+	char	   *name;
+	Target		target;
+} NamedTarget;
+
+struct Pacing
+{
+	int			number;			/* of this runner */
+	const LoadTable *table;		/* NULL: there are no other runners */
+	List	   *paces;			/* of everything that runs have asked for */
+	List	   *targets;		/* NamedTargets: their servers */
+};
+
+/*
+ * Create it, for the runner with this number; table is NULL when it is alone.
+ * It lives as long as the process.
+ */
+Pacing *
+pacing_create(int number, const LoadTable *table)
+{
+	Pacing	   *pacing = MemoryContextAllocZero(TopMemoryContext,
+												sizeof(Pacing));
+
+	pacing->number = number;
+	pacing->table = table;
+	return pacing;
+}
+
+static void
+lock_loads(Pacing *pacing)
+{
+	if (pacing->table != NULL)
+		pacing->table->lock();
+}
+
+static void
+unlock_loads(Pacing *pacing)
+{
+	if (pacing->table != NULL)
+		pacing->table->unlock();
+}
+
+static Load *
+find_load(Pacing *pacing, const char *name)
+{
+	Load	   *load = NULL;
+
+	if (pacing->table != NULL)
+		load = pacing->table->find(name);
+	if (load == NULL)
+		load = palloc0(sizeof(Load));
+	return load;
+}
+
+/*
+ * The target of this server, made if there is none.
+ */
+static Target *
+find_target(Pacing *pacing, const char *server)
+{
+	ListCell   *cell;
+	NamedTarget *named;
+	MemoryContext old;
+
+	foreach(cell, pacing->targets)
+	{
+		named = lfirst(cell);
+		if (strcmp(named->name, server) == 0)
+			return &named->target;
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	named = palloc0(sizeof(NamedTarget));
+	named->name = pstrdup(server);
+	named->target.shares = shares_create();
+	/* no key looks like this */
+	named->target.load = find_load(pacing, psprintf("%s/*", server));
+	pacing->targets = lappend(pacing->targets, named);
+	MemoryContextSwitchTo(old);
+	return &named->target;
+}
+
+static Pace *
+find_pace(Pacing *pacing, const char *key)
+{
+	ListCell   *cell;
+
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		if (strcmp(pace->key, key) == 0)
+			return pace;
+	}
+	return NULL;
+}
+
+/*
+ * The pace of a server as used with this user mapping; invalid: with none.
+ */
+Pace *
+pacing_find(Pacing *pacing, const char *server, Oid mapping)
+{
+	char	   *key = psprintf("%s/%u", server, mapping);
+	Pace	   *pace = find_pace(pacing, key);
+	MemoryContext old;
+
+	if (pace != NULL)
+		return pace;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	pace = palloc0(sizeof(Pace));
+	pace->key = pstrdup(key);
+	pace->target = find_target(pacing, server);
+	pace->load = find_load(pacing, key);
+	pace->give_up_at = NEVER;
+	pacing->paces = lappend(pacing->paces, pace);
+	MemoryContextSwitchTo(old);
+	return pace;
+}
+
+static void
+set_parked(Pacing *pacing, Pace *pace, bool parked)
+{
+	uint32		mine = 1U << pacing->number;
+	uint32		others = 0;
+	ListCell   *cell;
+
+	pace->parked = parked;
+	if (!parked)
+		pace->give_up_at = NEVER;
+
+	/* Runs may wait for the same server with other keys. */
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *other = lfirst(cell);
+
+		if (other->target == pace->target && other->parked)
+			others = mine;
+	}
+	pace->target->load->waiting =
+		(pace->target->load->waiting & ~mine) | others;
+}
+
+static void
+set_stalled(Pacing *pacing, Target *target, bool stalled)
+{
+	ListCell   *cell;
+
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		if (pace->target == target)
+			pace->stalled = stalled;
+	}
+}
+
+/*
+ * What a turn that failed has reserved is free again.
+ */
+void
+pacing_begin_turn(Pacing *pacing)
+{
+	ListCell   *cell;
+
+	lock_loads(pacing);
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+		ListCell   *owner;
+
+		foreach(owner, pace->reserved)
+		{
+			pace->target->load->in_flight[pacing->number]--;
+			shares_remove(pace->target->shares, lfirst_oid(owner), 0);
+		}
+		list_free(pace->reserved);
+		pace->reserved = NIL;
+		if (pace->target->try_reserved)
+			pace->target->trying = false;
+		pace->target->try_reserved = false;
+	}
+	unlock_loads(pacing);
+}
+
+static void
+forget_tokens(Pace *pace, int64 now)
+{
+	Load	   *load = pace->load;
+
+	load->tokens -= (double) pace->tokens_per_minute *
+		(now - load->tokens_at) / US_PER_MINUTE;
+	load->tokens = Max(load->tokens, 0);
+	load->tokens_at = now;
+}
+
+static int64
+request_pause(const Pace *pace)
+{
+	return Max(US_PER_MINUTE / pace->requests_per_minute, 1);
+}
+
+/*
+ * A request is sent, or is about to be.
+ */
+static void
+take_request(Pace *pace, int64 now)
+{
+	if (pace->requests_per_minute > 0)
+		pace->load->next_request = request_pause(pace) +
+			Max(pace->load->next_request, now - CATCH_UP);
+}
+
+/*
+ * How many runs of a server one owner may have in flight: nine tenths, where
+ * there are so many.
+ */
+static int
+owner_limit(const Target *target)
+{
+	return target->max_concurrency - target->max_concurrency / 10;
+}
+
+/*
+ * How many runs may start now.
+ */
+static int
+room_at(Pace *pace, int64 now)
+{
+	Target	   *target = pace->target;
+	Load	   *load = pace->load;
+	int64		room = INT_MAX;
+
+	if (load->blocked_until > now)
+		return 0;
+	if (target->unreachable_since != 0)
+		return !target->trying && target->try_at <= now ? 1 : 0;
+	if (target->max_concurrency > 0)
+	{
+		room = target->yield_until > now ? 0 : target->max_concurrency;
+		for (int i = 0; i < MAX_RUNNERS_PER_DATABASE; i++)
+			room -= target->load->in_flight[i];
+	}
+	if (pace->requests_per_minute > 0)
+	{
+		int64		next = Max(load->next_request, now - CATCH_UP);
+
+		room = Min(room, next > now ? 0 :
+				   1 + (now - next) / request_pause(pace));
+	}
+	if (pace->tokens_per_minute > 0)
+	{
+		forget_tokens(pace, now);
+		if (load->tokens >= pace->tokens_per_minute)
+			room = 0;
+	}
+	return (int) Max(room, 0);
+}
+
+/*
+ * How many parked runs are to ask now whether they may start.
+ */
+int
+pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
+{
+	int			room;
+
+	lock_loads(pacing);
+	room = pace->stalled ? 0 : room_at(pace, now);
+	if (room == 0 && pace->load->blocked_until <= now &&
+		pace->target->unreachable_since == 0 && pace->probe_at <= now)
+		room = 1;
+	unlock_loads(pacing);
+	if (room > 0)
+		pace->probe_at = now + PROBE_PAUSE;
+	return room;
+}
+
+/*
+ * Whether an owner may have more runs in flight for the server.
+ */
+bool
+pacing_owner_may(Pace *pace, Oid owner)
+{
+	Target	   *target = pace->target;
+
+	return target->max_concurrency == 0 ||
+		!shares_is_full(target->shares, owner, owner_limit(target));
+}
+
+/*
+ * There is room, but only such owners have parked runs as may not have more.
+ */
+void
+pacing_stall(Pacing *pacing, Pace *pace)
+{
+	pace->stalled = true;
+}
+
+/*
+ * No runs are parked for this any more.
+ */
+void
+pacing_none_parked(Pacing *pacing, Pace *pace)
+{
+	lock_loads(pacing);
+	set_parked(pacing, pace, false);
+	unlock_loads(pacing);
+}
+
+/*
+ * A run that was parked for this is for another key by now. Let the others find
+ * out, too.
+ */
+void
+pacing_forget_limits(Pacing *pacing, const char *key)
+{
+	Pace	   *pace = find_pace(pacing, key);
+
+	if (pace == NULL)
+		return;
+	lock_loads(pacing);
+	pace->requests_per_minute = 0;
+	pace->tokens_per_minute = 0;
+	pace->load->blocked_until = 0;
+	unlock_loads(pacing);
+}
+
+/*
+ * Whether a run of this owner may start in this turn; if not, it is to be
+ * parked.
+ */
+bool
+pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
+			 int64 now)
+{
+	Target	   *target = pace->target;
+	bool		admitted;
+
+	target->max_concurrency = server->max_concurrency;
+	target->patience_ms = server->patience_ms;
+	pace->requests_per_minute = server->requests_per_minute;
+	pace->tokens_per_minute = server->tokens_per_minute;
+	lock_loads(pacing);
+	admitted = room_at(pace, now) > 0 && pacing_owner_may(pace, owner);
+	if (admitted)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		pace->reserved = lappend_oid(pace->reserved, owner);
+		MemoryContextSwitchTo(old);
+		target->load->in_flight[pacing->number]++;
+		shares_add(target->shares, owner, 0);
+		if (target->unreachable_since != 0)
+			target->trying = target->try_reserved = true;
+		take_request(pace, now);
+	}
+	else
+	{
+		if (!pace->parked)
+			pace->probe_at = now + PROBE_PAUSE;
+		set_parked(pacing, pace, true);
+	}
+	unlock_loads(pacing);
+	return admitted;
+}
+
+/*
+ * A turn has failed: nobody knows any more for what runs are parked.
+ */
+void
+pacing_recheck(Pacing *pacing)
+{
+	ListCell   *cell;
+
+	lock_loads(pacing);
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		set_parked(pacing, pace, true);
+		pace->give_up_at = 0;
+	}
+	unlock_loads(pacing);
+}
+
+/*
+ * A run of this owner has been started, and the turn that did so is committed.
+ * Returns whether it is the one that tries a server which could not be reached.
+ */
+bool
+pacing_started(Pacing *pacing, Pace *pace, Oid owner)
+{
+	bool		trying = pace->target->try_reserved;
+
+	pace->reserved = list_delete_oid(pace->reserved, owner);
+	pace->target->try_reserved = false;
+	return trying;
+}
+
+/*
+ * A run of this owner that had been started is over, and cost so many tokens;
+ * trying is what pacing_started() said, unless pacing_unreachable() has been
+ * told of it since. Returns which other runners wait for its place: the bit of
+ * each number.
+ */
+uint32
+pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
+			 int64 tokens, int64 now)
+{
+	Target	   *target = pace->target;
+	uint32		others;
+
+	lock_loads(pacing);
+	target->load->in_flight[pacing->number]--;
+	shares_remove(target->shares, owner, 0);
+	forget_tokens(pace, now);
+	pace->load->tokens += tokens;
+	others = target->load->waiting & ~(1U << pacing->number);
+	unlock_loads(pacing);
+	set_stalled(pacing, target, false);
+	if (trying)
+		target->trying = false;
+	if (others != 0)
+		target->yield_until = now + YIELD_PAUSE;
+	return others;
+}
+
+/*
+ * A request is to be sent again. Returns when; it has its place from now on, so
+ * that runs that are parked cannot go before it for ever.
+ */
+int64
+pacing_repeat(Pacing *pacing, Pace *pace, int64 now)
+{
+	int64		at = now;
+
+	lock_loads(pacing);
+	if (pace->requests_per_minute > 0)
+		at = Max(pace->load->next_request, now);
+	take_request(pace, now);
+	unlock_loads(pacing);
+	return at;
+}
+
+/*
+ * The server asks to be left alone until then.
+ */
+void
+pacing_block(Pacing *pacing, Pace *pace, int64 until, int64 now)
+{
+
+	until = Min(until, now + LONGEST_BLOCK);
+	lock_loads(pacing);
+	pace->load->blocked_until = Max(pace->load->blocked_until, until);
+	unlock_loads(pacing);
+}
+
+int64
+pacing_blocked_until(Pacing *pacing, Pace *pace)
+{
+	int64		until;
+
+	lock_loads(pacing);
+	until = pace->load->blocked_until;
+	unlock_loads(pacing);
+	return until;
+}
+
+/*-------------------------------------------------------------------------
+ * Servers that cannot be reached
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The server of this key could not be reached: nothing was sent. trying: by the
+ * run that was to find out. What was in flight beside it tells nothing new.
+ */
+void
+pacing_unreachable(Pacing *pacing, Pace *pace, bool trying,
+				   const char *problem, int patience_ms, int64 now)
+{
+	Target	   *target = pace->target;
+	int64		pause = FIRST_TRY_PAUSE;
+
+	target->patience_ms = patience_ms;
+	if (target->unreachable_since != 0 && !trying)
+		return;
+	if (target->unreachable_since == 0)
+	{
+		target->unreachable_since = now;
+		target->failures = 0;
+	}
+	for (int i = 0; i < target->failures && pause < LAST_TRY_PAUSE; i++)
+		pause *= 2;
+	target->failures++;
+	target->try_at = now + Min(pause, LAST_TRY_PAUSE);
+	target->trying = false;
+	if (target->problem != NULL)
+		pfree(target->problem);
+	target->problem = MemoryContextStrdup(TopMemoryContext, problem);
+}
+
+/*
+ * The server of this key has been reached.
+ */
+void
+pacing_reached(Pacing *pacing, Pace *pace)
+{
+	Target	   *target = pace->target;
+
+	target->unreachable_since = 0;
+	target->trying = false;
+}
+
+/*
+ * Why the server of this key cannot be reached, in UTF-8; NULL: it can, as far
+ * as is known.
+ */
+const char *
+pacing_problem(Pacing *pacing, Pace *pace)
+{
+	Target	   *target = pace->target;
+
+	return target->unreachable_since != 0 ? target->problem : NULL;
+}
+
+/*
+ * A run waits for the server of this key to be reached.
+ */
+void
+pacing_held_back(Pacing *pacing, Pace *pace, int64 now)
+{
+
+	lock_loads(pacing);
+	set_parked(pacing, pace, true);
+	unlock_loads(pacing);
+
+	/* It may have been waiting before: find out soon. */
+	pace->give_up_at = Min(pace->give_up_at,
+						   now + Min(pace->target->patience_ms * US_PER_MS,
+									 PROBE_PAUSE));
+}
+
+/*-------------------------------------------------------------------------
+ * Parked runs
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The next pace after this one, or the first after NULL, that runs may be
+ * parked for; NULL when there is none.
+ */
+Pace *
+pacing_next_parked(Pacing *pacing, Pace *after)
+{
+	ListCell   *cell;
+
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		if (after == pace)
+			after = NULL;
+		else if (after == NULL && pace->parked)
+			return pace;
+	}
+	return NULL;
+}
+
+/*
+ * When there may be room for parked runs of this pace, or they have waited long
+ * enough.
+ */
+static int64
+room_from(Pace *pace, int64 now)
+{
+	Target	   *target = pace->target;
+	int64		at = pace->probe_at;
+
+	if (!pace->stalled && room_at(pace, now) > 0)
+		return now;
+	if (pace->load->blocked_until > now)
+		return target->unreachable_since == 0 ? pace->load->blocked_until :
+			Min(pace->load->blocked_until, pace->give_up_at);
+	if (target->unreachable_since != 0)
+		return Min(target->trying ? NEVER : target->try_at, pace->give_up_at);
+	if (pace->requests_per_minute > 0 && pace->load->next_request > now)
+		at = Min(at, pace->load->next_request);
+	if (target->yield_until > now)
+		at = Min(at, target->yield_until);
+	return at;
+}
+
+/*
+ * When there may be something to do about parked runs; NEVER when there are
+ * none.
+ */
+int64
+pacing_next_at(Pacing *pacing, int64 now)
+{
+	int64		next = NEVER;
+	ListCell   *cell;
+
+	lock_loads(pacing);
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		if (pace->parked)
+		{
+			int64		at = room_from(pace, now);
+
+			next = Min(next, at);
+		}
+	}
+	unlock_loads(pacing);
+	return next;
+}

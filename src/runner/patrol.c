@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * patrol.c
+ *	  Taking over the queue from an earlier runner.
+ *
+ * A runner that starts goes through the whole queue, step by step, and makes
+ * ready what its predecessor has left in any other state. The first runner of
+ * the database then goes through agno.runs as well, and puts unfinished runs
+ * that are not in the queue into it: a restore, or a hand, may have lost them.
+ * It need not look at runs that an earlier patrol has seen; those of the last
+ * day it sees anyway.
+ *
+ * Called by turn.c, a step in each turn, so that new runs do not wait for its
+ * end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "runner/patrol.h"
+
+/* How many rows a step looks at. */
+#define STEP 2000
+
+/* How much of the past is always looked at, in microseconds. */
+#define ALWAYS_SEEN USECS_PER_DAY
+
+/*
+ * A patrol of this runner, with or without a search for lost runs.
+ */
+void
+patrol_create(Patrol *patrol, bool all_runs)
+{
+	memset(patrol, 0, sizeof(Patrol));
+	patrol->all_runs = all_runs;
+	patrol->started_at = GetCurrentTimestamp();
+}
+
+/*
+ * Take the next step. *lost tells whether runs were found that were not in the
+ * queue. Returns whether there is another step. If the transaction fails, the
+ * step is taken again: the caller keeps a copy.
+ */
+bool
+patrol_step(Patrol *patrol, bool *lost)
+{
+	*lost = false;
+	if (!patrol->begun)
+	{
+		store_blame();
+		patrol->run_time = store_checked_until();
+		patrol->begun = true;
+	}
+	if (!patrol->queue_done)
+	{
+		char	   *after = patrol->queue_after;
+
+		patrol->queue_done = !store_recover(&after, STEP);
+		if (after != patrol->queue_after)
+			strlcpy(patrol->queue_after, after, sizeof(patrol->queue_after));
+		return !patrol->queue_done || patrol->all_runs;
+	}
+	if (patrol->all_runs)
+	{
+		RunPlace	after = {patrol->run_time, patrol->run_after};
+		bool		more = store_find_lost(&after, STEP, lost);
+
+		patrol->run_time = after.created_at;
+		if (after.run_id != patrol->run_after)
+			strlcpy(patrol->run_after, after.run_id,
+					sizeof(patrol->run_after));
+		if (more)
+			return true;
+		store_set_checked(patrol->started_at - ALWAYS_SEEN);
+	}
+	return false;
+}

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * patrol.h
+ *	  Taking over the queue from an earlier runner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_PATROL_H
+#define AGNO_PATROL_H
+
+#include "store/store.h"
+
+/* A patrol that is under way. Lives as long as the process. */
+typedef struct Patrol
+{
+	bool		begun;
+	bool		queue_done;		/* every row of the queue has been looked at */
+	char		queue_after[256];	/* the id of the last one; ids have at most
+									 * 255 bytes */
+	bool		all_runs;		/* look for runs that are not in the queue */
+	TimestampTz started_at;
+	TimestampTz run_time;		/* of the last run that was looked at */
+	char		run_after[256]; /* its id */
+} Patrol;
+
+extern void patrol_create(Patrol *patrol, bool all_runs);
+extern bool patrol_step(Patrol *patrol, bool *lost);
+
+#endif							/* AGNO_PATROL_H */

@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * pick.c
+ *	  Which ready runs are started next.
+ *
+ * Owners whose runs wait take turns; within an owner, the higher priority and
+ * then the earlier run comes first. As long as several owners wait, none gets
+ * more than an equal share of the slots; what they leave is for whoever wants
+ * it, up to the limit of shares.c. An owner with nothing in flight gets a slot
+ * even if all are taken.
+ *
+ * Owners who may not have more are stepped over, however many runs they have
+ * waiting: the queue is read in ranges between them.
+ *
+ * Called by turn.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "runner/pick.h"
+#include "server/settings.h"
+#include "store/store.h"
+
+/* A pick that is under way. */
+typedef struct Pick
+{
+	PickOrder  *order;
+	Shares	   *shares;
+	int			bound;			/* how many runs an owner may have in flight */
+	int			quota;			/* how many an owner gets this time */
+	int			most;			/* how many there are to be in all */
+	Oid		   *full;			/* owners who get none, by OID */
+	int			full_count;
+	List	   *runs;			/* PickedRuns so far */
+	int			owners;			/* how many owners they are of */
+	int			of_last;		/* how many are of order->last_owner */
+	bool		more;			/* there may be more ready runs that could
+								 * start */
+} Pick;
+
+/*
+ * Take these runs, which are in the order of their owners, as far as their
+ * owners may have more.
+ */
+static void
+take(Pick *pick, List *found)
+{
+	ListCell   *cell;
+
+	foreach(cell, found)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (list_length(pick->runs) >= pick->most)
+		{
+			pick->more = true;
+			return;
+		}
+		if (pick->owners == 0 || run->owner != pick->order->last_owner)
+		{
+			pick->owners++;
+			pick->of_last = 0;
+			pick->order->last_owner = run->owner;
+		}
+		if (pick->of_last >= pick->quota)
+			pick->more = true;
+		else if (shares_count(pick->shares, run->owner) + pick->of_last <
+				 pick->bound)
+		{
+			pick->runs = lappend(pick->runs, run);
+			pick->of_last++;
+		}
+	}
+}
+
+/*
+ * Pick from the owners of this range of OIDs, none of whom is full.
+ */
+static void
+pick_between(Pick *pick, Oid from, Oid to)
+{
+	while (from <= to && list_length(pick->runs) < pick->most)
+	{
+		List	   *found = store_pick(from, to, pick->quota);
+		PickedRun  *last;
+
+		if (found == NIL)
+			return;
+		last = llast(found);
+		take(pick, found);
+		if (list_length(found) < pick->quota)
+			return;
+		pick->more = true;
+		if (last->owner == to)
+			return;
+		from = last->owner + 1;
+	}
+}
+
+/*
+ * Pick from the owners of this range of OIDs, but for those who are full.
+ */
+static void
+pick_range(Pick *pick, Oid from, Oid to)
+{
+	for (int i = 0; i < pick->full_count && from <= to; i++)
+	{
+		Oid			full = pick->full[i];
+
+		if (full < from || full > to)
+			continue;
+		if (full > from)
+			pick_between(pick, from, full - 1);
+		if (full == to)
+			return;
+		from = full + 1;
+	}
+	if (from <= to)
+		pick_between(pick, from, to);
+}
+
+/*
+ * Pick from all owners, beginning after the one who came last.
+ */
+static void
+pick_in_turn(Pick *pick)
+{
+	Oid			start = pick->order->last_owner;
+
+	pick->full = shares_full_owners(pick->shares, pick->bound,
+									&pick->full_count);
+	if (start < PG_UINT32_MAX)
+		pick_range(pick, start + 1, PG_UINT32_MAX);
+	if (list_length(pick->runs) < pick->most)
+		pick_range(pick, InvalidOid, start);
+}
+
+/*
+ * Pick runs for so many free slots, but no more than most: a list of
+ * PickedRun. *more tells whether there may be others that could start.
+ */
+List *
+pick_runs(PickOrder *order, Shares *shares, int room, int most, bool *more)
+{
+	int			limit = shares_limit();
+	int			waiting = Max(order->waiting, 1);
+	int			contenders = Max(shares_owners(shares), waiting);
+	Pick		pick = {
+		.order = order,
+		.shares = shares,
+		.most = Min(room, most),
+	};
+
+	*more = false;
+	if (pick.most <= 0)
+		return NIL;
+	pick.quota = (pick.most + waiting - 1) / waiting;
+	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
+	pick_in_turn(&pick);
+	if (pick.runs == NIL && pick.bound < limit)
+	{
+		/* No owner with less than a share waits. */
+		pick.bound = limit;
+		pick_in_turn(&pick);
+	}
+	order->waiting = pick.owners;
+	*more = pick.more;
+	return pick.runs;
+}
+
+/*
+ * All slots are taken: pick a run of each owner who has none in flight, but no
+ * more than most.
+ */
+List *
+pick_newcomers(PickOrder *order, Shares *shares, int most)
+{
+	Pick		pick = {
+		.order = order,
+		.shares = shares,
+		.most = most,
+		.quota = 1,
+		.bound = 1,
+	};
+
+	if (most <= 0)
+		return NIL;
+	pick_in_turn(&pick);
+	return pick.runs;
+}

@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * shares.c
+ *	  Whose runs are in flight.
+ *
+ * Counts the flights of each owner, and what they hold in memory, so that none
+ * can take it all: an owner has at most agno_bg.max_runs_per_role runs in
+ * flight, or nine tenths of agno_bg.max_concurrent_runs, and no more bytes than
+ * OWNER_BYTES unless one run alone has them. Who comes next is the business of
+ * pick.c.
+ *
+ * The counts live as long as the process; owned by the fleet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "runner/shares.h"
+#include "server/settings.h"
+#include "utils/memutils.h"
+
+/*
+ * How much of what was handed in with the runs of one owner may be in flight,
+ * in bytes. It takes several times as much memory.
+ */
+#define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
+
+typedef struct Share
+{
+	Oid			owner;			/* the key */
+	int			in_flight;		/* runs */
+	int64		bytes;			/* of what was handed in with them */
+	char		status;			/* for simplehash.h */
+} Share;
+
+#define SH_PREFIX share_table
+#define SH_ELEMENT_TYPE Share
+#define SH_KEY_TYPE Oid
+#define SH_KEY owner
+#define SH_HASH_KEY(tb, key) murmurhash32(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct Shares
+{
+	share_table_hash *by_owner;		/* those who have runs in flight */
+};
+
+Shares *
+shares_create(void)
+{
+	Shares	   *shares = MemoryContextAlloc(TopMemoryContext, sizeof(Shares));
+
+	shares->by_owner = share_table_create(TopMemoryContext, 16, NULL);
+	return shares;
+}
+
+/*
+ * A run of this owner is in flight now.
+ */
+void
+shares_add(Shares *shares, Oid owner, int64 bytes)
+{
+	bool		found;
+	Share	   *share = share_table_insert(shares->by_owner, owner, &found);
+
+	if (!found)
+	{
+		share->in_flight = 0;
+		share->bytes = 0;
+	}
+	share->in_flight++;
+	share->bytes += bytes;
+}
+
+/*
+ * It is not any more.
+ */
+void
+shares_remove(Shares *shares, Oid owner, int64 bytes)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	share->bytes -= bytes;
+	if (--share->in_flight == 0)
+		share_table_delete(shares->by_owner, owner);
+}
+
+/*
+ * How many runs of this owner are in flight.
+ */
+int
+shares_count(Shares *shares, Oid owner)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	return share != NULL ? share->in_flight : 0;
+}
+
+/*
+ * How many owners have runs in flight.
+ */
+int
+shares_owners(Shares *shares)
+{
+	return (int) shares->by_owner->members;
+}
+
+/*
+ * How many runs one owner may have in flight.
+ */
+int
+shares_limit(void)
+{
+	int			all = agno_max_concurrent_runs;
+
+	if (agno_max_runs_per_role > 0)
+		return Min(agno_max_runs_per_role, all);
+	return all - all / 10;
+}
+
+static bool
+is_full(const Share *share, int bound)
+{
+	return share->in_flight >= bound || share->bytes >= OWNER_BYTES;
+}
+
+/*
+ * Whether this owner has so many runs in flight already, or too large ones.
+ */
+bool
+shares_is_full(Shares *shares, Oid owner, int bound)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	return share != NULL && is_full(share, bound);
+}
+
+static int
+compare_oids(const void *a, const void *b)
+{
+	Oid			left = *(const Oid *) a;
+	Oid			right = *(const Oid *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+/*
+ * Those owners, in the order of their OIDs, in palloc'd memory.
+ */
+Oid *
+shares_full_owners(Shares *shares, int bound, int *count)
+{
+	Oid		   *owners = palloc(sizeof(Oid) * Max(shares_owners(shares), 1));
+	share_table_iterator iterator;
+	Share	   *share;
+
+	*count = 0;
+	share_table_start_iterate(shares->by_owner, &iterator);
+	while ((share = share_table_iterate(shares->by_owner, &iterator)) != NULL)
+	{
+		if (is_full(share, bound))
+			owners[(*count)++] = share->owner;
+	}
+	qsort(owners, *count, sizeof(Oid), compare_oids);
+	return owners;
+}

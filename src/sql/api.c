@@ -1,0 +1,429 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.c
+ *	  The SQL functions.
+ *
+ * They check their arguments, have the store do the work, and wake the runner
+ * when the transaction commits. None of them touches the network.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "core/shard.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "server/acceptance.h"
+#include "server/model_server.h"
+#include "server/runner_slots.h"
+#include "server/wait_event.h"
+#include "server/waiters.h"
+#include "server/wake.h"
+#include "sql/arguments.h"
+#include "sql/cancel.h"
+#include "sql/enqueue.h"
+#include "storage/latch.h"
+#include "store/store.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(agno_arun);
+PG_FUNCTION_INFO_V1(agno_requeue_run);
+PG_FUNCTION_INFO_V1(agno_continue_run);
+PG_FUNCTION_INFO_V1(agno_wait_run);
+PG_FUNCTION_INFO_V1(agno_run);
+PG_FUNCTION_INFO_V1(agno_request_runner);
+PG_FUNCTION_INFO_V1(agno_list_workers);
+PG_FUNCTION_INFO_V1(agno_check_model);
+PG_FUNCTION_INFO_V1(agno_check_output_schema);
+
+/*-------------------------------------------------------------------------
+ * agno_arun
+ *-------------------------------------------------------------------------
+ */
+
+static Datum
+status_datum(RunStatus status, Oid type)
+{
+	return DirectFunctionCall2(enum_in,
+							   CStringGetDatum(run_status_name(status)),
+							   ObjectIdGetDatum(type));
+}
+
+/*
+ * The agno.run_ref that a function returns.
+ */
+static Datum
+run_ref(FunctionCallInfo fcinfo, const RunRow *state)
+{
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+	values[0] = CStringGetTextDatum(state->run_id);
+	values[1] = CStringGetTextDatum(state->session_id);
+	values[2] = status_datum(state->status, TupleDescAttr(desc, 2)->atttypid);
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+/*
+ * agno_arun(input text, …) returns agno.run_ref
+ *
+ * Enqueues a run; see the contract in README.md. Agno's counterpart is
+ * Agent.arun(background=True). Errors: null_value_not_allowed,
+ * invalid_parameter_value, undefined_object, unique_violation,
+ * insufficient_privilege, feature_not_supported.
+ */
+Datum
+agno_arun(PG_FUNCTION_ARGS)
+{
+	RunRow	state;
+
+	enqueue_run(fcinfo, &state);
+	return run_ref(fcinfo, &state);
+}
+
+/*-------------------------------------------------------------------------
+ * agno_requeue_run and agno_continue_run
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Lock a run of the caller's, which must be in this status. Errors:
+ * undefined_object, object_not_in_prerequisite_state.
+ */
+static void
+lock_run_in(const char *run_id, Oid caller, RunStatus status, RunRow *state)
+{
+	if (!store_find_run(run_id, state) ||
+		!has_privs_of_role(caller, state->owner) ||
+		!store_lock_run(run_id, state))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run \"%s\" does not exist", run_id)));
+	if (state->status != status)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" is not in status %s", run_id,
+						run_status_name(status)),
+				 errdetail("It is %s.", run_status_name(state->status))));
+}
+
+/*
+ * agno_requeue_run(run_id text) returns agno.run_ref
+ *
+ * Has a run that ended in ERROR executed again, after those of its session
+ * that wait. Errors: undefined_object, object_not_in_prerequisite_state.
+ */
+Datum
+agno_requeue_run(PG_FUNCTION_ARGS)
+{
+	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			caller = GetUserId();
+	RunRow	state;
+	StoreUser	user;
+
+	PreventCommandIfReadOnly("agno_requeue_run()");
+	user = store_enter();
+	lock_run_in(run_id, caller, RUN_ERROR, &state);
+	store_requeue(run_id, state.session_id, acceptance_time());
+	state.status = RUN_PENDING;
+	wake_at_commit(shard_of_session(state.session_id));
+	store_leave(user);
+	return run_ref(fcinfo, &state);
+}
+
+/*
+ * agno_continue_run(run_id text, requirements jsonb) returns agno.run_ref
+ *
+ * Goes on with a PAUSED run. Nothing pauses a run in this version, so there is
+ * none to go on with. Errors: undefined_object,
+ * object_not_in_prerequisite_state, feature_not_supported.
+ */
+Datum
+agno_continue_run(PG_FUNCTION_ARGS)
+{
+	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			caller = GetUserId();
+	RunRow	state;
+
+	PreventCommandIfReadOnly("agno_continue_run()");
+	(void) store_enter();
+	lock_run_in(run_id, caller, RUN_PAUSED, &state);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("tools, which a paused run waits for, are not supported yet")));
+}
+
+/*-------------------------------------------------------------------------
+ * agno_wait_run and agno_run
+ *-------------------------------------------------------------------------
+ */
+
+static bool
+is_settled(RunStatus status)
+{
+	return status != RUN_PENDING && status != RUN_RUNNING;
+}
+
+/*
+ * Look at a run for this role. False when there is none that it may see.
+ */
+static bool
+look_at_run(const char *run_id, Oid caller, RunRow *state)
+{
+	StoreUser	user = store_enter();
+	bool		found = store_find_run(run_id, state) &&
+		has_privs_of_role(caller, state->owner);
+
+	store_leave(user);
+	return found;
+}
+
+/*
+ * Complain if waiting for this run could never end.
+ */
+static void
+check_wait(const RunRow *state)
+{
+	if (state->mine)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" was enqueued by this transaction",
+						state->run_id),
+				 errdetail("It starts when the transaction commits."),
+				 errhint("Commit first, or use CALL agno_run(...).")));
+	if (cancel_is_ours(state->run_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" was cancelled by this transaction",
+						state->run_id),
+				 errdetail("It ends when the transaction commits."),
+				 errhint("Commit first.")));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot wait for a run in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
+				 errdetail("The snapshot of the transaction would never see the run end."),
+				 errhint("Wait in a transaction of isolation level READ COMMITTED.")));
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for a run during recovery"),
+				 errhint("Poll with agno_get_run_output, or wait on the primary server.")));
+}
+
+/*
+ * Sleep until the run has settled, or until the deadline; 0: none. False when
+ * there is no run that the caller may see. Leaves no snapshot behind.
+ */
+static bool
+wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
+			 RunRow *state)
+{
+	bool		found;
+
+	waiters_begin(run_id);
+	for (;;)
+	{
+		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+		long		timeout_ms = -1;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		found = look_at_run(run_id, caller, state);
+		if (!found || is_settled(state->status))
+			break;
+		check_wait(state);
+
+		if (deadline != 0)
+		{
+			timeout_ms =
+				TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+												deadline);
+			if (timeout_ms <= 0)
+				break;
+			events |= WL_TIMEOUT;
+		}
+
+		/* Looking at the run left a snapshot of the catalogs behind. */
+		InvalidateCatalogSnapshotConditionally();
+		(void) WaitLatch(MyLatch, events, timeout_ms,
+						 wait_event(WAIT_FOR_RUN));
+	}
+	waiters_end();
+	return found;
+}
+
+/*
+ * agno_wait_run(run_id text, timeout interval) returns setof agno.runs
+ *
+ * Errors: object_not_in_prerequisite_state for a run of this transaction and
+ * on a standby, active_sql_transaction with a snapshot that is too old.
+ */
+Datum
+agno_wait_run(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz deadline = 0;
+	Oid			caller = GetUserId();
+	char	   *run_id;
+	RunRow	state;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!PG_ARGISNULL(1))
+	{
+		double		ms = argument_interval_ms(PG_GETARG_DATUM(1));
+
+		/* Beyond that, it is no timeout. */
+		if (ms < ARGUMENT_MAX_MS)
+			deadline = GetCurrentTimestamp() +
+				(TimestampTz) (Max(ms, 0) * 1000);
+	}
+
+	if (wait_for_run(run_id, caller, deadline, &state))
+	{
+		StoreUser	user = store_enter();
+		HeapTuple	tuple = store_copy_run(run_id);
+
+		if (tuple != NULL)
+			tuplestore_puttuple(result->setResult, tuple);
+		store_leave(user);
+	}
+	PG_RETURN_NULL();
+}
+
+/*
+ * CALL agno_run(…the arguments of agno_arun…, INOUT status, INOUT content)
+ *
+ * Enqueues, commits, and waits in a new transaction, without a snapshot.
+ * Errors: those of agno_arun; invalid_transaction_termination within a
+ * transaction block.
+ */
+Datum
+agno_run(PG_FUNCTION_ARGS)
+{
+	CallContext *context = castNode(CallContext, fcinfo->context);
+	Oid			caller = GetUserId();
+	RunRow	state;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	char	   *run_id;
+	bool		found;
+
+	if (context->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("agno_run cannot run inside a transaction block"),
+				 errhint("Use agno_arun, and agno_wait_run after the transaction has committed.")));
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = CreateTupleDescCopy(desc);
+	enqueue_run(fcinfo, &state);
+	run_id = pstrdup(state.run_id);
+
+	store_commit_call();
+
+	found = wait_for_run(run_id, caller, 0, &state);
+	values[0] = CStringGetTextDatum(run_id);
+	nulls[1] = nulls[2] = !found;
+	if (found)
+	{
+		values[1] = status_datum(state.status,
+								 TupleDescAttr(desc, 1)->atttypid);
+		nulls[2] = state.content == NULL;
+		if (state.content != NULL)
+			values[2] = CStringGetTextDatum(state.content);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+/*
+ * agno.request_runner() returns void
+ */
+Datum
+agno_request_runner(PG_FUNCTION_ARGS)
+{
+	wake_at_commit(ALL_SHARDS);
+	PG_RETURN_VOID();
+}
+
+/*
+ * agno.check_model(text) returns boolean: of the constraint of agno.agents.
+ */
+Datum
+agno_check_model(PG_FUNCTION_ARGS)
+{
+	char	   *server;
+	char	   *model;
+
+	model_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &server, &model);
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * agno.check_output_schema(jsonb) returns boolean: of the constraint of
+ * agno.agents.
+ */
+Datum
+agno_check_output_schema(PG_FUNCTION_ARGS)
+{
+	argument_check_schema(PG_GETARG_DATUM(0));
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * agno.list_workers() returns the columns of agno.workers, with the database's
+ * OID instead of its name.
+ */
+Datum
+agno_list_workers(PG_FUNCTION_ARGS)
+{
+	static const char *const states[] = {
+		[RUNNER_NONE] = NULL,
+		[RUNNER_WANTED] = "wanted",
+		[RUNNER_STARTING] = "starting",
+		[RUNNER_RUNNING] = "running",
+	};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int slot = 0; slot < MAX_RUNNERS; slot++)
+	{
+		RunnerView	view = runner_slots_view(slot);
+		Datum		values[4 + RUNNER_COUNTS];
+		bool		nulls[4 + RUNNER_COUNTS] = {false};
+
+		if (!OidIsValid(view.database) || states[view.state] == NULL)
+			continue;
+		values[0] = ObjectIdGetDatum(view.database);
+		values[1] = Int32GetDatum(view.pid);
+		nulls[1] = view.pid == 0;
+		values[2] = CStringGetTextDatum(view.held && view.pid == 0 ? "held" :
+										states[view.state]);
+		for (int c = 0; c < RUNNER_COUNTS; c++)
+			values[3 + c] = Int64GetDatum((int64) view.counts[c]);
+		values[3 + RUNNER_COUNTS] = TimestampTzGetDatum(view.since);
+		nulls[3 + RUNNER_COUNTS] = view.since == 0;
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	PG_RETURN_NULL();
+}

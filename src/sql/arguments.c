@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *	  The arguments of SQL functions: reading them, and refusing nonsense.
+ *
+ * Looks at no table. Called by api.c and enqueue.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "core/schema.h"
+#include "core/uuid.h"
+#include "server/encoding.h"
+#include "server/settings.h"
+#include "sql/arguments.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/*
+ * invalid_parameter_value, with a hint unless it is NULL.
+ */
+void
+argument_error(const char *message, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", message),
+			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/*
+ * The text of an argument, or NULL.
+ */
+char *
+argument_text(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/*
+ * The id in an argument, or a new one; *given tells which.
+ */
+const char *
+argument_id(FunctionCallInfo fcinfo, int argument, const char *name,
+			bool *given)
+{
+	char	   *id = argument_text(fcinfo, argument);
+
+	*given = id != NULL;
+	if (id == NULL)
+	{
+		id = palloc(UUID_TEXT_SIZE);
+		if (!uuid_v7(id))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random values")));
+		return id;
+	}
+	if (id[0] == '\0')
+		argument_error(psprintf("%s must not be empty", name),
+					   "Leave it out to have one generated.");
+	if (strlen(id) > ARGUMENT_MAX_ID)
+		argument_error(psprintf("%s must not be longer than %d bytes", name,
+								ARGUMENT_MAX_ID), NULL);
+	return id;
+}
+
+/*
+ * Refuse what is longer than agno_bg.max_input_size. Errors:
+ * configuration_limit_exceeded.
+ */
+void
+argument_check_size(const char *name, int64 size)
+{
+	int64		most = (int64) agno_max_input_size * 1024;
+
+	if (size > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%s is too long", name),
+				 errdetail("It has " INT64_FORMAT " bytes; agno_bg.max_input_size allows " INT64_FORMAT ".",
+						   size, most)));
+}
+
+/*
+ * The same for an argument of type text, which may be null.
+ */
+void
+argument_check_text(NullableDatum datum, const char *name)
+{
+	if (!datum.isnull)
+		argument_check_size(name, (int64) toast_raw_datum_size(datum.value) -
+							VARHDRSZ);
+}
+
+/*
+ * Refuse JSON that is too long as text, or nests so deep that somebody might
+ * not be able to read it.
+ */
+static void
+check_json(Jsonb *json, const char *name)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			depth = 0;
+
+	argument_check_size(name, VARSIZE(json));
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+			depth++;
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+		if (depth > ARGUMENT_MAX_DEPTH)
+			argument_error(psprintf("%s nests deeper than %d levels", name,
+									ARGUMENT_MAX_DEPTH), NULL);
+	}
+	/* A number may be longer as text than as jsonb. */
+	argument_check_size(name, strlen(JsonbToCString(NULL, &json->root,
+													VARSIZE(json))));
+}
+
+/*
+ * An argument that must be a JSON object when it is given. JSON null is how
+ * some drivers write NULL.
+ */
+NullableDatum
+argument_object(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	NullableDatum datum = fcinfo->args[argument];
+	Jsonb	   *json;
+	JsonbValue	value;
+
+	if (datum.isnull)
+		return datum;
+	argument_check_text(datum, name);
+	json = DatumGetJsonbP(datum.value);
+	if (JB_ROOT_IS_SCALAR(json) &&
+		JsonbExtractScalar(&json->root, &value) && value.type == jbvNull)
+	{
+		datum.isnull = true;
+		return datum;
+	}
+	if (!JB_ROOT_IS_OBJECT(json))
+		argument_error(psprintf("%s must be a JSON object", name), NULL);
+	check_json(json, name);
+	return datum;
+}
+
+/*
+ * An interval in milliseconds.
+ */
+double
+argument_interval_ms(Datum interval)
+{
+	Interval   *span = DatumGetIntervalP(interval);
+	double		days = span->day + (double) span->month * DAYS_PER_MONTH;
+
+	return days * SECS_PER_DAY * 1000.0 + span->time / 1000.0;
+}
+
+/*
+ * Refuse a jsonb that is no schema for answers. Errors:
+ * invalid_parameter_value.
+ */
+void
+argument_check_schema(Datum schema)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(schema);
+	char	   *json = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+	OutputSchema read;
+	char	   *problem = schema_read(encoding_from_server(json), &read);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid output_schema: %s",
+						encoding_to_server(problem)),
+				 errhint("Give a JSON schema, such as {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}, \"required\": [\"city\"]}.")));
+	schema_free(&read);
+}

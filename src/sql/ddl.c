@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * ddl.c
+ *	  Keeps runners out of the way of commands.
+ *
+ * DROP DATABASE, ALTER DATABASE … RENAME and … SET TABLESPACE, and CREATE
+ * DATABASE … TEMPLATE want nobody else to be connected to the database. Its
+ * runner steps aside for them, and comes back when the transaction has ended,
+ * if the database is still there.
+ *
+ * COPY into our own tables is what a dump is restored with. The runner steps
+ * aside for it, too, and stays away until the session has ended: who executes a
+ * run when only a part of it has been restored executes another. When it comes
+ * back, it takes over what is there (patrol.c).
+ *
+ * When the extension is dropped, however that comes about - DROP EXTENSION,
+ * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
+ * extension gone, and leaves. One that is wanted when the extension has been
+ * updated is asked for at that commit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "core/shard.h"
+#include "miscadmin.h"
+#include "server/hold.h"
+#include "server/wake.h"
+#include "sql/ddl.h"
+#include "sql/rewrite.h"
+#include "store/store.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+
+static object_access_hook_type previous_object_access_hook;
+static ProcessUtility_hook_type previous_utility_hook;
+
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (previous_object_access_hook != NULL)
+		previous_object_access_hook(access, class_id, object_id, sub_id, arg);
+
+	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
+		rewrite_relation_created(object_id, arg);
+	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
+		class_id == ExtensionRelationId)
+	{
+		char	   *name = get_extension_name(object_id);
+
+		if (name != NULL && strcmp(name, "agno_bg") == 0)
+			wake_at_commit(ALL_SHARDS);
+	}
+}
+
+static const char *
+string_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/*
+ * The name of the database that the command wants to have for itself, or NULL.
+ */
+static const char *
+wanted_database(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_DropdbStmt:
+			return castNode(DropdbStmt, command)->dbname;
+		case T_CreatedbStmt:
+			return string_option(castNode(CreatedbStmt, command)->options,
+								 "template");
+		case T_RenameStmt:
+			if (castNode(RenameStmt, command)->renameType == OBJECT_DATABASE)
+				return castNode(RenameStmt, command)->subname;
+			return NULL;
+		case T_AlterDatabaseStmt:
+			if (string_option(castNode(AlterDatabaseStmt, command)->options,
+							  "tablespace") != NULL)
+				return castNode(AlterDatabaseStmt, command)->dbname;
+			return NULL;
+		default:
+			return NULL;
+	}
+}
+
+/*
+ * Whether the command may have a chance: who does not own the database cannot
+ * send its runner away.
+ */
+static bool
+owns_database(Oid database)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+	return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+/*
+ * The table of ours that the command copies rows into, if it may; else NULL.
+ */
+static const char *
+copied_table(Node *command)
+{
+	static const char *const tables[] = {
+		"cancellations", "run_events", "run_queue", "run_requests",
+		"run_signals", "runs", "sessions"
+	};
+	CopyStmt   *copy;
+	Oid			relation;
+	char	   *schema;
+
+	if (!IsA(command, CopyStmt))
+		return NULL;
+	copy = castNode(CopyStmt, command);
+	if (!copy->is_from || copy->relation == NULL)
+		return NULL;
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (strcmp(copy->relation->relname, tables[i]) != 0)
+			continue;
+		relation = RangeVarGetRelid(copy->relation, NoLock, true);
+		schema = OidIsValid(relation) ?
+			get_namespace_name(get_rel_namespace(relation)) : NULL;
+		if (schema != NULL && strcmp(schema, "agno") == 0 &&
+			pg_class_aclcheck(relation, GetUserId(),
+							  ACL_INSERT) == ACLCHECK_OK)
+			return tables[i];
+	}
+	return NULL;
+}
+
+static void
+process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *environment, DestReceiver *receiver,
+				QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = previous_utility_hook != NULL ?
+		previous_utility_hook : standard_ProcessUtility;
+	const char *name = wanted_database(statement->utilityStmt);
+	Oid			database = name != NULL ? get_database_oid(name, true) :
+		InvalidOid;
+	const char *table = copied_table(statement->utilityStmt);
+	bool		fits = false;
+	int			fillfactor = 0;
+
+	if (table != NULL)
+		(void) store_find_extension(&fits, false);
+	if (OidIsValid(database) && database != MyDatabaseId &&
+		owns_database(database))
+		hold_runners(database);
+	else if (fits)
+	{
+		hold_for_restore();
+		store_forget_check();
+		fillfactor = rewrite_begin_copy(table);
+	}
+	next(statement, query, read_only_tree, context, params, environment,
+		 receiver, completion);
+	if (fillfactor != 0)
+		rewrite_end_copy(table, fillfactor);
+}
+
+/*
+ * For _PG_init().
+ */
+void
+ddl_install_hooks(void)
+{
+	previous_object_access_hook = object_access_hook;
+	object_access_hook = object_access;
+	previous_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

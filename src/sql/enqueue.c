@@ -1,0 +1,446 @@
+/*-------------------------------------------------------------------------
+ *
+ * enqueue.c
+ *	  Accepting a run: what agno_arun and agno_run have in common.
+ *
+ * The arguments are checked and completed with what the agent says, and the
+ * run goes into the tables within the caller's transaction. From then on
+ * nothing that happens to the agent alters the run. Never touches the
+ * network. Called by api.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "core/shard.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "server/acceptance.h"
+#include "server/json_merge.h"
+#include "server/model_server.h"
+#include "server/settings.h"
+#include "server/wake.h"
+#include "sql/arguments.h"
+#include "sql/enqueue.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* The arguments of agno_arun, and the first ones of agno_run. */
+enum
+{
+	ARG_INPUT,
+	ARG_AGENT_ID,
+	ARG_SESSION_ID,
+	ARG_RUN_ID,
+	ARG_USER_ID,
+	ARG_MODEL,
+	ARG_OUTPUT_SCHEMA,
+	ARG_SESSION_STATE,
+	ARG_METADATA,
+	ARG_MODEL_OPTIONS,
+	ARG_STREAM,
+	ARG_PRIORITY,
+	ARG_RUN_AT,
+	ARG_TIMEOUT,
+	ARG_MAX_ATTEMPTS,
+	ARG_IDEMPOTENCY_KEY
+};
+
+/*
+ * Of the room in the queue, this part is taken before it is looked at again,
+ * within this time.
+ */
+#define ROOM_PART 16
+#define ROOM_LIFE_MS 1000
+
+/* What this process knows of the room in the queue. */
+typedef struct QueueRoom
+{
+	Oid			database;
+	Oid			owner;			/* of the runs; invalid: all */
+	int			most;			/* how many there may be */
+	int64		left;			/* how many more need not be counted */
+	TimestampTz valid_until;
+} QueueRoom;
+
+/*
+ * Refuse what a later version will do.
+ */
+static void
+refuse_unsupported(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s not supported yet", what)));
+}
+
+/*
+ * SHA-256 of the arguments, as bytea: to tell a request that is repeated from
+ * another that has the same idempotency_key. An id that is generated, and a
+ * time that is relative to now, are different each time: run_id and run_at do
+ * not count.
+ */
+static Datum
+hash_request(FunctionCallInfo fcinfo, const NewRun *run)
+{
+	/*
+	 * Lengths of the arguments, as pg_type.typlen; JSON null, and what is its
+	 * own default, are not given. (A call by the fast path of the protocol
+	 * does not tell types.)
+	 */
+	const struct
+	{
+		NullableDatum value;
+		int			length;
+	}			arguments[] = {
+		{fcinfo->args[ARG_INPUT], -1},
+		{fcinfo->args[ARG_AGENT_ID], -1},
+		{fcinfo->args[ARG_SESSION_ID], -1},
+		{fcinfo->args[ARG_USER_ID], -1},
+		{fcinfo->args[ARG_MODEL], -1},
+		{run->output_schema, -1},
+		{run->session_state, -1},
+		{run->metadata, -1},
+		{run->model_options, -1},
+		{run->stream, 0},
+		{{Int32GetDatum(run->priority), false}, 0},
+		{run->timeout, sizeof(Interval)},
+		{run->max_attempts, 0},
+	};
+	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
+	bytea	   *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	bool		done = context != NULL && pg_cryptohash_init(context) >= 0;
+
+	for (int i = 0; done && i < (int) lengthof(arguments); i++)
+	{
+		NullableDatum datum = arguments[i].value;
+		int64		length = -1;
+		const uint8 *bytes = NULL;
+
+		if (!datum.isnull && arguments[i].length == 0)
+		{
+			/* by value */
+			bytes = (const uint8 *) &datum.value;
+			length = sizeof(datum.value);
+		}
+		else if (!datum.isnull && arguments[i].length > 0)
+		{
+			bytes = (const uint8 *) DatumGetPointer(datum.value);
+			length = arguments[i].length;
+		}
+		else if (!datum.isnull)
+		{
+			struct varlena *value = PG_DETOAST_DATUM(datum.value);
+
+			bytes = (const uint8 *) VARDATA(value);
+			length = VARSIZE(value) - VARHDRSZ;
+		}
+		done = pg_cryptohash_update(context, (const uint8 *) &length,
+									sizeof(length)) >= 0 &&
+			(length <= 0 || pg_cryptohash_update(context, bytes, length) >= 0);
+	}
+	SET_VARSIZE(hash, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
+	done = done && pg_cryptohash_final(context, (uint8 *) VARDATA(hash),
+									   PG_SHA256_DIGEST_LENGTH) >= 0;
+	pg_cryptohash_free(context);
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute the hash of a request")));
+	return PointerGetDatum(hash);
+}
+
+/*
+ * Put the arguments into *run, as far as they need no table. Returns whether
+ * the caller chose the run's id.
+ */
+static bool
+read_arguments(FunctionCallInfo fcinfo, NewRun *run)
+{
+	bool		given;
+	bool		session_given;
+
+	if (PG_ARGISNULL(ARG_INPUT))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("input must not be null")));
+	argument_check_text(fcinfo->args[ARG_INPUT], "input");
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
+		argument_error("input must not be empty", NULL);
+	argument_check_text(fcinfo->args[ARG_USER_ID], "user_id");
+	argument_check_text(fcinfo->args[ARG_MODEL], "model");
+	argument_check_text(fcinfo->args[ARG_AGENT_ID], "agent_id");
+
+	memset(run, 0, sizeof(NewRun));
+	run->owner = GetUserId();
+	run->created_at = acceptance_time();
+	run->input = PG_GETARG_DATUM(ARG_INPUT);
+	run->run_id = argument_id(fcinfo, ARG_RUN_ID, "run_id", &given);
+	run->session_id = argument_id(fcinfo, ARG_SESSION_ID, "session_id",
+								  &session_given);
+	run->new_session = !session_given;
+	run->agent_id = fcinfo->args[ARG_AGENT_ID];
+	run->user_id = fcinfo->args[ARG_USER_ID];
+	run->metadata = argument_object(fcinfo, ARG_METADATA, "metadata");
+	run->session_state = argument_object(fcinfo, ARG_SESSION_STATE,
+										 "session_state");
+	run->model_options = argument_object(fcinfo, ARG_MODEL_OPTIONS,
+										 "model_options");
+	run->output_schema = argument_object(fcinfo, ARG_OUTPUT_SCHEMA,
+										 "output_schema");
+	if (!run->output_schema.isnull)
+		argument_check_schema(run->output_schema.value);
+	run->priority = PG_ARGISNULL(ARG_PRIORITY) ?
+		0 : PG_GETARG_INT32(ARG_PRIORITY);
+	run->run_at = fcinfo->args[ARG_RUN_AT];
+
+	run->stream = fcinfo->args[ARG_STREAM];
+	run->timeout = fcinfo->args[ARG_TIMEOUT];
+	if (!run->timeout.isnull &&
+		(argument_interval_ms(run->timeout.value) < 1 ||
+		 argument_interval_ms(run->timeout.value) > ARGUMENT_MAX_MS))
+		argument_error("timeout must be from a millisecond to ten years",
+					   NULL);
+	run->max_attempts = fcinfo->args[ARG_MAX_ATTEMPTS];
+	if (!run->max_attempts.isnull &&
+		DatumGetInt32(run->max_attempts.value) < 1)
+		argument_error("max_attempts must be at least 1", NULL);
+	if (!run->max_attempts.isnull && !superuser() &&
+		DatumGetInt32(run->max_attempts.value) > agno_max_attempts)
+		argument_error(psprintf("max_attempts must be at most %d",
+								agno_max_attempts),
+					   "A superuser may give more, or raise agno_bg.max_attempts.");
+	run->idempotency_key = fcinfo->args[ARG_IDEMPOTENCY_KEY];
+	if (!run->idempotency_key.isnull)
+	{
+		size_t		length =
+			VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_IDEMPOTENCY_KEY));
+
+		if (length == 0 || length > ARGUMENT_MAX_ID)
+			argument_error(psprintf("idempotency_key must have from 1 to %d bytes",
+									ARGUMENT_MAX_ID), NULL);
+	}
+
+	run->request_hash.isnull = run->idempotency_key.isnull;
+	if (!run->idempotency_key.isnull)
+		run->request_hash.value = hash_request(fcinfo, run);
+
+	/* What only an agent says. */
+	run->agent.isnull = true;
+	run->first_state.isnull = true;
+	run->retries.isnull = true;
+	run->num_history_runs.isnull = true;
+	run->num_history_messages.isnull = true;
+	return given;
+}
+
+/*
+ * Where the arguments say nothing, the agent does.
+ */
+static void
+apply_default(NullableDatum *argument, NullableDatum agent)
+{
+	if (argument->isnull)
+		*argument = agent;
+}
+
+/*
+ * The members of two objects, either of which may be null; b wins.
+ */
+static NullableDatum
+merge(NullableDatum a, NullableDatum b)
+{
+	if (a.isnull)
+		return b;
+	if (!b.isnull)
+		b.value = JsonbPGetDatum(json_merge(DatumGetJsonbP(a.value),
+											DatumGetJsonbP(b.value)));
+	else
+		b = a;
+	return b;
+}
+
+/*
+ * Complete the run with what its agent says. An agent of somebody whose rights
+ * the caller has not is unknown to the caller.
+ */
+static void
+apply_agent(NewRun *run, char **model)
+{
+	char	   *agent_id = TextDatumGetCString(run->agent_id.value);
+	AgentRow	agent;
+
+	if (!store_find_agent(agent_id, &agent) ||
+		!has_privs_of_role(run->owner, agent.owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("agent \"%s\" does not exist", agent_id),
+				 errhint("INSERT it into agno.agents, or have its owner share it: an agent is for the roles that have the rights of its owner.")));
+	if (agent.has_tools)
+		refuse_unsupported(psprintf("agent \"%s\" has tools, which are",
+									agent_id));
+
+	if (*model == NULL)
+		*model = agent.model;
+	apply_default(&run->timeout, agent.timeout);
+	apply_default(&run->retries, agent.retries);
+	apply_default(&run->stream, agent.stream);
+	apply_default(&run->output_schema, agent.output_schema);
+	run->agent = agent.definition;
+	run->num_history_runs = agent.num_history_runs;
+	run->num_history_messages = agent.num_history_messages;
+	run->first_state = agent.session_state;
+	run->model_options = merge(agent.model_options, run->model_options);
+	run->metadata = merge(agent.metadata, run->metadata);
+}
+
+/*
+ * A run may not set what agno_bg sets itself in a request.
+ */
+static void
+check_model_options(NullableDatum options, const Provider *provider)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (options.isnull)
+		return;
+	iterator = JsonbIteratorInit(&DatumGetJsonbP(options.value)->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char	   *key;
+
+		if (token != WJB_KEY)
+			continue;
+		key = pnstrdup(value.val.string.val, value.val.string.len);
+		if (provider_option_reserved(provider, key) ||
+			(strcmp(key, "background") == 0 && !provider->background))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("model_options must not set \"%s\"", key),
+					 errdetail("agno_bg sets it in each request itself.")));
+	}
+}
+
+/*
+ * Put the run into the tables.
+ */
+static void
+insert_run(NewRun *run, bool id_given)
+{
+	RunRow	other;
+
+	if (id_given && store_find_run(run->run_id, &other))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("run \"%s\" already exists", run->run_id),
+				 errhint("Leave run_id out to have one generated, or give an idempotency_key to get the earlier run back.")));
+	store_open_session(run);
+	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
+	store_insert_run(run);
+}
+
+/*
+ * Complain if there are too many runs already that have not ended, of this owner
+ * or, if it is invalid, of all. They are not counted each time: who has found
+ * plenty of room may take a part of it first.
+ */
+static void
+check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		count;
+
+	if (most == 0)
+		return;
+	if (room->left > 0 && room->owner == owner && room->most == most &&
+		room->database == MyDatabaseId && now < room->valid_until)
+	{
+		room->left--;
+		return;
+	}
+	count = store_count_queue(owner, most);
+	if (count >= most)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("too many runs that have not ended"),
+				 errdetail("There are %d of them, as many as %s allows.",
+						   most, setting),
+				 errhint("Try again when some have ended.")));
+	room->owner = owner;
+	room->database = MyDatabaseId;
+	room->most = most;
+	room->left = (most - count) / ROOM_PART;
+	room->valid_until = TimestampTzPlusMilliseconds(now, ROOM_LIFE_MS);
+}
+
+/*
+ * Enqueue the run that the arguments ask for. If the idempotency key has been
+ * used, *state is that earlier run; else the new one, PENDING.
+ */
+void
+enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
+{
+	NewRun		run;
+	char	   *model;
+	bool		id_given;
+	bool		repeated;
+	StoreUser	user;
+	static QueueRoom room;
+	static QueueRoom own_room;
+
+	PreventCommandIfReadOnly("agno_arun()");
+	id_given = read_arguments(fcinfo, &run);
+	model = argument_text(fcinfo, ARG_MODEL);
+
+	if (!run.agent_id.isnull)
+	{
+		user = store_enter();
+		apply_agent(&run, &model);
+		store_leave(user);
+	}
+	model_parse(model != NULL ? model : agno_default_model,
+					   unconstify(char **, &run.model_server),
+					   unconstify(char **, &run.model));
+	check_model_options(run.model_options,
+						model_server_check(run.model_server, run.owner));
+
+	user = store_enter();
+	repeated = !run.idempotency_key.isnull &&
+		store_find_idempotent(run.owner, run.idempotency_key.value,
+							  run.request_hash.value, state);
+	if (!repeated)
+	{
+		check_queue_depth(agno_max_queue_depth, InvalidOid, &room,
+						  "agno_bg.max_queue_depth");
+		check_queue_depth(agno_max_queue_depth_per_role, run.owner, &own_room,
+						  "agno_bg.max_queue_depth_per_role");
+	}
+	if (!repeated && !store_insert_request(&run))
+	{
+		/* Somebody has just been faster with the same key. */
+		repeated = store_find_idempotent(run.owner, run.idempotency_key.value,
+										 run.request_hash.value, state);
+		if (!repeated)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent use of the idempotency key")));
+	}
+	if (!repeated)
+	{
+		insert_run(&run, id_given);
+		memset(state, 0, sizeof(RunRow));
+		state->run_id = unconstify(char *, run.run_id);
+		state->session_id = unconstify(char *, run.session_id);
+		state->status = RUN_PENDING;
+		wake_at_commit(shard_of_session(run.session_id));
+	}
+	store_leave(user);
+}

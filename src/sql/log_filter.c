@@ -1,0 +1,265 @@
+/*-------------------------------------------------------------------------
+ *
+ * log_filter.c
+ *	  Keeps API keys out of the server's log, and shows a way out.
+ *
+ * A key comes into the server in one way only: in a CREATE or ALTER USER
+ * MAPPING, or in a CREATE or ALTER SERVER by mistake. PostgreSQL logs
+ * statements, as it is told to by log_statement and its like, and with each
+ * error; so a statement that sets a key is replaced in the log by a note, and
+ * the key itself is cut out of whatever else is said about the statement, also
+ * to the client, who knows it. What is put together of pieces within a function
+ * cannot be seen here.
+ *
+ * Whoever may not call a function of agno_bg is told what would help.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "sql/log_filter.h"
+#include "tcop/tcopprot.h"
+#include "utils/elog.h"
+#include "utils/memutils.h"
+
+#define NOTE "(a statement that sets an API key is not logged)"
+
+/* What is shown in place of a key. */
+#define HIDDEN "***"
+
+/* A key may be said in passing if it is shorter than this. */
+#define SHORTEST_KEY 4
+
+/*
+ * The name of an option that holds a key begins like this, or so with a slip of
+ * the pen.
+ */
+static const char *const key_options[] = {"api_k", "apik", "api-k"};
+
+static emit_log_hook_type previous_hook;
+
+/*
+ * Where string has the word in it, in whatever case; word is in lower case.
+ */
+static const char *
+find_word(const char *string, const char *word)
+{
+	size_t		length = strlen(word);
+
+	for (; *string != '\0'; string++)
+	{
+		if (pg_strncasecmp(string, word, length) == 0)
+			return string;
+	}
+	return NULL;
+}
+
+/*
+ * The first option of string that is to hold a key, or NULL.
+ */
+static const char *
+find_key_option(const char *string)
+{
+	const char *first = NULL;
+
+	for (int i = 0; i < (int) lengthof(key_options); i++)
+	{
+		const char *found = find_word(string, key_options[i]);
+
+		if (found != NULL && (first == NULL || found < first))
+			first = found;
+	}
+	return first;
+}
+
+/*
+ * Whether string is, or contains, a statement that sets a key. The words may
+ * have anything between them. A slip in the name of the option is no excuse.
+ */
+static bool
+sets_key(const char *string)
+{
+	return string != NULL && find_key_option(string) != NULL &&
+		find_word(string, "options") != NULL &&
+		(find_word(string, "mapping") != NULL ||
+		 find_word(string, "server") != NULL ||
+		 find_word(string, "wrapper") != NULL);
+}
+
+/*
+ * The value that is given to the option whose name is at this place, however it
+ * is quoted; its length is 0 if there is none.
+ */
+static const char *
+find_value(const char *option, size_t *length)
+{
+	const char *at = option;
+	const char *end;
+
+	while (isalnum((unsigned char) *at) || *at == '_' || *at == '"')
+		at++;
+	at += strspn(at, " \t\r\n=:,(");
+	while (strchr("EeUu&", *at) != NULL && *at != '\0' &&
+		   (at[1] == '\'' || at[1] == '&'))
+		at++;
+	if (*at == '$')
+	{
+		const char *tag_end = strchr(at + 1, '$');
+
+		if (tag_end != NULL)
+			at = tag_end + 1;
+		end = strchr(at, '$');
+	}
+	else
+	{
+		at += strspn(at, "'\"");
+		end = strpbrk(at, "'\"");
+	}
+	*length = end != NULL ? (size_t) (end - at) : strlen(at);
+	return at;
+}
+
+/*
+ * Cut the value out of *string, which the error frees.
+ */
+static void
+cut(const ErrorData *error, char **string, const char *value, size_t length)
+{
+	char	   *key;
+	char	   *found;
+
+	/* In a statement that was cut short, what follows the key is no key. */
+	while (length > 0 && strchr(" \t\r\n);", value[length - 1]) != NULL)
+		length--;
+	if (*string == NULL || length < SHORTEST_KEY)
+		return;
+	key = MemoryContextAlloc(error->assoc_context, length + 1);
+	memcpy(key, value, length);
+	key[length] = '\0';
+	while ((found = strstr(*string, key)) != NULL)
+	{
+		size_t		before = found - *string;
+		size_t		size = strlen(*string) - length + strlen(HIDDEN) + 1;
+		char	   *shorter = MemoryContextAlloc(error->assoc_context, size);
+
+		if (strstr(HIDDEN, key) != NULL)
+			break;
+		snprintf(shorter, size, "%.*s" HIDDEN "%s", (int) before, *string,
+				 found + length);
+		*string = shorter;
+	}
+	pfree(key);
+}
+
+/*
+ * Cut the keys that the statement sets out of all that is said.
+ */
+static void
+cut_keys(ErrorData *error, const char *statement)
+{
+	const char *option = find_key_option(statement);
+
+	/* These quote a word of the statement, which may be a part of the key. */
+	if (error->sqlerrcode == ERRCODE_SYNTAX_ERROR ||
+		error->sqlerrcode == ERRCODE_NAME_TOO_LONG)
+	{
+		error->message = MemoryContextStrdup(error->assoc_context,
+											 "could not parse " NOTE);
+		error->detail = NULL;
+	}
+	for (; option != NULL; option = find_key_option(option + 1))
+	{
+		size_t		length;
+		const char *value = find_value(option, &length);
+
+		cut(error, &error->message, value, length);
+		cut(error, &error->detail, value, length);
+		cut(error, &error->detail_log, value, length);
+		cut(error, &error->hint, value, length);
+		cut(error, &error->context, value, length);
+	}
+}
+
+/*
+ * Replace *string if it sets a key. What is left of the error frees it.
+ */
+static void
+replace(const ErrorData *error, char **string)
+{
+	if (sets_key(*string))
+		*string = MemoryContextStrdup(error->assoc_context, NOTE);
+}
+
+static void
+hide_keys(ErrorData *error)
+{
+	if (sets_key(debug_query_string))
+	{
+		error->hide_stmt = true;
+		cut_keys(error, debug_query_string);
+	}
+	if (sets_key(error->internalquery))
+		cut_keys(error, error->internalquery);
+	replace(error, &error->message);
+	replace(error, &error->detail);
+	replace(error, &error->detail_log);
+	replace(error, &error->hint);
+	if (sets_key(error->context))
+		error->hide_ctx = true;
+	replace(error, &error->internalquery);
+}
+
+/*
+ * Whether the message is about one of the functions that agno_grant_usage
+ * grants, in whatever language.
+ */
+static bool
+names_function(const char *message)
+{
+	static const char *const others[] = {"bg", "grant_usage", "revoke_usage"};
+	const char *name = find_word(message, " agno_");
+
+	if (name == NULL)
+		return false;
+	name += strlen(" agno_");
+	for (int i = 0; i < (int) lengthof(others); i++)
+	{
+		if (strncmp(name, others[i], strlen(others[i])) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whoever lacks the right to call one of our functions needs them all.
+ */
+static void
+add_hint(ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+		error->hint == NULL && error->message != NULL &&
+		names_function(error->message))
+		error->hint = MemoryContextStrdup(error->assoc_context,
+										  "Have the owner of the extension run SELECT agno_grant_usage('your_role').");
+}
+
+static void
+filter(ErrorData *error)
+{
+	if (previous_hook != NULL)
+		previous_hook(error);
+	hide_keys(error);
+	add_hint(error);
+}
+
+/*
+ * For _PG_init().
+ */
+void
+log_filter_install(void)
+{
+	previous_hook = emit_log_hook;
+	emit_log_hook = filter;
+}

@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  The tables of agno_bg: every SQL statement, and the only SPI.
+ *
+ * store.c has the plumbing, store_runs.c what backends do with runs on behalf
+ * of their users, store_queue.c what a runner does with the queue,
+ * store_results.c what it stores of the runs, and store_retention.c how it
+ * deletes them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_STORE_H
+#define AGNO_STORE_H
+
+#include "access/htup.h"
+#include "core/run.h"
+#include "nodes/pg_list.h"
+#include "utils/timestamp.h"
+
+/*-------------------------------------------------------------------------
+ * Runs, for backends: within the transaction and for the user of the caller
+ *-------------------------------------------------------------------------
+ */
+
+/* A run that is to be. Texts are of the database's encoding. */
+typedef struct NewRun
+{
+	const char *run_id;
+	const char *session_id;
+	bool		new_session;	/* the id is certainly new */
+	const char *model;			/* the id of the model at its server */
+	const char *model_server;
+	Oid			owner;
+	TimestampTz created_at;
+	Datum		input;			/* text */
+	NullableDatum agent_id;		/* text */
+	NullableDatum user_id;		/* text */
+	NullableDatum metadata;		/* jsonb */
+	NullableDatum session_state;	/* jsonb */
+	int			priority;
+	NullableDatum run_at;		/* timestamptz */
+	bool		cancelled;		/* a marker has been waiting for it */
+	NullableDatum first_state;	/* jsonb: of its session, if it opens one */
+
+	/* of agno.run_requests */
+	NullableDatum idempotency_key;	/* text */
+	NullableDatum request_hash; /* bytea; null without a key */
+	NullableDatum timeout;		/* interval */
+	NullableDatum max_attempts; /* integer */
+	NullableDatum retries;		/* integer */
+	NullableDatum stream;		/* boolean */
+	NullableDatum model_options;	/* jsonb */
+	NullableDatum output_schema;	/* jsonb */
+	NullableDatum agent;		/* jsonb */
+	NullableDatum num_history_runs; /* integer */
+	NullableDatum num_history_messages; /* integer */
+} NewRun;
+
+/* A row of agno.agents. */
+typedef struct AgentRow
+{
+	Oid			owner;
+	char	   *model;			/* or NULL */
+	bool		has_tools;
+	NullableDatum stream;		/* boolean */
+	NullableDatum timeout;		/* interval */
+	NullableDatum retries;		/* integer */
+	NullableDatum output_schema;	/* jsonb */
+	NullableDatum model_options;	/* jsonb */
+	NullableDatum metadata;		/* jsonb */
+	NullableDatum session_state;	/* jsonb */
+	NullableDatum definition;	/* jsonb: what agent_read() reads */
+	NullableDatum num_history_runs; /* integer; null: no history, or limited
+									 * by messages */
+	NullableDatum num_history_messages; /* integer */
+} AgentRow;
+
+/* A run as a backend finds it. */
+typedef struct RunRow
+{
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	char	   *content;		/* or NULL */
+	bool		mine;			/* inserted by the current transaction */
+} RunRow;
+
+/* What the caller was, while the store acts as its tables' owner. */
+typedef struct StoreUser
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;		/* of the settings that are the store's */
+} StoreUser;
+
+extern Oid	store_find_extension(bool *fits, bool complain);
+extern StoreUser store_enter(void);
+extern void store_leave(StoreUser user);
+
+extern bool store_find_run(const char *run_id, RunRow *state);
+extern bool store_lock_run(const char *run_id, RunRow *state);
+extern HeapTuple store_copy_run(const char *run_id);
+extern bool store_find_agent(const char *agent_id, AgentRow *agent);
+extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
+								  RunRow *state);
+extern void store_commit_call(void);
+extern int64 store_count_queue(Oid owner, int limit);
+extern int64 store_count_markers(Oid owner, int limit);
+extern bool store_insert_request(const NewRun *run);
+extern void store_open_session(NewRun *run);
+extern void store_set_fillfactor(const char *table, int fillfactor);
+extern void store_forget_check(void);
+extern bool store_take_marker(const char *run_id, Oid owner);
+extern void store_insert_run(const NewRun *run);
+extern void store_put_marker(const char *run_id, Oid owner);
+extern void store_cancel_waiting(const char *run_id, const char *content);
+extern void store_requeue(const char *run_id, const char *session_id,
+						  TimestampTz accepted_at);
+extern void store_put_signal(const char *run_id, Oid owner, int shard);
+
+/*-------------------------------------------------------------------------
+ * The queue, for the runner: in transactions of its own
+ *-------------------------------------------------------------------------
+ */
+
+/* A run that the runner has picked from the queue. */
+typedef struct PickedRun
+{
+	char	   *run_id;
+	char	   *session_id;
+	Oid			owner;			/* whose turn it is */
+	bool		behind;			/* an earlier run of its session has not ended */
+	bool		cancelled;		/* it is to be cancelled rather than started */
+	int			looks;			/* how often in a row it could not be had */
+	char	   *parked_for;		/* the key of pacing.c that it was parked for
+								 * last, or NULL */
+	bool		had;			/* store_read_ready() could lock it */
+	ItemPointerData row;		/* where it is in agno.run_queue */
+} PickedRun;
+
+/*
+ * A run that is about to be started, locked. Texts are UTF-8, except ids,
+ * which are of the database's encoding.
+ */
+typedef struct ReadyRun
+{
+	PickedRun  *picked;			/* as it was picked */
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	ItemPointerData row;		/* where it is in agno.runs */
+	ItemPointerData queue_row;	/* where it is in agno.run_queue */
+	int			attempt;		/* how often it has been started */
+	bool		marked;			/* it is to be cancelled */
+	int64		bytes;			/* how long what follows is in all */
+	bool		deferred;		/* what follows has not been read */
+	char	   *model_server;	/* of the database's encoding */
+	char	   *model;
+	char	   *input;
+	char	   *agent_id;		/* or NULL */
+	char	   *user_id;		/* or NULL */
+	char	   *metadata;		/* a JSON object, or NULL */
+	char	   *options;		/* a JSON object, or NULL */
+	char	   *schema;			/* a JSON object, or NULL */
+	char	   *agent;			/* for agent_read(), or NULL */
+	char	   *response_id;	/* what its server works on, or NULL */
+	char	   *session_state;	/* a JSON object, or NULL */
+	char	   *session_metrics;	/* a JSON object, or NULL */
+	int64		timeout_ms;		/* -1: not given */
+	int			max_attempts;	/* -1: not given */
+	int			retries;		/* -1: not given */
+	int			history_runs;	/* -1: any number */
+	int			history_messages;	/* -1: any number */
+	bool		stream;			/* its answer is to arrive piece by piece */
+	int64		last_event;		/* the number of its last event, or 0 */
+	List	   *history;		/* messages of earlier runs: JSON arrays, the
+								 * oldest run first */
+} ReadyRun;
+
+/* A run, locked, that waits for its model server. */
+typedef struct ParkedRun
+{
+	ReadyRun   *run;
+	const char *key;			/* of pacing.c: what it waits for */
+	const char *error;			/* JSON in UTF-8: why the server cannot be
+								 * reached; NULL: it has no room */
+} ParkedRun;
+
+/* A place in agno.runs in the order of acceptance. */
+typedef struct RunPlace
+{
+	TimestampTz created_at;
+	const char *run_id;			/* of the runs accepted then, the last one */
+} RunPlace;
+
+/* A run that has ended, locked, with all that is to be stored. */
+typedef struct EndedRun
+{
+	char	   *run_id;			/* of the database's encoding */
+	char	   *session_id;		/* likewise */
+	ItemPointerData row;		/* where the locked row is in agno.runs */
+	int			attempt;		/* to which this belongs */
+	RunStatus	status;
+	const char *content_type;
+	char	   *content;		/* this and the rest are UTF-8, or NULL */
+	char	   *reasoning;
+	char	   *messages;		/* JSON */
+	char	   *metrics;		/* JSON */
+	char	   *error;			/* JSON */
+	int64		postpone_ms;	/* of a PENDING one: not before then */
+	int			retries;		/* of a PENDING one: how many it has left */
+	const char *parked_for;		/* of a PENDING one that waits for its server
+								 * to be reached: the key of pacing.c */
+	Oid			owner;
+	const char *session_state;	/* JSON; NULL: leave it as it is */
+	const char *session_metrics;	/* JSON; NULL: leave them as they are */
+} EndedRun;
+
+/* An event of a streamed run, with its number. */
+typedef struct EventRow
+{
+	const char *run_id;			/* of the database's encoding */
+	int64		seq;			/* from 1, without gaps */
+	const char *event;
+	const char *data;			/* JSON in UTF-8 */
+} EventRow;
+
+/*
+ * A streamed run that has ended without being in flight. Texts are UTF-8 but for
+ * run_id.
+ */
+typedef struct GroundedRun
+{
+	char	   *run_id;			/* of the database's encoding */
+	char	   *run_id_utf8;
+	char	   *session_id;
+	char	   *agent_id;		/* or NULL */
+	char	   *agent_name;		/* or NULL */
+	char	   *model;
+	char	   *model_provider;
+	RunStatus	status;
+	char	   *content;		/* this and the rest may be NULL */
+	char	   *reasoning;
+	char	   *error_type;
+	char	   *error_message;
+	int64		last_event;		/* the number of its last event, or 0 */
+} GroundedRun;
+
+/* What of a streamed run's answer has arrived. */
+typedef struct PartialRun
+{
+	ItemPointerData row;		/* where the locked row is in agno.runs */
+	const char *content;		/* in UTF-8 */
+} PartialRun;
+
+/* A signal of a backend: this run is to be cancelled, or has been. */
+typedef struct Signal
+{
+	char	   *run_id;
+	Oid			owner;			/* only a run of this role is meant */
+} Signal;
+
+/* The lock of a run that was asked for. */
+typedef struct RunLock
+{
+	char	   *run_id;
+	char	   *session_id;
+	RunStatus	status;
+	Oid			owner;
+	ItemPointerData row;		/* where it is in agno.runs */
+	int			attempt;
+	bool		mine;			/* it is for this runner */
+} RunLock;
+
+extern void store_begin(const char *activity);
+extern void store_commit(void);
+extern void store_abort(void);
+extern bool store_failed_at_commit(void);
+extern bool store_prepared_transactions(void);
+
+extern void store_divide(int number, int count, const char *crashed_at);
+extern void store_mute(bool mute);
+extern void store_notify(const char *channel, const char *run_id);
+
+extern RunPlace store_first_place(void);
+extern void store_blame(void);
+extern bool store_recover(char **after, int limit);
+extern TimestampTz store_checked_until(void);
+extern void store_set_checked(TimestampTz until);
+extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
+
+extern List *store_take_signals(const char *after, int limit);
+extern List *store_take_signals_of(char *const *run_ids, int count);
+extern List *store_lock_runs(char *const *run_ids, int count);
+extern List *store_existing_runs(char *const *run_ids, int count);
+extern List *store_queued_runs(char *const *run_ids, int count);
+extern void store_cancel_later(Signal **signals, int count);
+extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
+							  int count);
+
+extern bool store_promote_due(int limit);
+extern List *store_pick(Oid from, Oid to, int limit);
+extern List *store_pick_locked(int limit);
+extern void store_set_waiting(char *const *run_ids, int count);
+extern void store_set_locked(char *const *run_ids, int count);
+extern List *store_read_ready(PickedRun **picked, int count,
+							  int64 max_bytes);
+extern void store_read_history(List *ready, int64 max_bytes,
+							   int64 max_total);
+extern void store_start(ReadyRun **runs, int count);
+extern void store_release(char *const *run_ids, const int *attempts,
+						  int count);
+extern void store_response_id(const char *run_id, Oid owner,
+							  const char *response_id);
+extern void store_park(ParkedRun *runs, int count);
+extern List *store_parked_owners(const char *key, Oid after, int limit);
+extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
+extern void store_postpone(EndedRun *runs, int count);
+extern void store_hold_back(EndedRun *runs, int count);
+extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
+extern TimestampTz store_waits_since(const char *key);
+extern bool store_next_time(TimestampTz *next);
+extern void store_expire_markers(int limit);
+extern bool store_expire_runs(RunPlace *after, int limit, int age);
+
+extern void store_finish(EndedRun *runs, int count);
+extern List *store_read_grounded(char *const *run_ids, int count);
+extern void store_append_events(const EventRow *rows, int count);
+extern void store_show_content(PartialRun *runs, int count);
+extern void store_end_cancelled(RunLock **runs, int count);
+
+#endif							/* AGNO_STORE_H */
