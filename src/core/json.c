@@ -451,3 +451,15 @@ json_append_key(StringInfo out, const char *name)
 	json_append_string(out, name);
 	appendStringInfoCharMacro(out, ':');
 }
+
+/*
+ * Append a member that is a string, unless value is NULL.
+ */
+void
+json_append_member(StringInfo out, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	json_append_key(out, name);
+	json_append_string(out, value);
+}

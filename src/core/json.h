@@ -36,6 +36,8 @@ extern const char *json_skip_value(const char *at);
 extern char *json_decode_string(const char *value, size_t length);
 
 /* Writing. */
+extern void json_append_member(StringInfo out, const char *name,
+							   const char *value);
 extern void json_append_string(StringInfo out, const char *text);
 extern void json_append_key(StringInfo out, const char *name);
 

@@ -16,7 +16,7 @@
 #include "core/message.h"
 #include "core/uuid.h"
 
-static const char *const role_names[] = {
+static const char *const role_names[MESSAGE_ROLES] = {
 	[MESSAGE_SYSTEM] = "system",
 	[MESSAGE_USER] = "user",
 	[MESSAGE_ASSISTANT] = "assistant",
@@ -37,13 +37,17 @@ message_init(Message *message, MessageRole role, char *content)
 		message->id[0] = '\0';
 }
 
-static void
-append_string_member(StringInfo out, const char *name, const char *value)
+/*
+ * Make room for one more call in a message that will have at most so many.
+ * Returns the call, for the caller to fill.
+ */
+ToolCall *
+message_add_tool_call(Message *message, int most)
 {
-	if (value == NULL)
-		return;
-	json_append_key(out, name);
-	json_append_string(out, value);
+	if (message->tool_calls == NULL)
+		message->tool_calls = palloc0(sizeof(ToolCall) * most);
+	Assert(message->tool_call_count < most);
+	return &message->tool_calls[message->tool_call_count++];
 }
 
 static void
@@ -56,13 +60,13 @@ append_tool_calls(StringInfo out, const Message *message)
 		const ToolCall *call = &message->tool_calls[i];
 
 		appendStringInfoString(out, i > 0 ? ",{" : "{");
-		append_string_member(out, "id", call->id ? call->id : call->call_id);
-		append_string_member(out, "call_id", call->call_id);
-		append_string_member(out, "type", "function");
+		json_append_member(out, "id", call->id ? call->id : call->call_id);
+		json_append_member(out, "call_id", call->call_id);
+		json_append_member(out, "type", "function");
 		json_append_key(out, "function");
 		appendStringInfoChar(out, '{');
-		append_string_member(out, "name", call->name);
-		append_string_member(out, "arguments", call->arguments);
+		json_append_member(out, "name", call->name);
+		json_append_member(out, "arguments", call->arguments);
 		appendStringInfoString(out, "}}");
 	}
 	appendStringInfoChar(out, ']');
@@ -75,17 +79,17 @@ void
 message_append_json(StringInfo out, const Message *message)
 {
 	appendStringInfoChar(out, '{');
-	append_string_member(out, "id", message->id);
-	append_string_member(out, "role", role_names[message->role]);
-	append_string_member(out, "content", message->content);
-	append_string_member(out, "reasoning_content", message->reasoning);
+	json_append_member(out, "id", message->id);
+	json_append_member(out, "role", role_names[message->role]);
+	json_append_member(out, "content", message->content);
+	json_append_member(out, "reasoning_content", message->reasoning);
 	if (message->tool_call_count > 0)
 		append_tool_calls(out, message);
 	if (message->response_id != NULL)
 	{
 		json_append_key(out, "provider_data");
 		appendStringInfoChar(out, '{');
-		append_string_member(out, "response_id", message->response_id);
+		json_append_member(out, "response_id", message->response_id);
 		appendStringInfoChar(out, '}');
 	}
 	if (message->role == MESSAGE_ASSISTANT)
@@ -112,15 +116,12 @@ read_tool_calls(const cJSON *calls, Message *message)
 {
 	const cJSON *item;
 
-	if (cJSON_GetArraySize(calls) == 0)
-		return;
-	message->tool_calls =
-		palloc0(sizeof(ToolCall) * cJSON_GetArraySize(calls));
 	cJSON_ArrayForEach(item, calls)
 	{
 		const cJSON *function =
 			cJSON_GetObjectItemCaseSensitive(item, "function");
-		ToolCall   *call = &message->tool_calls[message->tool_call_count++];
+		ToolCall   *call = message_add_tool_call(message,
+												 cJSON_GetArraySize(calls));
 
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "call_id");

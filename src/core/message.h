@@ -22,6 +22,8 @@ typedef enum MessageRole
 	MESSAGE_TOOL
 } MessageRole;
 
+#define MESSAGE_ROLES (MESSAGE_TOOL + 1)
+
 /* A call of a function that the model asks for. */
 typedef struct ToolCall
 {
@@ -53,6 +55,7 @@ typedef struct Message
 } Message;
 
 extern void message_init(Message *message, MessageRole role, char *content);
+extern ToolCall *message_add_tool_call(Message *message, int most);
 extern void message_append_json(StringInfo out, const Message *message);
 extern bool message_read(const cJSON *object, Message *message);
 

@@ -32,13 +32,6 @@
  *-------------------------------------------------------------------------
  */
 
-static void
-append_member(StringInfo object, const char *name, const char *string)
-{
-	json_append_key(object, name);
-	json_append_string(object, string);
-}
-
 /*
  * The session state with what Agno adds to it, as a JSON object.
  */
@@ -62,9 +55,9 @@ full_state(const PromptContext *context)
 		appendBinaryStringInfo(&state, member.value, member.value_length);
 	}
 	if (has_user)
-		append_member(&state, CURRENT_USER_ID, context->user_id);
-	append_member(&state, CURRENT_SESSION_ID, context->session_id);
-	append_member(&state, CURRENT_RUN_ID, context->run_id);
+		json_append_member(&state, CURRENT_USER_ID, context->user_id);
+	json_append_member(&state, CURRENT_SESSION_ID, context->session_id);
+	json_append_member(&state, CURRENT_RUN_ID, context->run_id);
 	appendStringInfoChar(&state, '}');
 	return state.data;
 }
@@ -142,7 +135,7 @@ get_variables(PromptContext *context)
 	{
 		initStringInfo(&user);
 		appendStringInfoChar(&user, '{');
-		append_member(&user, "user_id", context->user_id);
+		json_append_member(&user, "user_id", context->user_id);
 		appendStringInfoChar(&user, '}');
 		add_variables(variables, user.data);
 	}

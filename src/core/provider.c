@@ -3,8 +3,7 @@
  * provider.c
  *	  What all APIs of model servers share.
  *
- * Pure. Called by run.c, by the providers, and for the list of APIs by
- * model_server.c.
+ * Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -85,6 +84,44 @@ provider_append_options(StringInfo body, const char *options,
 }
 
 /*
+ * Append the conversation as an array of {"role": …, "content": …}, with the
+ * names that the API has for the roles.
+ */
+void
+provider_append_messages(StringInfo body, const char *key,
+						 const ModelRequest *request,
+						 const char *const *role_names)
+{
+	json_append_key(body, key);
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < request->message_count; i++)
+	{
+		const Message *message = &request->messages[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_member(body, "role", role_names[message->role]);
+		json_append_member(body, "content",
+						   message->content != NULL ? message->content : "");
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoChar(body, ']');
+}
+
+/*
+ * Append "name", "schema" and "strict" of a schema, as both APIs of OpenAI have
+ * them.
+ */
+void
+provider_append_schema(StringInfo body, const OutputSchema *schema)
+{
+	json_append_member(body, "name", schema->name);
+	json_append_key(body, "schema");
+	appendStringInfoString(body, schema->schema);
+	json_append_key(body, "strict");
+	appendStringInfoString(body, schema->strict ? "true" : "false");
+}
+
+/*
  * Cut text, which is valid UTF-8, to MAX_ERROR_TEXT bytes.
  */
 static char *
@@ -153,6 +190,19 @@ provider_error_message(int status, const char *body, size_t length)
 	}
 	cJSON_Delete(tree);
 	return shorten(result);
+}
+
+/*
+ * What is wrong with an answer that is not what was expected, "a message" say.
+ */
+char *
+provider_invalid_answer(const cJSON *tree, const char *body, size_t length,
+						const char *expected)
+{
+	if (cJSON_IsObject(tree))
+		return psprintf("the answer of the model server is not %s", expected);
+	return psprintf("invalid answer of the model server: %s",
+					provider_error_message(0, body, length));
 }
 
 /*

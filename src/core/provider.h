@@ -85,7 +85,14 @@ extern bool provider_option_reserved(const Provider *provider,
 									 const char *name);
 extern void provider_append_options(StringInfo body, const char *options,
 									const char *except);
+extern void provider_append_messages(StringInfo body, const char *key,
+									 const ModelRequest *request,
+									 const char *const *role_names);
+extern void provider_append_schema(StringInfo body,
+								   const OutputSchema *schema);
 extern bool provider_quota_is_used_up(const char *body, size_t length);
+extern char *provider_invalid_answer(const cJSON *tree, const char *body,
+									 size_t length, const char *expected);
 extern char *provider_error_message(int status, const char *body,
 									size_t length);
 

@@ -157,11 +157,8 @@ read_stop(const char *reason, const char **error)
 static void
 add_tool_call(Message *message, const cJSON *block, int most)
 {
-	ToolCall   *call;
+	ToolCall   *call = message_add_tool_call(message, most);
 
-	if (message->tool_calls == NULL)
-		message->tool_calls = palloc0(sizeof(ToolCall) * most);
-	call = &message->tool_calls[message->tool_call_count++];
 	call->id = json_copy_string(block, "id");
 	call->call_id = json_copy_string(block, "id");
 	call->name = json_copy_string(block, "name");
@@ -216,10 +213,8 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 	else if (!cJSON_IsArray(blocks))
 	{
 		answer->outcome = ANSWER_INVALID;
-		answer->error = cJSON_IsObject(tree) ?
-			"the answer of the model server is not a message" :
-			psprintf("invalid answer of the model server: %s",
-					 provider_error_message(0, body, length));
+		answer->error = provider_invalid_answer(tree, body, length,
+												"a message");
 	}
 	else
 	{

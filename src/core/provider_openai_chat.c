@@ -16,10 +16,11 @@
 #include "core/model_stream.h"
 
 /* Other servers than OpenAI's do not know the role "developer". */
-static const char *const role_names[] = {
+static const char *const role_names[MESSAGE_ROLES] = {
 	[MESSAGE_SYSTEM] = "system",
 	[MESSAGE_USER] = "user",
 	[MESSAGE_ASSISTANT] = "assistant",
+	[MESSAGE_TOOL] = "tool",
 };
 
 static const char *const reserved_options[] = {
@@ -32,12 +33,8 @@ append_response_format(StringInfo body, const OutputSchema *schema)
 	json_append_key(body, "response_format");
 	appendStringInfoString(body, "{\"type\":\"json_schema\","
 						   "\"json_schema\":{");
-	json_append_key(body, "name");
-	json_append_string(body, schema->name);
-	json_append_key(body, "schema");
-	appendStringInfoString(body, schema->schema);
-	json_append_key(body, "strict");
-	appendStringInfoString(body, schema->strict ? "true}}" : "false}}");
+	provider_append_schema(body, schema);
+	appendStringInfoString(body, "}}");
 }
 
 /*
@@ -49,20 +46,7 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	json_append_key(body, "messages");
-	appendStringInfoChar(body, '[');
-	for (int i = 0; i < request->message_count; i++)
-	{
-		const Message *message = &request->messages[i];
-
-		appendStringInfoString(body, i > 0 ? ",{" : "{");
-		json_append_key(body, "role");
-		json_append_string(body, role_names[message->role]);
-		json_append_key(body, "content");
-		json_append_string(body, message->content ? message->content : "");
-		appendStringInfoChar(body, '}');
-	}
-	appendStringInfoChar(body, ']');
+	provider_append_messages(body, "messages", request, role_names);
 	if (request->schema != NULL)
 		append_response_format(body, request->schema);
 	if (request->stream)
@@ -93,8 +77,7 @@ append_content(StringInfo out, const cJSON *content)
 }
 
 /*
- * Append what a message, or a delta of one, says. Returns the text's start in
- * content.
+ * Append what a message, or a delta of one, says.
  */
 static void
 append_message(StringInfo content, StringInfo reasoning, const cJSON *message)
@@ -117,36 +100,18 @@ read_tool_calls(const cJSON *calls, Message *message)
 {
 	const cJSON *item;
 
-	if (cJSON_GetArraySize(calls) == 0)
-		return;
-	message->tool_calls = palloc0(sizeof(ToolCall) * cJSON_GetArraySize(calls));
 	cJSON_ArrayForEach(item, calls)
 	{
 		const cJSON *function =
 			cJSON_GetObjectItemCaseSensitive(item, "function");
-		ToolCall   *call = &message->tool_calls[message->tool_call_count++];
+		ToolCall   *call = message_add_tool_call(message,
+												 cJSON_GetArraySize(calls));
 
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "id");
 		call->name = json_copy_string(function, "name");
 		call->arguments = json_copy_string(function, "arguments");
 	}
-}
-
-static void
-read_usage(const cJSON *usage, TokenUsage *out)
-{
-	out->input = token_count(usage, "prompt_tokens");
-	out->output = token_count(usage, "completion_tokens");
-	out->total = token_count(usage, "total_tokens");
-	out->cache_read =
-		token_count(cJSON_GetObjectItemCaseSensitive(usage,
-													"prompt_tokens_details"),
-				   "cached_tokens");
-	out->reasoning =
-		token_count(cJSON_GetObjectItemCaseSensitive(usage,
-													"completion_tokens_details"),
-				   "reasoning_tokens");
 }
 
 static AnswerOutcome
@@ -193,10 +158,8 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 	else if (!cJSON_IsObject(message))
 	{
 		answer->outcome = ANSWER_INVALID;
-		answer->error = cJSON_IsObject(tree) ?
-			"the answer of the model server is not a chat completion" :
-			psprintf("invalid answer of the model server: %s",
-					 provider_error_message(0, body, length));
+		answer->error = provider_invalid_answer(tree, body, length,
+												"a chat completion");
 	}
 	else
 	{
@@ -209,8 +172,9 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 		answer->message.reasoning = reasoning.len > 0 ? reasoning.data : NULL;
 		read_tool_calls(cJSON_GetObjectItemCaseSensitive(message, "tool_calls"),
 						&answer->message);
-		read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
-				   &answer->message.usage);
+		token_usage_read_openai(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
+								"prompt", "completion",
+								&answer->message.usage);
 		answer->message.response_id = json_copy_string(tree, "id");
 	}
 	cJSON_Delete(tree);
@@ -253,7 +217,8 @@ read_event(ModelStream *stream, const char *data, size_t length)
 	}
 	usage = cJSON_GetObjectItemCaseSensitive(tree, "usage");
 	if (cJSON_IsObject(usage))
-		read_usage(usage, &stream->answer.message.usage);
+		token_usage_read_openai(usage, "prompt", "completion",
+								&stream->answer.message.usage);
 	if (stream->answer.message.response_id == NULL)
 		stream->answer.message.response_id = json_copy_string(tree, "id");
 	cJSON_Delete(tree);

@@ -14,10 +14,11 @@
 #include "core/model_stream.h"
 
 /* "system" became "developer" with this API. */
-static const char *const role_names[] = {
+static const char *const role_names[MESSAGE_ROLES] = {
 	[MESSAGE_SYSTEM] = "developer",
 	[MESSAGE_USER] = "user",
 	[MESSAGE_ASSISTANT] = "assistant",
+	[MESSAGE_TOOL] = "tool",
 };
 
 static const char *const reserved_options[] = {
@@ -38,12 +39,8 @@ append_text(StringInfo body, const OutputSchema *schema, const char *options)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "format");
 	appendStringInfoString(body, "{\"type\":\"json_schema\"");
-	json_append_key(body, "name");
-	json_append_string(body, schema->name);
-	json_append_key(body, "schema");
-	appendStringInfoString(body, schema->schema);
-	json_append_key(body, "strict");
-	appendStringInfoString(body, schema->strict ? "true}" : "false}");
+	provider_append_schema(body, schema);
+	appendStringInfoChar(body, '}');
 	while (options != NULL && json_next_member(&options, &member))
 	{
 		if (strcmp(member.key, "text") == 0 && member.value[0] == '{')
@@ -80,20 +77,7 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	json_append_key(body, "input");
-	appendStringInfoChar(body, '[');
-	for (int i = 0; i < request->message_count; i++)
-	{
-		const Message *message = &request->messages[i];
-
-		appendStringInfoString(body, i > 0 ? ",{" : "{");
-		json_append_key(body, "role");
-		json_append_string(body, role_names[message->role]);
-		json_append_key(body, "content");
-		json_append_string(body, message->content ? message->content : "");
-		appendStringInfoChar(body, '}');
-	}
-	appendStringInfoChar(body, ']');
+	provider_append_messages(body, "input", request, role_names);
 	if (request->schema != NULL)
 		append_text(body, request->schema, request->options);
 	if (request->stream)
@@ -148,11 +132,8 @@ append_summary(StringInfo out, const cJSON *parts)
 static void
 add_tool_call(Message *message, const cJSON *item, int most)
 {
-	ToolCall   *call;
+	ToolCall   *call = message_add_tool_call(message, most);
 
-	if (message->tool_calls == NULL)
-		message->tool_calls = palloc0(sizeof(ToolCall) * most);
-	call = &message->tool_calls[message->tool_call_count++];
 	call->id = json_copy_string(item, "id");
 	call->call_id = json_copy_string(item, "call_id");
 	call->name = json_copy_string(item, "name");
@@ -188,22 +169,6 @@ read_output(const cJSON *output, Message *message)
 	}
 	message->content = content.data;
 	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;
-}
-
-static void
-read_usage(const cJSON *usage, TokenUsage *out)
-{
-	out->input = token_count(usage, "input_tokens");
-	out->output = token_count(usage, "output_tokens");
-	out->total = token_count(usage, "total_tokens");
-	out->cache_read =
-		token_count(cJSON_GetObjectItemCaseSensitive(usage,
-													"input_tokens_details"),
-				   "cached_tokens");
-	out->reasoning =
-		token_count(cJSON_GetObjectItemCaseSensitive(usage,
-													"output_tokens_details"),
-				   "reasoning_tokens");
 }
 
 /*
@@ -270,8 +235,8 @@ read_response(const cJSON *tree, ModelAnswer *answer)
 	answer->outcome = read_outcome(tree, output, &answer->error);
 	message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
 	read_output(output, &answer->message);
-	read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
-			   &answer->message.usage);
+	token_usage_read_openai(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
+							"input", "output", &answer->message.usage);
 	answer->message.response_id = json_copy_string(tree, "id");
 }
 
@@ -284,8 +249,8 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 	if (!cJSON_IsObject(tree))
 	{
 		answer->outcome = ANSWER_INVALID;
-		answer->error = psprintf("invalid answer of the model server: %s",
-								 provider_error_message(0, body, length));
+		answer->error = provider_invalid_answer(tree, body, length,
+												"a response");
 	}
 	else if (is_error(tree))
 	{

@@ -41,38 +41,8 @@
  */
 #define LONGEST_PAUSE_MS (120 * 1000)
 
-static const char *const status_names[] = {
-	[RUN_PENDING] = "PENDING",
-	[RUN_RUNNING] = "RUNNING",
-	[RUN_PAUSED] = "PAUSED",
-	[RUN_COMPLETED] = "COMPLETED",
-	[RUN_CANCELLED] = "CANCELLED",
-	[RUN_ERROR] = "ERROR",
-};
-
 /*
- * The status of this name in agno.run_status.
- */
-RunStatus
-run_status_parse(const char *name)
-{
-	for (int i = 0; i < (int) lengthof(status_names); i++)
-	{
-		if (strcmp(status_names[i], name) == 0)
-			return (RunStatus) i;
-	}
-	Assert(false);
-	return RUN_ERROR;
-}
-
-const char *
-run_status_name(RunStatus status)
-{
-	return status_names[status];
-}
-
-/*
- * Append a message to the conversation, which keeps a pointer to content.
+ * Make room for one more message in the conversation.
  */
 static Message *
 add_message(Run *run)
@@ -91,6 +61,9 @@ add_message(Run *run)
 	return &run->messages[run->message_count++];
 }
 
+/*
+ * Append a message to the conversation, which keeps a pointer to content.
+ */
 Message *
 run_add_message(Run *run, MessageRole role, char *content)
 {
@@ -169,8 +142,9 @@ static void
 end(Run *run, RunStatus status, int64 now)
 {
 	run->step = STEP_STORE;
-	run->status = status;
-	run->ended_at = now;
+	run->outcome.status = status;
+	run->outcome.attempt = run->attempt;
+	run->outcome.duration = (now - run->started_at) / 1e6;
 }
 
 /*
@@ -182,13 +156,13 @@ fail(Run *run, const char *type, const char *message, int http_status,
 {
 	end(run, RUN_ERROR, now);
 	if (run->stream != NULL && run->stream->content.len > 0)
-		run->content = run->stream->content.data;
+		run->outcome.content = run->stream->content.data;
 	run->stream = NULL;
-	run->error_type = type;
-	run->error_message = message;
-	run->http_status = http_status;
-	if (run->content == NULL || run->content[0] == '\0')
-		run->content = pstrdup(message);
+	run->outcome.error_type = type;
+	run->outcome.error_message = message;
+	run->outcome.http_status = http_status;
+	if (run->outcome.content == NULL || run->outcome.content[0] == '\0')
+		run->outcome.content = pstrdup(message);
 }
 
 static void
@@ -219,7 +193,7 @@ ask_again(Run *run, const char *problem, int64 now)
 		return;
 	}
 	run->corrected = true;
-	run->content = NULL;
+	run->outcome.content = NULL;
 	run_add_message(run, MESSAGE_USER,
 					psprintf("Your answer does not fit the required JSON schema: %s. "
 							 "Answer again, with nothing but JSON that fits the schema.",
@@ -278,11 +252,11 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 
 	answer.message.duration = result->duration;
 	answer.message.time_to_first_token = result->time_to_first_byte;
-	if (run->usage.total == 0)
-		run->time_to_first_token = result->time_to_first_byte;
-	token_usage_add(&run->usage, &answer.message.usage);
-	run->content = answer.message.content;
-	run->reasoning = answer.message.reasoning;
+	if (run->outcome.usage.total == 0)
+		run->outcome.time_to_first_token = result->time_to_first_byte;
+	token_usage_add(&run->outcome.usage, &answer.message.usage);
+	run->outcome.content = answer.message.content;
+	run->outcome.reasoning = answer.message.reasoning;
 	message = add_message(run);
 	*message = answer.message;
 
@@ -293,14 +267,14 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	}
 	if (run->schema != NULL)
 	{
-		json = schema_answer(run->schema, run->content, &problem);
+		json = schema_answer(run->schema, run->outcome.content, &problem);
 		if (json == NULL)
 		{
 			ask_again(run, problem, now);
 			return;
 		}
-		run->content = json;
-		run->structured = true;
+		run->outcome.content = json;
+		run->outcome.structured = true;
 	}
 	end(run, RUN_COMPLETED, now);
 }
@@ -442,8 +416,8 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 		run->stream = NULL;
 		end(run, RUN_PENDING, now);
 		run->postpone_ms = 0;
-		run->error_type = "connection";
-		run->error_message =
+		run->outcome.error_type = "connection";
+		run->outcome.error_message =
 			psprintf("could not reach the model server: %s", result->reason);
 		return;
 	}
@@ -498,22 +472,22 @@ void
 run_cancelled(Run *run, int64 now)
 {
 	bool		answered = run->step == STEP_STORE &&
-		run->status == RUN_COMPLETED;
+		run->outcome.status == RUN_COMPLETED;
 
-	if (run->step == STEP_STORE && run->status == RUN_CANCELLED)
+	if (run->step == STEP_STORE && run->outcome.status == RUN_CANCELLED)
 		return;
 	if (run->stream != NULL && run->stream->content.len > 0)
 	{
-		run->content = run->stream->content.data;
-		run_add_message(run, MESSAGE_ASSISTANT, run->content);
+		run->outcome.content = run->stream->content.data;
+		run_add_message(run, MESSAGE_ASSISTANT, run->stream->content.data);
 		answered = true;
 	}
 	run->stream = NULL;
 	end(run, RUN_CANCELLED, now);
-	run->error_type = NULL;
-	run->structured &= answered;
-	if (!answered || run->content == NULL || run->content[0] == '\0')
-		run->content = run_cancelled_text(run->run_id);
+	run->outcome.error_type = NULL;
+	run->outcome.structured &= answered;
+	if (!answered || run->outcome.content == NULL || run->outcome.content[0] == '\0')
+		run->outcome.content = run_cancelled_text(run->run_id);
 }
 
 /*
@@ -522,18 +496,9 @@ run_cancelled(Run *run, int64 now)
 void
 run_failed(Run *run, const char *type, const char *message, int64 now)
 {
-	run->content = NULL;
-	run->structured = false;
+	run->outcome.content = NULL;
+	run->outcome.structured = false;
 	fail(run, type, message, 0, now);
-}
-
-/*
- * The content of a cancelled run that said nothing, in Agno's words.
- */
-char *
-run_cancelled_text(const char *run_id)
-{
-	return psprintf("Run %s was cancelled", run_id);
 }
 
 /*
@@ -544,7 +509,7 @@ run_messages_json(const Run *run)
 {
 	StringInfoData out;
 
-	if (run->message_count == 0 || run->attempt == 0)
+	if (run->message_count == 0)
 		return NULL;
 	initStringInfo(&out);
 	for (int i = 0; i < run->message_count; i++)
@@ -553,54 +518,5 @@ run_messages_json(const Run *run)
 		message_append_json(&out, &run->messages[i]);
 	}
 	appendStringInfoChar(&out, ']');
-	return out.data;
-}
-
-/*
- * What the run cost, for agno.runs.metrics.
- */
-char *
-run_metrics_json(const Run *run)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '{');
-	if (run->status == RUN_COMPLETED || run->usage.total > 0)
-	{
-		token_usage_append(&out, &run->usage, true);
-		json_append_key(&out, "time_to_first_token");
-		appendStringInfo(&out, "%.6f", run->time_to_first_token);
-	}
-	json_append_key(&out, "duration");
-	appendStringInfo(&out, "%.6f", (run->ended_at - run->started_at) / 1e6);
-	appendStringInfoChar(&out, '}');
-	return out.data;
-}
-
-/*
- * What went wrong, for agno.runs.error; NULL when nothing did.
- */
-char *
-run_error_json(const Run *run)
-{
-	StringInfoData out;
-
-	if (run->error_type == NULL)
-		return NULL;
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '{');
-	json_append_key(&out, "type");
-	json_append_string(&out, run->error_type);
-	json_append_key(&out, "message");
-	json_append_string(&out, run->error_message);
-	json_append_key(&out, "http_status");
-	if (run->http_status != 0)
-		appendStringInfo(&out, "%d", run->http_status);
-	else
-		appendStringInfoString(&out, "null");
-	json_append_key(&out, "attempt");
-	appendStringInfo(&out, "%d", run->attempt);
-	appendStringInfoChar(&out, '}');
 	return out.data;
 }

@@ -12,18 +12,8 @@
 #include "core/http_result.h"
 #include "core/model_stream.h"
 #include "core/provider.h"
+#include "core/run_outcome.h"
 #include "lib/stringinfo.h"
-
-/* agno.run_status */
-typedef enum RunStatus
-{
-	RUN_PENDING,
-	RUN_RUNNING,
-	RUN_PAUSED,
-	RUN_COMPLETED,
-	RUN_CANCELLED,
-	RUN_ERROR
-} RunStatus;
 
 /* What is to be done next. */
 typedef enum RunStep
@@ -46,11 +36,10 @@ typedef struct Run
 	const char *model;			/* the id of the model at its server */
 	const char *options;		/* a JSON object for the body, or NULL */
 	const OutputSchema *schema; /* that the answer must fit, or NULL */
-	const Provider *provider;	/* NULL in a run that cannot be sent */
+	const Provider *provider;
 	bool		streamed;		/* the answer is to arrive piece by piece */
 	bool		background;		/* the server is to work in the background */
-	int			attempt;		/* the number of this attempt, from 1; 0 when
-								 * the run ends without being started */
+	int			attempt;		/* the number of this attempt, from 1 */
 	int64		started_at;		/* when the attempt started */
 	int64		deadline;		/* when the run must have ended */
 	int			retries;		/* how often a request may still be repeated */
@@ -70,25 +59,13 @@ typedef struct Run
 								 * message_size */
 	int			message_count;
 	int			message_size;
-	TokenUsage	usage;			/* of all answers so far */
-	double		time_to_first_token;	/* in seconds, of the first answer */
 
-	/* how it ended: valid in STEP_STORE */
-	RunStatus	status;
-	char	   *content;
-	bool		structured;		/* content is JSON that fits the schema */
-	char	   *reasoning;		/* or NULL */
-	int64		ended_at;
-	const char *error_type;		/* unless NULL, the parts of agno.runs.error */
-	const char *error_message;
-	int			http_status;	/* 0: none */
-	int64		postpone_ms;	/* status is PENDING: start it again, not
+	/* how it ended: whole at STEP_STORE */
+	RunOutcome	outcome;
+	int64		postpone_ms;	/* its status is PENDING: start it again, not
 								 * before then; 0: when its server can be
 								 * reached */
 } Run;
-
-extern RunStatus run_status_parse(const char *name);
-extern const char *run_status_name(RunStatus status);
 
 extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
@@ -102,9 +79,6 @@ extern void run_cancelled(Run *run, int64 now);
 extern void run_failed(Run *run, const char *type, const char *message,
 					   int64 now);
 
-extern char *run_cancelled_text(const char *run_id);
 extern char *run_messages_json(const Run *run);
-extern char *run_metrics_json(const Run *run);
-extern char *run_error_json(const Run *run);
 
 #endif							/* AGNO_RUN_H */

@@ -6,7 +6,7 @@
  * Names and fields are those of the run events of Agno (agno/run/agent.py),
  * and RunRetried, which Agno has not: what was shown before it does not count.
  *
- * Pure. Called by flight.c.
+ * Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,15 +16,6 @@
 
 #include "core/json.h"
 #include "core/run_event.h"
-
-static void
-append_member(StringInfo out, const char *name, const char *value)
-{
-	if (value == NULL)
-		return;
-	json_append_key(out, name);
-	json_append_string(out, value);
-}
 
 /*
  * Begin the data of an event with the fields that each has.
@@ -36,11 +27,11 @@ begin(StringInfo out, const RunEventSource *source, const char *name)
 	appendStringInfoChar(out, '{');
 	json_append_key(out, "created_at");
 	appendStringInfo(out, INT64_FORMAT, (int64) time(NULL));
-	append_member(out, "event", name);
-	append_member(out, "agent_id", source->agent_id);
-	append_member(out, "agent_name", source->agent_name);
-	append_member(out, "run_id", source->run_id);
-	append_member(out, "session_id", source->session_id);
+	json_append_member(out, "event", name);
+	json_append_member(out, "agent_id", source->agent_id);
+	json_append_member(out, "agent_name", source->agent_name);
+	json_append_member(out, "run_id", source->run_id);
+	json_append_member(out, "session_id", source->session_id);
 }
 
 static RunEvent
@@ -60,8 +51,8 @@ run_event_started(const RunEventSource *source)
 	StringInfoData out;
 
 	begin(&out, source, "RunStarted");
-	append_member(&out, "model", source->model);
-	append_member(&out, "model_provider", source->model_provider);
+	json_append_member(&out, "model", source->model);
+	json_append_member(&out, "model_provider", source->model_provider);
 	return finish(&out, "RunStarted");
 }
 
@@ -88,28 +79,28 @@ run_event_content(const RunEventSource *source, const char *piece)
 	StringInfoData out;
 
 	begin(&out, source, "RunContent");
-	append_member(&out, "content", piece);
-	append_member(&out, "content_type", "str");
+	json_append_member(&out, "content", piece);
+	json_append_member(&out, "content_type", "str");
 	return finish(&out, "RunContent");
 }
 
 static RunEvent
-completed(const RunEventSource *source, const Run *run)
+completed(const RunEventSource *source, const RunOutcome *outcome)
 {
 	StringInfoData out;
 
 	begin(&out, source, "RunCompleted");
-	if (run->structured)
+	if (outcome->structured)
 	{
 		json_append_key(&out, "content");
-		appendStringInfoString(&out, run->content);
+		appendStringInfoString(&out, outcome->content);
 	}
 	else
-		append_member(&out, "content", run->content);
-	append_member(&out, "content_type", run->structured ? "dict" : "str");
-	append_member(&out, "reasoning_content", run->reasoning);
+		json_append_member(&out, "content", outcome->content);
+	json_append_member(&out, "content_type", outcome->structured ? "dict" : "str");
+	json_append_member(&out, "reasoning_content", outcome->reasoning);
 	json_append_key(&out, "metrics");
-	appendStringInfoString(&out, run_metrics_json(run));
+	appendStringInfoString(&out, run_outcome_metrics_json(outcome));
 	return finish(&out, "RunCompleted");
 }
 
@@ -118,26 +109,27 @@ completed(const RunEventSource *source, const Run *run)
  * then RunCompleted. Returns how many events there are.
  */
 int
-run_event_end(const RunEventSource *source, const Run *run, RunEvent *events)
+run_event_end(const RunEventSource *source, const RunOutcome *outcome,
+			  RunEvent *events)
 {
 	StringInfoData out;
 
-	if (run->status == RUN_COMPLETED)
+	if (outcome->status == RUN_COMPLETED)
 	{
-		events[0] = completed(source, run);
+		events[0] = completed(source, outcome);
 		return 1;
 	}
-	if (run->status == RUN_CANCELLED)
+	if (outcome->status == RUN_CANCELLED)
 	{
 		begin(&out, source, "RunCancelled");
-		append_member(&out, "reason", run_cancelled_text(run->run_id));
+		json_append_member(&out, "reason", run_cancelled_text(source->run_id));
 		events[0] = finish(&out, "RunCancelled");
-		events[1] = completed(source, run);
+		events[1] = completed(source, outcome);
 		return 2;
 	}
 	begin(&out, source, "RunError");
-	append_member(&out, "content", run->error_message);
-	append_member(&out, "error_type", run->error_type);
+	json_append_member(&out, "content", outcome->error_message);
+	json_append_member(&out, "error_type", outcome->error_type);
 	events[0] = finish(&out, "RunError");
 	return 1;
 }

@@ -8,7 +8,7 @@
 #ifndef AGNO_RUN_EVENT_H
 #define AGNO_RUN_EVENT_H
 
-#include "core/run.h"
+#include "core/run_outcome.h"
 
 /* An event that has not been stored; its number comes with its place. */
 typedef struct RunEvent
@@ -32,7 +32,7 @@ extern RunEvent run_event_started(const RunEventSource *source);
 extern RunEvent run_event_retried(const RunEventSource *source, int attempt);
 extern RunEvent run_event_content(const RunEventSource *source,
 								  const char *piece);
-extern int	run_event_end(const RunEventSource *source, const Run *run,
+extern int	run_event_end(const RunEventSource *source, const RunOutcome *outcome,
 						  RunEvent *events);
 
 /* How many events run_event_end() may make. */

@@ -3,8 +3,7 @@
  * usage.c
  *	  What calls of a model cost, in tokens.
  *
- * Pure. Called by run.c and message.c for a run, and by turn.c for the sum
- * of a session.
+ * Pure.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,11 +79,33 @@ void
 token_usage_read(const cJSON *object, TokenUsage *usage)
 {
 	for (int i = 0; i < (int) lengthof(counts); i++)
-		{
+	{
 		double		count = json_double(object, counts[i].name);
 
 		*count_of(usage, i) = (int64) Min(Max(count, 0), MAX_TOKENS_IN_ALL);
 	}
+}
+
+/*
+ * Read the object "usage" of one of OpenAI's APIs, which differ in what they call
+ * the input and the output.
+ */
+void
+token_usage_read_openai(const cJSON *object, const char *input,
+						const char *output, TokenUsage *usage)
+{
+	const cJSON *input_details =
+		cJSON_GetObjectItemCaseSensitive(object,
+										 psprintf("%s_tokens_details", input));
+	const cJSON *output_details =
+		cJSON_GetObjectItemCaseSensitive(object,
+										 psprintf("%s_tokens_details", output));
+
+	usage->input = token_count(object, psprintf("%s_tokens", input));
+	usage->output = token_count(object, psprintf("%s_tokens", output));
+	usage->total = token_count(object, "total_tokens");
+	usage->cache_read = token_count(input_details, "cached_tokens");
+	usage->reasoning = token_count(output_details, "reasoning_tokens");
 }
 
 /*

@@ -26,6 +26,8 @@ extern int64 token_count(const cJSON *object, const char *name);
 extern void token_usage_add(TokenUsage *sum, const TokenUsage *usage);
 extern bool token_usage_is_zero(const TokenUsage *usage);
 extern void token_usage_read(const cJSON *object, TokenUsage *usage);
+extern void token_usage_read_openai(const cJSON *object, const char *input,
+									const char *output, TokenUsage *usage);
 extern void token_usage_append(StringInfo out, const TokenUsage *usage,
 							   bool zeros);
 extern char *session_usage_add(const char *metrics, const char *model,

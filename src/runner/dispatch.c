@@ -7,8 +7,6 @@
  * and hands the answers to the runs, which decide what is next. Outside of any
  * transaction; what goes wrong with a run costs this run and no other.
  *
- * Called by runner.c.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,9 +20,11 @@
 #include "server/settings.h"
 #include "utils/memutils.h"
 
-
 /* How long no connection must have failed before that is logged again. */
 #define STARVED_PAUSE (60 * US_PER_S)
+
+/* How long it may take to tell a server that a response is not wanted. */
+#define CANCEL_TIMEOUT (10 * US_PER_S)
 
 static void
 end_transfer(Dispatch *dispatch, Flight *flight)
@@ -36,6 +36,16 @@ end_transfer(Dispatch *dispatch, Flight *flight)
 		pfree(flight->body.data);
 	flight->body.data = NULL;
 }
+
+/*-------------------------------------------------------------------------
+ * Steps
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Something that happens to a flight, and may change the step that its run is at.
+ */
+typedef void (*FlightStep) (Dispatch *dispatch, Flight *flight);
 
 /*
  * Something went wrong with this run that is not its server's fault. The
@@ -54,18 +64,52 @@ dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 }
 
 /*
- * For PG_CATCH(): the error costs this run, and no other.
+ * Take a step: in the memory of the flight; a crash is blamed on its run, and an
+ * error fails it and no other. Then the flight is put where it belongs.
  */
 static void
-fail_by_error(Dispatch *dispatch, Flight *flight)
+take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 {
-	ErrorData  *error;
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
 
-	MemoryContextSwitchTo(dispatch->turn_context);
-	error = CopyErrorData();
-	FlushErrorState();
-	dispatch_fail(dispatch, flight, "internal", error->message);
+	MemoryContextSwitchTo(flight->context);
+	blame_begin(flight->run_id);
+	PG_TRY();
+	{
+		step(dispatch, flight);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(dispatch->turn_context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	blame_end();
+	MemoryContextSwitchTo(caller);
+
+	if (error != NULL)
+		dispatch_fail(dispatch, flight, "internal", error->message);
+	else
+		fleet_place(dispatch->fleet, flight);
 }
+
+/*-------------------------------------------------------------------------
+ * Requests
+ *-------------------------------------------------------------------------
+ */
+
+/* What is asked of a model server. */
+typedef enum RequestKind
+{
+	REQUEST_CREATE,				/* the next answer */
+	REQUEST_FETCH,				/* a response that it works on */
+	REQUEST_CANCEL				/* to stop working on it */
+} RequestKind;
+
+/* Headers of a request: our own, those of the provider, and the end. */
+#define MAX_HEADERS 16
 
 /*
  * An id that a server has given, as a part of a path.
@@ -88,100 +132,110 @@ escape_path(const char *id)
 }
 
 /*
- * Start a request to the server of a flight; what is after its path, if not
- * NULL, names a response that the server works on. headers and URL are of the
- * current memory context, as libcurl copies them.
+ * The headers of all requests to the server of a flight, at most MAX_HEADERS with
+ * the NULL at their end.
  */
-static HttpTransfer *
-start_request(Dispatch *dispatch, Flight *flight, const char *response_id,
-			  const char *action, void *owner)
+static void
+collect_headers(const ModelServer *server, const char **headers)
 {
-	const ModelServer *server = &flight->server;
-	const char *headers[8];
 	int			count = 0;
-	int64		left_us = flight->run.deadline - clock_now();
-	HttpRequest request = {0};
 
 	headers[count++] = "Content-Type: application/json";
 	headers[count++] = "Accept: application/json";
 	if (server->key != NULL)
 		headers[count++] = psprintf("%s%s", server->provider->key_header,
 									server->key);
-	for (const char *const *header = server->provider->headers;
-		 header != NULL && *header != NULL; header++)
-		headers[count++] = *header;
 	if (server->organization != NULL)
 		headers[count++] = psprintf("OpenAI-Organization: %s",
 									server->organization);
 	if (server->project != NULL)
 		headers[count++] = psprintf("OpenAI-Project: %s", server->project);
+	for (const char *const *header = server->provider->headers;
+		 header != NULL && *header != NULL; header++)
+	{
+		if (count == MAX_HEADERS - 1)
+			elog(ERROR, "too many headers");
+		headers[count++] = *header;
+	}
 	headers[count] = NULL;
+}
 
+/*
+ * Start a request to the server of a flight, about this response unless it is to
+ * create one, that is over at the deadline. Whoever owns it hears of its end.
+ */
+static HttpTransfer *
+start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
+			  const char *response_id, int64 deadline, void *owner)
+{
+	/* libcurl copies what is put together here. */
+	MemoryContext old = MemoryContextSwitchTo(dispatch->turn_context);
+	const ModelServer *server = &flight->server;
+	const char *headers[MAX_HEADERS];
+	HttpRequest request = {0};
+	HttpTransfer *transfer;
+
+	collect_headers(server, headers);
 	request.url = psprintf("%s%s", server->base_url, server->provider->path);
-	if (response_id != NULL)
+	if (kind != REQUEST_CREATE)
 		request.url = psprintf("%s/%s%s", request.url,
-							   escape_path(response_id), action);
+							   escape_path(response_id),
+							   kind == REQUEST_CANCEL ? "/cancel" : "");
 	request.headers = headers;
-	request.get = response_id != NULL && action[0] == '\0';
-	request.body = flight->body.data != NULL && response_id == NULL ?
-		flight->body.data : "";
+	request.get = kind == REQUEST_FETCH;
+	request.body = kind == REQUEST_CREATE ? flight->body.data : "";
 	request.body_length = strlen(request.body);
 	/* one more, so that the deadline has passed when libcurl gives up */
-	request.timeout_ms = Min(server->timeout_ms, left_us / US_PER_MS + 1);
+	request.timeout_ms = Min(server->timeout_ms,
+							 (deadline - clock_now()) / US_PER_MS + 1);
 	request.timeout_ms = Max(request.timeout_ms, 1);
 	request.connect_timeout_ms = server->connect_timeout_ms;
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
 	request.stream = flight->run.streamed;
-	return http_start(dispatch->http, &request, owner);
+	transfer = http_start(dispatch->http, &request, owner);
+	MemoryContextSwitchTo(old);
+	return transfer;
 }
 
 /*
- * The start of the run is committed: put its conversation together. What goes
- * wrong is this run's fault.
+ * Put the conversation together.
+ */
+static void
+begin_step(Dispatch *dispatch, Flight *flight)
+{
+	flight_begin(flight);
+	if (flight->events != NIL)
+		fleet_has_news(dispatch->fleet, flight);
+}
+
+/*
+ * The start of the run is committed.
  */
 void
 dispatch_begin(Dispatch *dispatch, Flight *flight)
 {
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	blame_begin(flight->run_id);
-	PG_TRY();
-	{
-		flight_begin(flight);
-		if (flight->events != NIL)
-			fleet_has_news(dispatch->fleet, flight);
-	}
-	PG_CATCH();
-	{
-		fail_by_error(dispatch, flight);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	blame_end();
+	take_step(dispatch, flight, begin_step);
 }
 
 /*
  * Send the next request of a run.
  */
 static void
-send_request(Dispatch *dispatch, Flight *flight)
+send_step(Dispatch *dispatch, Flight *flight)
 {
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
+	RequestKind kind = REQUEST_FETCH;
 
 	if (flight->run.response_id == NULL)
 	{
+		kind = REQUEST_CREATE;
 		initStringInfo(&flight->body);
 		run_write_request(&flight->run, &flight->body);
 	}
-	MemoryContextSwitchTo(old);
-
-	flight->transfer = start_request(dispatch, flight, flight->run.response_id,
-									 "", flight);
-	old = MemoryContextSwitchTo(flight->context);
+	flight->transfer = start_request(dispatch, flight, kind,
+									 flight->run.response_id,
+									 flight->run.deadline, flight);
 	run_sent(&flight->run);
-	MemoryContextSwitchTo(old);
-	fleet_place(dispatch->fleet, flight);
 }
 
 /*
@@ -193,25 +247,43 @@ cancel_response(Dispatch *dispatch, Flight *flight)
 {
 	char	   *response_id = flight->run.response_id;
 
-	if (response_id == NULL || flight->run.status == RUN_PENDING)
+	if (response_id == NULL || flight->run.outcome.status == RUN_PENDING)
 		return;
 	flight->run.response_id = NULL;
-	flight->run.deadline = clock_now() + 10 * US_PER_S;
-	(void) start_request(dispatch, flight, response_id, "/cancel", NULL);
+	(void) start_request(dispatch, flight, REQUEST_CANCEL, response_id,
+						 clock_now() + CANCEL_TIMEOUT, NULL);
 }
+
+static void
+cancel_step(Dispatch *dispatch, Flight *flight)
+{
+	run_cancelled(&flight->run, clock_now());
+	fleet_put_on(dispatch->fleet, flight);
+}
+
+/*
+ * The run is cancelled.
+ */
+void
+dispatch_cancel(Dispatch *dispatch, Flight *flight)
+{
+	take_step(dispatch, flight, cancel_step);
+}
+
+/*-------------------------------------------------------------------------
+ * Answers
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * The answer of a streamed run starts anew: subscribers are to know.
  */
 static void
-tell_of_restart(Dispatch *dispatch, Flight *flight)
+restart_step(Dispatch *dispatch, Flight *flight)
 {
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
 	flight_restarted(flight);
 	if (flight->events != NIL)
 		fleet_has_news(dispatch->fleet, flight);
-	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -293,29 +365,21 @@ note_resources(Dispatch *dispatch, const HttpResult *result)
 }
 
 /*
- * Let the run decide what to do about the answer to its request. An answer
- * that cannot be read for whatever reason fails this run and no other.
+ * Let the run decide what to do about the answer to its request.
  */
+static void
+answer_step(Dispatch *dispatch, Flight *flight)
+{
+	run_answered(&flight->run, http_result(flight->transfer), clock_now(),
+				 &pg_global_prng_state);
+}
+
 static void
 receive_answer(Dispatch *dispatch, Flight *flight)
 {
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
 	if (flight->secret != NULL && !flight->run.streamed)
 		http_hide(flight->transfer, flight->secret);
-	blame_begin(flight->run_id);
-	PG_TRY();
-	{
-		run_answered(&flight->run, http_result(flight->transfer), clock_now(),
-					 &pg_global_prng_state);
-	}
-	PG_CATCH();
-	{
-		fail_by_error(dispatch, flight);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	blame_end();
+	take_step(dispatch, flight, answer_step);
 
 	note_resources(dispatch, http_result(flight->transfer));
 	note_reach(dispatch, flight);
@@ -323,37 +387,25 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	end_transfer(dispatch, flight);
 	if (flight->run.response_id != NULL && !flight->id_stored)
 		keep_response_id(dispatch, flight);
-	fleet_place(dispatch->fleet, flight);
 	if (flight->run.streamed && flight->run.step != STEP_STORE)
-		tell_of_restart(dispatch, flight);
+		take_step(dispatch, flight, restart_step);
 }
 
 /*
- * A piece of a streamed answer has arrived. One that cannot be read fails this
- * run and no other.
+ * A piece of a streamed answer has arrived.
  */
 static void
-receive_piece(Dispatch *dispatch, Flight *flight)
+piece_step(Dispatch *dispatch, Flight *flight)
 {
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	blame_begin(flight->run_id);
-	PG_TRY();
-	{
-		run_received(&flight->run, http_result(flight->transfer));
-		if (flight->trying)
-			note_reach(dispatch, flight);
-		fleet_has_news(dispatch->fleet, flight);
-	}
-	PG_CATCH();
-	{
-		fail_by_error(dispatch, flight);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	blame_end();
+	run_received(&flight->run, http_result(flight->transfer));
+	if (flight->trying)
+		note_reach(dispatch, flight);
+	fleet_has_news(dispatch->fleet, flight);
 }
 
+/*
+ * Advance the transfers, and hand to the runs what has arrived.
+ */
 void
 dispatch_advance(Dispatch *dispatch)
 {
@@ -365,7 +417,7 @@ dispatch_advance(Dispatch *dispatch)
 		Flight	   *flight = http_owner(transfer);
 
 		if (flight->run.step == STEP_AWAIT)
-			receive_piece(dispatch, flight);
+			take_step(dispatch, flight, piece_step);
 	}
 	while ((transfer = http_next_done(dispatch->http)) != NULL)
 	{
@@ -376,8 +428,14 @@ dispatch_advance(Dispatch *dispatch)
 	}
 }
 
+static void
+wake_step(Dispatch *dispatch, Flight *flight)
+{
+	run_woken(&flight->run, clock_now());
+}
+
 /*
- * Wake the runs whose pause is over.
+ * Wake the runs that have backed off for long enough.
  */
 void
 dispatch_wake(Dispatch *dispatch)
@@ -387,14 +445,13 @@ dispatch_wake(Dispatch *dispatch)
 
 	while ((flight = fleet_first_to_wake(dispatch->fleet)) != NULL &&
 		   flight->run.wake_at <= now)
-	{
-		MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-		run_woken(&flight->run, now);
-		fleet_place(dispatch->fleet, flight);
-		MemoryContextSwitchTo(old);
-	}
+		take_step(dispatch, flight, wake_step);
 }
+
+/*-------------------------------------------------------------------------
+ * Sending
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * Until when a request that is to be sent must wait for its server; 0: it need
@@ -441,23 +498,13 @@ dispatch_send(Dispatch *dispatch)
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 		int64		hold = hold_until(dispatch, flight);
 
-		if (hold != 0)
+		if (hold == 0)
 		{
-			run_hold(&flight->run, hold);
-			fleet_place(dispatch->fleet, flight);
+			take_step(dispatch, flight, send_step);
 			continue;
 		}
-		blame_begin(flight->run_id);
-		PG_TRY();
-		{
-			send_request(dispatch, flight);
-		}
-		PG_CATCH();
-		{
-			fail_by_error(dispatch, flight);
-		}
-		PG_END_TRY();
-		blame_end();
+		run_hold(&flight->run, hold);
+		fleet_place(dispatch->fleet, flight);
 	}
 }
 

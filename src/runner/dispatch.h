@@ -8,8 +8,8 @@
 #ifndef AGNO_DISPATCH_H
 #define AGNO_DISPATCH_H
 
-#include "runner/fleet.h"
 #include "nodes/pg_list.h"
+#include "runner/fleet.h"
 #include "runner/pacing.h"
 
 typedef struct Dispatch
@@ -31,6 +31,7 @@ extern void dispatch_wake(Dispatch *dispatch);
 extern void dispatch_send(Dispatch *dispatch);
 extern void dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 						  const char *message);
+extern void dispatch_cancel(Dispatch *dispatch, Flight *flight);
 extern void dispatch_forget(Dispatch *dispatch, Flight *flight);
 
 #endif							/* AGNO_DISPATCH_H */

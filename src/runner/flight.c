@@ -17,6 +17,7 @@
 #include "core/prompt.h"
 #include "core/usage.h"
 #include "pgtime.h"
+#include "runner/ended_run.h"
 #include "runner/fleet.h"
 #include "runner/flight.h"
 #include "server/encoding.h"
@@ -301,29 +302,6 @@ flight_begin(Flight *flight)
 }
 
 /*
- * All that is to be stored of a run that has ended, whether it has been in
- * flight or not.
- */
-void
-ended_run_fill(EndedRun *ended, const Run *run, const char *run_id,
-			   const char *session_id)
-{
-	memset(ended, 0, sizeof(EndedRun));
-	ended->run_id = unconstify(char *, run_id);
-	ended->session_id = unconstify(char *, session_id);
-	ended->attempt = run->attempt;
-	ended->status = run->status;
-	ended->content = run->content;
-	ended->content_type = run->structured ? "dict" : "str";
-	ended->reasoning = run->reasoning;
-	ended->messages = run_messages_json(run);
-	ended->metrics = run_metrics_json(run);
-	ended->error = run_error_json(run);
-	ended->postpone_ms = run->postpone_ms;
-	ended->retries = run->retries;
-}
-
-/*
  * The text without the secret; the text itself where there is nothing to hide,
  * NULL for NULL.
  */
@@ -384,21 +362,24 @@ void
 flight_fill_ended(const Flight *flight, EndedRun *ended)
 {
 	const Run  *run = &flight->run;
+	const TokenUsage *usage = &run->outcome.usage;
 
-	ended_run_fill(ended, run, flight->run_id, flight->session_id);
+	ended_run_fill(ended, &run->outcome, flight->run_id, flight->session_id);
 	ended->owner = flight->owner;
 	ended->content = flight_clean(flight, ended->content);
 	ended->reasoning = flight_clean(flight, ended->reasoning);
-	ended->messages = flight_clean(flight, ended->messages);
+	ended->messages = flight_clean(flight, run_messages_json(run));
 	ended->error = flight_clean(flight, ended->error);
-	if (run->status == RUN_PENDING)
+	ended->postpone_ms = run->postpone_ms;
+	ended->retries = run->retries;
+	if (run->outcome.status == RUN_PENDING)
 		return;
 	ended->session_state = flight->session_state;
-	if (!token_usage_is_zero(&run->usage))
+	if (!token_usage_is_zero(usage))
 		ended->session_metrics = session_usage_add(flight->session_metrics,
 												   run->model,
 												   flight->server_name,
-												   &run->usage);
+												   usage);
 }
 
 /*-------------------------------------------------------------------------
@@ -475,11 +456,11 @@ known_answer(const Run *run)
 {
 	if (run->stream != NULL)
 		return run->stream->content.data;
-	if (run->step != STEP_STORE || run->status == RUN_ERROR ||
-		(run->status == RUN_CANCELLED &&
-		 strcmp(run->content, run_cancelled_text(run->run_id)) == 0))
+	if (run->step != STEP_STORE || run->outcome.status == RUN_ERROR ||
+		(run->outcome.status == RUN_CANCELLED &&
+		 strcmp(run->outcome.content, run_cancelled_text(run->run_id)) == 0))
 		return NULL;
-	return run->content;
+	return run->outcome.content;
 }
 
 /*
@@ -520,7 +501,7 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		rows[count++].data = piece.data;
 	}
 	if (run->step == STEP_STORE)
-		ends = run_event_end(&source, run, events);
+		ends = run_event_end(&source, &run->outcome, events);
 	for (int i = 0; i < ends; i++)
 	{
 		rows[count].event = events[i].name;

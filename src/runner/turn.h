@@ -9,32 +9,29 @@
 #define AGNO_TURN_H
 
 #include "nodes/pg_list.h"
-#include "runner/fleet.h"
-#include "runner/pacing.h"
+#include "runner/chore.h"
+#include "runner/dispatch.h"
 #include "runner/patrol.h"
 #include "runner/pick.h"
 #include "store/store.h"
 #include "utils/timestamp.h"
 
+/*
+ * A turn. Lives in the memory of the loop's turn.
+ */
 typedef struct Turn
 {
-	/* what to do: set by the runner */
+	/* what to do: set by chores.c */
+	uint32		todo;			/* a bit for each chore */
 	int64		number;			/* of the turn, from 1 */
-	Fleet	   *fleet;
-	Pacing	   *pacing;
-	PickOrder  *order;
+	Dispatch   *dispatch;		/* the fleet, its pacing and its requests */
+	PickOrder  *order;			/* whose runs are next */
+	Patrol	   *patrol;			/* how far the patrol is */
 	Oid			extension;		/* the extension that the runner serves */
-	List	   *new_responses;	/* Flights whose response_id is to be stored */
-	Patrol	   *patrol;			/* what of the queue is to be taken over, or
-								 * NULL: nothing */
-	bool		signals;		/* somebody may have written signals */
-	const char *signals_after;	/* read those about runs after this id */
-	bool		clock;			/* next_time of an earlier turn has come */
+	const char *signals_after;	/* read signals about runs after this id */
 	int			limit;			/* store and start no more runs than this */
-	bool		flush;			/* store the events of streamed runs */
-	bool		start;			/* start runs */
-	int			room;			/* how many, apart from the room that those
-								 * leave which are stored */
+	int			room;			/* how many to start, apart from the room that
+								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 
 	/* what it was about, if it fails */
@@ -42,13 +39,14 @@ typedef struct Turn
 	Flight	   *tried_flight;	/* if that is one: the one to be stored, */
 	PickedRun  *tried_start;	/* or else the one to be started */
 
-	/* what came of it: in the turn's memory, valid if it succeeded */
+	/* what came of it: valid if it succeeded */
+	uint32		again;			/* chores of which there is more, a bit each */
 	bool		unwanted;		/* the extension is gone, or does not fit:
 								 * nothing was done */
 	bool		replaced;		/* and there is another one */
 	List	   *left;			/* Flights that are stored, or were overtaken */
 	bool		picking;		/* just now, they do not count as in flight, */
-	List	   *again;			/* but these PickedRuns do: those that could
+	List	   *retried;		/* but these PickedRuns do: those that could
 								 * not be had before and are to start now */
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */
@@ -56,14 +54,9 @@ typedef struct Turn
 	List	   *ended_ids;		/* ids of runs that have ended */
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
-	bool		more;			/* there may be more to do of the same */
-	bool		more_signals;	/* there may be more signals */
-	char	   *last_signal;	/* then: about runs after this id */
-	bool		more_due;		/* there may be more runs whose time has come */
-	bool		more_patrol;	/* the patrol goes on */
+	char	   *last_signal;	/* signals are to be read after this id */
 	bool		lost;			/* runs were found that nobody knew of */
-	bool		timed;			/* the clock alone will give work */
-	TimestampTz next_time;		/* when, if timed */
+	TimestampTz next_time;		/* when the clock alone gives work; 0: never */
 } Turn;
 
 extern void turn_execute(Turn *turn);

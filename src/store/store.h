@@ -205,11 +205,11 @@ typedef struct EndedRun
 	int			attempt;		/* to which this belongs */
 	RunStatus	status;
 	const char *content_type;
-	char	   *content;		/* this and the rest are UTF-8, or NULL */
-	char	   *reasoning;
-	char	   *messages;		/* JSON */
-	char	   *metrics;		/* JSON */
-	char	   *error;			/* JSON */
+	const char *content;		/* this and the rest are UTF-8, or NULL */
+	const char *reasoning;
+	const char *messages;		/* JSON */
+	const char *metrics;		/* JSON */
+	const char *error;			/* JSON */
 	int64		postpone_ms;	/* of a PENDING one: not before then */
 	int			retries;		/* of a PENDING one: how many it has left */
 	const char *parked_for;		/* of a PENDING one that waits for its server

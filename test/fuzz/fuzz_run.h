@@ -44,13 +44,13 @@ fuzz_check_run(const Run *run)
 		return;
 	json = run_messages_json(run);
 	require(json == NULL || json_is_jsonb(json));
-	json = run_metrics_json(run);
+	json = run_outcome_metrics_json(&run->outcome);
 	require(json == NULL || json_is_jsonb(json));
-	json = run_error_json(run);
+	json = run_outcome_error_json(&run->outcome);
 	require(json == NULL || json_is_jsonb(json));
-	require(run->content == NULL ||
-			strcmp(text_scrub(run->content, strlen(run->content)),
-				   run->content) == 0);
+	require(run->outcome.content == NULL ||
+			strcmp(text_scrub(run->outcome.content, strlen(run->outcome.content)),
+				   run->outcome.content) == 0);
 }
 
 #endif							/* AGNO_FUZZ_RUN_H */

@@ -26,7 +26,7 @@ receive(const Provider *provider, const char *body, size_t length, size_t piece)
 	result.body_length = length;
 	run_answered(&run, &result, 1, &random);
 	fuzz_check_run(&run);
-	return run.step == STEP_STORE && run.content != NULL ? run.content : "";
+	return run.step == STEP_STORE && run.outcome.content != NULL ? run.outcome.content : "";
 }
 
 void

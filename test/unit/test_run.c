@@ -74,10 +74,10 @@ test_completed(void)
 	check(run.step == STEP_AWAIT);
 	receive(&run, answer(200, good), 2 * SECOND);
 	check(run.step == STEP_STORE);
-	check(run.status == RUN_COMPLETED);
-	check_text(run.content, "Hi");
-	check_text(run_error_json(&run), NULL);
-	check_text(run_metrics_json(&run),
+	check(run.outcome.status == RUN_COMPLETED);
+	check_text(run.outcome.content, "Hi");
+	check_text(run_outcome_error_json(&run.outcome), NULL);
+	check_text(run_outcome_metrics_json(&run.outcome),
 			   "{\"input_tokens\":1,\"output_tokens\":2,\"total_tokens\":3,"
 			   "\"cache_read_tokens\":0,\"reasoning_tokens\":0,"
 			   "\"time_to_first_token\":0.500000,\"duration\":2.000000}");
@@ -135,9 +135,9 @@ test_pauses(void)
 		run_sent(&run);
 	}
 	receive(&run, answer(500, "{\"error\":\"Boom\"}"), now);
-	check(run.status == RUN_ERROR);
-	check_text(run.content, "Boom");
-	check_text(run_error_json(&run),
+	check(run.outcome.status == RUN_ERROR);
+	check_text(run.outcome.content, "Boom");
+	check_text(run_outcome_error_json(&run.outcome),
 			   "{\"type\":\"provider\",\"message\":\"Boom\",\"http_status\":500,\"attempt\":1}");
 
 	/* what the server asks for */
@@ -161,13 +161,13 @@ test_postponed(void)
 	asked.retry_after_ms = 121 * 1000;
 	receive(&run, asked, SECOND);
 	check(run.step == STEP_STORE);
-	check(run.status == RUN_PENDING);
+	check(run.outcome.status == RUN_PENDING);
 	check(run.postpone_ms == 121 * 1000);
 	check(run.retries == 1);
 
 	run = sent_run(2);
 	receive(&run, answer(429, "{\"error\":{\"code\":\"insufficient_quota\"}}"), SECOND);
-	check(run.status == RUN_ERROR);
+	check(run.outcome.status == RUN_ERROR);
 }
 
 static const char queued[] = "{\"status\":\"queued\",\"id\":\"resp_1\"}";
@@ -190,12 +190,12 @@ test_background(void)
 	run_woken(&run, run.wake_at);
 	run_sent(&run);
 	receive(&run, answer(200, good), 3 * SECOND);
-	check(run.status == RUN_COMPLETED);
+	check(run.outcome.status == RUN_COMPLETED);
 	check_text(run.response_id, NULL);
 
 	run = sent_run(2);
 	receive(&run, answer(200, queued), SECOND);
-	check(run.status == RUN_ERROR);
+	check(run.outcome.status == RUN_ERROR);
 }
 
 static void
@@ -210,20 +210,20 @@ test_deadline(void)
 	check(run.wake_at == 60 * SECOND);
 	run_woken(&run, run.wake_at);
 	check(run.step == STEP_STORE);
-	check(run.status == RUN_ERROR);
-	check_text(run.error_type, "timeout");
-	check_text(run.content, "the run did not end within its timeout of 60.000 s");
+	check(run.outcome.status == RUN_ERROR);
+	check_text(run.outcome.error_type, "timeout");
+	check_text(run.outcome.content, "the run did not end within its timeout of 60.000 s");
 
 	/* a request that has used up all the time */
 	run = sent_run(2);
 	receive(&run, failure(HTTP_TIMED_OUT), 60 * SECOND);
 	check(run.step == STEP_STORE);
-	check_text(run.error_type, "timeout");
+	check_text(run.outcome.error_type, "timeout");
 
 	/* an answer that comes at the last moment counts */
 	run = sent_run(2);
 	receive(&run, answer(200, good), 60 * SECOND);
-	check(run.status == RUN_COMPLETED);
+	check(run.outcome.status == RUN_COMPLETED);
 }
 
 static void
@@ -233,27 +233,27 @@ test_cancel(void)
 
 	run_cancelled(&run, SECOND);
 	check(run.step == STEP_STORE);
-	check(run.status == RUN_CANCELLED);
-	check_text(run.content, "Run r1 was cancelled");
-	check_text(run_metrics_json(&run), "{\"duration\":1.000000}");
+	check(run.outcome.status == RUN_CANCELLED);
+	check_text(run.outcome.content, "Run r1 was cancelled");
+	check_text(run_outcome_metrics_json(&run.outcome), "{\"duration\":1.000000}");
 
 	/* an answer that is not stored yet is kept */
 	run = sent_run(0);
 	receive(&run, answer(200, good), SECOND);
 	run_cancelled(&run, 2 * SECOND);
-	check(run.status == RUN_CANCELLED);
-	check_text(run.content, "Hi");
+	check(run.outcome.status == RUN_CANCELLED);
+	check_text(run.outcome.content, "Hi");
 	run_cancelled(&run, 3 * SECOND);
-	check_text(run.content, "Hi");
-	check(run.ended_at == 2 * SECOND);
+	check_text(run.outcome.content, "Hi");
+	check(run.outcome.duration == 2);
 
 	/* an error is not */
 	run = sent_run(0);
 	receive(&run, answer(400, "{\"error\":\"Bad\"}"), SECOND);
 	run_cancelled(&run, 2 * SECOND);
-	check(run.status == RUN_CANCELLED);
-	check_text(run.content, "Run r1 was cancelled");
-	check_text(run_error_json(&run), NULL);
+	check(run.outcome.status == RUN_CANCELLED);
+	check_text(run.outcome.content, "Run r1 was cancelled");
+	check_text(run_outcome_error_json(&run.outcome), NULL);
 }
 
 static void
@@ -263,31 +263,30 @@ test_failures(void)
 
 	run = sent_run(0);
 	receive(&run, failure(HTTP_NO_CONNECTION), SECOND);
-	check_text(run.error_type, "connection");
-	check_text(run.content, "could not reach the model server: because");
+	check_text(run.outcome.error_type, "connection");
+	check_text(run.outcome.content, "could not reach the model server: because");
 	run = sent_run(0);
 	receive(&run, failure(HTTP_INTERRUPTED), SECOND);
-	check_text(run.content, "the connection to the model server broke: because");
+	check_text(run.outcome.content, "the connection to the model server broke: because");
 	run = sent_run(0);
 	receive(&run, failure(HTTP_TOO_LARGE), SECOND);
-	check_text(run.error_type, "too_large");
+	check_text(run.outcome.error_type, "too_large");
 	run = sent_run(0);
 	receive(&run, answer(302, ""), SECOND);
-	check(strstr(run.content, "redirect") != NULL);
+	check(strstr(run.outcome.content, "redirect") != NULL);
 	run = sent_run(0);
 	receive(&run, answer(200, "{\"status\":\"incomplete\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"Hal\"}]}]}"), SECOND);
-	check(run.status == RUN_ERROR);
-	check_text(run.error_type, "incomplete");
-	check_text(run.content, "Hal");
+	check(run.outcome.status == RUN_ERROR);
+	check_text(run.outcome.error_type, "incomplete");
+	check_text(run.outcome.content, "Hal");
 	check(run.message_count == 2);
 
-	/* a run that ends without being started has no messages */
-	run = sent_run(0);
-	run.attempt = 0;
-	run_failed(&run, "configuration", "no such server", SECOND);
-	check_text(run.content, "no such server");
-	check_text(run_messages_json(&run), NULL);
-	check_text(run_error_json(&run),
+	/* a run that ends without being started */
+	run.outcome = run_outcome_failed(0, "configuration", "no such server");
+	check_text(run.outcome.content, "no such server");
+	check_text(run_outcome_metrics_json(&run.outcome),
+			   "{\"duration\":0.000000}");
+	check_text(run_outcome_error_json(&run.outcome),
 			   "{\"type\":\"configuration\",\"message\":\"no such server\",\"http_status\":null,\"attempt\":0}");
 }
 

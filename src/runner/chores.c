@@ -1,0 +1,734 @@
+/*-------------------------------------------------------------------------
+ *
+ * chores.c
+ *	  When there is table work to do, and getting it done.
+ *
+ * Each kind of table work is a Chore, and due_at() alone says when it is due: the
+ * loop sleeps until the first, and does those whose time has come. Most are done
+ * together, in the transaction of a turn (turn.c).
+ *
+ * A turn that fails is tried again with half of its runs, until it is known
+ * which of them cannot be stored or started; that one ends in ERROR. What the
+ * system lacks is waited for instead. Nothing is forgotten: what is in flight
+ * when the process dies is found in the queue by its successor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "runner/chores.h"
+#include "runner/turn.h"
+#include "server/runner_slots.h"
+#include "server/settings.h"
+#include "server/waiters.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/*
+ * What is due by the clock and could not be done is looked at again after this,
+ * in microseconds; while no runs are started, after that.
+ */
+#define DUE_PAUSE (100 * US_PER_MS)
+#define IDLE_DUE_PAUSE (1 * US_PER_S)
+
+/*
+ * How many runs are stored and started in one transaction at most. Others wait
+ * for their turn meanwhile.
+ */
+#define BATCH 500
+
+/* How many times the memory may be exhausted by one run. */
+#define MAX_MEMORY_FAILURES 3
+
+/*
+ * How long nobody is notified after the queue of notifications was full, in
+ * microseconds.
+ */
+#define MUTE_PAUSE (10 * US_PER_S)
+
+/* How often events of streamed runs are stored, in microseconds. */
+#define FLUSH_PAUSE (50 * US_PER_MS)
+
+/* With so many runs in flight more, each stream waits once longer. */
+#define STREAMS_PER_FLUSH 100
+
+/*
+ * How often runs are looked for that are old enough to be deleted, and the
+ * pause between two steps of deleting them.
+ */
+#define EXPIRE_PAUSE (60 * US_PER_S)
+#define EXPIRE_STEP_PAUSE (20 * US_PER_MS)
+
+/* How often prepared transactions are looked for while there are some. */
+#define PREPARED_PAUSE (1 * US_PER_S)
+
+/* The pause after a turn that failed doubles from the first to the last. */
+#define FIRST_FAILURE_PAUSE (US_PER_S / 4)
+#define LAST_FAILURE_PAUSE (30 * US_PER_S)
+
+/*
+ * All times are those of clock_now(). A runner's own memory; lives as long as the
+ * process.
+ */
+struct Chores
+{
+	Dispatch   *dispatch;		/* the fleet, its pacing and its requests */
+	Oid			extension;		/* the extension that the runner serves */
+	bool		first;			/* it deletes what is old, others do not */
+	int64		turns;			/* how many there have been */
+	int64		turned_at;		/* when the last one was */
+
+	/* what is due */
+	uint32		again;			/* chores of which the last turn left some */
+	Patrol		patrol;			/* how far it is */
+	PickOrder	order;			/* whose runs are next */
+	char		signals_after[256]; /* read signals about runs after this id */
+	uint64		wakes_seen;		/* runner_slot_wakes() before the last turn */
+	int64		paced_at;		/* when there may be room for parked runs */
+	int64		flushed_at;		/* when events were stored last */
+	int64		clock_at;		/* when the clock alone gives work */
+	int64		prepared_at;	/* when to look for prepared transactions */
+	int64		expire_at;		/* when to look for runs that are old enough */
+	RunPlace	expire_after;	/* where; run_id is in expire_run */
+	char		expire_run[256];
+
+	/* after a turn that failed */
+	int			failures;		/* in a row */
+	int64		not_before;		/* the next turn */
+	int			limit;			/* store and start no more runs at once */
+	char	   *memory_culprit; /* the run that the memory was exhausted by, or
+								 * NULL */
+	int			memory_failures;	/* how many times */
+	int64		mute_until;		/* nobody is notified before */
+};
+
+/*-------------------------------------------------------------------------
+ * When
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * How many more runs may be in flight; below 0 if there are more already.
+ */
+static int
+room_for_runs(Chores *chores)
+{
+	Fleet	   *fleet = chores->dispatch->fleet;
+	int			most = Min(agno_max_concurrent_runs,
+						   http_capacity(chores->dispatch->http));
+
+	return most - (fleet->count - fleet->put_off);
+}
+
+/*
+ * How many more there may be when all slots are taken, for owners who have
+ * none: as many as there can be connections.
+ */
+static int
+room_for_newcomers(Chores *chores)
+{
+	return Max(http_capacity(chores->dispatch->http) -
+			   chores->dispatch->fleet->count, 0);
+}
+
+/*
+ * When a run that has ended can be stored: at once, or after a pause when its
+ * row was found locked.
+ */
+static int64
+next_store_at(Chores *chores)
+{
+	int64		next = NEVER;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &chores->dispatch->fleet->ended)
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		next = Min(next, flight->store_after);
+		if (next == 0)
+			break;
+	}
+	return next;
+}
+
+/*
+ * When events of streamed runs are to be stored. Many streams take turns: none
+ * is shown more often than the runner can store them all.
+ */
+static int64
+next_flush_at(Chores *chores)
+{
+	int64		next = NEVER;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &chores->dispatch->fleet->with_news)
+	{
+		Flight	   *flight = dlist_container(Flight, news_node, iter.cur);
+
+		if (flight->run.step != STEP_STORE)
+			next = Min(next, flight->flush_at);
+	}
+	return next == NEVER ? NEVER : Max(next, chores->flushed_at + FLUSH_PAUSE);
+}
+
+static bool
+may_start(void)
+{
+	return !agno_paused && !ShutdownRequestPending && !runner_slot_held();
+}
+
+/*
+ * When parked runs are to be looked at: they may wait for slots, too, but not to
+ * be given up.
+ */
+static int64
+next_unpark_at(Chores *chores)
+{
+	Dispatch   *dispatch = chores->dispatch;
+
+	if (dispatch->pacing_changed)
+	{
+		dispatch->pacing_changed = false;
+		chores->paced_at = pacing_next_at(dispatch->pacing, clock_now());
+	}
+	if (agno_paused)
+		return NEVER;
+	if (room_for_runs(chores) > 0 || chores->paced_at == NEVER)
+		return chores->paced_at;
+	return Max(chores->paced_at, chores->turned_at + IDLE_DUE_PAUSE);
+}
+
+/*
+ * When a chore is due: 0 for now, NEVER while it is not.
+ */
+static int64
+due_at(Chores *chores, Chore chore)
+{
+	bool		again = (chores->again & CHORE_BIT(chore)) != 0;
+
+	switch (chore)
+	{
+		case CHORE_PATROL:
+			return again ? 0 : NEVER;
+		case CHORE_SIGNALS:
+			return again || runner_slot_wakes() != chores->wakes_seen ?
+				0 : NEVER;
+		case CHORE_STORE:
+			return next_store_at(chores);
+		case CHORE_RESPONSES:
+			return chores->dispatch->new_responses != NIL ? 0 : NEVER;
+		case CHORE_FLUSH:
+			return next_flush_at(chores);
+		case CHORE_CLOCK:
+			return chores->clock_at;
+		case CHORE_UNPARK:
+			return next_unpark_at(chores);
+		case CHORE_START:
+			return again && !agno_paused && room_for_runs(chores) > 0 ?
+				0 : NEVER;
+		case CHORE_PREPARED:
+			return runner_slot_prepared() ? chores->prepared_at : NEVER;
+		case CHORE_EXPIRE:
+			return agno_retention > 0 && chores->first ?
+				chores->expire_at : NEVER;
+		case CHORES:
+			break;
+	}
+	return NEVER;
+}
+
+/*
+ * When a turn is due, because of any chore but CHORE_EXPIRE.
+ */
+static int64
+next_turn_at(Chores *chores)
+{
+	int64		next = NEVER;
+
+	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
+		next = Min(next, due_at(chores, chore));
+	return Max(next, chores->not_before);
+}
+
+/*
+ * When there is something to do: NEVER, as far as is known now.
+ */
+int64
+chores_next_at(Chores *chores)
+{
+	return Min(next_turn_at(chores), due_at(chores, CHORE_EXPIRE));
+}
+
+/*
+ * What a turn is to do now: a bit for each chore.
+ */
+static uint32
+chores_due(Chores *chores, int64 now)
+{
+	uint32		todo = 0;
+
+	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
+	{
+		if (due_at(chores, chore) <= now)
+			todo |= CHORE_BIT(chore);
+	}
+
+	/* Whoever takes over, or may have overlooked something, looks everywhere. */
+	if ((todo & CHORE_BIT(CHORE_PATROL)) != 0)
+		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_CLOCK);
+	if ((todo & CHORE_BIT(CHORE_PREPARED)) != 0)
+		todo |= CHORE_BIT(CHORE_SIGNALS);
+
+	/* Whatever a turn is for, it starts what there is. */
+	if (may_start())
+		todo |= CHORE_BIT(CHORE_START);
+	else
+		todo &= ~CHORE_BIT(CHORE_START);
+	return todo;
+}
+
+/*-------------------------------------------------------------------------
+ * After a turn
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Count how a run ended, for agno.workers.
+ */
+static void
+count_end(const Run *run)
+{
+	runner_slot_count(COUNT_RETRIED, run->repetitions);
+	if (run->outcome.status == RUN_COMPLETED)
+		runner_slot_count(COUNT_COMPLETED, 1);
+	else if (run->outcome.status == RUN_ERROR)
+		runner_slot_count(COUNT_FAILED, 1);
+	else if (run->outcome.status == RUN_CANCELLED)
+		runner_slot_count(COUNT_CANCELLED, 1);
+}
+
+/*
+ * Carry out what a turn has decided, now that it is committed.
+ */
+static void
+carry_out(Chores *chores, Turn *turn)
+{
+	char	  **ids = palloc(sizeof(char *) *
+							 Max(list_length(turn->ended_ids), 1));
+	int			count = 0;
+	uint32		others = 0;
+	ListCell   *cell;
+
+	foreach(cell, turn->ended_ids)
+		ids[count++] = lfirst(cell);
+	waiters_wake(ids, count);
+
+	foreach(cell, turn->flushed)
+	{
+		Flight	   *flight = lfirst(cell);
+		int64		pause = FLUSH_PAUSE *
+			(1 + chores->dispatch->fleet->count / STREAMS_PER_FLUSH);
+
+		flight_events_stored(flight);
+		fleet_told_news(flight);
+		flight->flush_at = clock_now() + pause;
+	}
+	foreach(cell, turn->held_back)
+		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());
+	foreach(cell, turn->left)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		dispatch_forget(chores->dispatch, flight);
+		count_end(&flight->run);
+		others |= pacing_ended(chores->dispatch->pacing, flight->pace,
+							   flight->owner, flight->trying,
+							   flight->run.outcome.usage.total, clock_now());
+		fleet_remove(chores->dispatch->fleet, flight);
+		MemoryContextDelete(flight->context);
+	}
+	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
+	runner_slot_count(COUNT_IN_FLIGHT,
+				 list_length(turn->started) - list_length(turn->left));
+	foreach(cell, turn->started)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		MemoryContextSetParent(flight->context, TopMemoryContext);
+		fleet_add(chores->dispatch->fleet, flight);
+		flight->trying = pacing_started(chores->dispatch->pacing, flight->pace,
+										flight->owner);
+		dispatch_begin(chores->dispatch, flight);
+	}
+	if (turn->lost)
+		others = PG_UINT32_MAX;
+	runner_slot_wake_siblings(others);
+	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
+}
+
+/*
+ * Whether an error says nothing about the run that was being stored: the
+ * system lacks something, somebody stops it, or holds a lock.
+ */
+static bool
+is_passing(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_SYSTEM_ERROR ||
+		category == ERRCODE_TRANSACTION_ROLLBACK ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * The memory does not suffice for a turn that is about this run alone. Returns
+ * whether that has happened too often.
+ */
+static bool
+exhausts_memory(Chores *chores, const char *run_id)
+{
+	if (chores->memory_culprit == NULL ||
+		strcmp(chores->memory_culprit, run_id) != 0)
+	{
+		if (chores->memory_culprit != NULL)
+			pfree(chores->memory_culprit);
+		chores->memory_culprit = MemoryContextStrdup(TopMemoryContext, run_id);
+		chores->memory_failures = 0;
+	}
+	return ++chores->memory_failures >= MAX_MEMORY_FAILURES;
+}
+
+/*
+ * This run can be neither stored nor started as it is.
+ */
+static void
+refuse(Chores *chores, Turn *turn, ErrorData *error)
+{
+	Flight	   *flight = turn->tried_flight;
+
+	chores->limit = BATCH;
+	if (flight == NULL)
+	{
+		turn_refuse(turn->tried_start, error->message);
+		return;
+	}
+	flight->store_failures++;
+	if (flight->store_failures == 1)
+		dispatch_fail(chores->dispatch, flight, "storage", error->message);
+	else
+		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
+	/* to the end of the list, for the others' sake */
+	fleet_place(chores->dispatch->fleet, flight);
+}
+
+/*
+ * A turn has failed. If it was about one run only, that run cannot be stored
+ * as it is.
+ */
+static void
+note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
+{
+	const char *tried = turn->tried != 1 ? NULL :
+		turn->tried_flight != NULL ? turn->tried_flight->run_id :
+		turn->tried_start->run_id;
+	int64		pause = FIRST_FAILURE_PAUSE;
+	int64		now = clock_now();
+
+	pacing_recheck(chores->dispatch->pacing);
+	turn_end_picking(turn);
+	if (at_commit && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	{
+		/* The queue of notifications is full: that is no run's fault. */
+		if (now >= chores->mute_until)
+			chores->not_before = now;
+		else
+			chores->not_before = now + FIRST_FAILURE_PAUSE;
+		chores->mute_until = now + MUTE_PAUSE;
+		chores->failures++;
+		return;
+	}
+	if (tried != NULL &&
+		(!is_passing(error->sqlerrcode) ||
+		 (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		  exhausts_memory(chores, tried))))
+	{
+		refuse(chores, turn, error);
+		return;
+	}
+	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
+	{
+		chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
+		return;
+	}
+
+	chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
+	for (int i = 0; i < chores->failures && pause < LAST_FAILURE_PAUSE; i++)
+		pause *= 2;
+	chores->failures++;
+	chores->not_before = now + Min(pause, LAST_FAILURE_PAUSE);
+}
+
+/*
+ * Execute a turn, and report and survive its errors. Returns whether it
+ * succeeded.
+ */
+static bool
+try_turn(Chores *chores, Turn *turn)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+	bool		at_commit;
+
+	PG_TRY();
+	{
+		turn_execute(turn);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+
+		/* One line for a fault, not one for each turn. */
+		if (chores->failures == 0 && turn->limit == BATCH)
+			EmitErrorReport();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+
+	if (error == NULL)
+		return true;
+	at_commit = store_failed_at_commit();
+	store_abort();
+	MemoryContextSwitchTo(caller);
+	note_failure(chores, turn, error, at_commit);
+	return false;
+}
+
+/*
+ * The clock of the runner, for a time of the database's.
+ */
+static int64
+from_timestamp(TimestampTz time)
+{
+	return clock_now() + Max(time - GetCurrentTimestamp(), 0);
+}
+
+/*
+ * Look for prepared transactions: as long as there are some, there may be
+ * work that nobody wakes this runner for.
+ */
+static void
+look_for_prepared(Chores *chores)
+{
+	runner_slot_set_prepared(false);
+	store_begin("agno_bg: looking for prepared transactions");
+	if (store_prepared_transactions())
+		runner_slot_set_prepared(true);
+	store_commit();
+	chores->prepared_at = clock_now() + PREPARED_PAUSE;
+}
+
+/*
+ * When the clock alone gives the next turn something to do.
+ */
+static int64
+next_clock_at(const Turn *turn, int64 now)
+{
+	int64		next = turn->next_time != 0 ?
+		from_timestamp(turn->next_time) : NEVER;
+
+	/* What is due and could not be done now is for later. */
+	if ((turn->todo & CHORE_BIT(CHORE_CLOCK)) != 0 &&
+		(turn->again & CHORE_BIT(CHORE_CLOCK)) == 0)
+		next = Max(next, now + ((turn->todo & CHORE_BIT(CHORE_START)) != 0 ?
+								DUE_PAUSE : IDLE_DUE_PAUSE));
+	return next;
+}
+
+/*
+ * Do the table work. Returns false when the database has no use for this runner
+ * any more.
+ */
+static bool
+do_turn(Chores *chores, uint32 todo)
+{
+	Dispatch   *dispatch = chores->dispatch;
+	int64		now = clock_now();
+	uint64		wakes = runner_slot_wakes();
+	Patrol		patrol = chores->patrol;
+	Turn		turn = {
+		.todo = todo,
+		.number = ++chores->turns,
+		.dispatch = dispatch,
+		.order = &chores->order,
+		.patrol = &patrol,
+		.extension = chores->extension,
+		.signals_after = chores->signals_after,
+		.limit = chores->limit,
+		.room = room_for_runs(chores),
+		.newcomers = room_for_newcomers(chores),
+	};
+
+	chores->turned_at = now;
+	pacing_begin_turn(dispatch->pacing);
+	store_mute(now < chores->mute_until);
+	if (!try_turn(chores, &turn))
+		return true;
+
+	chores->wakes_seen = wakes;
+	if (turn.unwanted)
+	{
+		/* If another extension is there, that one needs a runner of its own. */
+		if (!turn.replaced)
+			runner_slot_unwanted(wakes);
+		return false;
+	}
+	list_free(dispatch->new_responses);
+	dispatch->new_responses = NIL;
+	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
+		chores->flushed_at = now;
+	chores->failures = 0;
+	chores->not_before = 0;
+	chores->limit = Min(chores->limit * 2, BATCH);
+	chores->again = turn.again & ~CHORE_BIT(CHORE_CLOCK);
+	if ((todo & CHORE_BIT(CHORE_START)) == 0)
+		chores->again |= CHORE_BIT(CHORE_START);
+	chores->patrol = patrol;
+	if (turn.last_signal != NULL)
+		strlcpy(chores->signals_after, turn.last_signal,
+				sizeof(chores->signals_after));
+	chores->clock_at = next_clock_at(&turn, now);
+	carry_out(chores, &turn);
+	return true;
+}
+
+/*
+ * Delete a part of what is old enough, in a transaction of its own: that it
+ * fails is no run's fault.
+ */
+static void
+expire_runs(Chores *chores)
+{
+	static bool failed;			/* the last one, which has been reported */
+	RunPlace	after = chores->expire_after;
+	volatile bool more = false;
+	MemoryContext caller = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		store_begin("agno_bg: deleting old runs");
+		more = store_expire_runs(&after, BATCH, agno_retention);
+		store_commit();
+		failed = false;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		if (!failed)
+			EmitErrorReport();
+		failed = true;
+		FlushErrorState();
+		store_abort();
+		MemoryContextSwitchTo(caller);
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+
+	chores->expire_after.created_at = after.created_at;
+	if (after.run_id != chores->expire_run)
+		strlcpy(chores->expire_run, after.run_id, sizeof(chores->expire_run));
+	chores->expire_at = clock_now() +
+		(more ? EXPIRE_STEP_PAUSE :
+		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
+}
+
+/*-------------------------------------------------------------------------
+ * For the loop
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The chores of a runner that begins: first of all, to take the queue over.
+ * wakes_seen is what runner_slot_wakes() said before the extension was found;
+ * first: it is the first one of the database.
+ */
+Chores *
+chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
+{
+	Chores	   *chores = MemoryContextAllocZero(TopMemoryContext,
+												sizeof(Chores));
+
+	chores->dispatch = dispatch;
+	chores->extension = extension;
+	chores->first = first;
+	chores->wakes_seen = wakes_seen;
+	chores->limit = BATCH;
+	chores->again = CHORE_BIT(CHORE_PATROL);
+	patrol_create(&chores->patrol, first);
+	chores->expire_after = store_first_place();
+	strlcpy(chores->expire_run, chores->expire_after.run_id,
+			sizeof(chores->expire_run));
+	chores->expire_after.run_id = chores->expire_run;
+	chores->clock_at = NEVER;
+	chores->paced_at = NEVER;
+	return chores;
+}
+
+/*
+ * Do what is due. Returns false when the database has no use for this runner any
+ * more: it is to leave.
+ */
+bool
+chores_do(Chores *chores)
+{
+	int64		now = clock_now();
+
+	if (next_turn_at(chores) <= now)
+	{
+		uint32		todo = chores_due(chores, now);
+
+		if ((todo & CHORE_BIT(CHORE_PREPARED)) != 0)
+			look_for_prepared(chores);
+		if (!do_turn(chores, todo))
+			return false;
+	}
+	if (due_at(chores, CHORE_EXPIRE) <= clock_now())
+		expire_runs(chores);
+	return true;
+}
+
+/*
+ * The runner stops: store what has ended, and put back the rest, without counting
+ * what was begun as an attempt.
+ */
+void
+chores_finish(Chores *chores)
+{
+	Fleet	   *fleet = chores->dispatch->fleet;
+	Flight	  **flights;
+	char	  **ids;
+	int		   *attempts;
+
+	if (!dlist_is_empty(&fleet->ended))
+		(void) do_turn(chores, CHORE_BIT(CHORE_STORE));
+	if (fleet->count == 0)
+		return;
+	flights = fleet_all(fleet);
+	ids = palloc(sizeof(char *) * fleet->count);
+	attempts = palloc(sizeof(int) * fleet->count);
+	for (int i = 0; i < fleet->count; i++)
+	{
+		ids[i] = unconstify(char *, flights[i]->run_id);
+		attempts[i] = flights[i]->run.attempt;
+	}
+	store_begin("agno_bg: putting runs back");
+	store_release(ids, attempts, fleet->count);
+	store_commit();
+}

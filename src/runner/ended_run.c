@@ -1,0 +1,92 @@
+/*-------------------------------------------------------------------------
+ *
+ * ended_run.c
+ *	  What is stored, and told, of runs that have ended.
+ *
+ * A streamed run may end while it waits: it is cancelled, its attempts are used
+ * up, or it cannot be started. Subscribers hear of that as they do when a
+ * flight ends; some may have seen a part of the answer of an earlier attempt.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/run_event.h"
+#include "runner/ended_run.h"
+
+/*
+ * What is to be stored of a run that ended like this. The ids are of the
+ * database's encoding; all strings are used as they are, not copied.
+ */
+void
+ended_run_fill(EndedRun *ended, const RunOutcome *outcome, const char *run_id,
+			   const char *session_id)
+{
+	memset(ended, 0, sizeof(EndedRun));
+	ended->run_id = unconstify(char *, run_id);
+	ended->session_id = unconstify(char *, session_id);
+	ended->attempt = outcome->attempt;
+	ended->status = outcome->status;
+	ended->content = outcome->content;
+	ended->content_type = outcome->structured ? "dict" : "str";
+	ended->reasoning = outcome->reasoning;
+	ended->metrics = run_outcome_metrics_json(outcome);
+	ended->error = run_outcome_error_json(outcome);
+}
+
+/*
+ * The events that tell of the end of a run that was not in flight, numbered.
+ * Returns how many there are.
+ */
+static int
+make_events(const GroundedRun *run, EventRow *rows)
+{
+	RunEventSource source = {
+		.run_id = run->run_id_utf8,
+		.session_id = run->session_id,
+		.agent_id = run->agent_id,
+		.agent_name = run->agent_name,
+		.model = run->model,
+		.model_provider = run->model_provider,
+	};
+	RunOutcome	outcome = {
+		.status = run->status,
+		.content = run->content,
+		.reasoning = run->reasoning,
+		.error_type = run->error_type,
+		.error_message = run->error_message,
+	};
+	RunEvent	events[RUN_EVENT_MAX_END];
+	int			count = run_event_end(&source, &outcome, events);
+
+	for (int i = 0; i < count; i++)
+	{
+		rows[i].run_id = run->run_id;
+		rows[i].seq = run->last_event + i + 1;
+		rows[i].event = events[i].name;
+		rows[i].data = events[i].data;
+	}
+	return count;
+}
+
+/*
+ * Tell subscribers that these runs, which were not in flight, have ended: in the
+ * transaction in which they end.
+ */
+void
+ended_runs_tell(char *const *run_ids, int count)
+{
+	List	   *runs;
+	ListCell   *cell;
+	EventRow   *rows;
+	int			row_count = 0;
+
+	if (count == 0)
+		return;
+	runs = store_read_grounded(run_ids, count);
+	rows = palloc(sizeof(EventRow) *
+				  Max(list_length(runs) * RUN_EVENT_MAX_END, 1));
+	foreach(cell, runs)
+		row_count += make_events(lfirst(cell), rows + row_count);
+	store_append_events(rows, row_count);
+}

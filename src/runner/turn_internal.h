@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_internal.h
+ *	  The parts of a turn, for one another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_TURN_INTERNAL_H
+#define AGNO_TURN_INTERNAL_H
+
+#include "runner/run_keys.h"
+#include "runner/turn.h"
+
+/* Signals, and runs that have waited too long, are handled so many at a time. */
+#define TURN_BATCH 500
+
+/* turn_signals.c */
+extern void turn_read_signals(Turn *turn);
+extern void turn_follow_signals(Turn *turn, List *signals);
+
+/* turn_ends.c */
+extern void turn_end_runs(Turn *turn, EndedRun *ended, int count);
+extern void turn_end_cancelled(Turn *turn, RunLock **runs, int count);
+extern void turn_store_flights(Turn *turn);
+extern void turn_flush_events(Turn *turn);
+
+/* turn_parked.c */
+extern void turn_give_up(Turn *turn);
+extern void turn_unpark(Turn *turn);
+
+/* turn_starts.c */
+extern void turn_start_runs(Turn *turn);
+
+/*
+ * Whether this turn is to do that.
+ */
+static inline bool
+turn_is_to(const Turn *turn, Chore chore)
+{
+	return (turn->todo & CHORE_BIT(chore)) != 0;
+}
+
+/*
+ * There is more to do of that than this turn could.
+ */
+static inline void
+turn_again(Turn *turn, Chore chore)
+{
+	turn->again |= CHORE_BIT(chore);
+}
+
+#endif							/* AGNO_TURN_INTERNAL_H */

@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_parked.c
+ *	  The parked runs that a turn fetches, or gives up.
+ *
+ * Parked runs wait for their model servers, in the queue. pacing.c knows when there
+ * is room for some, and for how long a server has not been reached.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "runner/ended_run.h"
+#include "runner/turn_internal.h"
+
+/*
+ * Fetch the first runs that are parked for this. Their owners take turns.
+ */
+static void
+unpark_some(Turn *turn, Pace *pace, int room)
+{
+	bool		reached = pacing_problem(turn->dispatch->pacing, pace) == NULL;
+	int			most = room + shares_owners(pace->target->shares);
+	List	   *owners = store_parked_owners(pace->key, pace->last_owner, most);
+	List	   *waiting = NIL;
+	int			quota;
+	int			fetched = 0;
+	ListCell   *cell;
+
+	foreach(cell, owners)
+	{
+		if (pacing_owner_may(pace, lfirst_oid(cell)))
+			waiting = lappend_oid(waiting, lfirst_oid(cell));
+	}
+	quota = (room + list_length(waiting) - 1) / Max(list_length(waiting), 1);
+	foreach(cell, waiting)
+	{
+		Oid			owner = lfirst_oid(cell);
+
+		if (fetched >= room)
+			break;
+		fetched += store_unpark(pace->key, owner, reached,
+								Min(quota, room - fetched));
+		pace->last_owner = owner;
+	}
+	if (owners == NIL)
+		pacing_none_parked(turn->dispatch->pacing, pace);
+	else if (fetched == 0)
+		pacing_stall(turn->dispatch->pacing, pace);
+}
+
+/*
+ * Fetch parked runs whose model servers have room.
+ */
+void
+turn_unpark(Turn *turn)
+{
+	Pace	   *pace = NULL;
+
+	while ((pace = pacing_next_parked(turn->dispatch->pacing, pace)) != NULL)
+	{
+		int			room = pacing_unparkable(turn->dispatch->pacing, pace, clock_now());
+
+		if (room > 0)
+			unpark_some(turn, pace, Min(room, turn->limit));
+	}
+}
+
+/*
+ * How a run ends that has waited long enough for its server.
+ */
+static RunOutcome
+given_up(const Pace *pace, const RunLock *lock, const char *problem)
+{
+	/* A run that is put back has not been attempted, but this attempt failed. */
+	return run_outcome_failed(Max(lock->attempt, 1), "connection",
+							  psprintf("could not reach the model server for %.3f s: %s",
+									   pace->target->patience_ms / 1000.0,
+									   problem));
+}
+
+/*
+ * End these runs: they have waited long enough for their server.
+ */
+static void
+end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
+{
+	int			size = list_length(picked);
+	RunKeys		keys = run_keys(size);
+	RunKeys		over = run_keys(size);
+	RunKeys		locked = run_keys(size);
+	EndedRun   *ended = palloc(sizeof(EndedRun) * size);
+	RunLock   **cancelled = palloc(sizeof(RunLock *) * size);
+	int			ended_count = 0;
+	int			cancelled_count = 0;
+	List	   *ids = NIL;
+	List	   *locks;
+	RunIdSet	had;
+	ListCell   *cell;
+
+	foreach(cell, picked)
+		run_keys_add(&keys, ((PickedRun *) lfirst(cell))->run_id,
+					 ((PickedRun *) lfirst(cell))->session_id);
+	locks = store_lock_runs(keys.run_ids, keys.count);
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+
+		ids = lappend(ids, lock->run_id);
+		if (lock->status == RUN_PENDING || lock->status == RUN_RUNNING)
+		{
+			RunOutcome	outcome = given_up(pace, lock, problem);
+			EndedRun   *end = &ended[ended_count++];
+
+			ended_run_fill(end, &outcome, lock->run_id, lock->session_id);
+			end->attempt = lock->attempt;
+			end->owner = lock->owner;
+			end->row = lock->row;
+		}
+		else if (lock->status == RUN_CANCELLED)
+			cancelled[cancelled_count++] = lock;
+		else
+			run_keys_add(&over, lock->run_id, lock->session_id);
+	}
+	had = run_id_set(ids);
+	for (int i = 0; i < keys.count; i++)
+	{
+		if (!run_id_set_has(&had, keys.run_ids[i]))
+			run_keys_add(&locked, keys.run_ids[i], keys.session_ids[i]);
+	}
+
+	turn_end_runs(turn, ended, ended_count);
+	turn_end_cancelled(turn, cancelled, cancelled_count);
+	if (over.count > 0)
+		store_leave_queue(over.run_ids, over.session_ids, over.count);
+	store_set_locked(locked.run_ids, locked.count);
+}
+
+/*
+ * Give up runs whose servers could not be reached for too long.
+ */
+void
+turn_give_up(Turn *turn)
+{
+	Pace	   *pace = NULL;
+
+	while ((pace = pacing_next_parked(turn->dispatch->pacing, pace)) != NULL)
+	{
+		const char *problem = pacing_problem(turn->dispatch->pacing, pace);
+		int64		patience_ms = pace->target->patience_ms;
+		int64		now = clock_now();
+		List	   *picked;
+		TimestampTz since;
+
+		if (problem == NULL)
+			pace->give_up_at = NEVER;
+		if (pace->give_up_at > now)
+			continue;
+		picked = store_pick_given_up(pace->key, patience_ms,
+									 Min(TURN_BATCH, turn->limit));
+		if (picked != NIL)
+			end_given_up(turn, pace, picked, problem);
+		since = store_waits_since(pace->key);
+		pace->give_up_at = since == 0 ? NEVER :
+			now + Max(since + patience_ms * 1000 - GetCurrentTimestamp(), 0);
+	}
+}

@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_signals.c
+ *	  The signals that a turn reads.
+ *
+ * A signal that can be read has been committed, so what it says is true, and what
+ * is done to a flight because of it need not wait for the end of the turn.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "runner/turn_internal.h"
+
+/*
+ * Whether one of these signals is for the run that is locked.
+ */
+static bool
+is_meant(const RunLock *lock, List *signals)
+{
+	ListCell   *cell;
+
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		if (signal->owner == lock->owner &&
+			strcmp(signal->run_id, lock->run_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What is to be done about a run that a signal is about and that is locked.
+ */
+static bool
+is_to_be_cancelled(const RunLock *lock, bool is_queued)
+{
+	switch (lock->status)
+	{
+		case RUN_PENDING:
+		case RUN_RUNNING:
+		case RUN_PAUSED:
+			return true;
+		case RUN_CANCELLED:
+			return is_queued;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Follow signals about runs that are not in flight: those that were cancelled
+ * while they waited leave the queue, those that wait still are cancelled now,
+ * even if a restore or a hand has lost them from the queue. What somebody has
+ * locked is cancelled later.
+ */
+static void
+cancel_waiting(Turn *turn, List *signals)
+{
+	int			size = list_length(signals);
+	RunKeys		keys = run_keys(size);
+	RunLock   **cancelled = palloc(sizeof(RunLock *) * size);
+	Signal	  **later = palloc(sizeof(Signal *) * size);
+	int			cancelled_count = 0;
+	int			later_count = 0;
+	List	   *locks;
+	List	   *locked_ids = NIL;
+	RunIdSet	queued;
+	RunIdSet	locked;
+	ListCell   *cell;
+
+	foreach(cell, signals)
+		run_keys_add(&keys, ((Signal *) lfirst(cell))->run_id, NULL);
+	locks = store_lock_runs(keys.run_ids, keys.count);
+	queued = run_id_set(store_queued_runs(keys.run_ids, keys.count));
+
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+
+		locked_ids = lappend(locked_ids, lock->run_id);
+		if (lock->mine && is_meant(lock, signals) &&
+			is_to_be_cancelled(lock, run_id_set_has(&queued, lock->run_id)))
+			cancelled[cancelled_count++] = lock;
+	}
+	locked = run_id_set(locked_ids);
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		if (run_id_set_has(&queued, signal->run_id) &&
+			!run_id_set_has(&locked, signal->run_id))
+			later[later_count++] = signal;
+	}
+
+	turn_end_cancelled(turn, cancelled, cancelled_count);
+	if (later_count > 0)
+		store_cancel_later(later, later_count);
+}
+
+/*
+ * Follow these signals.
+ */
+void
+turn_follow_signals(Turn *turn, List *signals)
+{
+	Fleet	   *fleet = turn->dispatch->fleet;
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+		Flight	   *flight = fleet_find(fleet, signal->run_id);
+
+		if (flight == NULL)
+			others = lappend(others, signal);
+		else if (flight->owner == signal->owner)
+			dispatch_cancel(turn->dispatch, flight);
+	}
+	if (others != NIL)
+		cancel_waiting(turn, others);
+}
+
+/*
+ * Read what backends have signalled, and follow it.
+ */
+void
+turn_read_signals(Turn *turn)
+{
+	List	   *signals = store_take_signals(turn->signals_after, TURN_BATCH);
+	bool		full = list_length(signals) == TURN_BATCH;
+
+	/* Go round, so that what others leave behind is not read again and again. */
+	if (full || turn->signals_after[0] != '\0')
+		turn_again(turn, CHORE_SIGNALS);
+	turn->last_signal = full ? ((Signal *) llast(signals))->run_id : pstrdup("");
+	turn_follow_signals(turn, signals);
+}

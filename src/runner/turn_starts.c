@@ -1,0 +1,432 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_starts.c
+ *	  The runs that a turn starts.
+ *
+ * Which runs are next is the business of pick.c, and how fast model servers may be
+ * asked that of pacing.c. What is picked and may not start is set aside by the
+ * reason, so that it is not looked at again before that can have changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "runner/blame.h"
+#include "runner/ended_run.h"
+#include "runner/turn_internal.h"
+#include "server/encoding.h"
+#include "server/settings.h"
+
+/* How many runs are looked at again, in one turn, that could not be had. */
+#define LOCKED_BATCH 100
+
+/*
+ * How often a row of the queue is looked at whose run is not there: for three
+ * quarters of a minute. A restore may be about to bring it.
+ */
+#define ORPHAN_LOOKS 6
+
+/*
+ * How much is read of what was handed in with runs, in bytes: in one turn, but
+ * one run at least.
+ */
+#define TURN_BYTES (INT64CONST(32) * 1024 * 1024)
+
+static bool
+session_is_busy(Turn *turn, const char *session_id)
+{
+	Flight	   *flight = fleet_find_session(turn->dispatch->fleet, session_id);
+
+	return flight != NULL && flight->leaving != turn->number;
+}
+
+/*
+ * Set aside what was picked but is behind another run of its session. Returns
+ * the rest, in palloc'd memory.
+ */
+static PickedRun **
+set_waiting_aside(Turn *turn, List *picked, int *count)
+{
+	PickedRun **ready = palloc(sizeof(PickedRun *) *
+							   Max(list_length(picked), 1));
+	RunKeys		waiting = run_keys(list_length(picked));
+	ListCell   *cell;
+
+	*count = 0;
+	foreach(cell, picked)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (!run->cancelled &&
+			(run->behind || session_is_busy(turn, run->session_id)))
+			run_keys_add(&waiting, run->run_id, run->session_id);
+		else
+			ready[(*count)++] = run;
+	}
+	store_set_waiting(waiting.run_ids, waiting.count);
+	return ready;
+}
+
+/*
+ * Runs that were picked and could not be had: somebody has locked them, or they
+ * are not there. One that is not there for a long time will not come.
+ */
+static void
+set_locked_aside(PickedRun **picked, int count)
+{
+	RunKeys		locked = run_keys(count);
+	RunKeys		old = run_keys(count);
+	RunKeys		gone = run_keys(count);
+	RunIdSet	existing;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (!picked[i]->had)
+			run_keys_add(picked[i]->looks < ORPHAN_LOOKS ? &locked : &old,
+						 picked[i]->run_id, picked[i]->session_id);
+	}
+	existing = run_id_set(old.count > 0 ?
+						  store_existing_runs(old.run_ids, old.count) : NIL);
+	for (int i = 0; i < old.count; i++)
+		run_keys_add(run_id_set_has(&existing, old.run_ids[i]) ?
+					 &locked : &gone, old.run_ids[i], old.session_ids[i]);
+	store_set_locked(locked.run_ids, locked.count);
+	if (gone.count > 0)
+		store_leave_queue(gone.run_ids, gone.session_ids, gone.count);
+}
+
+/*
+ * How many slots the flights leave that are stored in this turn.
+ */
+static int
+freed_slots(Turn *turn)
+{
+	int			freed = 0;
+	ListCell   *cell;
+
+	foreach(cell, turn->left)
+	{
+		if (!((Flight *) lfirst(cell))->put_off)
+			freed++;
+	}
+	return freed;
+}
+
+/*
+ * Whether this run, which could not be had before, may start now; room is for how
+ * many there are slots.
+ */
+static bool
+may_start(Turn *turn, const PickedRun *run, int room)
+{
+	Shares	   *shares = turn->dispatch->fleet->shares;
+	int			slots = room;
+
+	/* Owners with nothing in flight get a slot even if all are taken. */
+	if (shares_count(shares, run->owner) == 0)
+		slots = Max(room, turn->newcomers);
+	return list_length(turn->retried) < slots &&
+		!shares_is_full(shares, run->owner, shares_limit());
+}
+
+/*
+ * The runs that could not be had and are to be looked at again. They have been
+ * waiting for longer than others, so they come first; what is to be cancelled
+ * needs no slot, and is returned. Those that may start are in turn->retried; those
+ * that may not are put off, so that they hide nobody else's.
+ */
+static List *
+pick_locked(Turn *turn, int most, int room)
+{
+	List	   *due = store_pick_locked(most);
+	RunKeys		later = run_keys(list_length(due));
+	List	   *cancelled = NIL;
+	ListCell   *cell;
+
+	foreach(cell, due)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (run->cancelled)
+			cancelled = lappend(cancelled, run);
+		else if (may_start(turn, run, room))
+		{
+			turn->retried = lappend(turn->retried, run);
+			shares_add(turn->dispatch->fleet->shares, run->owner, 0);
+		}
+		else
+			run_keys_add(&later, run->run_id, run->session_id);
+	}
+	store_set_locked(later.run_ids, later.count);
+	return cancelled;
+}
+
+/*
+ * While runs are picked, those who leave make room for others of their owners.
+ */
+static void
+begin_picking(Turn *turn)
+{
+	ListCell   *cell;
+
+	turn->picking = true;
+	foreach(cell, turn->left)
+		shares_remove(turn->dispatch->fleet->shares, ((Flight *) lfirst(cell))->owner,
+					  ((Flight *) lfirst(cell))->bytes);
+}
+
+/*
+ * Flights alone are counted again. To be called after a turn that failed, too.
+ */
+void
+turn_end_picking(Turn *turn)
+{
+	ListCell   *cell;
+
+	if (!turn->picking)
+		return;
+	turn->picking = false;
+	foreach(cell, turn->left)
+		shares_add(turn->dispatch->fleet->shares, ((Flight *) lfirst(cell))->owner,
+				   ((Flight *) lfirst(cell))->bytes);
+	foreach(cell, turn->retried)
+		shares_remove(turn->dispatch->fleet->shares,
+					  ((PickedRun *) lfirst(cell))->owner, 0);
+}
+
+/*
+ * The next runs to be started, as far as there are slots: a list of PickedRun.
+ */
+static List *
+pick_next(Turn *turn)
+{
+	Shares	   *shares = turn->dispatch->fleet->shares;
+	int			room = turn->room + freed_slots(turn);
+	int			limit = turn->limit;
+	bool		more = false;
+	List	   *cancelled = NIL;
+	List	   *picked;
+
+	begin_picking(turn);
+	if (turn_is_to(turn, CHORE_CLOCK))
+		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);
+	room -= list_length(turn->retried);
+	limit -= list_length(turn->retried) + list_length(cancelled);
+	if (room > 0)
+		picked = pick_runs(turn->order, shares, room, limit, &more);
+	else
+		picked = pick_newcomers(turn->order, shares,
+								Min(turn->newcomers + Min(room, 0), limit));
+	if (more)
+		turn_again(turn, CHORE_START);
+	turn_end_picking(turn);
+	return list_concat(list_concat(cancelled, turn->retried), picked);
+}
+
+/* What becomes of a run that was picked. */
+typedef enum StartDecision
+{
+	START,						/* it is started */
+	PARK,						/* it waits for its model server */
+	END,						/* it ends without being started */
+	CANCEL,						/* it has been cancelled */
+	OVER,						/* it has ended already */
+	DEFER						/* it is for the next turn */
+} StartDecision;
+
+/*
+ * The runs that were picked, by what becomes of them.
+ */
+typedef struct Starts
+{
+	ReadyRun  **starting;
+	int			starting_count;
+	ParkedRun  *parked;
+	int			parked_count;
+	EndedRun   *ended;
+	int			ended_count;
+	RunLock   **cancelled;
+	int			cancelled_count;
+	RunKeys		over;
+} Starts;
+
+/*
+ * Whether a run ends here and now rather than being started, and how. If not,
+ * *server is the server it is to be sent to.
+ */
+static bool
+ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
+{
+	int			max_attempts = ready->max_attempts >= 0 ?
+		ready->max_attempts : agno_max_attempts;
+	char	   *problem;
+
+	if (ready->marked)
+		*outcome = run_outcome_cancelled(ready->attempt,
+										 encoding_from_server(ready->run_id));
+	else if (ready->attempt >= max_attempts)
+		*outcome = run_outcome_failed(ready->attempt, "interrupted",
+									  psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
+											   ready->attempt));
+	else
+	{
+		problem = model_server_resolve(ready->model_server, ready->owner,
+									   server);
+		if (problem == NULL)
+			return false;
+		*outcome = run_outcome_failed(ready->attempt, "configuration",
+									  encoding_from_server(problem));
+	}
+	return true;
+}
+
+/*
+ * What becomes of a run that is locked and has been read. *server, *pace and
+ * *outcome are filled as far as that goes.
+ */
+static StartDecision
+decide(Turn *turn, const ReadyRun *run, ModelServer *server, Pace **pace,
+	   RunOutcome *outcome)
+{
+	Pacing	   *pacing = turn->dispatch->pacing;
+
+	if (run->deferred)
+		return DEFER;
+	if (run->status == RUN_CANCELLED)
+		return CANCEL;
+	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
+		return OVER;
+	if (ends_at_start(run, server, outcome))
+		return END;
+
+	*pace = pacing_find(pacing, run->model_server, server->mapping);
+	if (run->picked->parked_for != NULL &&
+		strcmp(run->picked->parked_for, (*pace)->key) != 0)
+		pacing_forget_limits(pacing, run->picked->parked_for);
+	return pacing_admit(pacing, *pace, server, run->owner, clock_now()) ?
+		START : PARK;
+}
+
+/*
+ * Why a run waits, for its column error.
+ */
+static char *
+problem_json(const ReadyRun *run, const char *problem)
+{
+	RunOutcome	outcome =
+		run_outcome_failed(run->attempt, "connection",
+						   psprintf("could not reach the model server: %s",
+									problem));
+
+	return run_outcome_error_json(&outcome);
+}
+
+/*
+ * A run that waits for its model server.
+ */
+static ParkedRun
+parked_run(Turn *turn, ReadyRun *run, Pace *pace)
+{
+	const char *problem = pacing_problem(turn->dispatch->pacing, pace);
+	ParkedRun	parked = {run, pace->key, NULL};
+
+	if (problem != NULL)
+	{
+		parked.error = problem_json(run, problem);
+		turn->held_back = lappend(turn->held_back, pace);
+	}
+	return parked;
+}
+
+/*
+ * Decide about a run, and put it where that belongs.
+ */
+static void
+sort_out(Turn *turn, ReadyRun *run, Starts *starts)
+{
+	ModelServer server;
+	Pace	   *pace;
+	RunOutcome	outcome;
+	EndedRun   *ended;
+	RunLock    *lock;
+
+	switch (decide(turn, run, &server, &pace, &outcome))
+	{
+		case START:
+			starts->starting[starts->starting_count++] = run;
+			turn->started = lappend(turn->started,
+									flight_create(run, &server, pace));
+			break;
+		case PARK:
+			starts->parked[starts->parked_count++] = parked_run(turn, run, pace);
+			break;
+		case END:
+			ended = &starts->ended[starts->ended_count++];
+			ended_run_fill(ended, &outcome, run->run_id, run->session_id);
+			ended->row = run->row;
+			ended->owner = run->owner;
+			break;
+		case CANCEL:
+			lock = palloc0(sizeof(RunLock));
+			lock->run_id = run->run_id;
+			lock->session_id = run->session_id;
+			starts->cancelled[starts->cancelled_count++] = lock;
+			break;
+		case OVER:
+			run_keys_add(&starts->over, run->run_id, run->session_id);
+			break;
+		case DEFER:
+			turn_again(turn, CHORE_START);
+			break;
+	}
+}
+
+/*
+ * Pick runs, and start those that may start.
+ */
+void
+turn_start_runs(Turn *turn)
+{
+	List	   *picked = pick_next(turn);
+	PickedRun **ready;
+	int			count;
+	List	   *read;
+	int			size;
+	Starts		starts = {0};
+	ListCell   *cell;
+
+	turn->tried += list_length(picked);
+	if (picked != NIL)
+		turn->tried_start = linitial(picked);
+	ready = set_waiting_aside(turn, picked, &count);
+	if (count == 0)
+		return;
+	read = store_read_ready(ready, count, TURN_BYTES);
+	store_read_history(read, (int64) agno_max_input_size * 1024, TURN_BYTES);
+
+	size = Max(list_length(read), 1);
+	starts.starting = palloc(sizeof(ReadyRun *) * size);
+	starts.parked = palloc(sizeof(ParkedRun) * size);
+	starts.ended = palloc(sizeof(EndedRun) * size);
+	starts.cancelled = palloc(sizeof(RunLock *) * size);
+	starts.over = run_keys(size);
+	foreach(cell, read)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		blame_begin(run->run_id);
+		sort_out(turn, run, &starts);
+		blame_end();
+	}
+
+	store_start(starts.starting, starts.starting_count);
+	store_park(starts.parked, starts.parked_count);
+	turn_end_runs(turn, starts.ended, starts.ended_count);
+	turn_end_cancelled(turn, starts.cancelled, starts.cancelled_count);
+	if (starts.over.count > 0)
+		store_leave_queue(starts.over.run_ids, starts.over.session_ids,
+						  starts.over.count);
+	if (list_length(read) < count)
+		set_locked_aside(ready, count);
+}
