@@ -1,15 +1,51 @@
 /*-------------------------------------------------------------------------
  *
  * agno_bg.c
- *	  The entry point of the library.
+ *	  The entry point of the library, and a map of it.
  *
- * Where to read on:
+ * A user calls agno_arun() in a backend. It inserts a row into agno.runs and one
+ * into agno.run_queue, in the user's transaction, and at its commit wakes the
+ * runner of the database. The runner is a background worker that picks rows of
+ * the queue, calls the model servers over HTTP, thousands at a time, and stores
+ * the answers. The launcher is another background worker, which sees to it that
+ * each database with the extension has its runner, or as many as agno_bg.runners
+ * says.
  *
- *	  api.c			the SQL functions
- *	  launcher.c	the process that keeps a runner in each database
- *	  runner.c		the process that executes the runs of a database
- *	  run.c			the life of a run
- *	  store.h		the tables
+ * The processes share nothing but tables, and a little shared memory that may be
+ * lost: everything that must survive is in a table, and what is in flight when a
+ * process dies is found in the queue by its successor. They wake each other by
+ * latches. No transaction is open while anybody waits for the network.
+ *
+ * The sources are in folders by layer. Each knows only those named after it, and
+ * make test checks that:
+ *
+ *	  sql/		the SQL functions, and hooks on SQL: store server core
+ *				  api.c			the functions, enqueue.c and cancel.c two of them
+ *				  ddl.c			commands that want a database without runners
+ *				  log_filter.c	keys that must not get into the log
+ *	  runner/	the background workers: store server http core
+ *				  launcher.c	one process for the server
+ *				  runner.c		the event loop of a runner
+ *				  chores.c		when there is table work to do
+ *				  turn.c		doing it, in one transaction for many runs
+ *				  dispatch.c	the requests on their way and back
+ *				  flight.c		a run that is executing; fleet.c has them all
+ *				  pacing.c		how fast each model server may be asked
+ *				  pick.c		whose runs are next
+ *	  store/	every SQL statement on the tables of agno: server core
+ *				  store.h		what may be asked of the tables
+ *				  store_queue.c	the states of the queue
+ *	  http/		libcurl: core
+ *	  server/	the PostgreSQL side of one process, and shared memory: core
+ *				  runner_slots.c	the runners of all databases
+ *				  wake.c		waking them at the end of a transaction
+ *				  model_server.c	which server a run is for, and the key to it
+ *	  core/		what is pure: no server, no SPI, no network
+ *				  run.c			the life of a run within an attempt
+ *				  provider.h	an API of model servers: provider_*.c
+ *				  prompt.c		what the model is told
+ *
+ * The words that are used throughout are in the glossary of doc/architecture.md.
  *
  *-------------------------------------------------------------------------
  */

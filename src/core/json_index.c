@@ -9,7 +9,7 @@
  * works for the square of their size. An index makes a sorted array of a large
  * list when it is first looked at.
  *
- * The index must not outlive the tree. Pure. Called by schema.c.
+ * The index must not outlive the tree. Pure.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,8 +4,7 @@
  *	  Model servers that need no more than a key.
  *
  * Names, addresses and variables are those of Agno's model classes, and for
- * groq and mistral those of the providers' own documentation. Pure. Called by
- * model_server.c.
+ * groq and mistral those of the providers' own documentation. Pure.
  *
  *-------------------------------------------------------------------------
  */

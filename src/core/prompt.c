@@ -9,7 +9,7 @@
  * an empty system message is not sent, and the input of a run that has neither
  * an agent nor a session state is sent as it is.
  *
- * Pure. Called by flight.c.
+ * Pure.
  *
  *-------------------------------------------------------------------------
  */

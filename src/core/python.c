@@ -7,7 +7,7 @@
  * agno_bg does the same, byte for byte. One thing differs: a code point that
  * Unicode has not assigned is printed as it is, where Python escapes it.
  *
- * Pure. Called by prompt.c, with JSON that is valid.
+ * Pure. Reads JSON that is known to be valid.
  *
  *-------------------------------------------------------------------------
  */

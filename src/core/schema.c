@@ -10,8 +10,7 @@
  * strings, arrays and objects. Other keywords (pattern, format, …) go to the
  * model server with the schema and are not checked here.
  *
- * Pure. Called by enqueue.c with the schemas of users, by flight.c, and by
- * run.c with the answers of models.
+ * Pure. Reads the schemas of users, and the answers of models.
  *
  *-------------------------------------------------------------------------
  */

@@ -10,7 +10,7 @@
  * that the end of the stream cuts is delivered by sse_end() all the same: the
  * data shows whether it is whole.
  *
- * Pure. Called by model_stream.c. The caller bounds how many bytes there are.
+ * Pure. The caller bounds how many bytes there are.
  *
  *-------------------------------------------------------------------------
  */

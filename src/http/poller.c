@@ -7,8 +7,7 @@
  * in an epoll (Linux) or kqueue (BSD, macOS) descriptor of their own, which is
  * put into the WaitEventSet once. PostgreSQL's libpq-oauth does the same.
  *
- * Called by http.c, also from libcurl's callbacks, so nothing in here raises
- * an error. A descriptor that cannot be watched makes no progress, and its
+ * Nothing in here raises an error, since libcurl's callbacks use it. A descriptor that cannot be watched makes no progress, and its
  * transfer ends by its timeout.
  *
  *-------------------------------------------------------------------------

@@ -3,7 +3,7 @@
  * retry_after.c
  *	  How long a server asks to be left alone.
  *
- * Pure. Called by http.c.
+ * Pure but for the dates of HTTP, which libcurl reads.
  *
  *-------------------------------------------------------------------------
  */

@@ -167,10 +167,10 @@ next_flush_at(Chores *chores)
 
 	dlist_foreach(iter, &chores->dispatch->fleet->with_news)
 	{
-		Flight	   *flight = dlist_container(Flight, news_node, iter.cur);
+		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
 		if (flight->run.step != STEP_STORE)
-			next = Min(next, flight->flush_at);
+			next = Min(next, flight->news.due_at);
 	}
 	return next == NEVER ? NEVER : Max(next, chores->flushed_at + FLUSH_PAUSE);
 }
@@ -335,7 +335,7 @@ carry_out(Chores *chores, Turn *turn)
 
 		flight_events_stored(flight);
 		fleet_told_news(flight);
-		flight->flush_at = clock_now() + pause;
+		flight->news.due_at = clock_now() + pause;
 	}
 	foreach(cell, turn->held_back)
 		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());

@@ -205,7 +205,7 @@ static void
 begin_step(Dispatch *dispatch, Flight *flight)
 {
 	flight_begin(flight);
-	if (flight->events != NIL)
+	if (flight->news.events != NIL)
 		fleet_has_news(dispatch->fleet, flight);
 }
 
@@ -282,7 +282,7 @@ static void
 restart_step(Dispatch *dispatch, Flight *flight)
 {
 	flight_restarted(flight);
-	if (flight->events != NIL)
+	if (flight->news.events != NIL)
 		fleet_has_news(dispatch->fleet, flight);
 }
 

@@ -92,17 +92,17 @@ fleet_create(void)
 void
 fleet_has_news(Fleet *fleet, Flight *flight)
 {
-	if (!flight->has_news)
-		dlist_push_tail(&fleet->with_news, &flight->news_node);
-	flight->has_news = true;
+	if (!flight->news.listed)
+		dlist_push_tail(&fleet->with_news, &flight->news.node);
+	flight->news.listed = true;
 }
 
 void
 fleet_told_news(Flight *flight)
 {
-	if (flight->has_news)
-		dlist_delete(&flight->news_node);
-	flight->has_news = false;
+	if (flight->news.listed)
+		dlist_delete(&flight->news.node);
+	flight->news.listed = false;
 }
 
 /*
@@ -127,12 +127,11 @@ fleet_add(Fleet *fleet, Flight *flight)
 static void
 displace(Fleet *fleet, Flight *flight)
 {
-	if (flight->listed)
+	if (flight->place == IN_LIST)
 		dlist_delete(&flight->node);
-	if (flight->timed)
+	else if (flight->place == IN_HEAP)
 		pairingheap_remove(fleet->backing_off, &flight->timer);
-	flight->listed = false;
-	flight->timed = false;
+	flight->place = NOWHERE;
 }
 
 /*
@@ -187,17 +186,17 @@ fleet_place(Fleet *fleet, Flight *flight)
 	{
 		case STEP_SEND:
 			dlist_push_tail(&fleet->to_send, &flight->node);
-			flight->listed = true;
+			flight->place = IN_LIST;
 			break;
 		case STEP_AWAIT:
 			break;
 		case STEP_BACK_OFF:
 			pairingheap_add(fleet->backing_off, &flight->timer);
-			flight->timed = true;
+			flight->place = IN_HEAP;
 			break;
 		case STEP_STORE:
 			dlist_push_tail(&fleet->ended, &flight->node);
-			flight->listed = true;
+			flight->place = IN_LIST;
 			break;
 	}
 }

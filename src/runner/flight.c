@@ -245,7 +245,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	flight->session_id = pstrdup(ready->session_id);
 	flight->session_utf8 = pstrdup(encoding_from_server(ready->session_id));
 	flight->agent_id = copy_or_null(ready->agent_id);
-	flight->last_event = ready->last_event;
+	flight->news.last_event = ready->last_event;
 	flight->pace = pace;
 	flight->bytes = ready->bytes;
 	flight->ready = ready;
@@ -408,7 +408,7 @@ add_event(Flight *flight, RunEvent event)
 	RunEvent   *copy = palloc(sizeof(RunEvent));
 
 	*copy = event;
-	flight->events = lappend(flight->events, copy);
+	flight->news.events = lappend(flight->news.events, copy);
 }
 
 /*
@@ -420,7 +420,7 @@ flight_started(Flight *flight)
 {
 	RunEventSource source = event_source(flight);
 
-	add_event(flight, flight->last_event == 0 ? run_event_started(&source) :
+	add_event(flight, flight->news.last_event == 0 ? run_event_started(&source) :
 			  run_event_retried(&source, flight->run.attempt));
 }
 
@@ -433,9 +433,9 @@ flight_restarted(Flight *flight)
 {
 	RunEventSource source = event_source(flight);
 
-	if (flight->shown > 0)
+	if (flight->news.shown > 0)
 		add_event(flight, run_event_retried(&source, flight->run.attempt));
-	flight->shown = 0;
+	flight->news.shown = 0;
 }
 
 /*
@@ -444,7 +444,7 @@ flight_restarted(Flight *flight)
 int
 flight_count_events(const Flight *flight)
 {
-	return list_length(flight->events) + 1 + RUN_EVENT_MAX_END;
+	return list_length(flight->news.events) + 1 + RUN_EVENT_MAX_END;
 }
 
 /*
@@ -481,22 +481,22 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	int			ends = 0;
 	int			count = 0;
 
-	foreach(cell, flight->events)
+	foreach(cell, flight->news.events)
 	{
 		RunEvent   *event = lfirst(cell);
 
 		rows[count].event = event->name;
 		rows[count++].data = event->data;
 	}
-	flight->flush_shown = flight->shown;
+	flight->news.flushing_shown = flight->news.shown;
 	length = answer != NULL ? presentable_length(flight, answer) : 0;
-	if (length > flight->shown)
+	if (length > flight->news.shown)
 	{
-		char	   *text = pnstrdup(answer + flight->shown,
-									length - flight->shown);
+		char	   *text = pnstrdup(answer + flight->news.shown,
+									length - flight->news.shown);
 		RunEvent	piece = run_event_content(&source, text);
 
-		flight->flush_shown = length;
+		flight->news.flushing_shown = length;
 		rows[count].event = piece.name;
 		rows[count++].data = piece.data;
 	}
@@ -510,10 +510,10 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].run_id = flight->run_id;
-		rows[i].seq = flight->last_event + i + 1;
+		rows[i].seq = flight->news.last_event + i + 1;
 		rows[i].data = flight_clean(flight, rows[i].data);
 	}
-	flight->flush_events = count;
+	flight->news.flushing_events = count;
 	return count;
 }
 
@@ -529,10 +529,10 @@ flight_partial_content(Flight *flight)
 	size_t		length = stream != NULL ?
 		presentable_length(flight, stream->content.data) : 0;
 
-	flight->flush_content = flight->content_shown;
-	if (length <= flight->content_shown + flight->content_shown / CONTENT_GROWTH)
+	flight->news.flushing_content = flight->news.content_shown;
+	if (length <= flight->news.content_shown + flight->news.content_shown / CONTENT_GROWTH)
 		return NULL;
-	flight->flush_content = length;
+	flight->news.flushing_content = length;
 	return flight_clean(flight, pnstrdup(stream->content.data, length));
 }
 
@@ -544,16 +544,16 @@ flight_events_stored(Flight *flight)
 {
 	ListCell   *cell;
 
-	foreach(cell, flight->events)
+	foreach(cell, flight->news.events)
 	{
 		RunEvent   *event = lfirst(cell);
 
 		pfree(event->data);
 		pfree(event);
 	}
-	list_free(flight->events);
-	flight->events = NIL;
-	flight->last_event += flight->flush_events;
-	flight->shown = flight->flush_shown;
-	flight->content_shown = flight->flush_content;
+	list_free(flight->news.events);
+	flight->news.events = NIL;
+	flight->news.last_event += flight->news.flushing_events;
+	flight->news.shown = flight->news.flushing_shown;
+	flight->news.content_shown = flight->news.flushing_content;
 }

@@ -17,6 +17,35 @@
 #include "store/store.h"
 
 /*
+ * What subscribers of a streamed run have been told, and are to be told.
+ */
+typedef struct FlightNews
+{
+	int64		last_event;		/* the number of the last event stored */
+	List	   *events;			/* RunEvents that are not stored */
+	size_t		shown;			/* how much of the answer has been stored as
+								 * events, in bytes */
+	size_t		content_shown;	/* how much of it stood in content when that
+								 * was last stored */
+	int64		due_at;			/* nothing is stored before, as of clock_now() */
+	dlist_node	node;			/* in Fleet.with_news */
+	bool		listed;			/* node is in it */
+
+	/* of what the turn that is under way stores */
+	int			flushing_events;	/* how many events there are, */
+	size_t		flushing_shown; /* what shown will be, */
+	size_t		flushing_content;	/* and content_shown */
+} FlightNews;
+
+/* Where the step of a flight has put it. */
+typedef enum FlightPlace
+{
+	NOWHERE,					/* its request is on its way */
+	IN_LIST,					/* node is in a list */
+	IN_HEAP						/* timer is in a heap */
+} FlightPlace;
+
+/*
  * A run in flight. All of it, but the transfer, is in its own memory context.
  */
 typedef struct Flight
@@ -49,25 +78,11 @@ typedef struct Flight
 								 * pacing.c has it; 0: not asked */
 
 	/* where fleet_place() has put it */
+	FlightPlace place;
 	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
 	pairingheap_node timer;		/* in Fleet.backing_off */
-	bool		listed;			/* node is in use */
-	bool		timed;			/* timer is in use */
 
-	/* of a streamed one: what subscribers have been told */
-	int64		last_event;		/* the number of the last event stored */
-	List	   *events;			/* RunEvents that are not stored */
-	size_t		shown;			/* how much of the answer has been stored as
-								 * events */
-	size_t		content_shown;	/* how much of it stood in content when that
-								 * was last stored */
-	int64		flush_at;		/* no events before, as of clock_now() */
-	dlist_node	news_node;		/* in Fleet.with_news */
-	bool		has_news;		/* news_node is in it */
-	int			flush_events;	/* of the rows that a turn stores: how many
-								 * there are, */
-	size_t		flush_shown;	/* what shown will be, */
-	size_t		flush_content;	/* and content_shown */
+	FlightNews	news;			/* of a streamed one */
 
 	/* of one that has ended */
 	int			store_failures; /* how often storing it alone has failed */

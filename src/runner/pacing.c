@@ -28,8 +28,6 @@
  * none is starved. A load starts from nothing with the server; what a runner
  * had in flight is forgotten when another takes over.
  *
- * Called by turn.c, dispatch.c and runner.c.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -10,8 +10,7 @@
  * It need not look at runs that an earlier patrol has seen; those of the last
  * day it sees anyway.
  *
- * Called by turn.c, a step in each turn, so that new runs do not wait for its
- * end.
+ * Each turn takes one step, so that new runs do not wait for its end.
  *
  *-------------------------------------------------------------------------
  */

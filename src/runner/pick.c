@@ -12,8 +12,6 @@
  * Owners who may not have more are stepped over, however many runs they have
  * waiting: the queue is read in ranges between them.
  *
- * Called by turn.c.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

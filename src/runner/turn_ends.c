@@ -103,11 +103,11 @@ flights_to_flush(Turn *turn)
 
 	dlist_foreach(iter, &fleet->with_news)
 	{
-		Flight	   *flight = dlist_container(Flight, news_node, iter.cur);
+		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
 		if (keys.count == turn->limit)
 			break;
-		if (flight->run.step != STEP_STORE && flight->flush_at <= now)
+		if (flight->run.step != STEP_STORE && flight->news.due_at <= now)
 			run_keys_add(&keys, flight->run_id, flight->session_id);
 	}
 	return keys;

@@ -7,8 +7,6 @@
  * a value that is no object, the second wins. jsonb keeps the keys of an
  * object in order, so this takes one walk over both.
  *
- * Called by enqueue.c, store_queue.c, and as agno.merge_json().
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

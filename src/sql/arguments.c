@@ -3,7 +3,7 @@
  * arguments.c
  *	  The arguments of SQL functions: reading them, and refusing nonsense.
  *
- * Looks at no table. Called by api.c and enqueue.c.
+ * Looks at no table.
  *
  *-------------------------------------------------------------------------
  */

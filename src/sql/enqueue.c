@@ -6,7 +6,7 @@
  * The arguments are checked and completed with what the agent says, and the
  * run goes into the tables within the caller's transaction. From then on
  * nothing that happens to the agent alters the run. Never touches the
- * network. Called by api.c.
+ * network.
  *
  *-------------------------------------------------------------------------
  */

@@ -13,8 +13,6 @@
  * of the old one; its options do not. COPY, as in a restore, writes into the
  * table itself, whose option is changed for the transaction that copies.
  *
- * Called by ddl.c.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
