@@ -14,7 +14,6 @@
  * part of a backup; if it cannot be had, with all the room that it takes, nobody
  * is blamed.
  *
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

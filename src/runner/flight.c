@@ -4,7 +4,6 @@
  *	  One run in flight: made of what the store read, back into what it stores.
  *
  * The whole conversation is put together here, before the first request.
- * Called by turn.c.
  *
  *-------------------------------------------------------------------------
  */

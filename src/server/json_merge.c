@@ -11,11 +11,11 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "server/json_merge.h"
+#include "server/sql_function.h"
 
-PG_FUNCTION_INFO_V1(agno_merge_json);
+SQL_FUNCTION(agno_merge_json);
 
 /* A walk over the members of an object. */
 typedef struct Walk

@@ -26,11 +26,11 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "core/known_servers.h"
-#include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "server/model_server.h"
 #include "server/settings.h"
+#include "server/sql_function.h"
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -81,7 +81,7 @@ static const Option valid_options[] = {
 	{"project", UserMappingRelationId, OPTION_TEXT, false},
 };
 
-PG_FUNCTION_INFO_V1(agno_bg_fdw_validator);
+SQL_FUNCTION(agno_bg_fdw_validator);
 
 /*-------------------------------------------------------------------------
  * Options

@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "core/shard.h"
-#include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -22,6 +21,7 @@
 #include "server/acceptance.h"
 #include "server/model_server.h"
 #include "server/runner_slots.h"
+#include "server/sql_function.h"
 #include "server/wait_event.h"
 #include "server/waiters.h"
 #include "server/wake.h"
@@ -36,15 +36,15 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(agno_arun);
-PG_FUNCTION_INFO_V1(agno_requeue_run);
-PG_FUNCTION_INFO_V1(agno_continue_run);
-PG_FUNCTION_INFO_V1(agno_wait_run);
-PG_FUNCTION_INFO_V1(agno_run);
-PG_FUNCTION_INFO_V1(agno_request_runner);
-PG_FUNCTION_INFO_V1(agno_list_workers);
-PG_FUNCTION_INFO_V1(agno_check_model);
-PG_FUNCTION_INFO_V1(agno_check_output_schema);
+SQL_FUNCTION(agno_arun);
+SQL_FUNCTION(agno_requeue_run);
+SQL_FUNCTION(agno_continue_run);
+SQL_FUNCTION(agno_wait_run);
+SQL_FUNCTION(agno_run);
+SQL_FUNCTION(agno_request_runner);
+SQL_FUNCTION(agno_list_workers);
+SQL_FUNCTION(agno_check_model);
+SQL_FUNCTION(agno_check_output_schema);
 
 /*-------------------------------------------------------------------------
  * agno_arun

@@ -14,8 +14,8 @@
 
 #include "access/xact.h"
 #include "core/shard.h"
-#include "fmgr.h"
 #include "miscadmin.h"
+#include "server/sql_function.h"
 #include "server/waiters.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
@@ -26,7 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-PG_FUNCTION_INFO_V1(agno_cancel_run);
+SQL_FUNCTION(agno_cancel_run);
 
 /* How many markers a role may leave; superusers may leave more. */
 #define MAX_MARKERS 10000

@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * http_internal.h
+ *	  The parts of the HTTP client, for one another.
+ *
+ * The client has lanes, which are multi handles of libcurl; origins, which are the
+ * servers that requests go to; and transfers, which are requests in a lane, on
+ * their way there, or done. Functions that call libcurl are called with all
+ * signals blocked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_HTTP_INTERNAL_H
+#define AGNO_HTTP_INTERNAL_H
+
+#include <curl/curl.h>
+
+#include "core/clock.h"
+#include "http/http.h"
+#include "lib/ilist.h"
+
+/* The lane for HTTP/2, and for what is not known yet; all others are plain. */
+#define MULTIPLEXED_LANE 0
+
+/* How many transfers a plain lane takes, each with a connection. */
+#define PLAIN_LANE_SIZE 64
+
+/* How many lanes stay when they are empty, for their idle connections. */
+#define KEPT_LANES 16
+
+typedef struct Lane
+{
+	HttpClient *client;			/* whose lane this is */
+	int			number;			/* its index, also the tag of its sockets in
+								 * the poller */
+	CURLM	   *multi;
+	int			transfers;		/* how many are in it */
+	int64		due;			/* when libcurl wants to be called, as of
+								 * now_ms(); -1: not before an event */
+} Lane;
+
+/* A server that transfers go to. */
+typedef struct Origin
+{
+	slist_node	node;			/* in HttpClient.origins */
+	bool		speaks_http1;	/* it has answered in HTTP/1.1 */
+	HttpTransfer *lookup;		/* the transfer that looks up the address, or
+								 * NULL */
+	bool		lookup_failed;	/* the last one has found nothing */
+	int64		next_lookup;	/* none before, as of now_ms() */
+	dlist_head	waiting;		/* transfers that wait for an address */
+	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
+} Origin;
+
+struct HttpClient
+{
+	int			poller;			/* descriptor of poller.c, owned */
+	int			capacity;		/* how many connections there may be */
+	Lane	  **lanes;			/* lane_count of lane_size; owned */
+	int			lane_count;
+	int			lane_size;
+	int			transfers;		/* how many are in all of them */
+	slist_head	origins;		/* every Origin met so far */
+	dlist_head	spare;			/* transfers that nobody uses */
+	int			spare_count;
+	dlist_head	running;		/* transfers that libcurl works on */
+	dlist_head	done;			/* transfers that http_next_done() returns */
+	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
+	CURLSH	   *share;			/* addresses, for all lanes */
+	int			waiting;		/* how many transfers wait for an address */
+	int64		waiting_due;	/* when to look at them, as of now_ms() */
+	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
+};
+
+struct HttpTransfer
+{
+	dlist_node	node;			/* in HttpClient.running, .done or .spare, or
+								 * none */
+	bool		listed;			/* node is in one of the first two, or in
+								 * Origin.waiting */
+	bool		waits;			/* it is in Origin.waiting */
+	bool		refused;		/* it is to wait for an address */
+	int64		give_up_at;		/* waiting, as of now_ms() */
+	int64		timeout_ms;		/* of the request */
+	dlist_node	fresh_node;		/* in HttpClient.fresh */
+	bool		is_fresh;		/* fresh_node is in it */
+	bool		stream;			/* pieces are wanted */
+	void	   *owner;			/* whatever the caller gave */
+	HttpClient *client;
+	Origin	   *origin;
+	Lane	   *lane;			/* that easy is in, or NULL */
+	bool		sent;			/* libcurl has a connection for it */
+	CURL	   *easy;
+	bool		own_certificates;	/* easy has a CA file of its own */
+	struct curl_slist *headers; /* owned */
+	char	   *body;			/* malloc'd, NUL-terminated, NULL while empty */
+	size_t		body_length;	/* bytes received */
+	size_t		body_size;		/* bytes allocated */
+	size_t		max_response;	/* bytes that body_length may reach */
+	bool		too_large;		/* the body passed max_response */
+	bool		no_socket;		/* there was no descriptor, or no memory, for
+								 * one */
+	int64		started_at;		/* as of clock_now() */
+	int64		answered_at;	/* when the first byte arrived; 0: none has */
+	HttpResult	result;			/* valid once done */
+	char		error[CURL_ERROR_SIZE]; /* libcurl's words */
+};
+
+/* lane.c */
+extern Lane *lane_create(HttpClient *client);
+extern void lanes_remove_spare(HttpClient *client);
+extern void lane_enter(HttpTransfer *transfer);
+extern void lane_leave(HttpTransfer *transfer);
+extern void lanes_move_to_plain(HttpClient *client);
+
+/* origin.c */
+extern int	origin_lookup_callback(void *resolver, void *reserved,
+								   void *transfer_arg);
+extern void origin_end_lookup(HttpTransfer *transfer, bool failed,
+							  bool abandoned);
+extern Origin *origin_find(HttpClient *client, const char *url);
+extern void origin_wait_for_address(HttpTransfer *transfer);
+extern void origin_look_after_waiting(HttpClient *client, Origin *origin,
+									  int64 now);
+
+/* transfer.c */
+extern CURLcode transfer_set_options(HttpTransfer *transfer,
+									 const HttpRequest *request);
+extern bool transfer_copy_headers(HttpTransfer *transfer,
+								  const HttpRequest *request);
+extern HttpTransfer *transfer_take(HttpClient *client);
+extern void transfer_give_back(HttpTransfer *transfer);
+extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);
+
+/*
+ * Milliseconds of the clock.
+ */
+static inline int64
+now_ms(void)
+{
+	return clock_now() / US_PER_MS;
+}
+
+#endif							/* AGNO_HTTP_INTERNAL_H */

@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * origin.c
+ *	  The servers that requests go to, and their addresses.
+ *
+ * libcurl looks up the address of a server in a thread of its own for each
+ * transfer that needs it, and a name server may take half a minute. So there is
+ * one lookup for a server at a time, whose result all lanes share; transfers
+ * that would begin another wait for it. Nobody ever waits for the thread: one
+ * whose transfer is over is left to end by itself, and the next lookup for that
+ * server is not begun at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "http/http_internal.h"
+#include "utils/memutils.h"
+
+/*
+ * After a lookup that nobody has waited for, and whose thread may live on, how
+ * long there is no other for the same server, in milliseconds.
+ */
+#define ABANDONED_PAUSE 4000
+
+/*
+ * libcurl is about to look up the address of the server, since no lane knows
+ * it. Another transfer may be doing that.
+ */
+int
+origin_lookup_callback(void *resolver, void *reserved, void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	Origin	   *origin = transfer->origin;
+
+	if (origin->lookup == transfer)
+		return 0;
+	if (origin->lookup != NULL || origin->next_lookup > now_ms())
+	{
+		transfer->refused = true;
+		return 1;
+	}
+	origin->lookup = transfer;
+	return 0;
+}
+
+/*
+ * If this transfer looks up an address, it does so no more. What came of it
+ * decides how many of those who wait go on.
+ */
+void
+origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
+{
+	Origin	   *origin = transfer->origin;
+
+	if (origin->lookup != transfer)
+		return;
+	origin->lookup = NULL;
+	origin->lookup_failed = failed;
+	if (abandoned)
+		origin->next_lookup = now_ms() + ABANDONED_PAUSE;
+	if (transfer->client->waiting > 0)
+		transfer->client->waiting_due = 0;
+}
+
+/*
+ * The origin of this URL: all of it up to the path.
+ */
+Origin *
+origin_find(HttpClient *client, const char *url)
+{
+	const char *host = strstr(url, "://");
+	size_t		length = strlen(url);
+	slist_iter	iter;
+	Origin	   *origin;
+
+	if (host != NULL)
+		length = (host - url) + 3 + strcspn(host + 3, "/?#");
+
+	slist_foreach(iter, &client->origins)
+	{
+		origin = slist_container(Origin, node, iter.cur);
+		if (strncmp(origin->name, url, length) == 0 &&
+			origin->name[length] == '\0')
+			return origin;
+	}
+
+	origin = MemoryContextAllocZero(TopMemoryContext,
+									offsetof(Origin, name) + length + 1);
+	memcpy(origin->name, url, length);
+	dlist_init(&origin->waiting);
+	slist_push_head(&client->origins, &origin->node);
+	return origin;
+}
+
+/*
+ * Have the transfer wait for the address of its server, which another looks up.
+ */
+void
+origin_wait_for_address(HttpTransfer *transfer)
+{
+	HttpClient *client = transfer->client;
+
+	transfer->refused = false;
+	transfer->error[0] = '\0';
+	transfer->waits = true;
+	transfer->listed = true;
+	dlist_push_tail(&transfer->origin->waiting, &transfer->node);
+	if (client->waiting++ == 0 ||
+		transfer->give_up_at < client->waiting_due)
+		client->waiting_due = transfer->give_up_at;
+	if (transfer->origin->lookup == NULL)
+		client->waiting_due = Min(client->waiting_due,
+								  transfer->origin->next_lookup);
+}
+
+/*
+ * Look after the transfers that wait for the address of this server: all go on
+ * when it is known, the first when it is to be looked up again, and none waits
+ * for ever.
+ */
+void
+origin_look_after_waiting(HttpClient *client, Origin *origin, int64 now)
+{
+	bool		may_go = origin->lookup == NULL && origin->next_lookup <= now;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &origin->waiting)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (may_go)
+		{
+			lane_leave(transfer);
+			lane_enter(transfer);
+			may_go = !origin->lookup_failed;
+		}
+		else if (transfer->give_up_at <= now)
+		{
+			lane_leave(transfer);
+			transfer->result.failure =
+				(clock_now() - transfer->started_at) / 1000 <
+				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+			transfer->result.reason = "Resolving timed out";
+			transfer->result.retry_after_ms = -1;
+			transfer->result.should_retry = -1;
+			transfer->listed = true;
+			dlist_push_tail(&client->done, &transfer->node);
+		}
+		else
+			client->waiting_due = Min(client->waiting_due,
+									  transfer->give_up_at);
+	}
+	if (!dlist_is_empty(&origin->waiting) && origin->lookup == NULL &&
+		origin->next_lookup > now)
+		client->waiting_due = Min(client->waiting_due, origin->next_lookup);
+}

@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * transfer.c
+ *	  A request and what has arrived of its answer.
+ *
+ * The callbacks that libcurl calls raise no error and use no palloc: a longjmp
+ * through libcurl's frames would leave it broken. A transfer and the body it
+ * receives are malloc'd.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/version.h"
+#include "http/http_internal.h"
+#include "http/retry_after.h"
+
+/* The buffer of a transfer, in bytes: texts are small, transfers many. */
+#define READ_BUFFER_SIZE 8192L
+
+/* How many transfers are kept to be used again. */
+#define SPARE_TRANSFERS 256
+
+/* A piece of the body has arrived. */
+static size_t
+body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	size_t		length = size * count;
+	size_t		needed = transfer->body_length + length + 1;
+
+	if (transfer->body_length + length > transfer->max_response)
+	{
+		transfer->too_large = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	if (needed > transfer->body_size)
+	{
+		size_t		larger = Max(needed, transfer->body_size * 2);
+		char	   *body = realloc(transfer->body, larger);
+
+		if (body == NULL)
+			return CURL_WRITEFUNC_ERROR;
+		transfer->body = body;
+		transfer->body_size = larger;
+	}
+	memcpy(transfer->body + transfer->body_length, bytes, length);
+	transfer->body_length += length;
+	transfer->body[transfer->body_length] = '\0';
+	if (transfer->stream && !transfer->is_fresh)
+	{
+		transfer->is_fresh = true;
+		dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
+	}
+	return length;
+}
+
+/* A header has arrived; the first line tells the version of the protocol. */
+static size_t
+header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	size_t		length = size * count;
+
+	/* libcurl's own time is that of the first byte in either direction. */
+	if (transfer->answered_at == 0)
+		transfer->answered_at = clock_now();
+	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
+		memcmp(bytes, "HTTP/1.", 7) == 0 && !transfer->origin->speaks_http1)
+	{
+		transfer->origin->speaks_http1 = true;
+		transfer->client->origin_learned = true;
+	}
+	return length;
+}
+
+/*
+ * libcurl's socket(), to know why there is none.
+ */
+static curl_socket_t
+open_socket_callback(void *transfer_arg, curlsocktype purpose,
+					 struct curl_sockaddr *address)
+{
+	HttpTransfer *transfer = transfer_arg;
+	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+							address->protocol);
+
+	origin_end_lookup(transfer, false, false);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+				   errno == ENOMEM))
+		transfer->no_socket = true;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/*
+ * There is a connection, the request is about to be sent. If a connection that
+ * was used before breaks, libcurl would send it a second time by itself:
+ * whether a request that may have been executed is repeated is not for libcurl
+ * to decide.
+ */
+static int
+sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
+			  int remote_port, int local_port)
+{
+	HttpTransfer *transfer = transfer_arg;
+
+	if (transfer->sent)
+		return CURL_PREREQFUNC_ABORT;
+	transfer->sent = true;
+	return CURL_PREREQFUNC_OK;
+}
+
+/*
+ * The options that are the same for every request.
+ */
+static void
+set_fixed_options(HttpTransfer *transfer)
+{
+	CURL	   *easy = transfer->easy;
+	static char user_agent[128];
+
+	if (user_agent[0] == '\0')
+		snprintf(user_agent, sizeof(user_agent),
+				 "agno_bg/" AGNO_VERSION " libcurl/%s PostgreSQL/" PG_VERSION,
+				 curl_version_info(CURLVERSION_NOW)->version);
+
+	/* None of these fails, but for lack of memory when it is a string. */
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+	curl_easy_setopt(easy, CURLOPT_SHARE, transfer->client->share);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, origin_lookup_callback);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A lookup may take its time: wait for no thread. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+
+	/* The key must reach no other server than the one it is for. */
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+
+	/* Gateways drop connections that stay silent while a model thinks. */
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 45L);
+	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 15L);
+
+	/* Rather wait for a connection that takes another stream. */
+	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_callback);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_callback);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, sent_callback);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
+					 open_socket_callback);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+}
+
+/*
+ * The options of this request. If one is refused, the transfer may have that
+ * of an earlier request, another server's URL for one: it must not be sent.
+ */
+CURLcode
+transfer_set_options(HttpTransfer *transfer, const HttpRequest *request)
+{
+	CURL	   *easy = transfer->easy;
+	CURLcode	code;
+
+#define SET_OPTION(option, value) \
+	do { \
+		code = curl_easy_setopt(easy, option, value); \
+		if (code != CURLE_OK) \
+			return code; \
+	} while (0)
+
+	SET_OPTION(CURLOPT_URL, request->url);
+	SET_OPTION(CURLOPT_HTTPHEADER, transfer->headers);
+	if (request->get)
+		SET_OPTION(CURLOPT_HTTPGET, 1L);
+	else
+	{
+		SET_OPTION(CURLOPT_POST, 1L);
+		SET_OPTION(CURLOPT_POSTFIELDS, request->body);
+		SET_OPTION(CURLOPT_POSTFIELDSIZE_LARGE,
+				   (curl_off_t) request->body_length);
+	}
+	if (request->ca_file != NULL)
+		SET_OPTION(CURLOPT_CAINFO, request->ca_file);
+	SET_OPTION(CURLOPT_TIMEOUT_MS, (long) Min(request->timeout_ms, INT_MAX));
+	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS,
+			   (long) Min(request->connect_timeout_ms, INT_MAX));
+	return CURLE_OK;
+}
+
+/*
+ * Copy the headers. Returns false when there is no memory.
+ */
+bool
+transfer_copy_headers(HttpTransfer *transfer, const HttpRequest *request)
+{
+	/* Without this, libcurl holds back large bodies for a second. */
+	transfer->headers = curl_slist_append(NULL, "Expect:");
+
+	for (const char *const *header = request->headers;
+		 transfer->headers != NULL && *header != NULL; header++)
+	{
+		struct curl_slist *longer = curl_slist_append(transfer->headers,
+													  *header);
+
+		if (longer == NULL)
+			return false;
+		transfer->headers = longer;
+	}
+	return transfer->headers != NULL;
+}
+
+/*
+ * A transfer with an easy handle, used before or new; NULL when there is no
+ * memory.
+ */
+HttpTransfer *
+transfer_take(HttpClient *client)
+{
+	HttpTransfer *transfer;
+
+	if (!dlist_is_empty(&client->spare))
+	{
+		client->spare_count--;
+		return dlist_container(HttpTransfer, node,
+							   dlist_pop_head_node(&client->spare));
+	}
+	transfer = calloc(1, sizeof(HttpTransfer));
+	if (transfer == NULL)
+		return NULL;
+	transfer->client = client;
+	transfer->easy = curl_easy_init();
+	if (transfer->easy == NULL)
+	{
+		free(transfer);
+		return NULL;
+	}
+	set_fixed_options(transfer);
+	return transfer;
+}
+
+/*
+ * Keep a transfer that is in no lane for another request, or free it. One with
+ * certificates of its own is not like the others.
+ */
+void
+transfer_give_back(HttpTransfer *transfer)
+{
+	HttpClient *client = transfer->client;
+	CURL	   *easy = transfer->easy;
+
+	curl_slist_free_all(transfer->headers);
+	free(transfer->body);
+	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates)
+	{
+		curl_easy_cleanup(easy);
+		free(transfer);
+		return;
+	}
+	memset(transfer, 0, sizeof(HttpTransfer));
+	transfer->client = client;
+	transfer->easy = easy;
+	client->spare_count++;
+	dlist_push_head(&client->spare, &transfer->node);
+}
+
+static bool
+descriptors_are_left(void)
+{
+	int			fd = dup(STDERR_FILENO);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/*
+ * What kind of failure this is.
+ */
+static HttpFailure
+classify(const HttpTransfer *transfer, CURLcode code)
+{
+	if (code != CURLE_OK && transfer->no_socket)
+		return HTTP_NO_RESOURCES;
+	switch (code)
+	{
+		case CURLE_OK:
+			return HTTP_OK;
+		case CURLE_OUT_OF_MEMORY:
+			return HTTP_NO_RESOURCES;
+		case CURLE_COULDNT_RESOLVE_HOST:
+			/* The resolver does not say what it lacked. */
+			return descriptors_are_left() ?
+				HTTP_NO_CONNECTION : HTTP_NO_RESOURCES;
+		case CURLE_COULDNT_CONNECT:
+			return HTTP_NO_CONNECTION;
+		case CURLE_OPERATION_TIMEDOUT:
+			/* Was it the time to connect? */
+			if (transfer->sent)
+				return HTTP_TIMED_OUT;
+			return (clock_now() - transfer->started_at) / 1000 <
+				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_URL_MALFORMAT:
+		case CURLE_UNSUPPORTED_PROTOCOL:
+			return HTTP_REFUSED;
+		default:
+			return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
+	}
+}
+
+static const char *
+answer_header(HttpTransfer *transfer, const char *name)
+{
+	struct curl_header *header;
+
+	if (curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1,
+						 &header) != CURLHE_OK)
+		return NULL;
+	return header->value;
+}
+
+void
+transfer_set_result(HttpTransfer *transfer, CURLcode code)
+{
+	HttpResult *result = &transfer->result;
+	const char *should_retry = answer_header(transfer, "x-should-retry");
+	long		status = 0;
+
+	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+
+	result->failure = classify(transfer, code);
+	if (code == CURLE_ABORTED_BY_CALLBACK)
+		result->reason = "it was closed before an answer arrived";
+	else
+		result->reason = transfer->error[0] != '\0' ?
+			transfer->error : curl_easy_strerror(code);
+	result->status = (int) status;
+	if (transfer->answered_at != 0)
+		result->time_to_first_byte =
+			(transfer->answered_at - transfer->started_at) / 1e6;
+	result->duration = (clock_now() - transfer->started_at) / 1e6;
+	result->retry_after_ms =
+		retry_after_ms(answer_header(transfer, "retry-after-ms"),
+					   answer_header(transfer, "retry-after"), time(NULL));
+	result->should_retry = -1;
+	if (should_retry != NULL && pg_strcasecmp(should_retry, "true") == 0)
+		result->should_retry = 1;
+	else if (should_retry != NULL && pg_strcasecmp(should_retry, "false") == 0)
+		result->should_retry = 0;
+}
