@@ -34,11 +34,16 @@
 #define DUE_PAUSE (100 * US_PER_MS)
 #define IDLE_DUE_PAUSE (1 * US_PER_S)
 
-/*
- * How many runs are stored and started in one transaction at most. Others wait
- * for their turn meanwhile.
- */
+/* How many runs are stored, and started, in one transaction at most. */
 #define BATCH 500
+
+/*
+ * Others wait for their turn meanwhile: so as long as several owners have runs,
+ * and for a while after, a turn is to take no longer than this, but for some runs.
+ */
+#define SHARED_TURN_TIME (4 * US_PER_MS)
+#define SHARED_PAUSE (1 * US_PER_S)
+#define LEAST_BATCH 20
 
 /* How many times the memory may be exhausted by one run. */
 #define MAX_MEMORY_FAILURES 3
@@ -91,6 +96,9 @@ struct Chores
 	int64		flushed_at;		/* when events were stored last */
 	int64		clock_at;		/* when the clock alone gives work */
 	int64		prepared_at;	/* when to look for prepared transactions */
+	int64		shared_until;	/* turns are to be short until then */
+	double		run_time;		/* what a run takes of a turn, in microseconds:
+								 * an average */
 	int64		expire_at;		/* when to look for runs that are old enough */
 	RunPlace	expire_after;	/* where; run_id is in expire_run */
 	char		expire_run[256];
@@ -495,7 +503,7 @@ try_turn(Chores *chores, Turn *turn)
 		error = CopyErrorData();
 
 		/* One line for a fault, not one for each turn. */
-		if (chores->failures == 0 && turn->limit == BATCH)
+		if (chores->failures == 0 && chores->limit == BATCH)
 			EmitErrorReport();
 		FlushErrorState();
 	}
@@ -552,6 +560,38 @@ next_clock_at(const Turn *turn, int64 now)
 }
 
 /*
+ * How many runs the next turn is to store, and to start, at most.
+ */
+static int
+turn_limit(Chores *chores)
+{
+	int			bound = BATCH;
+
+	/* It stores as many as it starts. */
+	if (clock_now() < chores->shared_until && chores->run_time > 0)
+		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), BATCH);
+	return Min(chores->limit, Max(bound, LEAST_BATCH));
+}
+
+/*
+ * Note how long a turn took that began then, and whether owners share the runner.
+ */
+static void
+note_turn_time(Chores *chores, const Turn *turn, int64 began)
+{
+	int64		now = clock_now();
+
+	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
+		chores->order.waiting > 1)
+		chores->shared_until = now + SHARED_PAUSE;
+	if (turn->tried >= LEAST_BATCH)
+		chores->run_time = chores->run_time == 0 ?
+			(double) (now - began) / turn->tried :
+			0.75 * chores->run_time +
+			0.25 * (now - began) / turn->tried;
+}
+
+/*
  * Do the table work. Returns false when the database has no use for this runner
  * any more.
  */
@@ -570,7 +610,7 @@ do_turn(Chores *chores, uint32 todo)
 		.patrol = &patrol,
 		.extension = chores->extension,
 		.signals_after = chores->signals_after,
-		.limit = chores->limit,
+		.limit = turn_limit(chores),
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
 	};
@@ -604,6 +644,7 @@ do_turn(Chores *chores, uint32 todo)
 		strlcpy(chores->signals_after, turn.last_signal,
 				sizeof(chores->signals_after));
 	chores->clock_at = next_clock_at(&turn, now);
+	note_turn_time(chores, &turn, now);
 	carry_out(chores, &turn);
 	return true;
 }

@@ -31,6 +31,9 @@ typedef struct Share
 	Oid			owner;			/* the key */
 	int			in_flight;		/* runs */
 	int64		bytes;			/* of what was handed in with them */
+	int64		round;			/* of shares_taken(), */
+	int			taken;			/* and how often the owner was given something
+								 * in it */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -72,6 +75,7 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 	{
 		share->in_flight = 0;
 		share->bytes = 0;
+		share->round = 0;
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -99,6 +103,26 @@ shares_count(Shares *shares, Oid owner)
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
 	return share != NULL ? share->in_flight : 0;
+}
+
+/*
+ * Give an owner with runs in flight one more of something that is divided among
+ * owners; each round, known by its number from 1, begins anew. Returns how much the
+ * owner has been given before in this round.
+ */
+int
+shares_taken(Shares *shares, Oid owner, int64 round)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	if (share == NULL)
+		return 0;
+	if (share->round != round)
+	{
+		share->round = round;
+		share->taken = 0;
+	}
+	return share->taken++;
 }
 
 /*

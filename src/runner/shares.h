@@ -14,6 +14,7 @@ extern Shares *shares_create(void);
 extern void shares_add(Shares *shares, Oid owner, int64 bytes);
 extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
+extern int	shares_taken(Shares *shares, Oid owner, int64 round);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);
 extern bool shares_is_full(Shares *shares, Oid owner, int bound);

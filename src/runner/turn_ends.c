@@ -159,16 +159,20 @@ turn_flush_events(Turn *turn)
  */
 
 /*
- * The flights that are to be stored in this turn.
+ * The flights that are to be stored in this turn: those that ended first, but if
+ * there are too many, owners get equal parts.
  */
 static List *
 flights_to_store(Turn *turn)
 {
+	Fleet	   *fleet = turn->dispatch->fleet;
+	int			quota = turn->limit / Max(shares_owners(fleet->shares), 1);
 	int64		now = clock_now();
 	List	   *flights = NIL;
+	List	   *others = NIL;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &turn->dispatch->fleet->ended)
+	dlist_foreach(iter, &fleet->ended)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
@@ -176,8 +180,14 @@ flights_to_store(Turn *turn)
 			continue;
 		if (list_length(flights) == turn->limit)
 			break;
-		flights = lappend(flights, flight);
+		if (shares_taken(fleet->shares, flight->owner, turn->number) <
+			Max(quota, 1))
+			flights = lappend(flights, flight);
+		else if (list_length(others) < turn->limit)
+			others = lappend(others, flight);
 	}
+	others = list_truncate(others, turn->limit - list_length(flights));
+	flights = list_concat(flights, others);
 	turn->tried += list_length(flights);
 	if (flights != NIL)
 		turn->tried_flight = linitial(flights);
