@@ -3,51 +3,25 @@
  * store_queue.c
  *	  The tables of agno_bg: what a runner does with the queue.
  *
- * Called by the runner between store_begin() and store_commit(). Statements
- * work on sets, so that a transaction with hundreds of runs has as many of
- * them as one with a single run.
- *
- *	  agno_arun ──▶ scheduled ── its time has come ──▶ ready ◀── agno_arun
- *						▲							   │  ▲
- *	   its server asks	│	 behind a run of its session│  │ that has left,
- *	   for it			│		or not to be had or    │  │ or is put off
- *						│	   its server has no room  │  │
- *						│							   ▼  │
- *	  ended ◀────── executing ◀────────── waiting, locked, parked
- *						  ▲──────────────────── ready
- *
- * Whatever leaves the state "executing" lets the first run of its session go
- * ahead (advance): else runs that wait for it would wait for ever. That, and
- * store_recover() for what was done by hand, keeps the invariant: the first run
- * of a session that is in the queue never waits for another, unless one of the
- * session is executing.
- *
- * The runner never waits for a lock. Rows of agno.run_queue are touched by the
- * runner alone once they are there; rows of agno.runs, which a cancel may hold
- * locked for as long as its transaction likes, are locked with SKIP LOCKED
- * before they are changed. The search_path of the runner is pg_catalog.
+ * For a runner, between store_begin() and store_commit(). The states are in
+ * store_queue.h. Statements work on sets, so that a transaction with hundreds
+ * of runs has as many of them as one with a single run. They never wait for a
+ * lock. The search_path of a runner is pg_catalog.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "core/shard.h"
-#include "miscadmin.h"
 #include "server/encoding.h"
 #include "server/json_merge.h"
-#include "server/settings.h"
 #include "store/store.h"
-#include "store/store_internal.h"
-#include "utils/builtins.h"
+#include "store/store_queue.h"
+#include "utils/jsonb.h"
 
 /* The channel that listeners learn of ends from. */
 #define END_CHANNEL "agno_run"
-
-/* Markers that met no run are removed after this. */
-#define MARKER_LIFE "'1 day'::interval"
 
 /*
  * What cannot be had is looked at again after a pause that doubles from a
@@ -55,103 +29,415 @@
  */
 #define LONGEST_LOOK_PAUSE "16"
 
-/* The most runs of a session that are read for its history. */
-#define MAX_HISTORY_RUNS 1000
+ThisRunner	this_runner = {.runners = 1};
 
 /*
- * The rows that are for this runner, as shard_runner() has it; the two parameters
- * are to be filled in.
- */
-#define MINE(alias, runners, number) \
-		alias ".shard::integer % " runners " = " number
-
-/* Which runner this is, and of how many, as arguments of a statement. */
-static Datum my_number = (Datum) 0;
-static Datum runners = (Datum) 1;
-
-/* The run that this runner's predecessor crashed at, or NULL. */
-static const char *culprit;
-
-/* Until the next transaction, nobody is notified. */
-static bool muted;
-
-/*
- * This process is the runner with this number. For each runner, all that
- * follows is about its own sessions. Its predecessor crashed at the run
- * crashed_at, unless that is NULL.
+ * This process is the runner with this number, from 0, of count runners. From
+ * now on, the functions of the queue are about the sessions of this runner.
+ * Its predecessor crashed at the run crashed_at, unless that is NULL.
  */
 void
 store_divide(int number, int count, const char *crashed_at)
 {
-	my_number = Int32GetDatum(number);
-	runners = Int32GetDatum(count);
-	culprit = crashed_at;
+	this_runner.number = number;
+	this_runner.runners = count;
+	this_runner.culprit = crashed_at;
 }
 
 /*
- * Whether to leave listeners alone: they cannot be told right now.
+ * The first two arguments of a statement with MINE().
  */
 void
-store_mute(bool mute)
+bind_mine(Arguments *args)
 {
-	muted = mute;
+	Assert(args->count == 0);
+	bind_int(args, this_runner.runners);
+	bind_int(args, this_runner.number);
+}
+
+/*-------------------------------------------------------------------------
+ * Runs by their ids
+ *-------------------------------------------------------------------------
+ */
+
+static void *
+read_lock(RowReader *row)
+{
+	RunLock    *lock = palloc(sizeof(RunLock));
+
+	lock->run_id = next_text(row);
+	lock->session_id = next_text(row);
+	lock->status = next_status(row);
+	lock->owner = next_oid(row);
+	lock->attempt = next_int(row);
+	lock->row = next_tid(row);
+	lock->mine = shard_runner(shard_of_session(lock->session_id),
+							  this_runner.runners) == this_runner.number;
+	return lock;
 }
 
 /*
- * Tell listeners at the commit.
+ * Lock those of these runs that nobody else has locked, until the end of the
+ * transaction: a list of RunLock.
  */
-void
-store_notify(const char *channel, const char *run_id)
+List *
+store_lock_runs(char *const *run_ids, int count)
 {
-	if (agno_notify && !muted)
-		Async_Notify(channel, run_id);
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt, r.ctid "
+		"FROM agno.runs r WHERE r.run_id = ANY ($1) "
+		"FOR NO KEY UPDATE SKIP LOCKED"
+	};
+	Arguments	args = {0};
+
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_lock);
 }
 
-static ItemPointerData
-store_row(uint64 row, int column)
+/*
+ * Which of these runs there are, locked or not: a list of ids.
+ */
+List *
+store_existing_runs(char *const *run_ids, int count)
 {
-	bool		isnull;
+	static Statement statement = {
+		"SELECT r.run_id FROM agno.runs r WHERE r.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
 
-	return *(ItemPointer) DatumGetPointer(store_column(row, column, &isnull));
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_id);
 }
 
-static Oid
-store_oid(uint64 row, int column)
+/*
+ * Which of these runs are in the queue, for this runner: a list of ids.
+ */
+List *
+store_queued_runs(char *const *run_ids, int count)
 {
-	bool		isnull;
+	static Statement statement = {
+		"SELECT q.run_id FROM agno.run_queue q WHERE q.run_id = ANY ($3)"
+		" AND " MINE("q")
+	};
+	Arguments	args = {0};
 
-	return DatumGetObjectId(store_column(row, column, &isnull));
+	bind_mine(&args);
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_id);
 }
 
-static bool
-store_bool(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = store_column(row, column, &isnull);
-
-	return !isnull && DatumGetBool(value);
-}
+/*-------------------------------------------------------------------------
+ * Becoming ready
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * Let the first run of each of these sessions go ahead, if it waits for
  * another.
  */
-static void
-advance(char *const *session_ids, int count)
+void
+store_advance(const Column *session_ids)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q "
-		"SET state = CASE WHEN q.run_at > clock_timestamp()"
-		" THEN 's'::pg_catalog.\"char\" ELSE 'r'::pg_catalog.\"char\" END "
+		"SET state = " SCHEDULED_OR_READY("q.run_at") " "
 		"FROM (SELECT DISTINCT s.id FROM unnest($1) AS s (id)) s, "
 		"LATERAL (SELECT w.run_id, w.state FROM agno.run_queue w"
 		" WHERE w.session_id = s.id ORDER BY w.accepted_at LIMIT 1) next "
-		"WHERE q.run_id = next.run_id AND next.state = 'w'",
-		1, {TEXTARRAYOID}
+		"WHERE q.run_id = next.run_id AND next.state = " WAITING
 	};
-	Datum		values[] = {store_text_array(session_ids, count)};
+	Arguments	args = {0};
 
-	store_execute(&statement, values, NULL);
+	bind_column(&args, session_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * The first runs whose time has come are ready. Returns whether there may be
+ * more than limit of them.
+ */
+bool
+store_promote_due(int limit)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY
+		" WHERE q.ctid = ANY (ARRAY("
+		"SELECT s.ctid FROM agno.run_queue s"
+		" WHERE s.state = " SCHEDULED " AND s.run_at <= clock_timestamp()"
+		" AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_int(&args, limit);
+	return store_execute(&statement, &args) == (uint64) limit;
+}
+
+/*
+ * When the clock alone gives the runner work: a run is due, or to be looked at
+ * again, or a marker is too old. False when there is no such time.
+ */
+bool
+store_next_time(TimestampTz *next)
+{
+	static Statement statement = {
+		"SELECT least("
+		"(SELECT min(q.run_at) FROM agno.run_queue q"
+		" WHERE q.state = " SCHEDULED " AND " MINE("q") "),"
+		"(SELECT min(q.run_at) FROM agno.run_queue q"
+		" WHERE q.state = " LOCKED " AND " MINE("q") "),"
+		"(SELECT min(c.requested_at) + " MARKER_LIFE
+		" FROM agno.cancellations c WHERE $2 = 0))"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_mine(&args);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	*next = next_time_or(&row, 0);
+	return *next != 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Runs that were picked
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * These runs wait for an earlier one of their session.
+ */
+void
+store_set_waiting(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " WAITING
+		" WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+/*
+ * These runs could not be had: they are looked at again, after a pause that
+ * doubles from one time to the next.
+ */
+void
+store_set_locked(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " LOCKED ","
+		" looks = least(q.looks + 1, 1000), run_at = clock_timestamp() +"
+		" make_interval(secs => least(" LONGEST_LOOK_PAUSE ","
+		" power(2, least(q.looks, 10)))) "
+		"WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+static void
+set_executing(ReadyRun **runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " EXECUTING ", looks = 0"
+		" WHERE q.ctid = ANY ($1)"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+
+	for (int i = 0; i < count; i++)
+		add_tid(&rows, &runs[i]->queue_row);
+	bind_column(&args, &rows);
+	store_execute(&statement, &args);
+}
+
+/*
+ * These runs, all of them locked, start their next attempt.
+ */
+void
+store_start(ReadyRun **runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'RUNNING', attempt = d.attempt,"
+		" error = NULL, started_at = clock_timestamp() "
+		"FROM unnest($1, $2) AS d (row, attempt) WHERE r.ctid = d.row"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		attempts = {INT4OID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		add_tid(&rows, &runs[i]->row);
+		add_int(&attempts, runs[i]->attempt + 1);
+	}
+	bind_column(&args, &rows);
+	bind_column(&args, &attempts);
+	store_execute(&statement, &args);
+	set_executing(runs, count);
+}
+
+/*-------------------------------------------------------------------------
+ * Runs that were executing, or have ended
+ *-------------------------------------------------------------------------
+ */
+
+static void
+set_ready(const Column *run_ids)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY
+		" WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * The server stops: what these runs have begun does not count as an attempt.
+ * attempts are those that they were in; a run that is in another by now, or is
+ * locked, is left alone.
+ */
+void
+store_release(char *const *run_ids, const int *attempts, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" JOIN unnest($1, $2) AS d (run_id, attempt)"
+		" ON l.run_id = d.run_id AND l.attempt = d.attempt"
+		" WHERE l.status = 'RUNNING' FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id RETURNING r.run_id, r.session_id"
+	};
+	Arguments	args = {0};
+	Column		own_attempts = {INT4OID};
+	Column		released_ids = {TEXTOID};
+	Column		session_ids = {TEXTOID};
+	uint64		released;
+
+	for (int i = 0; i < count; i++)
+		add_int(&own_attempts, attempts[i]);
+	bind_ids(&args, run_ids, count);
+	bind_column(&args, &own_attempts);
+	released = store_execute(&statement, &args);
+	for (uint64 n = 0; n < released; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&released_ids, next_text(&row));
+		add_text(&session_ids, next_text(&row));
+	}
+	set_ready(&released_ids);
+	store_advance(&session_ids);
+}
+
+static void
+set_scheduled(const char *run_id, TimestampTz run_at)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " SCHEDULED ", run_at = $2,"
+		" waits_since = NULL WHERE q.run_id = $1"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, run_id);
+	bind_time(&args, run_at);
+	store_execute(&statement, &args);
+}
+
+static void
+keep_retries(const char *run_id, Oid owner, int retries)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_requests AS d (run_id, owner, retries) "
+		"VALUES ($1, $2::pg_catalog.regrole, $3) "
+		"ON CONFLICT (run_id) DO UPDATE SET retries = excluded.retries"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, run_id);
+	bind_oid(&args, owner);
+	bind_int(&args, retries);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Put runs back, all of them locked, that are to be started again later: their
+ * servers have asked for it. That does not count as an attempt, but the
+ * repetition is used up.
+ */
+void
+store_postpone(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL, run_at = clock_timestamp() +"
+		" make_interval(secs => $2 / 1000.0) WHERE r.ctid = $1 "
+		"RETURNING r.run_at"
+	};
+	Column		session_ids = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		EndedRun   *run = &runs[i];
+		Arguments	args = {0};
+		RowReader	row;
+
+		add_text(&session_ids, run->session_id);
+		bind_tid(&args, &run->row);
+		bind_int(&args, (int) Min(run->postpone_ms, INT_MAX));
+		if (store_execute(&statement, &args) == 0)
+			continue;
+		row = row_reader(0);
+		set_scheduled(run->run_id, next_time(&row));
+		keep_retries(run->run_id, run->owner, run->retries);
+	}
+	if (count > 0)
+		store_advance(&session_ids);
+}
+
+/*
+ * These runs have ended, or have been deleted: remove them from the queue,
+ * notify listeners when the transaction commits, and let the next run of each
+ * session go ahead.
+ */
+void
+store_leave_queue(char *const *run_ids, char *const *session_ids,
+				  int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1) "
+		"RETURNING q.run_id"
+	};
+	Arguments	args = {0};
+	Column		sessions = {TEXTOID};
+	uint64		left;
+
+	bind_ids(&args, run_ids, count);
+	left = store_execute(&statement, &args);
+	for (uint64 n = 0; n < left; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		store_notify(END_CHANNEL, next_text(&row));
+	}
+	for (int i = 0; i < count; i++)
+		add_text(&sessions, session_ids[i]);
+	store_advance(&sessions);
 }
 
 /*-------------------------------------------------------------------------
@@ -172,24 +458,100 @@ store_blame(void)
 		"FROM (SELECT l.run_id FROM agno.runs l"
 		" WHERE l.run_id = $1 AND l.status = 'PENDING'"
 		" FOR NO KEY UPDATE SKIP LOCKED) l "
-		"WHERE r.run_id = l.run_id",
-		1, {TEXTOID}
+		"WHERE r.run_id = l.run_id"
 	};
-	Datum		values[1];
+	Arguments	args = {0};
 
-	if (culprit == NULL)
+	if (this_runner.culprit == NULL)
 		return;
-	values[0] = CStringGetTextDatum(culprit);
-	store_execute(&statement, values, NULL);
+	bind_text(&args, this_runner.culprit);
+	store_execute(&statement, &args);
 }
 
 /*
- * Take over the next rows of the queue, in the order of their ids, from an
- * earlier runner: what it had in flight is ready again, and so is what it had
- * parked, and what waits for no other run any more. Attempts that the crash
- * interrupted count, but if it is known whose fault that was, for that run
- * only. A run that somebody has locked stays RUNNING, and is treated likewise
- * when it is started.
+ * Find the next rows of the queue after this id. *last is the id of the last
+ * one. Returns how many there are, at most limit.
+ */
+static int64
+next_page(const char *after, int limit, char **last)
+{
+	static Statement statement = {
+		"SELECT max(p.run_id), count(*) FROM"
+		" (SELECT q.run_id FROM agno.run_queue q WHERE q.run_id > $1"
+		" ORDER BY q.run_id LIMIT $2) p"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_text(&args, after);
+	bind_int(&args, limit);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	*last = next_text(&row);
+	return next_int64(&row);
+}
+
+/*
+ * What an earlier runner was executing, among the runs after an id up to
+ * another, is PENDING.
+ */
+static void
+release_page(const char *after, const char *last)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
+		" CASE WHEN r.run_id <> $5 THEN 1 ELSE 0 END "
+		"FROM (SELECT l.run_id FROM agno.run_queue q"
+		" JOIN agno.runs l ON l.run_id = q.run_id"
+		" WHERE q.run_id > $3 AND q.run_id <= $4"
+		" AND q.state = " EXECUTING " AND " MINE("q")
+		" AND l.status = 'RUNNING'"
+		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_text(&args, last);
+	bind_text(&args, this_runner.culprit);
+	store_execute(&statement, &args);
+}
+
+/*
+ * And what of them may start is ready, and all of them are this runner's.
+ */
+static void
+requeue_page(const char *after, const char *last)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET runner = $2,"
+		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END "
+		"FROM (SELECT w.run_id, w.state IN (" EXECUTING ", " PARKED ")"
+		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"
+		" OR (w.state = " WAITING
+		" AND NOT EXISTS (SELECT FROM agno.run_queue e"
+		" WHERE e.session_id = w.session_id"
+		" AND e.accepted_at < w.accepted_at)) AS ready"
+		" FROM agno.run_queue w WHERE w.run_id > $3 AND w.run_id <= $4"
+		" AND " MINE("w") ") n "
+		"WHERE q.run_id = n.run_id AND (n.ready OR q.runner <> $2)"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_text(&args, last);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Take over the next rows of the queue, at most limit in the order of their
+ * ids, from an earlier runner: what it had in flight is ready again, and so is
+ * what it had parked, and what waits for no other run any more. Attempts that
+ * the crash interrupted do not count, but for that of the run whose fault it
+ * was; if nobody knows whose, all of them count. A run that somebody has
+ * locked stays RUNNING, and is treated likewise when it is started.
  *
  * *after is the id to go on after: "" at first. Returns whether there may be
  * more.
@@ -197,58 +559,35 @@ store_blame(void)
 bool
 store_recover(char **after, int limit)
 {
-	static Statement page = {
-		"SELECT max(p.run_id), count(*) FROM"
-		" (SELECT q.run_id FROM agno.run_queue q WHERE q.run_id > $1"
-		" ORDER BY q.run_id LIMIT $2) p",
-		2, {TEXTOID, INT4OID}
-	};
-	static Statement release = {
-		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
-		" CASE WHEN r.run_id <> $5 THEN 1 ELSE 0 END "
-		"FROM (SELECT l.run_id FROM agno.run_queue q"
-		" JOIN agno.runs l ON l.run_id = q.run_id"
-		" WHERE q.run_id > $3 AND q.run_id <= $4 AND q.state = 'x'"
-		" AND " MINE("q", "$1", "$2") " AND l.status = 'RUNNING'"
-		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
-		"WHERE r.run_id = l.run_id",
-		5, {INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	static Statement requeue = {
-		"UPDATE agno.run_queue q SET runner = $2,"
-		" state = CASE WHEN n.ready THEN 'r'::pg_catalog.\"char\" ELSE q.state END "
-		"FROM (SELECT w.run_id, w.state IN ('x', 'p')"
-		" OR (w.state = 'k' AND w.run_at IS NULL)"
-		" OR (w.state = 'w' AND NOT EXISTS (SELECT FROM agno.run_queue e"
-		" WHERE e.session_id = w.session_id"
-		" AND e.accepted_at < w.accepted_at)) AS ready"
-		" FROM agno.run_queue w WHERE w.run_id > $3 AND w.run_id <= $4"
-		" AND " MINE("w", "$1", "$2") ") n "
-		"WHERE q.run_id = n.run_id AND (n.ready OR q.runner <> $2)",
-		4, {INT4OID, INT4OID, TEXTOID, TEXTOID}
-	};
-	Datum		values[5];
 	char	   *last;
-	int64		found;
+	int64		found = next_page(*after, limit, &last);
 
-	values[0] = CStringGetTextDatum(*after);
-	values[1] = Int32GetDatum(limit);
-	store_execute(&page, values, NULL);
-	last = store_text(0, 1);
-	found = store_number(0, 2);
 	if (found == 0)
 		return false;
-
-	values[0] = runners;
-	values[1] = my_number;
-	values[2] = CStringGetTextDatum(*after);
-	values[3] = CStringGetTextDatum(last);
-	values[4] = culprit != NULL ? CStringGetTextDatum(culprit) : (Datum) 0;
-	store_execute(&release, values, culprit != NULL ? "     " : "    n");
-	store_execute(&requeue, values, NULL);
+	release_page(*after, last);
+	requeue_page(*after, last);
 	*after = last;
 	return found == limit;
 }
+
+/*
+ * Whether there are prepared transactions in this database.
+ */
+bool
+store_prepared_transactions(void)
+{
+	static Statement statement = {
+		"SELECT FROM pg_prepared_xacts p WHERE p.database = current_database()"
+		" LIMIT 1"
+	};
+
+	return store_execute(&statement, NULL) > 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Lost runs
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * The place before all runs.
@@ -262,142 +601,149 @@ store_first_place(void)
 }
 
 /*
- * Up to when it is known that no run is lost: the beginning if it is not.
+ * Up to which time of acceptance it is known that no run is lost: the
+ * beginning of time if that is not known of any.
  */
 TimestampTz
 store_checked_until(void)
 {
 	static Statement statement = {
-		"SELECT c.checked_until FROM agno.queue_check c",
-		0, {0}
+		"SELECT c.checked_until FROM agno.queue_check c"
 	};
-	bool		isnull;
+	RowReader	row;
 
-	if (store_execute(&statement, NULL, NULL) == 0)
+	if (store_execute(&statement, NULL) == 0)
 		return DT_NOBEGIN;
-	return DatumGetTimestampTz(store_column(0, 1, &isnull));
+	row = row_reader(0);
+	return next_time(&row);
 }
 
 /*
- * Keep it.
+ * No run that was accepted until then is lost: what store_checked_until() is
+ * to return from now on.
  */
 void
 store_set_checked(TimestampTz until)
 {
 	static Statement delete = {
-		"DELETE FROM agno.queue_check",
-		0, {0}
+		"DELETE FROM agno.queue_check"
 	};
 	static Statement insert = {
-		"INSERT INTO agno.queue_check (checked_until) VALUES ($1)",
-		1, {TIMESTAMPTZOID}
+		"INSERT INTO agno.queue_check (checked_until) VALUES ($1)"
 	};
-	Datum		values[] = {TimestampTzGetDatum(until)};
+	Arguments	args = {0};
 
-	store_execute(&delete, NULL, NULL);
-	store_execute(&insert, values, NULL);
+	store_execute(&delete, NULL);
+	bind_time(&args, until);
+	store_execute(&insert, &args);
 }
 
+/*
+ * Put these runs, with the shards of their sessions, into the queue.
+ */
 static void
-insert_lost(uint64 count)
+insert_lost(const Column *run_ids, const Column *shards)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
 		" run_at, accepted_at, shard, runner, owner) "
-		"SELECT r.run_id, r.session_id,"
-		" CASE WHEN r.run_at > clock_timestamp()"
-		" THEN 's'::pg_catalog.\"char\" ELSE 'r'::pg_catalog.\"char\" END, r.priority, r.run_at,"
-		" r.created_at, d.shard, d.shard % $3, r.owner "
+		"SELECT r.run_id, r.session_id, " SCHEDULED_OR_READY("r.run_at") ","
+		" r.priority, r.run_at, r.created_at, d.shard, d.shard % $3, r.owner "
 		"FROM unnest($1, $2) AS d (run_id, shard)"
 		" JOIN agno.runs r ON r.run_id = d.run_id "
-		"ON CONFLICT (run_id) DO NOTHING",
-		3, {TEXTARRAYOID, INT4ARRAYOID, INT4OID}
+		"ON CONFLICT (run_id) DO NOTHING"
 	};
-	char	  **run_ids = palloc(sizeof(char *) * count);
-	int		   *shards = palloc(sizeof(int) * count);
-	Datum		values[3];
+	Arguments	args = {0};
 
-	for (uint64 row = 0; row < count; row++)
-	{
-		run_ids[row] = store_text(row, 1);
-		shards[row] = shard_of_session(store_text(row, 2));
-	}
-	values[0] = store_text_array(run_ids, (int) count);
-	values[1] = store_int_array(shards, (int) count);
-	values[2] = runners;
-	store_execute(&statement, values, NULL);
+	bind_column(&args, run_ids);
+	bind_column(&args, shards);
+	bind_int(&args, this_runner.runners);
+	store_execute(&statement, &args);
 }
 
 /*
- * Look at the next runs in the order of their acceptance, and put those that
- * have not ended into the queue if they are not there: a restore or a hand has
- * lost them. *after is the place to go on after: at first, a time and "". *lost
- * tells whether there were any. Returns whether there may be more.
+ * Go on to the last of the next runs in the order of their acceptance, at most
+ * limit. Returns how many there are.
  */
-bool
-store_find_lost(RunPlace *after, int limit, bool *lost)
+static int64
+next_runs(RunPlace *place, int limit)
 {
-	static Statement page = {
+	static Statement statement = {
 		"SELECT p.created_at, p.run_id, p.n FROM"
 		" (SELECT r.created_at, r.run_id, row_number() OVER () AS n"
 		" FROM agno.runs r WHERE r.created_at >= $1"
 		" AND (r.created_at, r.run_id) > ($1, $2)"
 		" ORDER BY r.created_at, r.run_id LIMIT $3) p"
-		" ORDER BY p.created_at DESC, p.run_id DESC LIMIT 1",
-		3, {TIMESTAMPTZOID, TEXTOID, INT4OID}
+		" ORDER BY p.created_at DESC, p.run_id DESC LIMIT 1"
 	};
-	static Statement find = {
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_time(&args, place->created_at);
+	bind_text(&args, place->run_id);
+	bind_int(&args, limit);
+	if (store_execute(&statement, &args) == 0)
+		return 0;
+	row = row_reader(0);
+	place->created_at = next_time(&row);
+	place->run_id = next_text(&row);
+	return next_int64(&row);
+}
+
+/*
+ * Look at the next runs, at most limit, in the order of their acceptance, and
+ * put those that have not ended into the queue if they are not there: a
+ * restore or a hand has lost them. *after is the place to go on after: at
+ * first, a time and "". *lost tells whether there were any. Returns whether
+ * there may be more.
+ */
+bool
+store_find_lost(RunPlace *after, int limit, bool *lost)
+{
+	static Statement statement = {
 		"SELECT r.run_id, r.session_id FROM agno.runs r"
 		" WHERE r.created_at >= $1 AND r.created_at <= $3"
 		" AND (r.created_at, r.run_id) > ($1, $2)"
 		" AND (r.created_at, r.run_id) <= ($3, $4)"
 		" AND r.status IN ('PENDING', 'RUNNING')"
 		" AND NOT EXISTS (SELECT FROM agno.run_queue q"
-		" WHERE q.run_id = r.run_id)",
-		4, {TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
+		" WHERE q.run_id = r.run_id)"
 	};
-	Datum		values[4];
-	bool		isnull;
-	int64		found;
-	uint64		count;
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		shards = {INT4OID};
+	RunPlace	from = *after;
+	int64		seen = next_runs(after, limit);
+	uint64		found;
 
-	values[0] = TimestampTzGetDatum(after->created_at);
-	values[1] = CStringGetTextDatum(after->run_id);
-	values[2] = Int32GetDatum(limit);
-	if (store_execute(&page, values, NULL) == 0)
+	if (seen == 0)
 		return false;
-	after->created_at = DatumGetTimestampTz(store_column(0, 1, &isnull));
-	after->run_id = store_text(0, 2);
-	found = store_number(0, 3);
+	bind_time(&args, from.created_at);
+	bind_text(&args, from.run_id);
+	bind_time(&args, after->created_at);
+	bind_text(&args, after->run_id);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
 
-	values[2] = TimestampTzGetDatum(after->created_at);
-	values[3] = CStringGetTextDatum(after->run_id);
-	count = store_execute(&find, values, NULL);
-	if (count > 0)
-		insert_lost(count);
-	*lost = count > 0;
-	return found == limit;
+		add_text(&run_ids, next_text(&row));
+		add_int(&shards, shard_of_session(next_text(&row)));
+	}
+	if (found > 0)
+		insert_lost(&run_ids, &shards);
+	*lost = found > 0;
+	return seen == limit;
 }
 
-/*-------------------------------------------------------------------------
- * Signals
- *-------------------------------------------------------------------------
- */
-
-static List *
-read_signals(uint64 count)
+static void *
+read_signal(RowReader *row)
 {
-	List	   *signals = NIL;
+	Signal	   *signal = palloc(sizeof(Signal));
 
-	for (uint64 row = 0; row < count; row++)
-	{
-		Signal	   *signal = palloc(sizeof(Signal));
-
-		signal->run_id = store_text(row, 1);
-		signal->owner = store_oid(row, 2);
-		signals = lappend(signals, signal);
-	}
-	return signals;
+	signal->run_id = next_text(row);
+	signal->owner = next_oid(row);
+	return signal;
 }
 
 /*
@@ -411,17 +757,17 @@ store_take_signals(const char *after, int limit)
 		"WITH taken AS (DELETE FROM agno.run_signals s"
 		" WHERE s.ctid = ANY (ARRAY("
 		"SELECT l.ctid FROM agno.run_signals l"
-		" WHERE l.run_id > $4 AND " MINE("l", "$2", "$3")
-		" ORDER BY l.run_id LIMIT $1)) "
+		" WHERE l.run_id > $3 AND " MINE("l")
+		" ORDER BY l.run_id LIMIT $4)) "
 		"RETURNING s.run_id, s.owner) "
-		"SELECT t.run_id, t.owner FROM taken t ORDER BY t.run_id",
-		4, {INT4OID, INT4OID, INT4OID, TEXTOID}
+		"SELECT t.run_id, t.owner FROM taken t ORDER BY t.run_id"
 	};
-	Datum		values[] = {
-		Int32GetDatum(limit), runners, my_number, CStringGetTextDatum(after)
-	};
+	Arguments	args = {0};
 
-	return read_signals(store_execute(&statement, values, NULL));
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_signal);
 }
 
 /*
@@ -432,93 +778,14 @@ List *
 store_take_signals_of(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($1)"
-		" AND " MINE("s", "$2", "$3") " RETURNING s.run_id, s.owner",
-		3, {TEXTARRAYOID, INT4OID, INT4OID}
+		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($3)"
+		" AND " MINE("s") " RETURNING s.run_id, s.owner"
 	};
-	Datum		values[] = {
-		store_text_array(run_ids, count), runners, my_number
-	};
+	Arguments	args = {0};
 
-	return read_signals(store_execute(&statement, values, NULL));
-}
-
-/*
- * Lock those of these runs that nobody else has locked: a list of RunLock.
- */
-List *
-store_lock_runs(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt, r.ctid "
-		"FROM agno.runs r WHERE r.run_id = ANY ($1) "
-		"FOR NO KEY UPDATE SKIP LOCKED",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-	uint64		locked = store_execute(&statement, values, NULL);
-	List	   *locks = NIL;
-
-	for (uint64 row = 0; row < locked; row++)
-	{
-		RunLock    *lock = palloc(sizeof(RunLock));
-		bool		isnull;
-
-		lock->run_id = store_text(row, 1);
-		lock->session_id = store_text(row, 2);
-		lock->status = run_status_parse(store_text(row, 3));
-		lock->owner = store_oid(row, 4);
-		lock->attempt = DatumGetInt32(store_column(row, 5, &isnull));
-		lock->row = store_row(row, 6);
-		lock->mine = shard_runner(shard_of_session(lock->session_id),
-								  DatumGetInt32(runners)) ==
-			DatumGetInt32(my_number);
-		locks = lappend(locks, lock);
-	}
-	return locks;
-}
-
-static List *
-read_ids(uint64 count)
-{
-	List	   *ids = NIL;
-
-	for (uint64 row = 0; row < count; row++)
-		ids = lappend(ids, store_text(row, 1));
-	return ids;
-}
-
-/*
- * Which of these runs there are, locked or not: a list of ids.
- */
-List *
-store_existing_runs(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"SELECT r.run_id FROM agno.runs r WHERE r.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-
-	return read_ids(store_execute(&statement, values, NULL));
-}
-
-/*
- * Which of these runs are in the queue, for this runner: a list of ids.
- */
-List *
-store_queued_runs(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"SELECT q.run_id FROM agno.run_queue q WHERE q.run_id = ANY ($1)"
-		" AND " MINE("q", "$2", "$3"),
-		3, {TEXTARRAYOID, INT4OID, INT4OID}
-	};
-	Datum		values[] = {
-		store_text_array(run_ids, count), runners, my_number
-	};
-
-	return read_ids(store_execute(&statement, values, NULL));
+	bind_mine(&args);
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_signal);
 }
 
 /*
@@ -530,83 +797,56 @@ void
 store_cancel_later(Signal **signals, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'k', cancelled = true, looks = 0,"
+		"UPDATE agno.run_queue q SET state = " LOCKED ","
+		" cancelled = true, looks = 0,"
 		" run_at = clock_timestamp() + '1 s'::interval "
-		"FROM unnest($1, $2) AS d (run_id, owner)"
+		"FROM unnest($3, $4) AS d (run_id, owner)"
 		" JOIN agno.runs r ON r.run_id = d.run_id"
 		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid "
-		"WHERE q.run_id = d.run_id AND " MINE("q", "$3", "$4"),
-		4, {TEXTARRAYOID, INT4ARRAYOID, INT4OID, INT4OID}
+		"WHERE q.run_id = d.run_id AND " MINE("q")
 	};
-	char	  **run_ids = palloc(sizeof(char *) * count);
-	int		   *owners = palloc(sizeof(int) * count);
-	Datum		values[4];
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
 
 	for (int i = 0; i < count; i++)
 	{
-		run_ids[i] = signals[i]->run_id;
-		owners[i] = (int) signals[i]->owner;
+		add_text(&run_ids, signals[i]->run_id);
+		add_int(&owners, (int) signals[i]->owner);
 	}
-	values[0] = store_text_array(run_ids, count);
-	values[1] = store_int_array(owners, count);
-	values[2] = runners;
-	values[3] = my_number;
-	store_execute(&statement, values, NULL);
+	bind_mine(&args);
+	bind_column(&args, &run_ids);
+	bind_column(&args, &owners);
+	store_execute(&statement, &args);
 }
 
-/*-------------------------------------------------------------------------
- * Runs that leave the queue
- *-------------------------------------------------------------------------
- */
-
 /*
- * These runs have ended, or have been deleted: remove them from the queue,
- * announce it when the transaction commits, and let the next run of each
- * session go ahead.
+ * Remove the first markers, at most limit, that met no run in their life.
  */
 void
-store_leave_queue(char *const *run_ids, char *const *session_ids,
-				  int count)
+store_expire_markers(int limit)
 {
-	static Statement delete = {
-		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1) "
-		"RETURNING q.run_id",
-		1, {TEXTARRAYOID}
+	static Statement statement = {
+		"DELETE FROM agno.cancellations c WHERE (c.run_id, c.owner) IN"
+		" (SELECT o.run_id, o.owner FROM agno.cancellations o"
+		" WHERE o.requested_at <= clock_timestamp() - " MARKER_LIFE
+		" ORDER BY o.requested_at LIMIT $1 FOR UPDATE SKIP LOCKED)"
 	};
-	Datum		values[1];
-	uint64		left;
+	Arguments	args = {0};
 
-	values[0] = store_text_array(run_ids, count);
-	left = store_execute(&delete, values, NULL);
-	for (uint64 row = 0; row < left; row++)
-		store_notify(END_CHANNEL, store_text(row, 1));
-	advance(session_ids, count);
+	bind_int(&args, limit);
+	store_execute(&statement, &args);
 }
 
+/* The most runs of a session that are read for its history. */
+#define MAX_HISTORY_RUNS 1000
+
 /*-------------------------------------------------------------------------
- * Runs that may start
+ * Picking
  *-------------------------------------------------------------------------
  */
 
-/*
- * The first runs whose time has come are ready. Returns whether there may be
- * more than limit of them.
- */
-bool
-store_promote_due(int limit)
-{
-	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'r' WHERE q.ctid = ANY (ARRAY("
-		"SELECT s.ctid FROM agno.run_queue s"
-		" WHERE s.state = 's' AND s.run_at <= clock_timestamp()"
-		" AND " MINE("s", "$1", "$2") " ORDER BY s.run_at LIMIT $3))",
-		3, {INT4OID, INT4OID, INT4OID}
-	};
-	Datum		values[] = {runners, my_number, Int32GetDatum(limit)};
-
-	return store_execute(&statement, values, NULL) == (uint64) limit;
-}
-
+/* The columns that read_picked() reads. */
 #define PICKED_COLUMNS \
 		"SELECT q.run_id, q.session_id, q.owner," \
 		" EXISTS (SELECT FROM agno.run_queue e" \
@@ -615,28 +855,21 @@ store_promote_due(int limit)
 		" q.parked_for, q.ctid " \
 		"FROM agno.run_queue q "
 
-static List *
-read_picked(uint64 count)
+static void *
+read_picked(RowReader *row)
 {
-	List	   *picked = NIL;
+	PickedRun  *run = palloc(sizeof(PickedRun));
 
-	for (uint64 row = 0; row < count; row++)
-	{
-		PickedRun  *run = palloc(sizeof(PickedRun));
-		bool		isnull;
-
-		run->run_id = store_text(row, 1);
-		run->session_id = store_text(row, 2);
-		run->owner = store_oid(row, 3);
-		run->behind = store_bool(row, 4);
-		run->cancelled = store_bool(row, 5);
-		run->looks = DatumGetInt16(store_column(row, 6, &isnull));
-		run->parked_for = store_text(row, 7);
-		run->row = store_row(row, 8);
-		run->had = false;
-		picked = lappend(picked, run);
-	}
-	return picked;
+	run->run_id = next_text(row);
+	run->session_id = next_text(row);
+	run->owner = next_oid(row);
+	run->behind = next_bool(row);
+	run->cancelled = next_bool(row);
+	run->looks = next_int(row);
+	run->parked_for = next_text(row);
+	run->row = next_tid(row);
+	run->had = false;
+	return run;
 }
 
 /*
@@ -648,17 +881,18 @@ store_pick(Oid from, Oid to, int limit)
 {
 	static Statement statement = {
 		PICKED_COLUMNS
-		"WHERE q.state = 'r' AND q.runner = $3 AND " MINE("q", "$2", "$3")
-		" AND q.owner >= $4::pg_catalog.regrole AND q.owner <= $5::pg_catalog.regrole"
-		" ORDER BY q.owner, q.priority DESC, q.accepted_at LIMIT $1",
-		5, {INT4OID, INT4OID, INT4OID, OIDOID, OIDOID}
+		"WHERE q.state = " READY " AND q.runner = $2 AND " MINE("q")
+		" AND q.owner >= $3::pg_catalog.regrole"
+		" AND q.owner <= $4::pg_catalog.regrole"
+		" ORDER BY q.owner, q.priority DESC, q.accepted_at LIMIT $5"
 	};
-	Datum		values[] = {
-		Int32GetDatum(limit), runners, my_number, ObjectIdGetDatum(from),
-		ObjectIdGetDatum(to)
-	};
+	Arguments	args = {0};
 
-	return read_picked(store_execute(&statement, values, NULL));
+	bind_mine(&args);
+	bind_oid(&args, from);
+	bind_oid(&args, to);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
 }
 
 /*
@@ -670,50 +904,38 @@ store_pick_locked(int limit)
 {
 	static Statement statement = {
 		PICKED_COLUMNS
-		"WHERE q.state = 'k' AND q.run_at <= clock_timestamp()"
-		" AND " MINE("q", "$2", "$3") " ORDER BY q.run_at LIMIT $1",
-		3, {INT4OID, INT4OID, INT4OID}
+		"WHERE q.state = " LOCKED " AND q.run_at <= clock_timestamp()"
+		" AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
 	};
-	Datum		values[] = {Int32GetDatum(limit), runners, my_number};
+	Arguments	args = {0};
 
-	return read_picked(store_execute(&statement, values, NULL));
+	bind_mine(&args);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
 }
 
 /*
- * These runs wait for an earlier one of their session.
+ * The runs that are parked for this key, and have been waiting for their
+ * server to be reached for so many milliseconds: a list of at most limit
+ * PickedRuns.
  */
-void
-store_set_waiting(char *const *run_ids, int count)
+List *
+store_pick_given_up(const char *key, int patience_ms, int limit)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'w' WHERE q.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
+		PICKED_COLUMNS
+		"WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.waits_since <= clock_timestamp() -"
+		" make_interval(secs => $4 / 1000.0)"
+		" AND " MINE("q") " ORDER BY q.waits_since LIMIT $5"
 	};
-	Datum		values[] = {store_text_array(run_ids, count)};
+	Arguments	args = {0};
 
-	if (count > 0)
-		store_execute(&statement, values, NULL);
-}
-
-/*
- * These runs could not be had: they are looked at again, after a pause that
- * doubles from one time to the next.
- */
-void
-store_set_locked(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'k',"
-		" looks = least(q.looks + 1, 1000), run_at = clock_timestamp() +"
-		" make_interval(secs => least(" LONGEST_LOOK_PAUSE ","
-		" power(2, least(q.looks, 10)))) "
-		"WHERE q.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-
-	if (count > 0)
-		store_execute(&statement, values, NULL);
+	bind_mine(&args);
+	bind_text(&args, key);
+	bind_int(&args, patience_ms);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
 }
 
 /*-------------------------------------------------------------------------
@@ -721,147 +943,171 @@ store_set_locked(char *const *run_ids, int count)
  *-------------------------------------------------------------------------
  */
 
-/*
- * How many bytes a value of the last result has when it is read.
- */
-static int64
-raw_size(uint64 row, int column)
+static Jsonb *
+next_jsonb(RowReader *row)
 {
 	bool		isnull;
-	Datum		value = store_column(row, column, &isnull);
+	Datum		datum = next_datum(row, &isnull);
 
-	return isnull ? 0 : (int64) toast_raw_datum_size(value);
+	return isnull ? NULL : DatumGetJsonbP(datum);
 }
 
 /*
- * The state of a session with what a run adds to it, or NULL.
+ * Read two columns, the state of a session and what a run adds to it: both
+ * together as JSON in UTF-8, or NULL.
  */
 static char *
-merged_state(uint64 row, int session_column, int run_column)
+next_merged_state(RowReader *row)
 {
-	bool		session_null;
-	bool		run_null;
-	Datum		session = store_column(row, session_column, &session_null);
-	Datum		run = store_column(row, run_column, &run_null);
-	Jsonb	   *merged;
+	Jsonb	   *of_session = next_jsonb(row);
+	Jsonb	   *of_run = next_jsonb(row);
+	Jsonb	   *state = of_session != NULL ? of_session : of_run;
 
-	if (session_null || run_null)
-		return store_utf8(row, session_null ? run_column : session_column);
-	merged = json_merge(DatumGetJsonbP(session), DatumGetJsonbP(run));
-	return encoding_from_server(JsonbToCString(NULL, &merged->root,
-											   VARSIZE(merged)));
+	if (state == NULL)
+		return NULL;
+	if (of_session != NULL && of_run != NULL)
+		state = json_merge(of_session, of_run);
+	return encoding_from_server(JsonbToCString(NULL, &state->root,
+											   VARSIZE(state)));
+}
+
+/*
+ * Read what is of small size, and how long the rest is.
+ */
+static ReadyRun *
+read_ready(RowReader *row, PickedRun **picked)
+{
+	ReadyRun   *run = palloc0(sizeof(ReadyRun));
+	PickedRun  *its = picked[next_int(row) - 1];
+
+	its->had = true;
+	run->picked = its;
+	run->run_id = its->run_id;
+	run->queue_row = its->row;
+	run->row = next_tid(row);
+	run->session_id = next_text(row);
+	run->status = next_status(row);
+	run->owner = next_oid(row);
+	run->attempt = next_int(row);
+	/* As store_recover() would have done, had it not been locked. */
+	if (run->status == RUN_RUNNING && this_runner.culprit != NULL &&
+		strcmp(run->run_id, this_runner.culprit) != 0)
+		run->attempt--;
+	run->marked = next_bool(row) || its->cancelled;
+	run->model_server = next_text(row);
+	run->model = next_utf8(row);
+	run->agent_id = next_utf8(row);
+	run->response_id = next_utf8(row);
+	run->timeout_ms = next_int64_or(row, -1);
+	run->max_attempts = next_int_or(row, -1);
+	run->retries = next_int_or(row, -1);
+	run->history_runs = next_int_or(row, -1);
+	run->history_messages = next_int_or(row, -1);
+	run->stream = next_bool(row);
+	run->last_event = next_int64_or(row, 0);
+	run->bytes = unread_bytes(row);
+	return run;
+}
+
+/*
+ * Read the rest.
+ */
+static void
+read_rest(RowReader *row, ReadyRun *run)
+{
+	run->input = next_utf8(row);
+	run->user_id = next_utf8(row);
+	run->metadata = next_utf8(row);
+	run->options = next_utf8(row);
+	run->schema = next_utf8(row);
+	run->agent = next_utf8(row);
+	run->session_metrics = next_utf8(row);
+	run->session_state = next_merged_state(row);
 }
 
 /*
  * Lock those of these runs that nobody else has locked, and read what it takes
  * to execute them: a list of ReadyRun. No more is read than max_bytes, but one
- * run at least; the others are in the list without it (deferred).
+ * run at least; the others are in the list without their input and whatever
+ * else may be long (deferred).
  */
 List *
 store_read_ready(PickedRun **picked, int count, int64 max_bytes)
 {
-	enum
-	{
-		N = 1, RUN_ID, SESSION_ID, STATUS, OWNER, ATTEMPT, MODEL_PROVIDER,
-		MODEL, INPUT, USER_ID, METADATA, OPTIONS, SCHEMA, AGENT, STATE,
-		RUN_STATE, SESSION_METRICS, TIMEOUT, MAX_ATTEMPTS, RETRIES,
-		HISTORY_RUNS, HISTORY_MESSAGES, STREAM, LAST_EVENT, AGENT_ID,
-		RESPONSE_ID, MARKED, ROW
-	};
 	static Statement statement = {
-		"SELECT p.n, r.run_id, r.session_id, r.status, r.owner, r.attempt,"
-		" r.model_provider, r.model, r.input, r.user_id, r.metadata,"
-		" d.model_options, d.output_schema, d.agent, s.session_state,"
-		" d.session_state, s.session_metrics,"
+		"SELECT p.n, r.ctid, r.session_id, r.status, r.owner, r.attempt,"
+		" EXISTS (SELECT FROM agno.cancellations c"
+		" WHERE c.run_id = r.run_id AND c.owner = r.owner),"
+		" r.model_provider, r.model, r.agent_id, d.response_id,"
 		" (extract(epoch FROM d.timeout) * 1000)::bigint,"
-		" d.max_attempts::bigint, d.retries::bigint,"
-		" d.num_history_runs::bigint, d.num_history_messages::bigint,"
+		" d.max_attempts, d.retries,"
+		" d.num_history_runs, d.num_history_messages,"
 		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
 		" (SELECT max(e.seq) FROM agno.run_events e"
-		" WHERE e.run_id = r.run_id) END, r.agent_id, d.response_id,"
-		" EXISTS (SELECT FROM agno.cancellations c"
-		" WHERE c.run_id = r.run_id AND c.owner = r.owner), r.ctid "
+		" WHERE e.run_id = r.run_id) END,"
+		" r.input, r.user_id, r.metadata,"
+		" d.model_options, d.output_schema, d.agent,"
+		" s.session_metrics, s.session_state, d.session_state "
 		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n) "
 		"JOIN agno.runs r ON r.run_id = p.run_id "
 		"LEFT JOIN agno.sessions s ON s.session_id = r.session_id"
 		" AND s.owner = r.owner "
 		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
-		"FOR NO KEY UPDATE OF r SKIP LOCKED",
-		1, {TEXTARRAYOID}
+		"FOR NO KEY UPDATE OF r SKIP LOCKED"
 	};
-	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
-	Datum		values[1];
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
 	uint64		found;
 	int64		bytes = 0;
 	List	   *ready = NIL;
 
 	for (int i = 0; i < count; i++)
-		run_ids[i] = picked[i]->run_id;
-	values[0] = store_text_array(run_ids, count);
-	found = store_execute(&statement, values, NULL);
-
-	for (uint64 row = 0; row < found; row++)
+		add_text(&run_ids, picked[i]->run_id);
+	bind_column(&args, &run_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
 	{
-		ReadyRun   *run = palloc0(sizeof(ReadyRun));
-		PickedRun  *its = picked[store_number(row, N) - 1];
-		bool		isnull;
+		RowReader	row = row_reader(n);
+		ReadyRun   *run = read_ready(&row, picked);
 
-		its->had = true;
-		run->picked = its;
-		run->run_id = its->run_id;
-		run->session_id = store_text(row, SESSION_ID);
-		run->status = run_status_parse(store_text(row, STATUS));
-		run->owner = store_oid(row, OWNER);
-		run->queue_row = its->row;
-		run->row = store_row(row, ROW);
-		run->attempt = DatumGetInt32(store_column(row, ATTEMPT, &isnull));
-		/* As store_recover() would have done, had it not been locked. */
-		if (run->status == RUN_RUNNING && culprit != NULL &&
-			strcmp(run->run_id, culprit) != 0)
-			run->attempt--;
-		run->marked = its->cancelled || store_bool(row, MARKED);
-		for (int c = INPUT; c <= SESSION_METRICS; c++)
-			run->bytes += raw_size(row, c);
 		ready = lappend(ready, run);
-
 		if (bytes > 0 && bytes + run->bytes > max_bytes)
 		{
 			run->deferred = true;
 			continue;
 		}
 		bytes += run->bytes;
-		run->model_server = store_text(row, MODEL_PROVIDER);
-		run->model = store_utf8(row, MODEL);
-		run->input = store_utf8(row, INPUT);
-		run->user_id = store_utf8(row, USER_ID);
-		run->metadata = store_utf8(row, METADATA);
-		run->options = store_utf8(row, OPTIONS);
-		run->schema = store_utf8(row, SCHEMA);
-		run->agent = store_utf8(row, AGENT);
-		run->session_state = merged_state(row, STATE, RUN_STATE);
-		run->session_metrics = store_utf8(row, SESSION_METRICS);
-		run->timeout_ms = store_number(row, TIMEOUT);
-		run->max_attempts = (int) store_number(row, MAX_ATTEMPTS);
-		run->retries = (int) store_number(row, RETRIES);
-		run->history_runs = (int) store_number(row, HISTORY_RUNS);
-		run->history_messages = (int) store_number(row, HISTORY_MESSAGES);
-		run->stream = store_bool(row, STREAM);
-		run->last_event = Max(store_number(row, LAST_EVENT), 0);
-		run->agent_id = store_utf8(row, AGENT_ID);
-		run->response_id = store_utf8(row, RESPONSE_ID);
+		read_rest(&row, run);
 	}
 	return ready;
 }
 
-/*
- * Read what earlier runs of their sessions have said, for those of these
- * ReadyRuns that are to send it along; of each, as many of the last ones as
- * have at most max_bytes. When all that is read reaches max_total, the rest of
- * the list is deferred. Agno's rules: runs that are PAUSED, CANCELLED or
- * ERROR do not count, and none that another run has started.
+/*-------------------------------------------------------------------------
+ * History
+ *-------------------------------------------------------------------------
  */
-void
-store_read_history(List *ready, int64 max_bytes, int64 max_total)
+
+/*
+ * How many earlier runs this one may be told about.
+ */
+static int
+history_limit(const ReadyRun *run)
+{
+	/* No run has fewer messages than one. */
+	int			limit = run->history_runs >= 0 ?
+		run->history_runs : run->history_messages;
+
+	return Min(limit, MAX_HISTORY_RUNS);
+}
+
+/*
+ * Find the messages of earlier runs, the latest first, for these runs, as rows
+ * of the number of the run, from 1, and the messages. Agno's rules: runs that
+ * are PAUSED, CANCELLED or ERROR do not count, and none that another run has
+ * started. Returns how many rows there are.
+ */
+static uint64
+find_history(ReadyRun **runs, int count)
 {
 	static Statement statement = {
 		"SELECT d.n, h.messages "
@@ -873,186 +1119,93 @@ store_read_history(List *ready, int64 max_bytes, int64 max_total)
 		" AND r.status = 'COMPLETED' AND r.parent_run_id IS NULL"
 		" AND r.messages IS NOT NULL"
 		" ORDER BY r.created_at DESC, r.run_id DESC LIMIT d.runs) h "
-		"ORDER BY d.n, h.created_at DESC, h.run_id DESC",
-		4, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
+		"ORDER BY d.n, h.created_at DESC, h.run_id DESC"
 	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		session_ids = {TEXTOID};
+	Column		limits = {INT4OID};
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, runs[i]->run_id);
+		add_text(&session_ids, runs[i]->session_id);
+		add_int(&limits, history_limit(runs[i]));
+		add_int(&owners, (int) runs[i]->owner);
+	}
+	bind_column(&args, &run_ids);
+	bind_column(&args, &session_ids);
+	bind_column(&args, &limits);
+	bind_column(&args, &owners);
+	return store_execute(&statement, &args);
+}
+
+/*
+ * Read what earlier runs of their sessions have said, for those of these
+ * ReadyRuns that are to send it along; of each, as many of the last ones as
+ * have at most max_bytes. When all that is read reaches max_total bytes, the
+ * rest of the list is deferred.
+ */
+void
+store_read_history(List *ready, int64 max_bytes, int64 max_total)
+{
 	int			size = Max(list_length(ready), 1);
 	ReadyRun  **runs = palloc(sizeof(ReadyRun *) * size);
-	char	  **run_ids = palloc(sizeof(char *) * size);
-	char	  **session_ids = palloc(sizeof(char *) * size);
-	int		   *limits = palloc(sizeof(int) * size);
-	int		   *owners = palloc(sizeof(int) * size);
 	int64	   *bytes = palloc0(sizeof(int64) * size);
 	int64		total = 0;
 	int			first = -1;		/* the first run with a history */
 	int			count = 0;
-	Datum		values[4];
 	uint64		found;
 	ListCell   *cell;
 
 	foreach(cell, ready)
 	{
 		ReadyRun   *run = lfirst(cell);
-		int			limit;
 
-		if (run->deferred ||
-			(run->history_runs < 0 && run->history_messages < 0))
-			continue;
-		/* No run has fewer messages than one. */
-		limit = run->history_runs >= 0 ?
-			run->history_runs : run->history_messages;
-		runs[count] = run;
-		run_ids[count] = run->run_id;
-		session_ids[count] = run->session_id;
-		owners[count] = (int) run->owner;
-		limits[count++] = Min(limit, MAX_HISTORY_RUNS);
+		if (!run->deferred &&
+			(run->history_runs >= 0 || run->history_messages >= 0))
+			runs[count++] = run;
 	}
 	if (count == 0)
 		return;
 
-	values[0] = store_text_array(run_ids, count);
-	values[1] = store_text_array(session_ids, count);
-	values[2] = store_int_array(limits, count);
-	values[3] = store_int_array(owners, count);
-	found = store_execute(&statement, values, NULL);
-	for (uint64 row = 0; row < found; row++)
+	found = find_history(runs, count);
+	for (uint64 n = 0; n < found; n++)
 	{
-		int			n = (int) store_number(row, 1) - 1;
-		ReadyRun   *run = runs[n];
-		int64		size = raw_size(row, 2);
+		RowReader	row = row_reader(n);
+		int			i = next_int(&row) - 1;
+		ReadyRun   *run = runs[i];
+		int64		length = unread_bytes(&row);
 
-		if (n > first && total >= max_total)
+		if (i > first && total >= max_total)
 			run->deferred = true;
-		bytes[n] += size;
-		if (run->deferred || bytes[n] > max_bytes)
+		bytes[i] += length;
+		if (run->deferred || bytes[i] > max_bytes)
 			continue;
-		run->history = lcons(store_utf8(row, 2), run->history);
-		run->bytes += size;
-		total += size;
+		run->history = lcons(next_utf8(&row), run->history);
+		run->bytes += length;
+		total += length;
 		if (first < 0)
-			first = n;
+			first = i;
 	}
-}
-
-/*-------------------------------------------------------------------------
- * Runs that start, or are put back
- *-------------------------------------------------------------------------
- */
-
-/*
- * These runs, all of them locked, start their next attempt.
- */
-void
-store_start(ReadyRun **runs, int count)
-{
-	static Statement statement = {
-		"UPDATE agno.runs r SET status = 'RUNNING', attempt = d.attempt,"
-		" error = NULL, started_at = clock_timestamp() "
-		"FROM unnest($1, $2) AS d (row, attempt) WHERE r.ctid = d.row",
-		2, {TIDARRAYOID, INT4ARRAYOID}
-	};
-	static Statement claim = {
-		"UPDATE agno.run_queue q SET state = 'x', looks = 0"
-		" WHERE q.ctid = ANY ($1)",
-		1, {TIDARRAYOID}
-	};
-	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	ItemPointer *queue_rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	int		   *attempts = palloc(sizeof(int) * Max(count, 1));
-	Datum		values[2];
-
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++)
-	{
-		rows[i] = &runs[i]->row;
-		queue_rows[i] = &runs[i]->queue_row;
-		attempts[i] = runs[i]->attempt + 1;
-	}
-	values[0] = store_row_array(rows, count);
-	values[1] = store_int_array(attempts, count);
-	store_execute(&statement, values, NULL);
-	values[0] = store_row_array(queue_rows, count);
-	store_execute(&claim, values, NULL);
-}
-
-/*
- * The server stops: what these runs have begun does not count as an attempt.
- */
-void
-store_release(char *const *run_ids, const int *attempts, int count)
-{
-	static Statement statement = {
-		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
-		" started_at = NULL "
-		"FROM (SELECT l.run_id FROM agno.runs l"
-		" JOIN unnest($1, $2) AS d (run_id, attempt)"
-		" ON l.run_id = d.run_id AND l.attempt = d.attempt"
-		" WHERE l.status = 'RUNNING' FOR NO KEY UPDATE OF l SKIP LOCKED) l "
-		"WHERE r.run_id = l.run_id RETURNING r.run_id, r.session_id",
-		2, {TEXTARRAYOID, INT4ARRAYOID}
-	};
-	static Statement queue = {
-		"UPDATE agno.run_queue q SET state = 'r' WHERE q.run_id = ANY ($1)",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[2];
-	uint64		released;
-	char	  **ids;
-	char	  **session_ids;
-
-	values[0] = store_text_array(run_ids, count);
-	values[1] = store_int_array(attempts, count);
-	released = store_execute(&statement, values, NULL);
-	ids = palloc(sizeof(char *) * Max(released, 1));
-	session_ids = palloc(sizeof(char *) * Max(released, 1));
-	for (uint64 row = 0; row < released; row++)
-	{
-		ids[row] = store_text(row, 1);
-		session_ids[row] = store_text(row, 2);
-	}
-	values[0] = store_text_array(ids, (int) released);
-	store_execute(&queue, values, NULL);
-	advance(session_ids, (int) released);
-}
-
-/*
- * Keep the id of the response that a model server works on for a run, so that
- * whoever takes over asks for that and not for another.
- */
-void
-store_response_id(const char *run_id, Oid owner, const char *response_id)
-{
-	static Statement statement = {
-		"INSERT INTO agno.run_requests AS d (run_id, owner, response_id) "
-		"VALUES ($1, $2::pg_catalog.regrole, $3) "
-		"ON CONFLICT (run_id) DO UPDATE SET response_id = excluded.response_id",
-		3, {TEXTOID, OIDOID, TEXTOID}
-	};
-	Datum		values[] = {
-		CStringGetTextDatum(run_id), ObjectIdGetDatum(owner),
-		CStringGetTextDatum(encoding_to_server(response_id))
-	};
-
-	store_execute(&statement, values, NULL);
 }
 
 /*
  * Show why these runs, all of them locked, have not been started.
  */
 static void
-show_errors(ItemPointer *rows, char *const *errors, int count)
+show_errors(const Column *rows, const Column *errors)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET error = d.error::pg_catalog.jsonb "
-		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row",
-		2, {TIDARRAYOID, TEXTARRAYOID}
+		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row"
 	};
-	Datum		values[] = {
-		store_row_array(rows, count), store_text_array(errors, count)
-	};
+	Arguments	args = {0};
 
-	store_execute(&statement, values, NULL);
+	bind_column(&args, rows);
+	bind_column(&args, errors);
+	store_execute(&statement, &args);
 }
 
 /*
@@ -1063,39 +1216,94 @@ void
 store_park(ParkedRun *runs, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'p', parked_for = d.key,"
+		"UPDATE agno.run_queue q SET state = " PARKED ","
+		" parked_for = d.key,"
 		" waits_since = CASE WHEN d.unreachable = 1 THEN"
 		" coalesce(q.waits_since, clock_timestamp()) END "
 		"FROM unnest($1, $2, $3) AS d (row, key, unreachable) "
-		"WHERE q.ctid = d.row",
-		3, {TIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID}
+		"WHERE q.ctid = d.row"
 	};
-	ItemPointer *queue_rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	char	  **keys = palloc(sizeof(char *) * Max(count, 1));
-	char	  **errors = palloc(sizeof(char *) * Max(count, 1));
-	int		   *unreachable = palloc(sizeof(int) * Max(count, 1));
-	int			error_count = 0;
-	Datum		values[3];
+	Arguments	args = {0};
+	Column		queue_rows = {TIDOID};
+	Column		keys = {TEXTOID};
+	Column		unreachable = {INT4OID};
+	Column		rows = {TIDOID};
+	Column		errors = {TEXTOID};
 
 	if (count == 0)
 		return;
 	for (int i = 0; i < count; i++)
 	{
-		queue_rows[i] = &runs[i].run->queue_row;
-		keys[i] = unconstify(char *, runs[i].key);
-		unreachable[i] = runs[i].error != NULL ? 1 : 0;
-		if (runs[i].error == NULL)
+		ParkedRun  *parked = &runs[i];
+
+		add_tid(&queue_rows, &parked->run->queue_row);
+		add_text(&keys, parked->key);
+		add_int(&unreachable, parked->error != NULL ? 1 : 0);
+		if (parked->error == NULL)
 			continue;
-		rows[error_count] = &runs[i].run->row;
-		errors[error_count++] = encoding_to_server(runs[i].error);
+		add_tid(&rows, &parked->run->row);
+		add_utf8(&errors, parked->error);
 	}
-	values[0] = store_row_array(queue_rows, count);
-	values[1] = store_text_array(keys, count);
-	values[2] = store_int_array(unreachable, count);
-	store_execute(&statement, values, NULL);
-	if (error_count > 0)
-		show_errors(rows, errors, error_count);
+	bind_column(&args, &queue_rows);
+	bind_column(&args, &keys);
+	bind_column(&args, &unreachable);
+	store_execute(&statement, &args);
+	if (errors.count > 0)
+		show_errors(&rows, &errors);
+}
+
+static void
+park_executing(const Column *run_ids, const Column *keys)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " PARKED ","
+		" parked_for = d.key,"
+		" waits_since = coalesce(q.waits_since, clock_timestamp()) "
+		"FROM unnest($1, $2) AS d (run_id, key) WHERE q.run_id = d.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	bind_column(&args, keys);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Put runs back, all of them locked, whose servers could not be reached, and
+ * let them wait until they can. That does not count as an attempt.
+ */
+void
+store_hold_back(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL, error = d.error::pg_catalog.jsonb "
+		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		errors = {TEXTOID};
+	Column		run_ids = {TEXTOID};
+	Column		session_ids = {TEXTOID};
+	Column		keys = {TEXTOID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		EndedRun   *run = &runs[i];
+
+		add_tid(&rows, &run->row);
+		add_utf8(&errors, run->error);
+		add_text(&run_ids, run->run_id);
+		add_text(&session_ids, run->session_id);
+		add_text(&keys, run->parked_for);
+	}
+	bind_column(&args, &rows);
+	bind_column(&args, &errors);
+	store_execute(&statement, &args);
+	park_executing(&run_ids, &keys);
+	store_advance(&session_ids);
 }
 
 /*
@@ -1107,17 +1315,20 @@ next_parked_owner(const char *key, Oid from, Oid *owner)
 {
 	static Statement statement = {
 		"SELECT q.owner FROM agno.run_queue q"
-		" WHERE q.state = 'p' AND q.parked_for = $1 AND q.owner >= $2::pg_catalog.regrole"
-		" AND " MINE("q", "$3", "$4") " ORDER BY q.owner LIMIT 1",
-		4, {TEXTOID, OIDOID, INT4OID, INT4OID}
+		" WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.owner >= $4::pg_catalog.regrole"
+		" AND " MINE("q") " ORDER BY q.owner LIMIT 1"
 	};
-	Datum		values[] = {
-		CStringGetTextDatum(key), ObjectIdGetDatum(from), runners, my_number
-	};
+	Arguments	args = {0};
+	RowReader	row;
 
-	if (store_execute(&statement, values, NULL) == 0)
+	bind_mine(&args);
+	bind_text(&args, key);
+	bind_oid(&args, from);
+	if (store_execute(&statement, &args) == 0)
 		return false;
-	*owner = store_oid(0, 1);
+	row = row_reader(0);
+	*owner = next_oid(&row);
 	return true;
 }
 
@@ -1154,147 +1365,31 @@ store_parked_owners(const char *key, Oid after, int limit)
 }
 
 /*
- * The first runs of this owner that are parked for this are ready; with
- * reached, they have not been waiting for their server. Returns how many.
+ * The first runs of this owner that are parked for this are ready, at most
+ * limit of them; with reached, they are not waiting for their server to be
+ * reached any more. Returns how many.
  */
 int
 store_unpark(const char *key, Oid owner, bool reached, int limit)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = 'r',"
-		" waits_since = CASE WHEN NOT $6 THEN q.waits_since END "
+		"UPDATE agno.run_queue q SET state = " READY ","
+		" waits_since = CASE WHEN NOT $3 THEN q.waits_since END "
 		"WHERE q.ctid = ANY (ARRAY("
 		"SELECT p.ctid FROM agno.run_queue p"
-		" WHERE p.state = 'p' AND p.parked_for = $1 AND p.owner = $5::pg_catalog.regrole"
-		" AND " MINE("p", "$3", "$4")
-		" ORDER BY p.priority DESC, p.accepted_at LIMIT $2))",
-		6, {TEXTOID, INT4OID, INT4OID, INT4OID, OIDOID, BOOLOID}
+		" WHERE p.state = " PARKED " AND p.parked_for = $4"
+		" AND p.owner = $5::pg_catalog.regrole"
+		" AND " MINE("p")
+		" ORDER BY p.priority DESC, p.accepted_at LIMIT $6))"
 	};
-	Datum		values[] = {
-		CStringGetTextDatum(key), Int32GetDatum(limit), runners, my_number,
-		ObjectIdGetDatum(owner), BoolGetDatum(reached)
-	};
+	Arguments	args = {0};
 
-	return (int) store_execute(&statement, values, NULL);
-}
-
-/*
- * Put runs back, all of them locked, that are to be started again later: their
- * servers have asked for it. That does not count as an attempt, but the
- * repetition is used up.
- */
-void
-store_postpone(EndedRun *runs, int count)
-{
-	static Statement update = {
-		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
-		" started_at = NULL, run_at = clock_timestamp() +"
-		" make_interval(secs => $2 / 1000.0) WHERE r.ctid = $1 "
-		"RETURNING r.run_at",
-		2, {TIDOID, INT4OID}
-	};
-	static Statement requests = {
-		"INSERT INTO agno.run_requests AS d (run_id, owner, retries) "
-		"VALUES ($1, $2::pg_catalog.regrole, $3) "
-		"ON CONFLICT (run_id) DO UPDATE SET retries = excluded.retries",
-		3, {TEXTOID, OIDOID, INT4OID}
-	};
-	static Statement queue = {
-		"UPDATE agno.run_queue q SET state = 's', run_at = $2,"
-		" waits_since = NULL WHERE q.run_id = $1",
-		2, {TEXTOID, TIMESTAMPTZOID}
-	};
-	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
-
-	for (int i = 0; i < count; i++)
-	{
-		Datum		values[3];
-		Datum		run_at;
-		bool		isnull;
-
-		session_ids[i] = runs[i].session_id;
-		values[0] = PointerGetDatum(&runs[i].row);
-		values[1] = Int32GetDatum((int32) Min(runs[i].postpone_ms, INT_MAX));
-		if (store_execute(&update, values, NULL) == 0)
-			continue;
-		run_at = store_column(0, 1, &isnull);
-		values[0] = CStringGetTextDatum(runs[i].run_id);
-		values[1] = run_at;
-		store_execute(&queue, values, NULL);
-		values[1] = ObjectIdGetDatum(runs[i].owner);
-		values[2] = Int32GetDatum(runs[i].retries);
-		store_execute(&requests, values, NULL);
-	}
-	if (count > 0)
-		advance(session_ids, count);
-}
-
-/*
- * Put runs back, all of them locked, whose servers could not be reached, and
- * let them wait until they can. That does not count as an attempt.
- */
-void
-store_hold_back(EndedRun *runs, int count)
-{
-	static Statement update = {
-		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
-		" started_at = NULL, error = d.error::pg_catalog.jsonb "
-		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row",
-		2, {TIDARRAYOID, TEXTARRAYOID}
-	};
-	static Statement queue = {
-		"UPDATE agno.run_queue q SET state = 'p', parked_for = d.key,"
-		" waits_since = coalesce(q.waits_since, clock_timestamp()) "
-		"FROM unnest($1, $2) AS d (run_id, key) WHERE q.run_id = d.run_id",
-		2, {TEXTARRAYOID, TEXTARRAYOID}
-	};
-	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
-	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
-	char	  **keys = palloc(sizeof(char *) * Max(count, 1));
-	char	  **errors = palloc(sizeof(char *) * Max(count, 1));
-	Datum		values[2];
-
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++)
-	{
-		rows[i] = &runs[i].row;
-		run_ids[i] = runs[i].run_id;
-		session_ids[i] = runs[i].session_id;
-		keys[i] = unconstify(char *, runs[i].parked_for);
-		errors[i] = encoding_to_server(runs[i].error);
-	}
-	values[0] = store_row_array(rows, count);
-	values[1] = store_text_array(errors, count);
-	store_execute(&update, values, NULL);
-	values[0] = store_text_array(run_ids, count);
-	values[1] = store_text_array(keys, count);
-	store_execute(&queue, values, NULL);
-	advance(session_ids, count);
-}
-
-/*
- * The runs that have been waiting for their server to be reached for so many
- * milliseconds: a list of at most limit PickedRuns.
- */
-List *
-store_pick_given_up(const char *key, int patience_ms, int limit)
-{
-	static Statement statement = {
-		PICKED_COLUMNS
-		"WHERE q.state = 'p' AND q.parked_for = $4"
-		" AND q.waits_since <= clock_timestamp() -"
-		" make_interval(secs => $5 / 1000.0)"
-		" AND " MINE("q", "$2", "$3") " ORDER BY q.waits_since LIMIT $1",
-		5, {INT4OID, INT4OID, INT4OID, TEXTOID, INT4OID}
-	};
-	Datum		values[] = {
-		Int32GetDatum(limit), runners, my_number, CStringGetTextDatum(key),
-		Int32GetDatum(patience_ms)
-	};
-
-	return read_picked(store_execute(&statement, values, NULL));
+	bind_mine(&args);
+	bind_bool(&args, reached);
+	bind_text(&args, key);
+	bind_oid(&args, owner);
+	bind_int(&args, limit);
+	return (int) store_execute(&statement, &args);
 }
 
 /*
@@ -1306,80 +1401,15 @@ store_waits_since(const char *key)
 {
 	static Statement statement = {
 		"SELECT min(q.waits_since) FROM agno.run_queue q"
-		" WHERE q.state = 'p' AND q.parked_for = $1"
-		" AND q.waits_since IS NOT NULL AND " MINE("q", "$2", "$3"),
-		3, {TEXTOID, INT4OID, INT4OID}
+		" WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.waits_since IS NOT NULL AND " MINE("q")
 	};
-	Datum		values[] = {CStringGetTextDatum(key), runners, my_number};
-	bool		isnull;
-	Datum		since;
+	Arguments	args = {0};
+	RowReader	row;
 
-	store_execute(&statement, values, NULL);
-	since = store_column(0, 1, &isnull);
-	return isnull ? 0 : DatumGetTimestampTz(since);
-}
-
-/*-------------------------------------------------------------------------
- * The clock
- *-------------------------------------------------------------------------
- */
-
-/*
- * When the clock alone gives the runner work: a run is due, or to be looked at
- * again, or a marker is too old. False when there is no such time.
- */
-bool
-store_next_time(TimestampTz *next)
-{
-	static Statement statement = {
-		"SELECT least("
-		"(SELECT min(q.run_at) FROM agno.run_queue q WHERE q.state = 's'"
-		" AND " MINE("q", "$1", "$2") "),"
-		"(SELECT min(q.run_at) FROM agno.run_queue q WHERE q.state = 'k'"
-		" AND " MINE("q", "$1", "$2") "),"
-		"(SELECT min(c.requested_at) + " MARKER_LIFE
-		" FROM agno.cancellations c WHERE $2 = 0))",
-		2, {INT4OID, INT4OID}
-	};
-	Datum		values[] = {runners, my_number};
-	Datum		datum;
-	bool		isnull;
-
-	store_execute(&statement, values, NULL);
-	datum = store_column(0, 1, &isnull);
-	*next = isnull ? 0 : DatumGetTimestampTz(datum);
-	return !isnull;
-}
-
-/*
- * Remove the first markers that met no run in their life.
- */
-void
-store_expire_markers(int limit)
-{
-	static Statement statement = {
-		"DELETE FROM agno.cancellations c WHERE (c.run_id, c.owner) IN"
-		" (SELECT o.run_id, o.owner FROM agno.cancellations o"
-		" WHERE o.requested_at <= clock_timestamp() - " MARKER_LIFE
-		" ORDER BY o.requested_at LIMIT $1 FOR UPDATE SKIP LOCKED)",
-		1, {INT4OID}
-	};
-	Datum		values[] = {Int32GetDatum(limit)};
-
-	store_execute(&statement, values, NULL);
-}
-
-/*
- * Whether there are prepared transactions in this database.
- */
-bool
-store_prepared_transactions(void)
-{
-	static Statement statement = {
-		"SELECT FROM pg_prepared_xacts p WHERE p.database = current_database()"
-		" LIMIT 1",
-		0, {0}
-	};
-
-	return store_execute(&statement, NULL, NULL) > 0;
+	bind_mine(&args);
+	bind_text(&args, key);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	return next_time_or(&row, 0);
 }
