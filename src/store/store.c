@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * store.c
- *	  The tables of agno_bg: the plumbing of statements and transactions.
+ *	  The tables of agno_bg: who may execute statements, and when.
  *
- * A statement is prepared when a process first executes it, and kept; should
- * its tables be dropped and created anew, PostgreSQL plans it again.
+ * Two kinds of processes do. Backends act within the transaction of their
+ * user, as the owner of the tables, between store_enter() and store_leave().
+ * Nothing that the user can define may be executed then: so the search_path is
+ * one of our own, and besides, the statements say the schema of every type,
+ * function and operator. Runners have transactions of their own, between
+ * store_begin() and store_commit(), and a search_path of pg_catalog.
  *
- * Two kinds of callers: backends act within the transaction of their user, as
- * the owner of the tables (store_enter). Nothing that the user can define may
- * be executed then: so the search_path is one of our own, and besides, the
- * statements say the schema of every type, function and operator. The runner
- * has transactions of its own (store_begin) and a search_path of pg_catalog.
+ * Those statements are in the other files of the store; here are only the few
+ * that backends execute out of turn, and enter and leave for themselves.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,14 +25,13 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_type.h"
+#include "commands/async.h"
 #include "core/version.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "server/encoding.h"
+#include "server/settings.h"
 #include "store/store.h"
-#include "store/store_internal.h"
-#include "utils/array.h"
+#include "store/store_statement.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -41,125 +41,6 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
-
-/*
- * Execute the statement; nulls is as for SPI_execute_plan(). Returns how many
- * rows it returned or changed. Rows stay readable until the next statement.
- * The caller's memory context stays the current one, which SPI alone does not
- * see to.
- */
-uint64
-store_execute(Statement *statement, Datum *values, const char *nulls)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	int			result;
-
-	if (statement->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs,
-									   statement->types);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
-				 SPI_result_code_string(SPI_result));
-		statement->plan = plan;
-	}
-
-	result = SPI_execute_plan(statement->plan, values, nulls,
-							  statement->read_only, 0);
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
-			 SPI_result_code_string(result));
-	MemoryContextSwitchTo(caller);
-	return SPI_processed;
-}
-
-/*
- * A value of the last result; columns count from 1.
- */
-Datum
-store_column(uint64 row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-						 column, isnull);
-}
-
-/*
- * A value of the last result as text in the current context, NULL for null.
- */
-char *
-store_text(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-						column);
-}
-
-/*
- * A text of the last result in UTF-8, or NULL.
- */
-char *
-store_utf8(uint64 row, int column)
-{
-	char	   *string = store_text(row, column);
-
-	return string != NULL ? encoding_from_server(string) : NULL;
-}
-
-/*
- * A number of the last result, -1 for null.
- */
-int64
-store_number(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		datum = store_column(row, column, &isnull);
-
-	return isnull ? -1 : DatumGetInt64(datum);
-}
-
-/*
- * An array of texts of the database's encoding; NULL becomes null.
- */
-Datum
-store_text_array(char *const *elements, int count)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
-	bool	   *nulls = palloc0(sizeof(bool) * Max(count, 1));
-	int			lower_bound = 1;
-
-	for (int i = 0; i < count; i++)
-	{
-		nulls[i] = elements[i] == NULL;
-		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(elements[i]);
-	}
-	return PointerGetDatum(construct_md_array(values, nulls, 1, &count,
-											  &lower_bound, TEXTOID, -1, false,
-											  TYPALIGN_INT));
-}
-
-Datum
-store_int_array(const int *elements, int count)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
-
-	for (int i = 0; i < count; i++)
-		values[i] = Int32GetDatum(elements[i]);
-	return PointerGetDatum(construct_array(values, count, INT4OID,
-										   sizeof(int32), true,
-										   TYPALIGN_INT));
-}
-
-Datum
-store_row_array(ItemPointer *elements, int count)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
-
-	for (int i = 0; i < count; i++)
-		values[i] = PointerGetDatum(elements[i]);
-	return PointerGetDatum(construct_array(values, count, TIDOID,
-										   sizeof(ItemPointerData), false,
-										   TYPALIGN_SHORT));
-}
 
 /*-------------------------------------------------------------------------
  * Backends
@@ -288,12 +169,58 @@ store_enter(void)
 	return user;
 }
 
+/*
+ * Be the user again that store_enter() returned.
+ */
 void
 store_leave(StoreUser user)
 {
 	SPI_finish();
 	SetUserIdAndSecContext(user.user, user.security_context);
 	AtEOXact_GUC(true, user.guc_level);
+}
+
+/*
+ * Change how full the pages of a table of the schema agno are written, from now
+ * on in this transaction.
+ */
+void
+store_set_fillfactor(const char *table, int fillfactor)
+{
+	StoreUser	user = store_enter();
+	char	   *sql = psprintf("ALTER TABLE agno.%s SET (fillfactor = %d)",
+							   quote_identifier(table), fillfactor);
+
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	store_leave(user);
+}
+
+/*
+ * Somebody writes into our tables: the next patrol is to look at all runs.
+ */
+void
+store_forget_check(void)
+{
+	static Statement statement = {
+		"DELETE FROM agno.queue_check"
+	};
+	StoreUser	user = store_enter();
+
+	store_execute(&statement, NULL);
+	store_leave(user);
+}
+
+/*
+ * Commit the transaction of a procedure that has been called outside of a
+ * transaction block, and go on in a new one.
+ */
+void
+store_commit_call(void)
+{
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	SPI_finish();
 }
 
 /*-------------------------------------------------------------------------
@@ -304,9 +231,32 @@ store_leave(StoreUser user)
 /* The transaction of this runner is about to be committed. */
 static bool committing = false;
 
+/* Nobody is notified. */
+static bool muted = false;
+
 /*
- * Start a transaction, with this text in pg_stat_activity. The caller's memory
- * context stays the current one, here and in store_commit().
+ * Whether store_notify() is to leave listeners alone, until this is called
+ * again: they cannot be told right now.
+ */
+void
+store_mute(bool mute)
+{
+	muted = mute;
+}
+
+/*
+ * Notify those who listen to this channel, at the commit, of a run.
+ */
+void
+store_notify(const char *channel, const char *run_id)
+{
+	if (agno_notify && !muted)
+		Async_Notify(channel, run_id);
+}
+
+/*
+ * Start a transaction of a runner, and show this text in pg_stat_activity. The
+ * caller's memory context stays the current one, here and in store_commit().
  */
 void
 store_begin(const char *activity)
@@ -321,6 +271,10 @@ store_begin(const char *activity)
 	MemoryContextSwitchTo(caller);
 }
 
+/*
+ * Commit the transaction. Errors: any that a deferred trigger raises;
+ * store_failed_at_commit() is true then.
+ */
 void
 store_commit(void)
 {

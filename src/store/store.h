@@ -3,10 +3,9 @@
  * store.h
  *	  The tables of agno_bg: every SQL statement, and the only SPI.
  *
- * store.c has the plumbing, store_runs.c what backends do with runs on behalf
- * of their users, store_queue.c what a runner does with the queue,
- * store_results.c what it stores of the runs, and store_retention.c how it
- * deletes them.
+ * Functions are in the files that the sections name. Texts are of the
+ * database's encoding where nothing else is said. An error of a statement is
+ * raised, as everywhere.
  *
  *-------------------------------------------------------------------------
  */
@@ -95,30 +94,36 @@ typedef struct StoreUser
 	int			guc_level;		/* of the settings that are the store's */
 } StoreUser;
 
+/* store.c: the extension, and the rights of its owner */
 extern Oid	store_find_extension(bool *fits, bool complain);
 extern StoreUser store_enter(void);
 extern void store_leave(StoreUser user);
+extern void store_set_fillfactor(const char *table, int fillfactor);
+extern void store_forget_check(void);
+extern void store_commit_call(void);
 
-extern bool store_find_run(const char *run_id, RunRow *state);
-extern bool store_lock_run(const char *run_id, RunRow *state);
+/* store_runs.c: looking */
+extern bool store_find_run(const char *run_id, RunRow *run);
+extern bool store_lock_run(const char *run_id, RunRow *run);
 extern HeapTuple store_copy_run(const char *run_id);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
-								  RunRow *state);
-extern void store_commit_call(void);
+								  RunRow *run);
 extern int64 store_count_queue(Oid owner, int limit);
-extern int64 store_count_markers(Oid owner, int limit);
+
+/* store_runs.c: accepting runs, and putting them back into the queue */
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
-extern void store_set_fillfactor(const char *table, int fillfactor);
-extern void store_forget_check(void);
-extern bool store_take_marker(const char *run_id, Oid owner);
 extern void store_insert_run(const NewRun *run);
-extern void store_put_marker(const char *run_id, Oid owner);
-extern void store_cancel_waiting(const char *run_id, const char *content);
 extern void store_requeue(const char *run_id, const char *session_id,
 						  TimestampTz accepted_at);
+
+/* store_runs.c: cancelling */
+extern void store_cancel_waiting(const char *run_id, const char *content);
 extern void store_put_signal(const char *run_id, Oid owner, int shard);
+extern void store_put_marker(const char *run_id, Oid owner);
+extern bool store_take_marker(const char *run_id, Oid owner);
+extern int64 store_count_markers(Oid owner, int limit);
 
 /*-------------------------------------------------------------------------
  * The queue, for the runner: in transactions of its own
@@ -131,7 +136,7 @@ typedef struct PickedRun
 	char	   *run_id;
 	char	   *session_id;
 	Oid			owner;			/* whose turn it is */
-	bool		behind;			/* an earlier run of its session has not ended */
+	bool		behind;			/* an earlier run of its session is queued */
 	bool		cancelled;		/* it is to be cancelled rather than started */
 	int			looks;			/* how often in a row it could not be had */
 	char	   *parked_for;		/* the key of pacing.c that it was parked for
@@ -155,20 +160,10 @@ typedef struct ReadyRun
 	ItemPointerData queue_row;	/* where it is in agno.run_queue */
 	int			attempt;		/* how often it has been started */
 	bool		marked;			/* it is to be cancelled */
-	int64		bytes;			/* how long what follows is in all */
-	bool		deferred;		/* what follows has not been read */
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
-	char	   *input;
 	char	   *agent_id;		/* or NULL */
-	char	   *user_id;		/* or NULL */
-	char	   *metadata;		/* a JSON object, or NULL */
-	char	   *options;		/* a JSON object, or NULL */
-	char	   *schema;			/* a JSON object, or NULL */
-	char	   *agent;			/* for agent_read(), or NULL */
 	char	   *response_id;	/* what its server works on, or NULL */
-	char	   *session_state;	/* a JSON object, or NULL */
-	char	   *session_metrics;	/* a JSON object, or NULL */
 	int64		timeout_ms;		/* -1: not given */
 	int			max_attempts;	/* -1: not given */
 	int			retries;		/* -1: not given */
@@ -176,6 +171,19 @@ typedef struct ReadyRun
 	int			history_messages;	/* -1: any number */
 	bool		stream;			/* its answer is to arrive piece by piece */
 	int64		last_event;		/* the number of its last event, or 0 */
+
+	/* What may be long */
+	int64		bytes;			/* how long it is in all, with the history
+								 * that has been read */
+	bool		deferred;		/* it has not been read, or not all of it */
+	char	   *input;
+	char	   *user_id;		/* or NULL */
+	char	   *metadata;		/* a JSON object, or NULL */
+	char	   *options;		/* a JSON object, or NULL */
+	char	   *schema;			/* a JSON object, or NULL */
+	char	   *agent;			/* for agent_read(), or NULL */
+	char	   *session_metrics;	/* a JSON object, or NULL */
+	char	   *session_state;	/* a JSON object, or NULL */
 	List	   *history;		/* messages of earlier runs: JSON arrays, the
 								 * oldest run first */
 } ReadyRun;
@@ -229,8 +237,8 @@ typedef struct EventRow
 } EventRow;
 
 /*
- * A streamed run that has ended without being in flight. Texts are UTF-8 but for
- * run_id.
+ * A streamed run that has ended without being in flight. Texts are UTF-8 but
+ * for run_id.
  */
 typedef struct GroundedRun
 {
@@ -275,61 +283,71 @@ typedef struct RunLock
 	bool		mine;			/* it is for this runner */
 } RunLock;
 
+/* store.c: transactions, and listeners */
 extern void store_begin(const char *activity);
 extern void store_commit(void);
 extern void store_abort(void);
 extern bool store_failed_at_commit(void);
-extern bool store_prepared_transactions(void);
-
-extern void store_divide(int number, int count, const char *crashed_at);
 extern void store_mute(bool mute);
 extern void store_notify(const char *channel, const char *run_id);
 
-extern RunPlace store_first_place(void);
-extern void store_blame(void);
-extern bool store_recover(char **after, int limit);
-extern TimestampTz store_checked_until(void);
-extern void store_set_checked(TimestampTz until);
-extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
-
-extern List *store_take_signals(const char *after, int limit);
-extern List *store_take_signals_of(char *const *run_ids, int count);
+/* store_queue.c: the states of runs in the queue */
+extern void store_divide(int number, int count, const char *crashed_at);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern List *store_queued_runs(char *const *run_ids, int count);
-extern void store_cancel_later(Signal **signals, int count);
+extern bool store_promote_due(int limit);
+extern bool store_next_time(TimestampTz *next);
+extern void store_set_waiting(char *const *run_ids, int count);
+extern void store_set_locked(char *const *run_ids, int count);
+extern void store_start(ReadyRun **runs, int count);
+extern void store_release(char *const *run_ids, const int *attempts,
+						  int count);
+extern void store_postpone(EndedRun *runs, int count);
 extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 							  int count);
 
-extern bool store_promote_due(int limit);
+/* store_ready.c: picking runs, and reading what they need */
 extern List *store_pick(Oid from, Oid to, int limit);
 extern List *store_pick_locked(int limit);
-extern void store_set_waiting(char *const *run_ids, int count);
-extern void store_set_locked(char *const *run_ids, int count);
+extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
 extern List *store_read_ready(PickedRun **picked, int count,
 							  int64 max_bytes);
 extern void store_read_history(List *ready, int64 max_bytes,
 							   int64 max_total);
-extern void store_start(ReadyRun **runs, int count);
-extern void store_release(char *const *run_ids, const int *attempts,
-						  int count);
-extern void store_response_id(const char *run_id, Oid owner,
-							  const char *response_id);
+
+/* store_parked.c: runs that wait for their model servers */
 extern void store_park(ParkedRun *runs, int count);
+extern void store_hold_back(EndedRun *runs, int count);
 extern List *store_parked_owners(const char *key, Oid after, int limit);
 extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
-extern void store_postpone(EndedRun *runs, int count);
-extern void store_hold_back(EndedRun *runs, int count);
-extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
 extern TimestampTz store_waits_since(const char *key);
-extern bool store_next_time(TimestampTz *next);
-extern void store_expire_markers(int limit);
-extern bool store_expire_runs(RunPlace *after, int limit, int age);
 
-extern void store_finish(EndedRun *runs, int count);
-extern List *store_read_grounded(char *const *run_ids, int count);
+/* store_signals.c: what cancels leave for the runner */
+extern List *store_take_signals(const char *after, int limit);
+extern List *store_take_signals_of(char *const *run_ids, int count);
+extern void store_cancel_later(Signal **signals, int count);
+extern void store_expire_markers(int limit);
+
+/* store_results.c: what comes of runs */
+extern void store_response_id(const char *run_id, Oid owner,
+							  const char *response_id);
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
+extern void store_finish(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count);
+extern List *store_read_grounded(char *const *run_ids, int count);
+
+/* store_patrol.c: crashes, and runs that the queue has lost */
+extern void store_blame(void);
+extern bool store_recover(char **after, int limit);
+extern bool store_prepared_transactions(void);
+extern RunPlace store_first_place(void);
+extern TimestampTz store_checked_until(void);
+extern void store_set_checked(TimestampTz until);
+extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
+
+/* store_retention.c: deleting what is old enough */
+extern bool store_expire_runs(RunPlace *after, int limit, int age);
 
 #endif							/* AGNO_STORE_H */

@@ -3,9 +3,12 @@
  * store_results.c
  *	  The tables of agno_bg: what a runner stores of the runs it executes.
  *
- * Called by the runner between store_begin() and store_commit(), for rows of
- * agno.runs that it has locked; store_queue.c has the rest of what it does.
- * Statements work on sets.
+ * For a runner, between store_begin() and store_commit(), about rows of
+ * agno.runs that it has locked. Statements work on sets. The search_path of a
+ * runner is pg_catalog.
+ *
+ * This never changes the state of a run in the queue, but for those that leave
+ * it (store_leave_queue).
  *
  *-------------------------------------------------------------------------
  */
@@ -14,123 +17,39 @@
 #include "catalog/pg_type.h"
 #include "server/encoding.h"
 #include "store/store.h"
-#include "store/store_internal.h"
-#include "utils/builtins.h"
+#include "store/store_statement.h"
 
 /* The channel that listeners learn of new events from. */
 #define EVENT_CHANNEL "agno_run_event"
 
-/*
- * These runs have been cancelled: markers for them have done their work.
+/*-------------------------------------------------------------------------
+ * While runs are in flight
+ *-------------------------------------------------------------------------
  */
-static void
-drop_markers(char *const *run_ids, int count)
-{
-	static Statement statement = {
-		"DELETE FROM agno.cancellations c"
-		" USING (SELECT m.run_id, m.owner FROM agno.cancellations m"
-		" JOIN agno.runs r ON r.run_id = m.run_id AND r.owner = m.owner"
-		" WHERE m.run_id = ANY ($1) FOR UPDATE OF m SKIP LOCKED) d "
-		"WHERE c.run_id = d.run_id AND c.owner = d.owner",
-		1, {TEXTARRAYOID}
-	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-
-	store_execute(&statement, values, NULL);
-}
-
-static char *
-to_server_or_null(const char *utf8)
-{
-	return utf8 != NULL ? encoding_to_server(utf8) : NULL;
-}
 
 /*
- * Store what came of these runs, all of them locked, and announce their ends.
- * A write for another attempt than the current one changes nothing.
+ * Keep the id of the response, in UTF-8, that a model server works on for a
+ * run, so that whoever takes over asks for that and not for another.
  */
 void
-store_finish(EndedRun *runs, int count)
+store_response_id(const char *run_id, Oid owner, const char *response_id)
 {
-	static Statement update = {
-		"UPDATE agno.runs r SET status = d.status::agno.run_status,"
-		" content = d.content, content_type = d.content_type,"
-		" reasoning_content = d.reasoning, messages = d.messages::pg_catalog.jsonb,"
-		" metrics = d.metrics::pg_catalog.jsonb, error = d.error::pg_catalog.jsonb,"
-		" session_state = coalesce(d.session_state::pg_catalog.jsonb, r.session_state),"
-		" finished_at = clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-		" AS d (row, attempt, status, content, content_type, reasoning,"
-		" messages, metrics, error, session_state) "
-		"WHERE r.ctid = d.row AND r.attempt = d.attempt",
-		10, {TIDARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID}
+	static Statement statement = {
+		"INSERT INTO agno.run_requests AS d (run_id, owner, response_id) "
+		"VALUES ($1, $2::pg_catalog.regrole, $3) "
+		"ON CONFLICT (run_id) DO UPDATE SET response_id = excluded.response_id"
 	};
-	static Statement touch = {
-		"UPDATE agno.sessions s SET updated_at = clock_timestamp(),"
-		" session_state = coalesce(d.state::pg_catalog.jsonb, s.session_state),"
-		" session_metrics = coalesce(d.metrics::pg_catalog.jsonb, s.session_metrics) "
-		"FROM unnest($1, $2, $3, $4) AS d (session_id, state, metrics, owner) "
-		"WHERE s.session_id = d.session_id AND s.owner::pg_catalog.oid = d.owner::pg_catalog.oid",
-		4, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}
-	};
-	enum
-	{
-		RUN_ID, STATUS, CONTENT, CONTENT_TYPE, REASONING, MESSAGES, METRICS,
-		ERROR_OBJECT, STATE, SESSION_ID, SESSION_METRICS, COLUMNS
-	};
-	char	  **columns[COLUMNS];
-	int		   *attempts = palloc(sizeof(int) * count);
-	int		   *owners = palloc(sizeof(int) * count);
-	ItemPointer *rows = palloc(sizeof(ItemPointer) * count);
-	char	  **cancelled = palloc(sizeof(char *) * count);
-	int			cancelled_count = 0;
-	Datum		values[STATE + 2];
+	Arguments	args = {0};
 
-	for (int c = 0; c < COLUMNS; c++)
-		columns[c] = palloc(sizeof(char *) * count);
-	for (int i = 0; i < count; i++)
-	{
-		EndedRun   *run = &runs[i];
-
-		attempts[i] = run->attempt;
-		owners[i] = (int) run->owner;
-		rows[i] = &run->row;
-		columns[RUN_ID][i] = run->run_id;
-		columns[SESSION_ID][i] = run->session_id;
-		columns[STATUS][i] = unconstify(char *, run_status_name(run->status));
-		columns[CONTENT][i] = to_server_or_null(run->content);
-		columns[CONTENT_TYPE][i] = unconstify(char *, run->content_type);
-		columns[REASONING][i] = to_server_or_null(run->reasoning);
-		columns[MESSAGES][i] = to_server_or_null(run->messages);
-		columns[METRICS][i] = to_server_or_null(run->metrics);
-		columns[ERROR_OBJECT][i] = to_server_or_null(run->error);
-		columns[STATE][i] = to_server_or_null(run->session_state);
-		columns[SESSION_METRICS][i] = to_server_or_null(run->session_metrics);
-		if (run->status == RUN_CANCELLED)
-			cancelled[cancelled_count++] = run->run_id;
-	}
-
-	values[0] = store_row_array(rows, count);
-	values[1] = store_int_array(attempts, count);
-	for (int c = STATUS; c <= STATE; c++)
-		values[c + 1] = store_text_array(columns[c], count);
-	store_execute(&update, values, NULL);
-
-	values[0] = store_text_array(columns[SESSION_ID], count);
-	values[1] = store_text_array(columns[STATE], count);
-	values[2] = store_text_array(columns[SESSION_METRICS], count);
-	values[3] = store_int_array(owners, count);
-	store_execute(&touch, values, NULL);
-	store_leave_queue(columns[RUN_ID], columns[SESSION_ID], count);
-	if (cancelled_count > 0)
-		drop_markers(cancelled, cancelled_count);
+	bind_text(&args, run_id);
+	bind_oid(&args, owner);
+	bind_utf8(&args, response_id);
+	store_execute(&statement, &args);
 }
 
 /*
- * Append events to those of streamed runs, and tell listeners that there are
- * more.
+ * Append events to those of streamed runs, and notify listeners that there are
+ * more. Events of a run are next to each other.
  */
 void
 store_append_events(const EventRow *rows, int count)
@@ -139,28 +58,30 @@ store_append_events(const EventRow *rows, int count)
 		"INSERT INTO agno.run_events (run_id, seq, event, data, created_at) "
 		"SELECT d.run_id, d.seq::bigint, d.event, d.data::pg_catalog.jsonb,"
 		" clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4) AS d (run_id, seq, event, data)",
-		4, {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+		"FROM unnest($1, $2, $3, $4) AS d (run_id, seq, event, data)"
 	};
-	char	  **columns[4];
-	Datum		values[4];
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		seqs = {TEXTOID};
+	Column		events = {TEXTOID};
+	Column		data = {TEXTOID};
 
 	if (count == 0)
 		return;
-	for (int c = 0; c < 4; c++)
-		columns[c] = palloc(sizeof(char *) * count);
 	for (int i = 0; i < count; i++)
 	{
-		columns[0][i] = unconstify(char *, rows[i].run_id);
-		columns[1][i] = psprintf(INT64_FORMAT, rows[i].seq);
-		columns[2][i] = unconstify(char *, rows[i].event);
-		columns[3][i] = encoding_to_server(rows[i].data);
+		add_text(&run_ids, rows[i].run_id);
+		add_text(&seqs, psprintf(INT64_FORMAT, rows[i].seq));
+		add_text(&events, rows[i].event);
+		add_utf8(&data, rows[i].data);
 		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
 			store_notify(EVENT_CHANNEL, rows[i].run_id);
 	}
-	for (int c = 0; c < 4; c++)
-		values[c] = store_text_array(columns[c], count);
-	store_execute(&statement, values, NULL);
+	bind_column(&args, &run_ids);
+	bind_column(&args, &seqs);
+	bind_column(&args, &events);
+	bind_column(&args, &data);
+	store_execute(&statement, &args);
 }
 
 /*
@@ -171,23 +92,162 @@ store_show_content(PartialRun *runs, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET content = d.content "
-		"FROM unnest($1, $2) AS d (row, content) WHERE r.ctid = d.row",
-		2, {TIDARRAYOID, TEXTARRAYOID}
+		"FROM unnest($1, $2) AS d (row, content) WHERE r.ctid = d.row"
 	};
-	ItemPointer *rows = palloc(sizeof(ItemPointer) * Max(count, 1));
-	char	  **contents = palloc(sizeof(char *) * Max(count, 1));
-	Datum		values[2];
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		contents = {TEXTOID};
 
 	if (count == 0)
 		return;
 	for (int i = 0; i < count; i++)
 	{
-		rows[i] = &runs[i].row;
-		contents[i] = encoding_to_server(runs[i].content);
+		add_tid(&rows, &runs[i].row);
+		add_utf8(&contents, runs[i].content);
 	}
-	values[0] = store_row_array(rows, count);
-	values[1] = store_text_array(contents, count);
-	store_execute(&statement, values, NULL);
+	bind_column(&args, &rows);
+	bind_column(&args, &contents);
+	store_execute(&statement, &args);
+}
+
+/*-------------------------------------------------------------------------
+ * When runs end
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * These runs have been cancelled: markers for them have done their work.
+ */
+static void
+drop_markers(const Column *run_ids)
+{
+	static Statement statement = {
+		"DELETE FROM agno.cancellations c"
+		" USING (SELECT m.run_id, m.owner FROM agno.cancellations m"
+		" JOIN agno.runs r ON r.run_id = m.run_id AND r.owner = m.owner"
+		" WHERE m.run_id = ANY ($1) FOR UPDATE OF m SKIP LOCKED) d "
+		"WHERE c.run_id = d.run_id AND c.owner = d.owner"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+static void
+update_runs(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = d.status::agno.run_status,"
+		" content = d.content, content_type = d.content_type,"
+		" reasoning_content = d.reasoning,"
+		" messages = d.messages::pg_catalog.jsonb,"
+		" metrics = d.metrics::pg_catalog.jsonb,"
+		" error = d.error::pg_catalog.jsonb,"
+		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
+		" r.session_state), finished_at = clock_timestamp() "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		" AS d (row, attempt, status, content, content_type, reasoning,"
+		" messages, metrics, error, session_state) "
+		"WHERE r.ctid = d.row AND r.attempt = d.attempt"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		attempts = {INT4OID};
+	Column		statuses = {TEXTOID};
+	Column		contents = {TEXTOID};
+	Column		content_types = {TEXTOID};
+	Column		reasonings = {TEXTOID};
+	Column		messages = {TEXTOID};
+	Column		metrics = {TEXTOID};
+	Column		errors = {TEXTOID};
+	Column		session_states = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		EndedRun   *run = &runs[i];
+
+		add_tid(&rows, &run->row);
+		add_int(&attempts, run->attempt);
+		add_text(&statuses, run_status_name(run->status));
+		add_utf8(&contents, run->content);
+		add_text(&content_types, run->content_type);
+		add_utf8(&reasonings, run->reasoning);
+		add_utf8(&messages, run->messages);
+		add_utf8(&metrics, run->metrics);
+		add_utf8(&errors, run->error);
+		add_utf8(&session_states, run->session_state);
+	}
+	bind_column(&args, &rows);
+	bind_column(&args, &attempts);
+	bind_column(&args, &statuses);
+	bind_column(&args, &contents);
+	bind_column(&args, &content_types);
+	bind_column(&args, &reasonings);
+	bind_column(&args, &messages);
+	bind_column(&args, &metrics);
+	bind_column(&args, &errors);
+	bind_column(&args, &session_states);
+	store_execute(&statement, &args);
+}
+
+static void
+update_sessions(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.sessions s SET updated_at = clock_timestamp(),"
+		" session_state = coalesce(d.state::pg_catalog.jsonb,"
+		" s.session_state),"
+		" session_metrics = coalesce(d.metrics::pg_catalog.jsonb,"
+		" s.session_metrics) "
+		"FROM unnest($1, $2, $3, $4)"
+		" AS d (session_id, state, metrics, owner) "
+		"WHERE s.session_id = d.session_id"
+		" AND s.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
+	};
+	Arguments	args = {0};
+	Column		session_ids = {TEXTOID};
+	Column		states = {TEXTOID};
+	Column		metrics = {TEXTOID};
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&session_ids, runs[i].session_id);
+		add_utf8(&states, runs[i].session_state);
+		add_utf8(&metrics, runs[i].session_metrics);
+		add_int(&owners, (int) runs[i].owner);
+	}
+	bind_column(&args, &session_ids);
+	bind_column(&args, &states);
+	bind_column(&args, &metrics);
+	bind_column(&args, &owners);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Store what came of these runs, all of them locked, and announce their ends.
+ * A write for another attempt than the current one changes nothing.
+ */
+void
+store_finish(EndedRun *runs, int count)
+{
+	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
+	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
+	Column		cancelled = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		run_ids[i] = runs[i].run_id;
+		session_ids[i] = runs[i].session_id;
+		if (runs[i].status == RUN_CANCELLED)
+			add_text(&cancelled, runs[i].run_id);
+	}
+	update_runs(runs, count);
+	update_sessions(runs, count);
+	store_leave_queue(run_ids, session_ids, count);
+	if (cancelled.count > 0)
+		drop_markers(&cancelled);
 }
 
 /*
@@ -197,30 +257,52 @@ store_show_content(PartialRun *runs, int count)
 void
 store_end_cancelled(RunLock **runs, int count)
 {
-	static Statement update = {
+	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'CANCELLED',"
 		" content = coalesce(r.content, d.content),"
 		" finished_at = clock_timestamp() "
 		"FROM unnest($1, $2) AS d (run_id, content) "
-		"WHERE r.run_id = d.run_id AND r.status <> 'CANCELLED'",
-		2, {TEXTARRAYOID, TEXTARRAYOID}
+		"WHERE r.run_id = d.run_id AND r.status <> 'CANCELLED'"
 	};
-	char	  **run_ids = palloc(sizeof(char *) * count);
-	char	  **session_ids = palloc(sizeof(char *) * count);
-	char	  **contents = palloc(sizeof(char *) * count);
-	Datum		values[2];
+	Arguments	args = {0};
+	Column		ids = {TEXTOID};
+	Column		contents = {TEXTOID};
+	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
+	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
 
 	for (int i = 0; i < count; i++)
 	{
 		run_ids[i] = runs[i]->run_id;
 		session_ids[i] = runs[i]->session_id;
-		contents[i] = run_cancelled_text(runs[i]->run_id);
+		add_text(&ids, runs[i]->run_id);
+		add_text(&contents, run_cancelled_text(runs[i]->run_id));
 	}
-	values[0] = store_text_array(run_ids, count);
-	values[1] = store_text_array(contents, count);
-	store_execute(&update, values, NULL);
+	bind_column(&args, &ids);
+	bind_column(&args, &contents);
+	store_execute(&statement, &args);
 	store_leave_queue(run_ids, session_ids, count);
-	drop_markers(run_ids, count);
+	drop_markers(&ids);
+}
+
+static void *
+read_grounded(RowReader *row)
+{
+	GroundedRun *run = palloc(sizeof(GroundedRun));
+
+	run->run_id = next_text(row);
+	run->run_id_utf8 = encoding_from_server(run->run_id);
+	run->session_id = next_utf8(row);
+	run->agent_id = next_utf8(row);
+	run->agent_name = next_utf8(row);
+	run->model = next_utf8(row);
+	run->model_provider = next_utf8(row);
+	run->status = next_status(row);
+	run->content = next_utf8(row);
+	run->reasoning = next_utf8(row);
+	run->error_type = next_utf8(row);
+	run->error_message = next_utf8(row);
+	run->last_event = next_int64(row);
+	return run;
 }
 
 /*
@@ -237,31 +319,10 @@ store_read_grounded(char *const *run_ids, int count)
 		" coalesce((SELECT max(e.seq) FROM agno.run_events e"
 		" WHERE e.run_id = r.run_id), 0) "
 		"FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id "
-		"WHERE r.run_id = ANY ($1) AND d.stream",
-		1, {TEXTARRAYOID}
+		"WHERE r.run_id = ANY ($1) AND d.stream"
 	};
-	Datum		values[] = {store_text_array(run_ids, count)};
-	uint64		found = store_execute(&statement, values, NULL);
-	List	   *runs = NIL;
+	Arguments	args = {0};
 
-	for (uint64 row = 0; row < found; row++)
-	{
-		GroundedRun *run = palloc(sizeof(GroundedRun));
-
-		run->run_id = store_text(row, 1);
-		run->run_id_utf8 = store_utf8(row, 1);
-		run->session_id = store_utf8(row, 2);
-		run->agent_id = store_utf8(row, 3);
-		run->agent_name = store_utf8(row, 4);
-		run->model = store_utf8(row, 5);
-		run->model_provider = store_utf8(row, 6);
-		run->status = run_status_parse(store_text(row, 7));
-		run->content = store_utf8(row, 8);
-		run->reasoning = store_utf8(row, 9);
-		run->error_type = store_utf8(row, 10);
-		run->error_message = store_utf8(row, 11);
-		run->last_event = store_number(row, 12);
-		runs = lappend(runs, run);
-	}
-	return runs;
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_grounded);
 }

@@ -1,0 +1,242 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_parked.c
+ *	  The tables of agno_bg: runs that wait for their model servers.
+ *
+ * For a runner, between store_begin() and store_commit(). A parked run has a
+ * key, of pacing.c, of what it waits for: a server that has no room, or one
+ * that cannot be reached. How long it has been waiting for the latter is in
+ * waits_since. The search_path of a runner is pg_catalog.
+ *
+ * This never decides when a server has room, nor when to give up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "store/store.h"
+#include "store/store_queue.h"
+
+/*
+ * Show why these runs, all of them locked, have not been started.
+ */
+static void
+show_errors(const Column *rows, const Column *errors)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET error = d.error::pg_catalog.jsonb "
+		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, rows);
+	bind_column(&args, errors);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Set these runs, all of them locked, aside until their model servers have
+ * room, or can be reached: then error says why not.
+ */
+void
+store_park(ParkedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " PARKED ","
+		" parked_for = d.key,"
+		" waits_since = CASE WHEN d.unreachable = 1 THEN"
+		" coalesce(q.waits_since, clock_timestamp()) END "
+		"FROM unnest($1, $2, $3) AS d (row, key, unreachable) "
+		"WHERE q.ctid = d.row"
+	};
+	Arguments	args = {0};
+	Column		queue_rows = {TIDOID};
+	Column		keys = {TEXTOID};
+	Column		unreachable = {INT4OID};
+	Column		rows = {TIDOID};
+	Column		errors = {TEXTOID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		ParkedRun  *parked = &runs[i];
+
+		add_tid(&queue_rows, &parked->run->queue_row);
+		add_text(&keys, parked->key);
+		add_int(&unreachable, parked->error != NULL ? 1 : 0);
+		if (parked->error == NULL)
+			continue;
+		add_tid(&rows, &parked->run->row);
+		add_utf8(&errors, parked->error);
+	}
+	bind_column(&args, &queue_rows);
+	bind_column(&args, &keys);
+	bind_column(&args, &unreachable);
+	store_execute(&statement, &args);
+	if (errors.count > 0)
+		show_errors(&rows, &errors);
+}
+
+static void
+park_executing(const Column *run_ids, const Column *keys)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " PARKED ","
+		" parked_for = d.key,"
+		" waits_since = coalesce(q.waits_since, clock_timestamp()) "
+		"FROM unnest($1, $2) AS d (run_id, key) WHERE q.run_id = d.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	bind_column(&args, keys);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Put runs back, all of them locked, whose servers could not be reached, and
+ * let them wait until they can. That does not count as an attempt.
+ */
+void
+store_hold_back(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt - 1,"
+		" started_at = NULL, error = d.error::pg_catalog.jsonb "
+		"FROM unnest($1, $2) AS d (row, error) WHERE r.ctid = d.row"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		errors = {TEXTOID};
+	Column		run_ids = {TEXTOID};
+	Column		session_ids = {TEXTOID};
+	Column		keys = {TEXTOID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		EndedRun   *run = &runs[i];
+
+		add_tid(&rows, &run->row);
+		add_utf8(&errors, run->error);
+		add_text(&run_ids, run->run_id);
+		add_text(&session_ids, run->session_id);
+		add_text(&keys, run->parked_for);
+	}
+	bind_column(&args, &rows);
+	bind_column(&args, &errors);
+	store_execute(&statement, &args);
+	park_executing(&run_ids, &keys);
+	store_advance(&session_ids);
+}
+
+/*
+ * The next owner, from this OID on, with runs that are parked for this; false
+ * if there is none.
+ */
+static bool
+next_parked_owner(const char *key, Oid from, Oid *owner)
+{
+	static Statement statement = {
+		"SELECT q.owner FROM agno.run_queue q"
+		" WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.owner >= $4::pg_catalog.regrole"
+		" AND " MINE("q") " ORDER BY q.owner LIMIT 1"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_mine(&args);
+	bind_text(&args, key);
+	bind_oid(&args, from);
+	if (store_execute(&statement, &args) == 0)
+		return false;
+	row = row_reader(0);
+	*owner = next_oid(&row);
+	return true;
+}
+
+/*
+ * The owners with runs that are parked for this, starting after one of them
+ * and going round: a list of at most limit OIDs.
+ */
+List *
+store_parked_owners(const char *key, Oid after, int limit)
+{
+	List	   *owners = NIL;
+	Oid			from = after + 1;
+	bool		wrapped = false;
+
+	while (list_length(owners) < limit)
+	{
+		Oid			owner;
+
+		if (!next_parked_owner(key, from, &owner) ||
+			(wrapped && owner > after))
+		{
+			if (wrapped || after == InvalidOid)
+				break;
+			wrapped = true;
+			from = InvalidOid;
+			continue;
+		}
+		owners = lappend_oid(owners, owner);
+		if (owner == PG_UINT32_MAX)
+			break;
+		from = owner + 1;
+	}
+	return owners;
+}
+
+/*
+ * The first runs of this owner that are parked for this are ready, at most
+ * limit of them; with reached, they are not waiting for their server to be
+ * reached any more. Returns how many.
+ */
+int
+store_unpark(const char *key, Oid owner, bool reached, int limit)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY ","
+		" waits_since = CASE WHEN NOT $3 THEN q.waits_since END "
+		"WHERE q.ctid = ANY (ARRAY("
+		"SELECT p.ctid FROM agno.run_queue p"
+		" WHERE p.state = " PARKED " AND p.parked_for = $4"
+		" AND p.owner = $5::pg_catalog.regrole"
+		" AND " MINE("p")
+		" ORDER BY p.priority DESC, p.accepted_at LIMIT $6))"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_bool(&args, reached);
+	bind_text(&args, key);
+	bind_oid(&args, owner);
+	bind_int(&args, limit);
+	return (int) store_execute(&statement, &args);
+}
+
+/*
+ * Since when the first of the runs that are parked for this has been waiting
+ * for its server to be reached; 0 if none has.
+ */
+TimestampTz
+store_waits_since(const char *key)
+{
+	static Statement statement = {
+		"SELECT min(q.waits_since) FROM agno.run_queue q"
+		" WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.waits_since IS NOT NULL AND " MINE("q")
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_mine(&args);
+	bind_text(&args, key);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	return next_time_or(&row, 0);
+}

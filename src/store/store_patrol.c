@@ -1,0 +1,316 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_patrol.c
+ *	  The tables of agno_bg: taking over from a runner that has crashed, and
+ *	  finding runs that the queue has lost.
+ *
+ * For a runner, between store_begin() and store_commit(). Tables of any size
+ * are gone through in steps, each in a transaction of its own. The search_path
+ * of a runner is pg_catalog.
+ *
+ * This never ends a run, and never waits for a lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/shard.h"
+#include "store/store.h"
+#include "store/store_queue.h"
+
+/*-------------------------------------------------------------------------
+ * Taking over
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Before store_recover() is called for the first time: when the predecessor
+ * crashed because of a run that it was about to start, this has been an attempt
+ * of that run.
+ */
+void
+store_blame(void)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET attempt = r.attempt + 1 "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" WHERE l.run_id = $1 AND l.status = 'PENDING'"
+		" FOR NO KEY UPDATE SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+
+	if (this_runner.culprit == NULL)
+		return;
+	bind_text(&args, this_runner.culprit);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Find the next rows of the queue after this id. *last is the id of the last
+ * one. Returns how many there are, at most limit.
+ */
+static int64
+next_page(const char *after, int limit, char **last)
+{
+	static Statement statement = {
+		"SELECT max(p.run_id), count(*) FROM"
+		" (SELECT q.run_id FROM agno.run_queue q WHERE q.run_id > $1"
+		" ORDER BY q.run_id LIMIT $2) p"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_text(&args, after);
+	bind_int(&args, limit);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	*last = next_text(&row);
+	return next_int64(&row);
+}
+
+/*
+ * What an earlier runner was executing, among the runs after an id up to
+ * another, is PENDING.
+ */
+static void
+release_page(const char *after, const char *last)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
+		" CASE WHEN r.run_id <> $5 THEN 1 ELSE 0 END "
+		"FROM (SELECT l.run_id FROM agno.run_queue q"
+		" JOIN agno.runs l ON l.run_id = q.run_id"
+		" WHERE q.run_id > $3 AND q.run_id <= $4"
+		" AND q.state = " EXECUTING " AND " MINE("q")
+		" AND l.status = 'RUNNING'"
+		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_text(&args, last);
+	bind_text(&args, this_runner.culprit);
+	store_execute(&statement, &args);
+}
+
+/*
+ * And what of them may start is ready, and all of them are this runner's.
+ */
+static void
+requeue_page(const char *after, const char *last)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET runner = $2,"
+		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END "
+		"FROM (SELECT w.run_id, w.state IN (" EXECUTING ", " PARKED ")"
+		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"
+		" OR (w.state = " WAITING
+		" AND NOT EXISTS (SELECT FROM agno.run_queue e"
+		" WHERE e.session_id = w.session_id"
+		" AND e.accepted_at < w.accepted_at)) AS ready"
+		" FROM agno.run_queue w WHERE w.run_id > $3 AND w.run_id <= $4"
+		" AND " MINE("w") ") n "
+		"WHERE q.run_id = n.run_id AND (n.ready OR q.runner <> $2)"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_text(&args, last);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Take over the next rows of the queue, at most limit in the order of their
+ * ids, from an earlier runner: what it had in flight is ready again, and so is
+ * what it had parked, and what waits for no other run any more. Attempts that
+ * the crash interrupted do not count, but for that of the run whose fault it
+ * was; if nobody knows whose, all of them count. A run that somebody has
+ * locked stays RUNNING, and is treated likewise when it is started.
+ *
+ * *after is the id to go on after: "" at first. Returns whether there may be
+ * more.
+ */
+bool
+store_recover(char **after, int limit)
+{
+	char	   *last;
+	int64		found = next_page(*after, limit, &last);
+
+	if (found == 0)
+		return false;
+	release_page(*after, last);
+	requeue_page(*after, last);
+	*after = last;
+	return found == limit;
+}
+
+/*
+ * Whether there are prepared transactions in this database.
+ */
+bool
+store_prepared_transactions(void)
+{
+	static Statement statement = {
+		"SELECT FROM pg_prepared_xacts p WHERE p.database = current_database()"
+		" LIMIT 1"
+	};
+
+	return store_execute(&statement, NULL) > 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Lost runs
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The place before all runs.
+ */
+RunPlace
+store_first_place(void)
+{
+	RunPlace	place = {DT_NOBEGIN, ""};
+
+	return place;
+}
+
+/*
+ * Up to which time of acceptance it is known that no run is lost: the
+ * beginning of time if that is not known of any.
+ */
+TimestampTz
+store_checked_until(void)
+{
+	static Statement statement = {
+		"SELECT c.checked_until FROM agno.queue_check c"
+	};
+	RowReader	row;
+
+	if (store_execute(&statement, NULL) == 0)
+		return DT_NOBEGIN;
+	row = row_reader(0);
+	return next_time(&row);
+}
+
+/*
+ * No run that was accepted until then is lost: what store_checked_until() is
+ * to return from now on.
+ */
+void
+store_set_checked(TimestampTz until)
+{
+	static Statement delete = {
+		"DELETE FROM agno.queue_check"
+	};
+	static Statement insert = {
+		"INSERT INTO agno.queue_check (checked_until) VALUES ($1)"
+	};
+	Arguments	args = {0};
+
+	store_execute(&delete, NULL);
+	bind_time(&args, until);
+	store_execute(&insert, &args);
+}
+
+/*
+ * Put these runs, with the shards of their sessions, into the queue.
+ */
+static void
+insert_lost(const Column *run_ids, const Column *shards)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
+		" run_at, accepted_at, shard, runner, owner) "
+		"SELECT r.run_id, r.session_id, " SCHEDULED_OR_READY("r.run_at") ","
+		" r.priority, r.run_at, r.created_at, d.shard, d.shard % $3, r.owner "
+		"FROM unnest($1, $2) AS d (run_id, shard)"
+		" JOIN agno.runs r ON r.run_id = d.run_id "
+		"ON CONFLICT (run_id) DO NOTHING"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	bind_column(&args, shards);
+	bind_int(&args, this_runner.runners);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Go on to the last of the next runs in the order of their acceptance, at most
+ * limit. Returns how many there are.
+ */
+static int64
+next_runs(RunPlace *place, int limit)
+{
+	static Statement statement = {
+		"SELECT p.created_at, p.run_id, p.n FROM"
+		" (SELECT r.created_at, r.run_id, row_number() OVER () AS n"
+		" FROM agno.runs r WHERE r.created_at >= $1"
+		" AND (r.created_at, r.run_id) > ($1, $2)"
+		" ORDER BY r.created_at, r.run_id LIMIT $3) p"
+		" ORDER BY p.created_at DESC, p.run_id DESC LIMIT 1"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_time(&args, place->created_at);
+	bind_text(&args, place->run_id);
+	bind_int(&args, limit);
+	if (store_execute(&statement, &args) == 0)
+		return 0;
+	row = row_reader(0);
+	place->created_at = next_time(&row);
+	place->run_id = next_text(&row);
+	return next_int64(&row);
+}
+
+/*
+ * Look at the next runs, at most limit, in the order of their acceptance, and
+ * put those that have not ended into the queue if they are not there: a
+ * restore or a hand has lost them. *after is the place to go on after: at
+ * first, a time and "". *lost tells whether there were any. Returns whether
+ * there may be more.
+ */
+bool
+store_find_lost(RunPlace *after, int limit, bool *lost)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id FROM agno.runs r"
+		" WHERE r.created_at >= $1 AND r.created_at <= $3"
+		" AND (r.created_at, r.run_id) > ($1, $2)"
+		" AND (r.created_at, r.run_id) <= ($3, $4)"
+		" AND r.status IN ('PENDING', 'RUNNING')"
+		" AND NOT EXISTS (SELECT FROM agno.run_queue q"
+		" WHERE q.run_id = r.run_id)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		shards = {INT4OID};
+	RunPlace	from = *after;
+	int64		seen = next_runs(after, limit);
+	uint64		found;
+
+	if (seen == 0)
+		return false;
+	bind_time(&args, from.created_at);
+	bind_text(&args, from.run_id);
+	bind_time(&args, after->created_at);
+	bind_text(&args, after->run_id);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&run_ids, next_text(&row));
+		add_int(&shards, shard_of_session(next_text(&row)));
+	}
+	if (found > 0)
+		insert_lost(&run_ids, &shards);
+	*lost = found > 0;
+	return seen == limit;
+}

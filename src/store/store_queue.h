@@ -1,0 +1,120 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_queue.h
+ *	  The states of agno.run_queue: for the files of the store only.
+ *
+ *             run_at is later
+ *  agno_arun ─────────────────▶ scheduled ◀─────────┐
+ *      │                            │ it is time    │ its server
+ *      │                            ▼               │ asks for a pause
+ *      └────────────────────────▶ ready ───────▶ executing ───▶ row deleted
+ *                                  ▲ │   picked     │
+ *            first of its session; │ │ behind       │ its server
+ *            its server has room   │ │ another;     │ cannot be
+ *            or can be reached     │ ▼ no room      │ reached
+ *                            waiting, parked ◀──────┘
+ *
+ * Besides, a run whose row in agno.runs somebody else has locked when it is
+ * needed is locked, whatever it was before: it is looked at again after a
+ * pause, and then treated as a ready one that has been picked. When a runner
+ * stops or crashes, what was executing is ready again.
+ *
+ * Whatever leaves the state executing lets the first run of its session go
+ * ahead (store_advance): else runs that wait for it would wait for ever. That,
+ * and store_recover() for what was done by hand, keeps the invariant: the first
+ * run of a session that is in the queue never waits for another, unless one of
+ * the session is executing.
+ *
+ * Rows of agno.run_queue are touched by their runner alone once they are
+ * there. Rows of agno.runs, which a cancel may hold locked for as long as its
+ * transaction likes, are locked with SKIP LOCKED before they are changed. So a
+ * runner never waits for a lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_STORE_QUEUE_H
+#define AGNO_STORE_QUEUE_H
+
+#include "store/store_statement.h"
+
+/* What agno.run_queue.state may be. A row is deleted from any of them. */
+typedef enum QueueState
+{
+	/*
+	 * May be picked. From all others but locked: accepted, its time has come,
+	 * its predecessor has ended, its server has room, or its runner has
+	 * stopped. To executing, waiting, parked or locked.
+	 */
+	QUEUE_READY = 'r',
+
+	/*
+	 * Not before run_at. Accepted so, waiting until then, or put back because
+	 * its server asked for a pause. To ready.
+	 */
+	QUEUE_SCHEDULED = 's',
+
+	/*
+	 * Behind an earlier run of its session. From ready or locked, when it was
+	 * picked. To ready, or to scheduled if its run_at is later.
+	 */
+	QUEUE_WAITING = 'w',
+
+	/*
+	 * Its row in agno.runs is locked by somebody else, or not there. Looked at
+	 * again at run_at. From all others. To executing, waiting, parked, or to
+	 * locked with a longer pause.
+	 */
+	QUEUE_LOCKED = 'k',
+
+	/*
+	 * Its server has no room, or cannot be reached: then waits_since says
+	 * since when. From ready or locked when it was picked, or from executing.
+	 * To ready; to locked when it is to be given up and cannot be had.
+	 */
+	QUEUE_PARKED = 'p',
+
+	/*
+	 * In flight. From ready or locked. To scheduled, parked, ready if its
+	 * runner stops or has crashed, or locked if it has been taken away.
+	 */
+	QUEUE_EXECUTING = 'x'
+} QueueState;
+
+/* The same in SQL. */
+#define QUEUE_STATE(letter) "'" letter "'::pg_catalog.\"char\""
+#define READY QUEUE_STATE("r")
+#define SCHEDULED QUEUE_STATE("s")
+#define WAITING QUEUE_STATE("w")
+#define LOCKED QUEUE_STATE("k")
+#define PARKED QUEUE_STATE("p")
+#define EXECUTING QUEUE_STATE("x")
+
+/* The state of a run that waits for nothing but its run_at, if it has one. */
+#define SCHEDULED_OR_READY(run_at) \
+		"CASE WHEN " run_at " OPERATOR(pg_catalog.>)" \
+		" pg_catalog.clock_timestamp() THEN " SCHEDULED " ELSE " READY " END"
+
+/*
+ * The rows that are for this runner, as shard_runner() has it, in a statement
+ * with which bind_mine() was called before anything else was bound.
+ */
+#define MINE(alias) alias ".shard::integer % $1 = $2"
+
+/* Markers that met no run are removed after this. */
+#define MARKER_LIFE "'1 day'::interval"
+
+/* Which runner this process is. */
+typedef struct ThisRunner
+{
+	int			number;
+	int			runners;		/* of how many: agno_bg.runners */
+	const char *culprit;		/* the run that its predecessor crashed at, or
+								 * NULL */
+} ThisRunner;
+
+extern ThisRunner this_runner;
+
+extern void bind_mine(Arguments *args);
+extern void store_advance(const Column *session_ids);
+
+#endif							/* AGNO_STORE_QUEUE_H */

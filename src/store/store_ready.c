@@ -1,0 +1,373 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_ready.c
+ *	  The tables of agno_bg: picking runs, and reading what they need.
+ *
+ * For a runner, between store_begin() and store_commit(). This changes no row:
+ * what becomes of a run that was picked is stored by store_queue.c,
+ * store_parked.c or store_results.c. The search_path of a runner is
+ * pg_catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "server/encoding.h"
+#include "server/json_merge.h"
+#include "store/store.h"
+#include "store/store_queue.h"
+#include "utils/jsonb.h"
+
+/* The most runs of a session that are read for its history. */
+#define MAX_HISTORY_RUNS 1000
+
+/*-------------------------------------------------------------------------
+ * Picking
+ *-------------------------------------------------------------------------
+ */
+
+/* The columns that read_picked() reads. */
+#define PICKED_COLUMNS \
+		"SELECT q.run_id, q.session_id, q.owner," \
+		" EXISTS (SELECT FROM agno.run_queue e" \
+		" WHERE e.session_id = q.session_id" \
+		" AND e.accepted_at < q.accepted_at), q.cancelled, q.looks," \
+		" q.parked_for, q.ctid " \
+		"FROM agno.run_queue q "
+
+static void *
+read_picked(RowReader *row)
+{
+	PickedRun  *run = palloc(sizeof(PickedRun));
+
+	run->run_id = next_text(row);
+	run->session_id = next_text(row);
+	run->owner = next_oid(row);
+	run->behind = next_bool(row);
+	run->cancelled = next_bool(row);
+	run->looks = next_int(row);
+	run->parked_for = next_text(row);
+	run->row = next_tid(row);
+	run->had = false;
+	return run;
+}
+
+/*
+ * The next ready runs of the owners from this OID up to that, both inclusive:
+ * a list of at most limit PickedRuns, one owner after the other.
+ */
+List *
+store_pick(Oid from, Oid to, int limit)
+{
+	static Statement statement = {
+		PICKED_COLUMNS
+		"WHERE q.state = " READY " AND q.runner = $2 AND " MINE("q")
+		" AND q.owner >= $3::pg_catalog.regrole"
+		" AND q.owner <= $4::pg_catalog.regrole"
+		" ORDER BY q.owner, q.priority DESC, q.accepted_at LIMIT $5"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_oid(&args, from);
+	bind_oid(&args, to);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
+}
+
+/*
+ * The runs that could not be had and are to be looked at again: a list of at
+ * most limit PickedRuns.
+ */
+List *
+store_pick_locked(int limit)
+{
+	static Statement statement = {
+		PICKED_COLUMNS
+		"WHERE q.state = " LOCKED " AND q.run_at <= clock_timestamp()"
+		" AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
+}
+
+/*
+ * The runs that are parked for this key, and have been waiting for their
+ * server to be reached for so many milliseconds: a list of at most limit
+ * PickedRuns.
+ */
+List *
+store_pick_given_up(const char *key, int patience_ms, int limit)
+{
+	static Statement statement = {
+		PICKED_COLUMNS
+		"WHERE q.state = " PARKED " AND q.parked_for = $3"
+		" AND q.waits_since <= clock_timestamp() -"
+		" make_interval(secs => $4 / 1000.0)"
+		" AND " MINE("q") " ORDER BY q.waits_since LIMIT $5"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, key);
+	bind_int(&args, patience_ms);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
+}
+
+/*-------------------------------------------------------------------------
+ * Reading what it takes to execute runs
+ *-------------------------------------------------------------------------
+ */
+
+static Jsonb *
+next_jsonb(RowReader *row)
+{
+	bool		isnull;
+	Datum		datum = next_datum(row, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbP(datum);
+}
+
+/*
+ * Read two columns, the state of a session and what a run adds to it: both
+ * together as JSON in UTF-8, or NULL.
+ */
+static char *
+next_merged_state(RowReader *row)
+{
+	Jsonb	   *of_session = next_jsonb(row);
+	Jsonb	   *of_run = next_jsonb(row);
+	Jsonb	   *state = of_session != NULL ? of_session : of_run;
+
+	if (state == NULL)
+		return NULL;
+	if (of_session != NULL && of_run != NULL)
+		state = json_merge(of_session, of_run);
+	return encoding_from_server(JsonbToCString(NULL, &state->root,
+											   VARSIZE(state)));
+}
+
+/*
+ * Read what is of small size, and how long the rest is.
+ */
+static ReadyRun *
+read_ready(RowReader *row, PickedRun **picked)
+{
+	ReadyRun   *run = palloc0(sizeof(ReadyRun));
+	PickedRun  *its = picked[next_int(row) - 1];
+
+	its->had = true;
+	run->picked = its;
+	run->run_id = its->run_id;
+	run->queue_row = its->row;
+	run->row = next_tid(row);
+	run->session_id = next_text(row);
+	run->status = next_status(row);
+	run->owner = next_oid(row);
+	run->attempt = next_int(row);
+	/* As store_recover() would have done, had it not been locked. */
+	if (run->status == RUN_RUNNING && this_runner.culprit != NULL &&
+		strcmp(run->run_id, this_runner.culprit) != 0)
+		run->attempt--;
+	run->marked = next_bool(row) || its->cancelled;
+	run->model_server = next_text(row);
+	run->model = next_utf8(row);
+	run->agent_id = next_utf8(row);
+	run->response_id = next_utf8(row);
+	run->timeout_ms = next_int64_or(row, -1);
+	run->max_attempts = next_int_or(row, -1);
+	run->retries = next_int_or(row, -1);
+	run->history_runs = next_int_or(row, -1);
+	run->history_messages = next_int_or(row, -1);
+	run->stream = next_bool(row);
+	run->last_event = next_int64_or(row, 0);
+	run->bytes = unread_bytes(row);
+	return run;
+}
+
+/*
+ * Read the rest.
+ */
+static void
+read_rest(RowReader *row, ReadyRun *run)
+{
+	run->input = next_utf8(row);
+	run->user_id = next_utf8(row);
+	run->metadata = next_utf8(row);
+	run->options = next_utf8(row);
+	run->schema = next_utf8(row);
+	run->agent = next_utf8(row);
+	run->session_metrics = next_utf8(row);
+	run->session_state = next_merged_state(row);
+}
+
+/*
+ * Lock those of these runs that nobody else has locked, and read what it takes
+ * to execute them: a list of ReadyRun. No more is read than max_bytes, but one
+ * run at least; the others are in the list without their input and whatever
+ * else may be long (deferred).
+ */
+List *
+store_read_ready(PickedRun **picked, int count, int64 max_bytes)
+{
+	static Statement statement = {
+		"SELECT p.n, r.ctid, r.session_id, r.status, r.owner, r.attempt,"
+		" EXISTS (SELECT FROM agno.cancellations c"
+		" WHERE c.run_id = r.run_id AND c.owner = r.owner),"
+		" r.model_provider, r.model, r.agent_id, d.response_id,"
+		" (extract(epoch FROM d.timeout) * 1000)::bigint,"
+		" d.max_attempts, d.retries,"
+		" d.num_history_runs, d.num_history_messages,"
+		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
+		" (SELECT max(e.seq) FROM agno.run_events e"
+		" WHERE e.run_id = r.run_id) END,"
+		" r.input, r.user_id, r.metadata,"
+		" d.model_options, d.output_schema, d.agent,"
+		" s.session_metrics, s.session_state, d.session_state "
+		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n) "
+		"JOIN agno.runs r ON r.run_id = p.run_id "
+		"LEFT JOIN agno.sessions s ON s.session_id = r.session_id"
+		" AND s.owner = r.owner "
+		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
+		"FOR NO KEY UPDATE OF r SKIP LOCKED"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	uint64		found;
+	int64		bytes = 0;
+	List	   *ready = NIL;
+
+	for (int i = 0; i < count; i++)
+		add_text(&run_ids, picked[i]->run_id);
+	bind_column(&args, &run_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		ReadyRun   *run = read_ready(&row, picked);
+
+		ready = lappend(ready, run);
+		if (bytes > 0 && bytes + run->bytes > max_bytes)
+		{
+			run->deferred = true;
+			continue;
+		}
+		bytes += run->bytes;
+		read_rest(&row, run);
+	}
+	return ready;
+}
+
+/*-------------------------------------------------------------------------
+ * History
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * How many earlier runs this one may be told about.
+ */
+static int
+history_limit(const ReadyRun *run)
+{
+	/* No run has fewer messages than one. */
+	int			limit = run->history_runs >= 0 ?
+		run->history_runs : run->history_messages;
+
+	return Min(limit, MAX_HISTORY_RUNS);
+}
+
+/*
+ * Find the messages of earlier runs, the latest first, for these runs, as rows
+ * of the number of the run, from 1, and the messages. Agno's rules: runs that
+ * are PAUSED, CANCELLED or ERROR do not count, and none that another run has
+ * started. Returns how many rows there are.
+ */
+static uint64
+find_history(ReadyRun **runs, int count)
+{
+	static Statement statement = {
+		"SELECT d.n, h.messages "
+		"FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
+		" AS d (run_id, session_id, runs, owner, n), "
+		"LATERAL (SELECT r.messages, r.created_at, r.run_id FROM agno.runs r"
+		" WHERE r.session_id = d.session_id AND r.run_id <> d.run_id"
+		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
+		" AND r.status = 'COMPLETED' AND r.parent_run_id IS NULL"
+		" AND r.messages IS NOT NULL"
+		" ORDER BY r.created_at DESC, r.run_id DESC LIMIT d.runs) h "
+		"ORDER BY d.n, h.created_at DESC, h.run_id DESC"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		session_ids = {TEXTOID};
+	Column		limits = {INT4OID};
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, runs[i]->run_id);
+		add_text(&session_ids, runs[i]->session_id);
+		add_int(&limits, history_limit(runs[i]));
+		add_int(&owners, (int) runs[i]->owner);
+	}
+	bind_column(&args, &run_ids);
+	bind_column(&args, &session_ids);
+	bind_column(&args, &limits);
+	bind_column(&args, &owners);
+	return store_execute(&statement, &args);
+}
+
+/*
+ * Read what earlier runs of their sessions have said, for those of these
+ * ReadyRuns that are to send it along; of each, as many of the last ones as
+ * have at most max_bytes. When all that is read reaches max_total bytes, the
+ * rest of the list is deferred.
+ */
+void
+store_read_history(List *ready, int64 max_bytes, int64 max_total)
+{
+	int			size = Max(list_length(ready), 1);
+	ReadyRun  **runs = palloc(sizeof(ReadyRun *) * size);
+	int64	   *bytes = palloc0(sizeof(int64) * size);
+	int64		total = 0;
+	int			first = -1;		/* the first run with a history */
+	int			count = 0;
+	uint64		found;
+	ListCell   *cell;
+
+	foreach(cell, ready)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		if (!run->deferred &&
+			(run->history_runs >= 0 || run->history_messages >= 0))
+			runs[count++] = run;
+	}
+	if (count == 0)
+		return;
+
+	found = find_history(runs, count);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		int			i = next_int(&row) - 1;
+		ReadyRun   *run = runs[i];
+		int64		length = unread_bytes(&row);
+
+		if (i > first && total >= max_total)
+			run->deferred = true;
+		bytes[i] += length;
+		if (run->deferred || bytes[i] > max_bytes)
+			continue;
+		run->history = lcons(next_utf8(&row), run->history);
+		run->bytes += length;
+		total += length;
+		if (first < 0)
+			first = i;
+	}
+}

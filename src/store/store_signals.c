@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_signals.c
+ *	  The tables of agno_bg: what cancels leave for the runner.
+ *
+ * For a runner, between store_begin() and store_commit(). A signal says that a
+ * run is to be cancelled, or has been, and is read once. A marker says that a
+ * run is to be cancelled should it ever come; a run takes it when it does, or
+ * else it is removed after a while. The search_path of a runner is pg_catalog.
+ *
+ * Signals and markers are put there by store_runs.c, never by this file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "store/store.h"
+#include "store/store_queue.h"
+
+static void *
+read_signal(RowReader *row)
+{
+	Signal	   *signal = palloc(sizeof(Signal));
+
+	signal->run_id = next_text(row);
+	signal->owner = next_oid(row);
+	return signal;
+}
+
+/*
+ * Read and delete at most limit signals for this runner about runs whose ids
+ * come after this one: a list of Signal, in the order of these ids.
+ */
+List *
+store_take_signals(const char *after, int limit)
+{
+	static Statement statement = {
+		"WITH taken AS (DELETE FROM agno.run_signals s"
+		" WHERE s.ctid = ANY (ARRAY("
+		"SELECT l.ctid FROM agno.run_signals l"
+		" WHERE l.run_id > $3 AND " MINE("l")
+		" ORDER BY l.run_id LIMIT $4)) "
+		"RETURNING s.run_id, s.owner) "
+		"SELECT t.run_id, t.owner FROM taken t ORDER BY t.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, after);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_signal);
+}
+
+/*
+ * Read and delete the signals for this runner about these runs: a list of
+ * Signal.
+ */
+List *
+store_take_signals_of(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($3)"
+		" AND " MINE("s") " RETURNING s.run_id, s.owner"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_signal);
+}
+
+/*
+ * The runs of these signals, which somebody has locked, are to be cancelled as
+ * soon as they can be had. What is not in the queue for this runner has ended,
+ * or is not ours; and a signal is for a run of its own role only.
+ */
+void
+store_cancel_later(Signal **signals, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " LOCKED ","
+		" cancelled = true, looks = 0,"
+		" run_at = clock_timestamp() + '1 s'::interval "
+		"FROM unnest($3, $4) AS d (run_id, owner)"
+		" JOIN agno.runs r ON r.run_id = d.run_id"
+		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid "
+		"WHERE q.run_id = d.run_id AND " MINE("q")
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, signals[i]->run_id);
+		add_int(&owners, (int) signals[i]->owner);
+	}
+	bind_mine(&args);
+	bind_column(&args, &run_ids);
+	bind_column(&args, &owners);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Remove the first markers, at most limit, that met no run in their life.
+ */
+void
+store_expire_markers(int limit)
+{
+	static Statement statement = {
+		"DELETE FROM agno.cancellations c WHERE (c.run_id, c.owner) IN"
+		" (SELECT o.run_id, o.owner FROM agno.cancellations o"
+		" WHERE o.requested_at <= clock_timestamp() - " MARKER_LIFE
+		" ORDER BY o.requested_at LIMIT $1 FOR UPDATE SKIP LOCKED)"
+	};
+	Arguments	args = {0};
+
+	bind_int(&args, limit);
+	store_execute(&statement, &args);
+}
