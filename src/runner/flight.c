@@ -371,6 +371,7 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	ended->error = flight_clean(flight, ended->error);
 	ended->postpone_ms = run->postpone_ms;
 	ended->retries = run->retries;
+	ended->repeated = run->repetitions > 0;
 	if (run->outcome.status == RUN_PENDING)
 		return;
 	ended->session_state = flight->session_state;

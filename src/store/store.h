@@ -219,7 +219,8 @@ typedef struct EndedRun
 	const char *metrics;		/* JSON */
 	const char *error;			/* JSON */
 	int64		postpone_ms;	/* of a PENDING one: not before then */
-	int			retries;		/* of a PENDING one: how many it has left */
+	int			retries;		/* of a PENDING one: how many it has left, */
+	bool		repeated;		/* and whether it has used some */
 	const char *parked_for;		/* of a PENDING one that waits for its server
 								 * to be reached: the key of pacing.c */
 	Oid			owner;

@@ -97,7 +97,8 @@ park_executing(const Column *run_ids, const Column *keys)
 
 /*
  * Put runs back, all of them locked, whose servers could not be reached, and
- * let them wait until they can. That does not count as an attempt.
+ * let them wait until they can. That does not count as an attempt, but
+ * repetitions that were used before are used up.
  */
 void
 store_hold_back(EndedRun *runs, int count)
@@ -125,6 +126,8 @@ store_hold_back(EndedRun *runs, int count)
 		add_text(&run_ids, run->run_id);
 		add_text(&session_ids, run->session_id);
 		add_text(&keys, run->parked_for);
+		if (run->repeated)
+			store_keep_retries(run->run_id, run->owner, run->retries);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &errors);

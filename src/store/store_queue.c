@@ -360,8 +360,11 @@ set_scheduled(const char *run_id, TimestampTz run_at)
 	store_execute(&statement, &args);
 }
 
-static void
-keep_retries(const char *run_id, Oid owner, int retries)
+/*
+ * Of the repetitions that a run may have, so many are left for its next start.
+ */
+void
+store_keep_retries(const char *run_id, Oid owner, int retries)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_requests AS d (run_id, owner, retries) "
@@ -405,7 +408,7 @@ store_postpone(EndedRun *runs, int count)
 			continue;
 		row = row_reader(0);
 		set_scheduled(run->run_id, next_time(&row));
-		keep_retries(run->run_id, run->owner, run->retries);
+		store_keep_retries(run->run_id, run->owner, run->retries);
 	}
 	if (count > 0)
 		store_advance(&session_ids);

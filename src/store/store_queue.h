@@ -115,6 +115,7 @@ typedef struct ThisRunner
 extern ThisRunner this_runner;
 
 extern void bind_mine(Arguments *args);
+extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_advance(const Column *session_ids);
 
 #endif							/* AGNO_STORE_QUEUE_H */

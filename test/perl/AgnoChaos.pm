@@ -16,6 +16,7 @@ use AgnoTest;
 use Exporter 'import';
 use IPC::Run ();
 use JSON::PP ();
+use List::Util qw(max);
 use POSIX qw(WNOHANG);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -487,7 +488,7 @@ sub check
 	report('there are no more requests than attempts and retries allow',
 		map { "$_: attempt $stored{$_}{attempt}, requests @{$requests{$_}}" }
 		  grep { @{ $requests{$_} } >
-			  ($stored{$_}{attempt} + $graceful) * 3 }
+			  (max(1, $stored{$_}{attempt}) + $graceful) * 3 }
 		  grep { $stored{$_} } keys %requests);
 	report('runs that fail without a fault end in ERROR',
 		map { "$_ $stored{$_}{status}" }

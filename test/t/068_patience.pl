@@ -122,6 +122,32 @@ $node->safe_psql('postgres',
 	"SELECT agno_arun('set', model => 'down:echo', run_id => 'set')");
 is(wait_run($node, 'set'), 'ERROR', 'the setting holds for a server without');
 
+# A server that goes away with each request: that the run is put back meanwhile
+# does not give it more of them than its retries allow
+$node->safe_psql('postgres', qq(
+	CREATE SERVER flaky FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url 'http://127.0.0.1:$port/v1', retries '1',
+			unreachable_patience '1min');
+	SELECT agno_arun('flaky', model => 'flaky:hang', run_id => 'flaky',
+		timeout => '5 min')));
+my $requests = 0;
+foreach my $time (1 .. 3)
+{
+	start_mock("flaky$time", '--port', $port);
+	wait_until('the request, or the end of the run', sub {
+		mock_count("flaky$time", 'flaky') > 0
+		  || run_status($node, 'flaky') eq 'ERROR' });
+	$requests += mock_count("flaky$time", 'flaky');
+	stop_mock("flaky$time");
+	$node->poll_query_until('postgres',
+		"SELECT status = 'ERROR' OR status = 'PENDING' AND error IS NOT NULL
+			FROM agno.runs WHERE run_id = 'flaky'")
+	  or die 'the run does not notice';
+}
+is(run_status($node, 'flaky'), 'ERROR',
+	'a run whose server goes away with each request ends');
+is($requests, 2, 'after one request and one repetition');
+
 # Its own timeout is a matter of the run, and tells nothing about its server
 $node->safe_psql('postgres', qq(
 	CREATE SERVER once FOREIGN DATA WRAPPER agno_bg
