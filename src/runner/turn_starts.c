@@ -235,11 +235,21 @@ typedef enum StartDecision
 	DEFER						/* it is for the next turn */
 } StartDecision;
 
+/* A run that its session and its model server let start. */
+typedef struct AdmittedRun
+{
+	ReadyRun   *run;
+	ModelServer server;
+	Pace	   *pace;
+} AdmittedRun;
+
 /*
  * The runs that were picked, by what becomes of them.
  */
 typedef struct Starts
 {
+	List	   *admitted;		/* AdmittedRuns */
+	int64		bytes;			/* how much has been read of them */
 	ReadyRun  **starting;
 	int			starting_count;
 	ParkedRun  *parked;
@@ -282,23 +292,23 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 }
 
 /*
- * What becomes of a run that is locked and has been read. *server, *pace and
- * *outcome are filled as far as that goes.
+ * What becomes of a run that is locked. *server, *pace and *outcome are filled as
+ * far as that goes.
  */
 static StartDecision
-decide(Turn *turn, const ReadyRun *run, ModelServer *server, Pace **pace,
-	   RunOutcome *outcome)
+decide(Turn *turn, const Starts *starts, const ReadyRun *run,
+	   ModelServer *server, Pace **pace, RunOutcome *outcome)
 {
 	Pacing	   *pacing = turn->dispatch->pacing;
 
-	if (run->deferred)
-		return DEFER;
 	if (run->status == RUN_CANCELLED)
 		return CANCEL;
 	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return END;
+	if (starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES)
+		return DEFER;
 
 	*pace = pacing_find(pacing, run->model_server, server->mapping);
 	if (run->picked->parked_for != NULL &&
@@ -345,21 +355,23 @@ parked_run(Turn *turn, ReadyRun *run, Pace *pace)
 static void
 sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 {
-	ModelServer server;
-	Pace	   *pace;
+	AdmittedRun *admitted = palloc0(sizeof(AdmittedRun));
 	RunOutcome	outcome;
 	EndedRun   *ended;
 	RunLock    *lock;
 
-	switch (decide(turn, run, &server, &pace, &outcome))
+	switch (decide(turn, starts, run, &admitted->server, &admitted->pace,
+				   &outcome))
 	{
 		case START:
-			starts->starting[starts->starting_count++] = run;
-			turn->started = lappend(turn->started,
-									flight_create(run, &server, pace));
+			store_read_rest(run);
+			admitted->run = run;
+			starts->admitted = lappend(starts->admitted, admitted);
+			starts->bytes += run->bytes;
 			break;
 		case PARK:
-			starts->parked[starts->parked_count++] = parked_run(turn, run, pace);
+			starts->parked[starts->parked_count++] =
+				parked_run(turn, run, admitted->pace);
 			break;
 		case END:
 			ended = &starts->ended[starts->ended_count++];
@@ -383,6 +395,39 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 }
 
 /*
+ * Make flights of the runs that have been admitted, with the history of their
+ * sessions. When that is too long, some are for the next turn.
+ */
+static void
+make_flights(Turn *turn, Starts *starts)
+{
+	List	   *runs = NIL;
+	ListCell   *cell;
+
+	foreach(cell, starts->admitted)
+		runs = lappend(runs, ((AdmittedRun *) lfirst(cell))->run);
+	store_read_history(runs, (int64) agno_max_input_size * 1024, TURN_BYTES);
+
+	foreach(cell, starts->admitted)
+	{
+		AdmittedRun *admitted = lfirst(cell);
+
+		if (admitted->run->deferred)
+		{
+			turn_again(turn, CHORE_START);
+			continue;
+		}
+		blame_begin(admitted->run->run_id);
+		starts->starting[starts->starting_count++] = admitted->run;
+		turn->started = lappend(turn->started,
+								flight_create(admitted->run,
+											  &admitted->server,
+											  admitted->pace));
+		blame_end();
+	}
+}
+
+/*
  * Pick runs, and start those that may start.
  */
 void
@@ -391,7 +436,7 @@ turn_start_runs(Turn *turn)
 	List	   *picked = pick_next(turn);
 	PickedRun **ready;
 	int			count;
-	List	   *read;
+	List	   *locked;
 	int			size;
 	Starts		starts = {0};
 	ListCell   *cell;
@@ -402,16 +447,15 @@ turn_start_runs(Turn *turn)
 	ready = set_waiting_aside(turn, picked, &count);
 	if (count == 0)
 		return;
-	read = store_read_ready(ready, count, TURN_BYTES);
-	store_read_history(read, (int64) agno_max_input_size * 1024, TURN_BYTES);
+	locked = store_lock_ready(ready, count);
 
-	size = Max(list_length(read), 1);
+	size = Max(list_length(locked), 1);
 	starts.starting = palloc(sizeof(ReadyRun *) * size);
 	starts.parked = palloc(sizeof(ParkedRun) * size);
 	starts.ended = palloc(sizeof(EndedRun) * size);
 	starts.cancelled = palloc(sizeof(RunLock *) * size);
 	starts.over = run_keys(size);
-	foreach(cell, read)
+	foreach(cell, locked)
 	{
 		ReadyRun   *run = lfirst(cell);
 
@@ -419,6 +463,7 @@ turn_start_runs(Turn *turn)
 		sort_out(turn, run, &starts);
 		blame_end();
 	}
+	make_flights(turn, &starts);
 
 	store_start(starts.starting, starts.starting_count);
 	store_park(starts.parked, starts.parked_count);
@@ -427,6 +472,6 @@ turn_start_runs(Turn *turn)
 	if (starts.over.count > 0)
 		store_leave_queue(starts.over.run_ids, starts.over.session_ids,
 						  starts.over.count);
-	if (list_length(read) < count)
+	if (list_length(locked) < count)
 		set_locked_aside(ready, count);
 }

@@ -141,7 +141,7 @@ typedef struct PickedRun
 	int			looks;			/* how often in a row it could not be had */
 	char	   *parked_for;		/* the key of pacing.c that it was parked for
 								 * last, or NULL */
-	bool		had;			/* store_read_ready() could lock it */
+	bool		had;			/* store_lock_ready() could lock it */
 	ItemPointerData row;		/* where it is in agno.run_queue */
 } PickedRun;
 
@@ -172,10 +172,11 @@ typedef struct ReadyRun
 	bool		stream;			/* its answer is to arrive piece by piece */
 	int64		last_event;		/* the number of its last event, or 0 */
 
-	/* What may be long */
+	/* what may be long: read by store_read_rest() */
+	struct RowReader *rest;		/* where from; NULL once it has been read */
 	int64		bytes;			/* how long it is in all, with the history
 								 * that has been read */
-	bool		deferred;		/* it has not been read, or not all of it */
+	bool		deferred;		/* not all of the history has been read */
 	char	   *input;
 	char	   *user_id;		/* or NULL */
 	char	   *metadata;		/* a JSON object, or NULL */
@@ -312,8 +313,8 @@ extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 extern List *store_pick(Oid from, Oid to, int limit);
 extern List *store_pick_locked(int limit);
 extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
-extern List *store_read_ready(PickedRun **picked, int count,
-							  int64 max_bytes);
+extern List *store_lock_ready(PickedRun **picked, int count);
+extern void store_read_rest(ReadyRun *run);
 extern void store_read_history(List *ready, int64 max_bytes,
 							   int64 max_total);
 

@@ -153,7 +153,7 @@ next_merged_state(RowReader *row)
 }
 
 /*
- * Read what is of small size, and how long the rest is.
+ * Read what is of small size, and how long the rest is in bytes.
  */
 static ReadyRun *
 read_ready(RowReader *row, PickedRun **picked)
@@ -191,29 +191,12 @@ read_ready(RowReader *row, PickedRun **picked)
 }
 
 /*
- * Read the rest.
- */
-static void
-read_rest(RowReader *row, ReadyRun *run)
-{
-	run->input = next_utf8(row);
-	run->user_id = next_utf8(row);
-	run->metadata = next_utf8(row);
-	run->options = next_utf8(row);
-	run->schema = next_utf8(row);
-	run->agent = next_utf8(row);
-	run->session_metrics = next_utf8(row);
-	run->session_state = next_merged_state(row);
-}
-
-/*
- * Lock those of these runs that nobody else has locked, and read what it takes
- * to execute them: a list of ReadyRun. No more is read than max_bytes, but one
- * run at least; the others are in the list without their input and whatever
- * else may be long (deferred).
+ * Lock those of these runs that nobody else has locked, and read of them what it
+ * takes to decide whether they may start: a list of ReadyRun. What may be long is
+ * there for store_read_rest() until the transaction ends.
  */
 List *
-store_read_ready(PickedRun **picked, int count, int64 max_bytes)
+store_lock_ready(PickedRun **picked, int count)
 {
 	static Statement statement = {
 		"SELECT p.n, r.ctid, r.session_id, r.status, r.owner, r.attempt,"
@@ -239,7 +222,6 @@ store_read_ready(PickedRun **picked, int count, int64 max_bytes)
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
 	uint64		found;
-	int64		bytes = 0;
 	List	   *ready = NIL;
 
 	for (int i = 0; i < count; i++)
@@ -248,19 +230,34 @@ store_read_ready(PickedRun **picked, int count, int64 max_bytes)
 	found = store_execute(&statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
-		RowReader	row = row_reader(n);
-		ReadyRun   *run = read_ready(&row, picked);
+		RowReader  *row = palloc(sizeof(RowReader));
+		ReadyRun   *run;
 
+		*row = row_reader(n);
+		run = read_ready(row, picked);
+		run->rest = row;
 		ready = lappend(ready, run);
-		if (bytes > 0 && bytes + run->bytes > max_bytes)
-		{
-			run->deferred = true;
-			continue;
-		}
-		bytes += run->bytes;
-		read_rest(&row, run);
 	}
 	return ready;
+}
+
+/*
+ * Read what may be long of a run, once it is to be started.
+ */
+void
+store_read_rest(ReadyRun *run)
+{
+	RowReader  *row = run->rest;
+
+	run->rest = NULL;
+	run->input = next_utf8(row);
+	run->user_id = next_utf8(row);
+	run->metadata = next_utf8(row);
+	run->options = next_utf8(row);
+	run->schema = next_utf8(row);
+	run->agent = next_utf8(row);
+	run->session_metrics = next_utf8(row);
+	run->session_state = next_merged_state(row);
 }
 
 /*-------------------------------------------------------------------------
@@ -344,8 +341,7 @@ store_read_history(List *ready, int64 max_bytes, int64 max_total)
 	{
 		ReadyRun   *run = lfirst(cell);
 
-		if (!run->deferred &&
-			(run->history_runs >= 0 || run->history_messages >= 0))
+		if (run->history_runs >= 0 || run->history_messages >= 0)
 			runs[count++] = run;
 	}
 	if (count == 0)

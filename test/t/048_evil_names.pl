@@ -207,7 +207,8 @@ is( join(' ', open_casts("x::text, '1 s'::interval, y::pg_catalog.oid[], "
 
 # What these files have is executed by the runner only, with a search_path of
 # pg_catalog.
-my $of_runner = qr{/store_(?:queue|results|retention)\.c$};
+my $of_runner =
+  qr{/store_(?:parked|patrol|queue|ready|results|retention|signals)\.c$};
 my @modules;
 find({ no_chdir => 1,
 		wanted => sub { push @modules, $_ if /\.c$/ && !/$of_runner/ } },
