@@ -10,12 +10,12 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 sub cancel
 {
 	my ($run_id) = @_;
-	return $node->safe_psql('postgres', "SELECT agno_cancel_run('$run_id')");
+	return value("agno_cancel_run('$run_id')");
 }
 
 # A run that waits is CANCELLED by the very commit of the cancel.
@@ -34,13 +34,11 @@ ok( $node->poll_query_until(
 	'it leaves the queue');
 
 # A run in flight: the connection is closed at the server.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('flies', model => 'mock:hang', run_id => 'flies')");
-wait_until('the request', sub { mock_requests('mock', 'flies') });
+enqueue('flies', 'hang');
+wait_for_request('flies');
 is(cancel('flies'), 't', 'a run in flight can be cancelled');
-is(wait_run($node, 'flies'), 'CANCELLED', 'it ends CANCELLED');
-is( $node->safe_psql(
-		'postgres', "SELECT content, messages->0->>'content',
+is(wait_run('flies'), 'CANCELLED', 'it ends CANCELLED');
+is(value("content, messages->0->>'content',
 		jsonb_array_length(messages), error IS NULL, metrics ? 'duration'
 		FROM agno_get_run_output('flies')"),
 	'Run flies was cancelled|flies|1|t|t',
@@ -51,33 +49,28 @@ pass('the connection is closed at the server');
 is(cancel('flies'), 'f', 'it cannot be cancelled again');
 
 # Twice in one transaction, both are true.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('twice', model => 'mock:hang', run_id => 'twice')");
-wait_until('the request', sub { mock_requests('mock', 'twice') });
+enqueue('twice', 'hang');
+wait_for_request('twice');
 is( $node->safe_psql(
 		'postgres',
 		"BEGIN; SELECT agno_cancel_run('twice'), agno_cancel_run('twice'); COMMIT"
 	),
 	't|t',
 	'a cancel is idempotent');
-is(wait_run($node, 'twice'), 'CANCELLED', 'and takes effect once');
+is(wait_run('twice'), 'CANCELLED', 'and takes effect once');
 
 # Before the start: a marker waits for the run.
 is(cancel('early'), 'f', 'an unknown run cannot be cancelled now');
-is( $node->safe_psql('postgres', 'SELECT run_id FROM agno.cancellations'),
+is(value('run_id FROM agno.cancellations'),
 	'early', 'but a marker is kept');
-is( $node->safe_psql(
-		'postgres',
-		"SELECT status FROM agno_arun('early', model => 'mock:echo', run_id => 'early')"
-	),
+is(value("status FROM agno_arun('early', model => 'mock:echo', run_id => 'early')"),
 	'PENDING',
 	'the run is accepted');
-is(wait_run($node, 'early'), 'CANCELLED', 'and ends CANCELLED at once');
-is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.cancellations'),
+is(wait_run('early'), 'CANCELLED', 'and ends CANCELLED at once');
+is(value('count(*) FROM agno.cancellations'),
 	0, 'the marker has done its work');
 is(scalar(mock_requests('mock', 'early')), 0, 'no request was sent');
-is( $node->safe_psql(
-		'postgres', "SELECT content, messages IS NULL, attempt
+is(value("content, messages IS NULL, attempt
 		FROM agno_get_run_output('early')"),
 	'Run early was cancelled|t|0',
 	'the run was never started');
@@ -91,17 +84,15 @@ $enqueuer->query_safe(
 is(cancel('overlap'), 'f', 'a run that is not visible yet is unknown');
 $enqueuer->query_safe('COMMIT');
 $enqueuer->quit;
-is(wait_run($node, 'overlap'), 'CANCELLED', 'its marker is honoured');
+is(wait_run('overlap'), 'CANCELLED', 'its marker is honoured');
 is(scalar(mock_requests('mock', 'overlap')), 0, 'no request was sent');
 
 # A run that has ended.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('done', model => 'mock:echo', run_id => 'done')");
-is(wait_run($node, 'done'), 'COMPLETED', 'a run that has ended');
+enqueue('done', 'echo');
+is(wait_run('done'), 'COMPLETED', 'a run that has ended');
 is(cancel('done'), 'f', 'cannot be cancelled');
-is(run_status($node, 'done'), 'COMPLETED', 'and stays as it is');
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM agno.cancellations"),
+is(run_status('done'), 'COMPLETED', 'and stays as it is');
+is(value("count(*) FROM agno.cancellations"),
 	0,
 	'without leaving a marker');
 

@@ -92,14 +92,12 @@ foreach my $table (
 		'postgres', "SELECT oid::regclass FROM pg_class
 		WHERE relnamespace = 'agno'::regnamespace AND relkind IN ('r', 'v')"))
 {
-	is( $node->safe_psql(
-			'postgres', "SELECT count(*) FROM $table t
+	is(value("count(*) FROM $table t
 			WHERE t::text LIKE '%very-secret%'"),
 		0,
 		"no key in $table");
 }
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM pg_stat_activity a
+is(value("count(*) FROM pg_stat_activity a
 		WHERE a::text LIKE '%very-' || 'secret%'
 		AND backend_type <> 'client backend'"),
 	0,

@@ -28,9 +28,8 @@ sub result
 	my ($name, $model) = @_;
 	$node->safe_psql('postgres',
 		"SELECT agno_arun('$name', model => '$model', run_id => '$name')");
-	wait_run($node, $name);
-	return $node->safe_psql('postgres',
-		"SELECT status, content FROM agno_get_run_output('$name')");
+	wait_run($name);
+	return value("status, content FROM agno_get_run_output('$name')");
 }
 
 $node->safe_psql(
@@ -51,8 +50,7 @@ like(result('ca', 'untrusted:echo'), qr/^ERROR\|.*certificate/,
 	'a certificate of an unknown CA is refused');
 like(result('name', 'wrong_name:echo'), qr/^ERROR\|.*(name|SSL)/,
 	'so is one for another name');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type' FROM agno_get_run_output('ca')"),
+is(value("error->>'type' FROM agno_get_run_output('ca')"),
 	'connection',
 	'as an error of the connection');
 
@@ -96,17 +94,15 @@ $node->safe_psql(
 	SELECT agno_arun('dropped', model => 'trusted:echo', run_id => 'dropped',
 		run_at => now() + interval '700 ms');
 	DROP SERVER trusted");
-is(wait_run($node, 'dropped'), 'ERROR', 'a server that is dropped');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type', content
+is(wait_run('dropped'), 'ERROR', 'a server that is dropped');
+is(value("error->>'type', content
 		FROM agno_get_run_output('dropped')"),
 	'configuration|model server "trusted" does not exist',
 	'says so');
 
 # Without the environment
 $node->safe_psql('postgres', 'DROP SERVER openai CASCADE');
-$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = off');
-$node->reload;
+configure(environment_keys => 'off');
 $node->poll_query_until('postgres', 'SHOW agno_bg.environment_keys', 'off');
 my ($ret, $out, $err) =
   $node->psql('postgres', "SELECT agno_arun('x')");
@@ -115,15 +111,14 @@ like($err, qr/model server "openai" does not exist.*HINT/s,
 
 # A key that is nowhere to be found
 delete $ENV{OPENAI_BASE_URL};
-$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = on');
+configure(environment_keys => 'on');
 $node->restart;
 like(result('keyless', 'openai:gpt-5-mini'),
 	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY/,
 	'a missing key is named');
 
 # Keep-alive: a thousand runs, fifty at a time, on as many connections.
-$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 50');
-$node->reload;
+configure(max_concurrent_runs => '50');
 $node->safe_psql('postgres',
 	"CREATE SERVER mock FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');"
 	  . "SELECT count(*) FROM generate_series(1, 1000) i, "

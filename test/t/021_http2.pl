@@ -61,15 +61,15 @@ $node->safe_psql(
 wait_until('the requests',
 	sub { mock_count('mock', 'hang') && mock_count('mock', 'slow') });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('hang')");
-is(wait_run($node, 'hang'), 'CANCELLED', 'a run is cancelled');
+is(wait_run('hang'), 'CANCELLED', 'a run is cancelled');
 wait_until('its end at the server',
 	sub { grep { $_->{event} eq 'closed' } mock_log('mock') });
-is(wait_run($node, 'slow'), 'COMPLETED', 'its neighbour is not');
+is(wait_run('slow'), 'COMPLETED', 'its neighbour is not');
 
 # HTTP/1.1 over TLS: after the first answers, all at once.
 $node->safe_psql('postgres',
 	"SELECT agno_arun('one', model => 'one:echo', run_id => 'one')");
-is(wait_run($node, 'one'), 'COMPLETED', 'an https server without HTTP/2');
+is(wait_run('one'), 'COMPLETED', 'an https server without HTTP/2');
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 100) i, "
 	  . "agno_arun('many', model => 'one:slow-2000', run_id => 'many' || i)");

@@ -12,24 +12,17 @@ use Test::More;
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
+add_mock_server($url);
 $node->safe_psql('postgres', qq(
 	CREATE SERVER chat FOREIGN DATA WRAPPER agno_bg
 		OPTIONS (api 'openai-chat', base_url '$url');
 	CREATE SERVER claude FOREIGN DATA WRAPPER agno_bg
 		OPTIONS (api 'anthropic', base_url '$url')));
 
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
 sub start
 {
-	my ($id, $model, $arguments) = @_;
-	$node->safe_psql('postgres',
-		"SELECT agno_arun('one two three', model => '$model', run_id => '$id',
-			stream => true" . ($arguments // '') . ')');
+	my ($id, $model, %arguments) = @_;
+	enqueue($id, $model, input => 'one two three', stream => 'true', %arguments);
 }
 
 # The names of the events, with pieces of the answer as one.
@@ -46,21 +39,20 @@ my $said = 'You said: one two three';
 foreach my $server (qw(mock chat claude))
 {
 	start($server, "$server:words-40");
-	is(wait_run($node, $server), 'COMPLETED', "$server: streamed");
+	is(wait_run($server), 'COMPLETED', "$server: streamed");
 	is(value("content FROM agno.runs WHERE run_id = '$server'"),
 		$said, "$server: the answer");
 	is(value("metrics->'total_tokens' FROM agno.runs WHERE run_id = '$server'"),
 		18, "$server: the tokens");
 	is(events($server), 'RunStarted RunContent RunCompleted',
 		"$server: the events");
-	is( value("string_agg(data->>'content', '' ORDER BY seq)
+	is(value("string_agg(data->>'content', '' ORDER BY seq)
 		FROM agno_run_events('$server') WHERE event = 'RunContent'"),
 		$said,
 		"$server: the pieces are the answer");
-	cmp_ok(
-		value("count(*) FROM agno_run_events('$server')
+	cmp_ok(value("count(*) FROM agno_run_events('$server')
 			WHERE event = 'RunContent'"), '>', 1, "$server: in several pieces");
-	is( value("min(seq) = 1 AND max(seq) = count(*)
+	is(value("min(seq) = 1 AND max(seq) = count(*)
 			FROM agno.run_events WHERE run_id = '$server'"),
 		't',
 		"$server: numbered without gaps");
@@ -68,7 +60,7 @@ foreach my $server (qw(mock chat claude))
 	  grep { $_->{body}{model} eq 'words-40' } reverse mock_requests('mock');
 	ok($request->{body}{stream}, "$server: asked for");
 }
-is( value("count(*) FROM agno_run_events('mock', 2)"),
+is(value("count(*) FROM agno_run_events('mock', 2)"),
 	value("count(*) - 2 FROM agno.run_events WHERE run_id = 'mock'"),
 	'reading on where one left off');
 
@@ -88,15 +80,15 @@ $listener->quit;
 
 # Cancelled: what has arrived is kept.
 is(value("agno_cancel_run('mute')"), 't', 'cancelled');
-is(wait_run($node, 'mute'), 'CANCELLED', 'in the middle');
+is(wait_run('mute'), 'CANCELLED', 'in the middle');
 is(value("content FROM agno.runs WHERE run_id = 'mute'"),
 	'You ', 'what has arrived is kept');
-is( value("jsonb_path_query_array(messages, '\$[*].role') FROM agno.runs
+is(value("jsonb_path_query_array(messages, '\$[*].role') FROM agno.runs
 		WHERE run_id = 'mute'"),
 	'["user", "assistant"]', 'also in the conversation');
 is(events('mute'),
 	'RunStarted RunContent RunCancelled RunCompleted', 'as in Agno');
-is( value("data->>'reason' FROM agno_run_events('mute')
+is(value("data->>'reason' FROM agno_run_events('mute')
 		WHERE event = 'RunCancelled'"),
 	'Run mute was cancelled', 'with the reason');
 
@@ -104,31 +96,31 @@ is( value("data->>'reason' FROM agno_run_events('mute')
 start('hang', 'mock:hang');
 wait_until('the run to start', sub { events('hang') eq 'RunStarted' });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('hang')");
-wait_run($node, 'hang');
+wait_run('hang');
 is(events('hang'), 'RunStarted RunCancelled RunCompleted', 'nothing to keep');
 
 # A stream that breaks is repeated, and those who watch are told.
 start('break', 'mock:break-1');
-is(wait_run($node, 'break'), 'COMPLETED', 'a stream that breaks once');
+is(wait_run('break'), 'COMPLETED', 'a stream that breaks once');
 is(events('break'),
 	'RunStarted RunContent RunRetried RunContent RunCompleted',
 	'starts anew');
-start('broken', 'mock:break-9', ", max_attempts => 1");
-is(wait_run($node, 'broken'), 'ERROR', 'a stream that always breaks');
+start('broken', 'mock:break-9', max_attempts => 1);
+is(wait_run('broken'), 'ERROR', 'a stream that always breaks');
 is(value("content FROM agno.runs WHERE run_id = 'broken'"),
 	'You ', 'what has arrived is kept');
 like(events('broken'), qr/RunContent RunError$/, 'RunError');
 
 # A server that does not stream, one that refuses, one that cuts.
 start('plain', 'mock:slow-1');
-is(wait_run($node, 'plain'), 'COMPLETED', 'a server that does not stream');
+is(wait_run('plain'), 'COMPLETED', 'a server that does not stream');
 is(events('plain'), 'RunStarted RunContent RunCompleted', 'the same events');
 start('refused', 'mock:status-400');
-is(wait_run($node, 'refused'), 'ERROR', 'a server that refuses');
+is(wait_run('refused'), 'ERROR', 'a server that refuses');
 is(value("content FROM agno.runs WHERE run_id = 'refused'"),
 	'mock error 400', 'with its message');
 start('cut', 'chat:length');
-is(wait_run($node, 'cut'), 'ERROR', 'an answer that is cut by a limit');
+is(wait_run('cut'), 'ERROR', 'an answer that is cut by a limit');
 is(value("content || ' ' || (error->>'type') FROM agno.runs WHERE run_id = 'cut'"),
 	"$said incomplete", 'is incomplete, and kept');
 
@@ -138,10 +130,10 @@ $node->safe_psql('postgres', q(
 	VALUES ('a', 'Streamer', 'mock:echo', true);
 	SELECT agno_arun('x', 'a', run_id => 'agent');
 	SELECT agno_arun('x', 'a', run_id => 'misfit', output_schema => '{"type": "object"}')));
-is(wait_run($node, 'agent'), 'COMPLETED', 'by the agent');
-is( value("data->>'agent_name' FROM agno_run_events('agent', 1) LIMIT 1"),
+is(wait_run('agent'), 'COMPLETED', 'by the agent');
+is(value("data->>'agent_name' FROM agno_run_events('agent', 1) LIMIT 1"),
 	'Streamer', 'whose name the events have');
-is(wait_run($node, 'misfit'), 'ERROR', 'an answer that does not fit the schema');
+is(wait_run('misfit'), 'ERROR', 'an answer that does not fit the schema');
 like(events('misfit'), qr/RunError$/, 'is an error here, too');
 
 # A crash: the attempt starts afresh, the numbers go on.
@@ -153,17 +145,17 @@ wait_until('the next attempt', sub { events('crash') =~ /RunRetried/ });
 wait_until('its first piece', sub { events('crash') =~ /RunContent$/ });
 is(events('crash'), 'RunStarted RunContent RunRetried RunContent',
 	'RunRetried marks the restart');
-is( value("max(seq) = count(*) FROM agno.run_events WHERE run_id = 'crash'"),
+is(value("max(seq) = count(*) FROM agno.run_events WHERE run_id = 'crash'"),
 	't', 'numbers go on without gaps');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('crash')");
-wait_run($node, 'crash');
+wait_run('crash');
 
 # A run that ends while it waits: those who watch are told.
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'later',
 		run_at => now() + '1 h');
 	SELECT agno_cancel_run('later')));
-wait_run($node, 'later');
+wait_run('later');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 2 FROM agno_run_events('later')"),
 	'cancelled before its start');
@@ -174,7 +166,7 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'twice',
 		run_at => now() + '1 h');
 	SELECT agno_cancel_run('twice')));
-wait_run($node, 'twice');
+wait_run('twice');
 $node->safe_psql('postgres', q(
 	INSERT INTO agno.run_signals (run_id, owner, shard)
 		VALUES ('twice', current_user::regrole, 0);
@@ -187,30 +179,27 @@ start('back', 'mock:mute');
 wait_until('a piece', sub { events('back') =~ /RunContent/ });
 $node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = on');
 $node->restart;
-is(run_status($node, 'back'), 'PENDING', 'put back by a restart');
+is(run_status('back'), 'PENDING', 'put back by a restart');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('back')");
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 4 FROM agno_run_events('back')"),
 	'and cancelled then');
 is(events('back'), 'RunStarted RunContent RunCancelled RunCompleted',
 	'its events come to an end');
-$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = off');
-$node->reload;
+configure(paused => 'off');
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', model => 'mock:mute', stream => true, run_id => 'unlucky',
 		max_attempts => 1)));
 wait_until('a piece', sub { events('unlucky') =~ /RunContent/ });
 $node->stop('immediate');
 $node->start;
-wait_run($node, 'unlucky');
+wait_run('unlucky');
 is(events('unlucky'), 'RunStarted RunContent RunError',
 	'so do those of one that is given up');
 
 # Strangers see nothing.
-$node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN');
-$node->safe_psql('postgres', "SELECT agno_grant_usage('stranger')");
-is( $node->safe_psql('postgres', "SELECT count(*) FROM agno_run_events('mock')",
-		extra_params => [ '-U', 'stranger' ]),
+make_user('stranger');
+is(as('stranger', "SELECT count(*) FROM agno_run_events('mock')"),
 	'0', 'events of others are hidden');
 
 # Many at once.
@@ -221,7 +210,7 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 200 FROM agno.runs
 			WHERE input LIKE 'crowd%' AND status = 'COMPLETED'"),
 	'two hundred streams');
-is( value("count(*) FROM (SELECT string_agg(e.data->>'content', '' ORDER BY seq)
+is(value("count(*) FROM (SELECT string_agg(e.data->>'content', '' ORDER BY seq)
 			FILTER (WHERE event = 'RunContent') AS told, min(r.content) AS content,
 			max(seq) = count(*) AS whole
 		FROM agno.runs r JOIN agno.run_events e USING (run_id)

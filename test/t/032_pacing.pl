@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 
 my $node = new_node('main', conf => 'agno_bg.max_concurrent_runs = 50');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
+add_mock_server($url);
 foreach my $limit (
 	"narrow:max_concurrency '2'",
 	"slow:requests_per_minute '600'",
@@ -24,19 +24,6 @@ foreach my $limit (
 	$node->safe_psql('postgres',
 		"CREATE SERVER $name FOREIGN DATA WRAPPER agno_bg
 			OPTIONS (base_url '$url', $option)");
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub completed
-{
-	my ($like, $count) = @_;
-	return $node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM agno.runs
-			WHERE input LIKE '$like' AND status = 'COMPLETED'");
 }
 
 # The requests with inputs like this, as logged.
@@ -55,10 +42,9 @@ $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 20) i,
 		agno_arun('other ' || i, model => 'mock:echo')));
 ok(completed('other %', 20), 'runs of another server');
-cmp_ok(
-	value("count(*) FROM agno.runs WHERE input LIKE 'narrow %'
+cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'narrow %'
 		AND status = 'COMPLETED'"), '<', 250, 'pass those that wait');
-is( value("agno_cancel_run(run_id) FROM agno.runs WHERE input = 'narrow 300'"),
+is(value("agno_cancel_run(run_id) FROM agno.runs WHERE input = 'narrow 300'"),
 	't', 'one that waits can be cancelled');
 ok(completed('narrow %', 299), 'all that wait complete');
 my ($now, $most) = (0, 0);
@@ -70,7 +56,7 @@ foreach my $entry (grep { $narrow{ $_->{number} } } mock_log('mock'))
 }
 is($most, 2, 'never more than two at a time');
 is(scalar(keys %narrow), 299, 'each once');
-is( value("string_agg(input, '' ORDER BY started_at) =
+is(value("string_agg(input, '' ORDER BY started_at) =
 		string_agg(input, '' ORDER BY created_at) FROM (SELECT * FROM agno.runs
 		WHERE input LIKE 'narrow %' AND started_at IS NOT NULL) r"),
 	't', 'in their order');
@@ -88,10 +74,9 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('repeated', model => 'slow:flaky-1-503', run_id => 'repeated');
 	SELECT count(*) FROM generate_series(1, 30) i,
 		agno_arun('crowd ' || i, model => 'slow:echo')));
-is(wait_run($node, 'repeated'), 'COMPLETED', 'a repetition');
+is(wait_run('repeated'), 'COMPLETED', 'a repetition');
 ok(completed('crowd %', 30), 'of one among many');
-cmp_ok(
-	value("count(*) FROM agno.runs WHERE input LIKE 'crowd %' AND finished_at
+cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'crowd %' AND finished_at
 		> (SELECT finished_at FROM agno.runs WHERE run_id = 'repeated')"),
 	'>', 5, 'does not wait for all of them');
 my @both = sort { $a <=> $b }
@@ -113,20 +98,18 @@ $node->safe_psql('postgres',
 ok(completed('poor %', 500), 'until the limit is raised');
 
 # A 429 is for all.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('first', model => 'mock:after-1500-429', run_id => 'first')");
+enqueue('first', 'after-1500-429');
 wait_until('the refusal', sub { requests('first') });
-$node->safe_psql('postgres',
-	"SELECT agno_arun('second', model => 'mock:echo', run_id => 'second')");
+enqueue('second', 'echo');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('third', model => 'narrow:echo', run_id => 'third')");
-is(wait_run($node, 'third'), 'COMPLETED', 'another server goes on');
-is(run_status($node, 'second'), 'PENDING', 'this one is left alone');
-wait_run($node, $_) foreach qw(first second);
+is(wait_run('third'), 'COMPLETED', 'another server goes on');
+is(run_status('second'), 'PENDING', 'this one is left alone');
+wait_run($_) foreach qw(first second);
 my ($refused) = requests('first');
 my ($second) = requests('second');
 cmp_ok($second->{time} - $refused->{time}, '>', 1.4, 'as long as it asked for');
-is(run_status($node, 'first'), 'COMPLETED', 'and then goes on');
+is(run_status('first'), 'COMPLETED', 'and then goes on');
 
 # A long pause: the run goes back, and holds nothing.
 $node->safe_psql('postgres', qq(
@@ -143,7 +126,7 @@ is(value("agno_cancel_run('long')"), 't', 'and can be cancelled there');
 $node->safe_psql('postgres', qq(
 	CREATE SERVER broke FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
 	SELECT agno_arun('quota', model => 'broke:quota', run_id => 'quota')));
-is(wait_run($node, 'quota'), 'ERROR', 'insufficient_quota');
+is(wait_run('quota'), 'ERROR', 'insufficient_quota');
 is(scalar(requests('quota')), 1, 'is not repeated');
 
 done_testing();

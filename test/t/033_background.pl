@@ -11,19 +11,12 @@ use Test::More;
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
+add_mock_server($url);
 
 sub start
 {
-	my ($id, $model, $arguments) = @_;
-	$node->safe_psql('postgres',
-		"SELECT agno_arun('$id', model => 'mock:$model', run_id => '$id',
-			model_options => '{\"background\": true}'" . ($arguments // '') . ')');
+	my ($id, $model, %arguments) = @_;
+	enqueue($id, $model, model_options => '{"background": true}', %arguments);
 }
 
 # The paths of all requests, by method, with ids left out.
@@ -35,7 +28,7 @@ sub paths
 }
 
 start('work', 'work-700');
-is(wait_run($node, 'work'), 'COMPLETED', 'done in the background');
+is(wait_run('work'), 'COMPLETED', 'done in the background');
 is(value("content FROM agno.runs WHERE run_id = 'work'"),
 	'You said: work', 'the answer');
 is(value("metrics->'total_tokens' FROM agno.runs WHERE run_id = 'work'"),
@@ -54,7 +47,7 @@ ok( $node->poll_query_until(
 	'the id is stored at once');
 $node->stop('immediate');
 $node->start;
-is(wait_run($node, 'crash'), 'COMPLETED', 'completes after a crash');
+is(wait_run('crash'), 'COMPLETED', 'completes after a crash');
 is(value("attempt FROM agno.runs WHERE run_id = 'crash'"),
 	2, 'in the second attempt');
 is(scalar(mock_requests('mock', 'crash')), 1, 'and was sent once');
@@ -64,14 +57,14 @@ start('cancel', 'work-60000');
 $node->poll_query_until('postgres',
 	"SELECT response_id IS NOT NULL FROM agno.run_requests WHERE run_id = 'cancel'");
 is(value("agno_cancel_run('cancel')"), 't', 'cancelled');
-is(wait_run($node, 'cancel'), 'CANCELLED', 'at once');
+is(wait_run('cancel'), 'CANCELLED', 'at once');
 wait_until('the server to know',
 	sub { grep { $_ eq '/v1/responses/ID/cancel' } paths('POST') });
 pass('and passed on');
 
 # One that is never done ends with the run's timeout.
-start('late', 'work-60000', ", timeout => '1 s'");
-is(wait_run($node, 'late'), 'ERROR', 'the timeout of the run');
+start('late', 'work-60000', timeout => '1 s');
+is(wait_run('late'), 'ERROR', 'the timeout of the run');
 is(value("error->>'type' FROM agno.runs WHERE run_id = 'late'"),
 	'timeout', 'is its own');
 wait_until('the server to know',

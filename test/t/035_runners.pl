@@ -12,20 +12,7 @@ use Test::More;
 
 my $node = new_node('main', conf => 'agno_bg.runners = 3');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub completed
-{
-	my ($like, $count) = @_;
-	return $node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM agno.runs
-			WHERE input LIKE '$like' AND status = 'COMPLETED'");
-}
+add_mock_server($url);
 
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 3 FROM agno.workers WHERE state = 'running'"),
@@ -40,9 +27,9 @@ $node->safe_psql('postgres', q(
 			session_id => 'session ' || i % 30)));
 ok(completed('many %', 600), 'all runs complete');
 is(scalar(mock_requests('mock')), 600, 'each was sent once');
-is( value('count(*) FROM agno.workers WHERE claimed > 50'),
+is(value('count(*) FROM agno.workers WHERE claimed > 50'),
 	3, 'all runners took part');
-is( value(q(count(*) FROM (SELECT started_at,
+is(value(q(count(*) FROM (SELECT started_at,
 			lag(finished_at) OVER w AS before FROM agno.runs
 			WHERE session_id LIKE 'session %'
 			WINDOW w AS (PARTITION BY session_id ORDER BY created_at)) r
@@ -60,7 +47,7 @@ $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 9) i, agno_arun('waits',
 		model => 'mock:echo', run_id => 'late' || i, run_at => now() + '1 h')));
 wait_until('the requests', sub { mock_requests('mock', 'stays') == 30 });
-is( value(q(bool_and(agno_cancel_run(run_id)) FROM agno.runs
+is(value(q(bool_and(agno_cancel_run(run_id)) FROM agno.runs
 		WHERE run_id ~ '^(hang|late)')),
 	't', 'cancelled');
 ok( $node->poll_query_until('postgres', q(SELECT count(*) = 48 FROM agno.runs

@@ -12,30 +12,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
-system_or_bail('cc', '-shared', '-fPIC', '-o', "$dir/disk_full.so",
-	"$FindBin::Bin/../faults/disk_full.c");
 my $node = do
 {
-	local $ENV{LD_PRELOAD} = "$dir/disk_full.so";
 	local $ENV{DISK_FULL} = "$dir/full";
-	new_node('main');
+	new_node('main', fault => 'disk_full');
 };
-add_mock_server($node, start_mock('mock'));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-# How often this is in the log.
-sub logged
-{
-	my ($pattern) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
+add_mock_server(start_mock('mock'));
 
 # File descriptors: the worker has some open, and may have five more.
-my $runner = runner_pid($node);
+my $runner = runner_pid();
 $node->safe_psql('postgres', "SELECT agno_arun('x', model => 'mock:echo')");
 my $open = () = glob("/proc/$runner/fd/*");
 system_or_bail('prlimit', "--pid=$runner", '--nofile=' . ($open + 5) . ':');
@@ -54,7 +39,7 @@ ok( $node->poll_query_until('postgres', q(
 		WHERE run_id LIKE 'files%' AND status = 'COMPLETED')),
 	'they complete when there are some');
 is(scalar(mock_requests('mock', 'files')), 60, 'each was sent once');
-is(runner_pid($node), $runner, 'by the same worker');
+is(runner_pid(), $runner, 'by the same worker');
 
 # Space on the disk: long answers, which the table has to grow for.
 $node->safe_psql('postgres', q(

@@ -18,19 +18,15 @@ my $url = start_mock('mock');
 sub database_in_use
 {
 	my ($database) = @_;
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $database);
+	new_database($database, $url);
 	fly($database, "of $database", 'slow-2500', 'run');
 }
 
 sub fly
 {
 	my ($database, $input, $model, $run_id) = @_;
-	$node->safe_psql($database,
-		"SELECT agno_arun('$input', model => 'mock:$model', run_id => '$run_id')"
-	);
-	wait_until('the request', sub { mock_count('mock', $input) });
+	enqueue($run_id, $model, input => $input, database => $database);
+	wait_for_request($input);
 }
 
 # How long a command takes, in seconds.
@@ -57,7 +53,7 @@ my $base = duration('postgres', 'ALTER DATABASE plain SET TABLESPACE space');
 database_in_use('moved');
 my $ours = duration('postgres', 'ALTER DATABASE moved SET TABLESPACE space');
 cmp_ok($ours - $base, '<', 1, 'ALTER DATABASE SET TABLESPACE');
-is(wait_run($node, 'run', 'moved'), 'COMPLETED', 'its run completes');
+is(wait_run('run', 'moved'), 'COMPLETED', 'its run completes');
 is($node->safe_psql('moved', 'SELECT attempt FROM agno.runs'),
 	1, 'in one attempt');
 
@@ -70,7 +66,7 @@ cmp_ok($ours - $base, '<', 1, 'DROP DATABASE');
 database_in_use('one');
 cmp_ok(duration('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK'),
 	'<', 1, 'DROP EXTENSION that is rolled back');
-is(wait_run($node, 'run', 'one'), 'COMPLETED', 'the run has gone on');
+is(wait_run('run', 'one'), 'COMPLETED', 'the run has gone on');
 is($node->safe_psql('one', 'SELECT attempt FROM agno.runs'),
 	1, 'undisturbed');
 fly('one', 'in vain', 'hang', 'in vain');
@@ -82,14 +78,14 @@ is( $node->safe_psql('one',
 		"SELECT count(*) FROM pg_namespace WHERE nspname = 'agno'"),
 	0, 'nothing of it is left');
 $node->safe_psql('one', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'one');
-$node->safe_psql('one', "SELECT agno_arun('x', model => 'mock:echo', run_id => 'x')");
-is(wait_run($node, 'x', 'one'), 'COMPLETED', 'and it can be created again');
+add_mock_server($url, database => 'one');
+enqueue('x', 'echo', database => 'one');
+is(wait_run('x', 'one'), 'COMPLETED', 'and it can be created again');
 
 # DROP OWNED of the superuser who created the extension
 $node->safe_psql('postgres', 'CREATE ROLE maker SUPERUSER; CREATE DATABASE two');
 $node->safe_psql('two', 'SET ROLE maker; CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'two');
+add_mock_server($url, database => 'two');
 fly('two', 'orphan', 'hang', 'orphan');
 $before = closed();
 cmp_ok(duration('two', 'DROP OWNED BY maker CASCADE'), '<', 1, 'DROP OWNED');
@@ -97,13 +93,13 @@ wait_until('the end of the request', sub { closed() > $before });
 
 # Reloads, one after the other, are of no consequence.
 fly('one', 'reload', 'slow-1500', 'reload');
-my $pid = runner_pid($node, 'one');
+my $pid = runner_pid('one');
 foreach (1 .. 20)
 {
 	$node->reload;
 }
-is(wait_run($node, 'reload', 'one'), 'COMPLETED', 'reloads');
-is(runner_pid($node, 'one'), $pid, 'by the same worker');
+is(wait_run('reload', 'one'), 'COMPLETED', 'reloads');
+is(runner_pid('one'), $pid, 'by the same worker');
 
 # A fast restart waits for no answer.
 $node->safe_psql('postgres', 'CHECKPOINT');
@@ -115,7 +111,7 @@ $node->safe_psql('postgres', 'CHECKPOINT');
 $start = time;
 $node->restart;
 cmp_ok(time - $start - $base, '<', 1, 'a fast restart');
-is(wait_run($node, 'restart', 'one'), 'COMPLETED', 'the run is sent again');
+is(wait_run('restart', 'one'), 'COMPLETED', 'the run is sent again');
 is( $node->safe_psql('one',
 		"SELECT attempt FROM agno.runs WHERE run_id = 'restart'"),
 	1, 'and it is not counted');
