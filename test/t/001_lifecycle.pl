@@ -19,20 +19,32 @@ is( $node->safe_psql(
 		  . "model => 'mock:slow-1500', run_id => 'a', session_id => 's', "
 		  . "user_id => 'u', metadata => '{\"k\": 1}', priority => 3)"),
 	'a|s|PENDING',
-	'agno_arun returns at once');
+	'agno_arun returns at once, with the run PENDING');
 ok($node->poll_query_until('postgres',
 		"SELECT status = 'RUNNING' AND started_at IS NOT NULL "
 		  . "FROM agno_get_run_output('a')"),
-	'the run is seen running');
-is(wait_run('a'), 'COMPLETED', 'it completes');
+	'the run becomes RUNNING, with the time of its start');
+is(wait_run('a'), 'COMPLETED', 'the run completes');
 
-is(value("input, content, content_type, model,
-		model_provider, user_id, metadata, priority, attempt, owner,
-		error IS NULL, created_at <= started_at, started_at < finished_at
-		FROM agno.runs WHERE run_id = 'a'"),
-	'Wait a bit|You said: Wait a bit|str|slow-1500|mock|u|{"k": 1}|3|1|'
-	  . $node->safe_psql('postgres', 'SELECT current_user') . '|t|t|t',
-	'the row is filled');
+expect_run(
+	'a',
+	{
+		status => 'COMPLETED',
+		input => 'Wait a bit',
+		content => 'You said: Wait a bit',
+		content_type => 'str',
+		model => 'slow-1500',
+		model_provider => 'mock',
+		user_id => 'u',
+		metadata => '{"k": 1}',
+		priority => 3,
+		attempt => 1,
+		owner => value('current_user'),
+		error => undef,
+		'created_at <= started_at' => 'true',
+		'started_at < finished_at' => 'true'
+	},
+	'the row of a run that has completed is filled');
 is(value("metrics - 'duration' - 'time_to_first_token',
 		(metrics->>'duration')::float BETWEEN 1.4 AND 60,
 		(metrics->>'time_to_first_token')::float BETWEEN 1.4 AND 60
@@ -61,9 +73,12 @@ is_deeply(
 		input => [ { role => 'user', content => 'Wait a bit' } ]
 	},
 	'the request is minimal');
-is($request->{path}, '/v1/responses', 'it goes to the path of the API');
-is($request->{headers}{authorization}, 'Bearer sk-mock', 'it has the key');
-like($request->{headers}{'user-agent'}, qr/^agno_bg\//, 'it says who we are');
+is($request->{path}, '/v1/responses',
+	'the request goes to the path of the API');
+is($request->{headers}{authorization}, 'Bearer sk-mock',
+	'the request has the key');
+like($request->{headers}{'user-agent'}, qr/^agno_bg\//,
+	'the request says who we are');
 
 # The reasoning is kept; model_options reach the body.
 enqueue('b', 'reasoning', input => '?');
@@ -88,7 +103,8 @@ wait_run('heard');
 my $heard = '';
 wait_until('the notification',
 	sub { $heard .= $listener->query('SELECT 1'); $heard =~ /agno_run/ });
-like($heard, qr/"agno_run" with payload "heard"/, 'listeners hear of the end');
+like($heard, qr/"agno_run" with payload "heard"/,
+	'listeners hear of the end of a run');
 $listener->quit;
 
 # CALL agno_run enqueues, commits, waits and shows the answer, and holds no

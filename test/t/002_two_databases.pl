@@ -26,22 +26,22 @@ foreach my $database (qw(one two))
 	add_mock_server($url, database => $database);
 	enqueue('same', 'slow-300', input => "in $database", database => $database);
 }
-is(wait_run('same', $_), 'COMPLETED', "a run of database $_")
+is(wait_run('same', $_), 'COMPLETED', "a run of database $_ completes")
   foreach qw(one two);
 is( $node->safe_psql('two', "SELECT content FROM agno.runs"),
 	'You said: in two',
 	'databases know nothing of each other');
 is( $node->safe_psql('postgres', $workers),
 	'agno_bg launcher/ agno_bg runner/one agno_bg runner/two',
-	'one runner for each database, by name');
+	'there is one runner for each database, with its name');
 is(value("DISTINCT state FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
 	'idle',
-	'they report their state');
+	'runners report that they are idle');
 ok( $node->poll_query_until(
 		'one', "SELECT n_tup_upd > 0 FROM pg_stat_user_tables
 		WHERE relid = 'agno.runs'::regclass"),
-	'they flush their table statistics');
+	'runners flush their table statistics');
 
 $node->restart;
 foreach my $database (qw(one two))
@@ -49,7 +49,7 @@ foreach my $database (qw(one two))
 	runner_pid($database);
 	enqueue('again', 'echo', database => $database);
 	is(wait_run('again', $database),
-		'COMPLETED', "after a restart, database $database");
+		'COMPLETED', "a run of database $database completes after a restart");
 }
 
 # Drop, also within a transaction that rolls back.
@@ -58,7 +58,8 @@ $node->safe_psql('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK');
 enqueue('third', 'echo', database => 'one');
 is(wait_run('third', 'one'),
 	'COMPLETED', 'DROP EXTENSION that rolls back does no harm');
-is(runner_pid('one'), $pid, 'and the runner has stayed');
+is(runner_pid('one'), $pid,
+	'the runner stays when DROP EXTENSION is rolled back');
 
 $node->safe_psql('one', 'DROP EXTENSION agno_bg CASCADE');
 ok( $node->poll_query_until(
@@ -68,7 +69,7 @@ $node->safe_psql('one', 'CREATE EXTENSION agno_bg');
 add_mock_server($url, database => 'one');
 enqueue('anew', 'echo', database => 'one');
 is(wait_run('anew', 'one'), 'COMPLETED',
-	'CREATE EXTENSION brings one back');
+	'CREATE EXTENSION brings the runner back');
 
 # DROP while a run is in flight, and CREATE right away.
 enqueue('flying', 'hang', input => 'x', database => 'two');
@@ -78,7 +79,8 @@ $node->safe_psql('two',
 add_mock_server($url, database => 'two');
 enqueue('flying', 'echo', input => 'after', database => 'two');
 is(wait_run('flying', 'two'),
-	'COMPLETED', 'DROP and CREATE EXTENSION with a run in flight');
+	'COMPLETED',
+	'a run completes after DROP and CREATE EXTENSION with another in flight');
 
 # Without the preload, the error says what to do.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");

@@ -28,16 +28,17 @@ $node->safe_psql(
 	SELECT agno_arun('released', model => 'mock:echo', run_id => 'd');
 	RELEASE s;
 	COMMIT;");
-is(wait_run('b'), 'COMPLETED', 'what was committed runs');
-is(wait_run('d'), 'COMPLETED', 'so does what a savepoint released');
+is(wait_run('b'), 'COMPLETED', 'a run that was committed is executed');
+is(wait_run('d'), 'COMPLETED',
+	'a run of a savepoint that was released is executed');
 is(value("string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
-	'b d', 'there are no other runs');
+	'b d', 'runs that were rolled back leave no rows');
 is(value('count(*) FROM agno.sessions'),
-	2, 'nor sessions');
+	2, 'runs that were rolled back leave no sessions');
 is(value('count(*) FROM agno.run_queue'),
-	0, 'nor anything in the queue');
+	0, 'runs that were rolled back leave nothing in the queue');
 is(join(' ', sort map { $_->{body}{input}[-1]{content} } mock_requests('mock')),
-	'kept released', 'nor requests');
+	'kept released', 'runs that were rolled back are not sent');
 
 # A cancel that is rolled back has not happened either.
 enqueue('e', 'slow-1000', input => 'x');
@@ -45,8 +46,8 @@ wait_for_request('x');
 $node->safe_psql('postgres',
 	"BEGIN; SELECT agno_cancel_run('e'); SELECT agno_cancel_run('f'); ROLLBACK"
 );
-is(wait_run('e'), 'COMPLETED', 'a cancel that is rolled back');
+is(wait_run('e'), 'COMPLETED', 'a run completes whose cancel was rolled back');
 is(value('count(*) FROM agno.cancellations'),
-	0, 'leaves no marker');
+	0, 'a cancel that is rolled back leaves no marker');
 $node->stop;
 done_testing();

@@ -25,13 +25,16 @@ wait_for_answer('held');
 
 # Meanwhile others work.
 enqueue('other', 'echo');
-is(wait_run('other'), 'COMPLETED', 'others complete meanwhile');
-is(run_status('held'), 'RUNNING', 'the run itself waits');
+is(wait_run('other'), 'COMPLETED',
+	'other runs complete while a cancel is open');
+is(run_status('held'), 'RUNNING',
+	'a run stays RUNNING while its cancel is open');
 $canceller->query_safe('COMMIT');
-is(wait_run('held'), 'CANCELLED', 'it ends CANCELLED at the commit');
+is(wait_run('held'), 'CANCELLED',
+	'a run ends CANCELLED when its cancel commits');
 is(value("content FROM agno_get_run_output('held')"),
 	'You said: held',
-	'what had been received is kept');
+	'the answer that had been received is kept');
 
 # The same with a rollback: the answer is stored then.
 enqueue('spared', 'slow-1000');
@@ -41,7 +44,7 @@ $canceller->query_safe("SELECT agno_cancel_run('spared')");
 wait_for_answer('spared');
 $canceller->query_safe('ROLLBACK');
 is(wait_run('spared'),
-	'COMPLETED', 'after a rollback, the answer is stored');
+	'COMPLETED', 'the answer is stored when the cancel is rolled back');
 
 # A run that waits, locked by an open cancel, is passed by others.
 configure(paused => 'on');
@@ -50,11 +53,14 @@ $canceller->query_safe('BEGIN');
 $canceller->query_safe("SELECT agno_cancel_run('first')");
 configure(paused => 'off');
 enqueue('second', 'echo');
-is(wait_run('second'), 'COMPLETED', 'others pass it');
-is(run_status('first'), 'PENDING', 'it waits for the cancel');
+is(wait_run('second'), 'COMPLETED',
+	'other runs pass one that an open cancel has locked');
+is(run_status('first'), 'PENDING',
+	'a run that an open cancel has locked stays PENDING');
 $canceller->query_safe('ROLLBACK');
 is(wait_run('first'),
-	'COMPLETED', 'after a rollback, it is executed');
+	'COMPLETED',
+	'a run is executed when the cancel that had locked it is rolled back');
 $canceller->quit;
 
 # Hundreds of cancels at about the time of the answer: the promise of
@@ -88,7 +94,7 @@ is(value("count(*) FROM agno.run_queue"),
 	'nothing is left in the queue');
 is(value("count(*) FROM agno.run_signals"),
 	0,
-	'nor any letter');
+	'no letter is left');
 
 $node->stop;
 done_testing();

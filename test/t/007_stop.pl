@@ -39,7 +39,7 @@ isnt(runner_pid(), $pid, 'a runner that is terminated is replaced');
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 100 FROM agno.runs
 		WHERE status = 'COMPLETED' AND attempt = 1"),
-	'all complete, and no attempt was counted for the stops');
+	'all runs complete, and no attempt was counted for the stops');
 
 $node->stop;
 done_testing();

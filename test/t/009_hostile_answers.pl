@@ -82,29 +82,30 @@ is(value("count(*) FROM agno.runs
 
 # An incomplete answer keeps what there is.
 enqueue('incomplete', 'incomplete', input => 'i');
-is(wait_run('incomplete'), 'ERROR', 'an incomplete answer');
+is(wait_run('incomplete'), 'ERROR', 'an incomplete answer ends in ERROR');
 is(value("content, error->>'type', error->>'message',
 		metrics->'output_tokens', messages->1->>'content'
 		FROM agno_get_run_output('incomplete')"),
 	'Half an ans|incomplete|the answer is incomplete: max_output_tokens|7|Half an ans',
-	'keeps what there is');
+	'an incomplete answer is kept');
 
 # Bytes that no text can hold.
 enqueue('hostile', 'hostile', input => 'h');
-is(wait_run('hostile'), 'COMPLETED', 'hostile bytes');
+is(wait_run('hostile'), 'COMPLETED',
+	'a run with hostile bytes in its answer completes');
 is( $node->safe_psql(
 		'postgres', "SELECT replace(content, U&'\\FFFD', '#')
 		FROM agno_get_run_output('hostile')"),
 	'nul # high # low # raw ##.',
-	'are readable');
+	'hostile bytes are stored readable');
 
 # Just within the limit.
 enqueue('large', 'huge-62', input => 'h');
-is(wait_run('large'), 'COMPLETED', 'an answer just within the limit');
+is(wait_run('large'), 'COMPLETED', 'an answer just within the limit is stored');
 
 is(value("pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'"),
-	runner_pid(), 'the runner lives');
+	runner_pid(), 'the runner is alive after hostile answers');
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/,
-	'and has done so all the time');
+	'no process has crashed from hostile answers');
 $node->stop;
 done_testing();

@@ -34,11 +34,12 @@ enqueue(@$_[ 0, 1 ]) foreach @cases;
 foreach my $case (@cases)
 {
 	my ($name, $model, $status, $requests) = @$case;
-	is(wait_run($name), $status, "$name: status");
-	is(scalar(mock_requests('mock', $name)), $requests, "$name: requests");
+	is(wait_run($name), $status, "$name: the run ends $status");
+	is(scalar(mock_requests('mock', $name)), $requests,
+		"$name: the request is sent $requests times");
 	is(value("attempt FROM agno_get_run_output('$name')"),
 		1,
-		"$name: in one attempt");
+		"$name: the run takes one attempt");
 }
 
 sub gaps
@@ -55,14 +56,16 @@ ok($first > 1.49 && $first < 6, "the server asked for 1.5 s and got $first s");
 
 # The timeout of the run bounds everything.
 enqueue('deadline', 'hang', timeout => '1.5 s');
-is(wait_run('deadline'), 'ERROR', 'a run that passes its timeout');
+is(wait_run('deadline'), 'ERROR',
+	'a run that passes its timeout ends in ERROR');
 is(value("error->>'type', content,
 		finished_at - started_at BETWEEN '1.4 s' AND '10 s'
 		FROM agno_get_run_output('deadline')"),
 	'timeout|the run did not end within its timeout of 1.500 s|t',
-	'ends in ERROR of type timeout');
+	'its error is of type timeout and says so');
 enqueue('patient', 'after-60000-429', timeout => '1 s');
-is(wait_run('patient'), 'ERROR', 'also while it pauses');
+is(wait_run('patient'), 'ERROR',
+	'a run that passes its timeout while it pauses ends in ERROR');
 
 # The server dies and comes back.
 my $port = stop_mock('mock');

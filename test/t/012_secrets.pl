@@ -54,8 +54,8 @@ foreach my $options (
 {
 	my ($ret, $out, $err) = $node->psql('postgres',
 		"CREATE USER MAPPING FOR PUBLIC SERVER mock OPTIONS ($options)");
-	isnt($ret, 0, "refused: $options");
-	unlike($err, qr/ERROR.*$key/, 'without showing the key in the error');
+	isnt($ret, 0, "a user mapping is refused with $options");
+	unlike($err, qr/ERROR.*$key/, 'the error does not show the key');
 }
 $node->psql('postgres',
 	"CREATE USER MAPPING FOR one SERVER mock OPTIONS (api_key '$key')");
@@ -95,19 +95,20 @@ foreach my $table (
 	is(value("count(*) FROM $table t
 			WHERE t::text LIKE '%very-secret%'"),
 		0,
-		"no key in $table");
+		"no key is in $table");
 }
 is(value("count(*) FROM pg_stat_activity a
 		WHERE a::text LIKE '%very-' || 'secret%'
 		AND backend_type <> 'client backend'"),
 	0,
-	'no key in pg_stat_activity');
+	'no key is in pg_stat_activity');
 my $processes = `ps -eo args`;
-unlike($processes, qr/agno_bg.*very-secret/, 'no key in ps');
+unlike($processes, qr/agno_bg.*very-secret/,
+	'no key is in the arguments of a process');
 
 $node->stop;
 my @lines = grep { /sk-very-secret/ } split /\n/, slurp_file($node->logfile);
-is(scalar(@lines), 0, 'no key in the log at debug5') or diag($lines[0]);
+is(scalar(@lines), 0, 'no key is in the log at debug5') or diag($lines[0]);
 like(slurp_file($node->logfile), qr/that sets an API key is not logged/,
-	'which says that it leaves something out');
+	'the log says that it leaves something out');
 done_testing();

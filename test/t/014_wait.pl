@@ -13,12 +13,13 @@ my $node = new_node('main', conf => "max_connections = 60\n");
 add_mock_server(start_mock('mock'));
 
 enqueue('slow', 'slow-1000');
-is(wait_run('slow'), 'COMPLETED', 'a run that ends');
-is(wait_run('slow'), 'COMPLETED', 'a run that has ended');
+is(wait_run('slow'), 'COMPLETED', 'agno_wait_run returns when the run ends');
+is(wait_run('slow'), 'COMPLETED',
+	'agno_wait_run returns for a run that has ended');
 is(value("count(*) FROM agno_wait_run('none')"),
-	0, 'an unknown run');
+	0, 'agno_wait_run gives nothing for an unknown run');
 is(value("count(*) FROM agno_wait_run(NULL)"),
-	0, 'no run');
+	0, 'agno_wait_run gives nothing for NULL');
 
 enqueue('hang', 'hang');
 is(value("status FROM agno_wait_run('hang', '300 ms')"),
@@ -26,7 +27,7 @@ is(value("status FROM agno_wait_run('hang', '300 ms')"),
 	'a timeout returns the run as it is');
 is(value("status IN ('PENDING', 'RUNNING') FROM agno_wait_run('hang', '0')"),
 	't',
-	'so does one of nothing');
+	'a timeout of nothing returns the run as it is');
 is(outcome("SET statement_timeout = '300ms'; SELECT agno_wait_run('hang')"),
 	'57014', 'statement_timeout is obeyed');
 is(outcome("BEGIN; SELECT agno_arun('x', model => 'mock:echo', run_id => 'own');"
@@ -34,7 +35,8 @@ is(outcome("BEGIN; SELECT agno_arun('x', model => 'mock:echo', run_id => 'own');
 	'55000', 'a run of the own transaction is refused');
 is(outcome("BEGIN; SAVEPOINT s; SELECT agno_arun('x', model => 'mock:echo', "
 		  . "run_id => 'own'); RELEASE s; SELECT agno_wait_run('own')"),
-	'55000', 'also if it comes from a savepoint');
+	'55000',
+	'a run of the own transaction is refused if it comes from a savepoint');
 is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT agno_wait_run('hang')"),
 	'25001', 'a snapshot that never sees the end is refused');
 is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL agno_run('x')"),
@@ -58,7 +60,7 @@ is($callers[$_]->query('SELECT 1'), 'run' . ($_ + 1) . " COMPLETED\n1",
 is(value("count(*) FROM pg_stat_activity
 		WHERE state = 'active' AND query LIKE '%agno_wait_run(''run%'"),
 	15,
-	'the others wait');
+	'the callers whose runs go on still wait');
 $node->safe_psql('postgres',
 	"SELECT count(agno_cancel_run('run' || i)) FROM generate_series(1, 15) i");
 is($callers[$_]->query('SELECT 1'), 'run' . ($_ + 1) . " CANCELLED\n1",
@@ -77,7 +79,8 @@ $caller->query_until(qr/go/,
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE wait_event_type = 'Extension' AND query LIKE '%future%'");
 $node->safe_psql('postgres', "SELECT agno_cancel_run('future')");
-is($caller->query('SELECT 1'), "CANCELLED\n1", 'a run that was waiting');
+is($caller->query('SELECT 1'), "CANCELLED\n1",
+	'a caller is woken when a run for later is cancelled');
 $caller->quit;
 
 $node->stop;

@@ -23,8 +23,10 @@ $node->safe_psql(
 is(value('count(*) FROM agno.runs'),
 	0, 'nothing is visible before COMMIT PREPARED');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'b'; COMMIT PREPARED 'a'");
-is(wait_run('x'), 'COMPLETED', 'the run is found');
-is(scalar(mock_requests('mock')), 1, 'the one that was rolled back is not');
+is(wait_run('x'), 'COMPLETED',
+	'a run starts when its prepared transaction is committed');
+is(scalar(mock_requests('mock')), 1,
+	'a run of a prepared transaction that was rolled back is not sent');
 
 # Across a restart
 $node->safe_psql(
@@ -34,16 +36,18 @@ $node->safe_psql(
 $node->restart;
 runner_pid();
 $node->safe_psql('postgres', "COMMIT PREPARED 'c'");
-is(wait_run('z'), 'COMPLETED', 'also after a restart');
+is(wait_run('z'), 'COMPLETED',
+	'a run that was prepared before a restart completes');
 
 # A cancel
 enqueue('hang', 'hang');
 wait_for_request('hang');
 $node->safe_psql('postgres',
 	"BEGIN; SELECT agno_cancel_run('hang'); PREPARE TRANSACTION 'd'");
-is(run_status('hang'), 'RUNNING', 'a prepared cancel');
+is(run_status('hang'), 'RUNNING', 'a prepared cancel leaves the run RUNNING');
 $node->safe_psql('postgres', "COMMIT PREPARED 'd'");
-is(wait_run('hang'), 'CANCELLED', 'takes effect when it is committed');
+is(wait_run('hang'), 'CANCELLED',
+	'a prepared cancel takes effect when it is committed');
 
 $node->stop;
 done_testing();

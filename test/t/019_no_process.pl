@@ -25,10 +25,11 @@ wait_until('the log',
 sleep 4;
 my @lines = slurp_file($node->logfile) =~ /no process left/g;
 is(scalar(@lines), 1, 'the log says once that there is no process left');
-is(run_status('x', 'other'), 'PENDING', 'the run waits');
+is(run_status('x', 'other'), 'PENDING',
+	'a run waits while there is no process for the runner');
 $node->safe_psql('postgres', 'DROP EXTENSION agno_bg CASCADE');
 is(wait_run('x', 'other'), 'COMPLETED',
-	'and starts when there is a process');
+	'the run starts when there is a process');
 
 # A runner that dies at once, again and again, does not keep the server busy.
 my $offset = -s $node->logfile;
@@ -41,8 +42,8 @@ while (time - $since < 10)
 	$pids{$pid} = 1;
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 }
-cmp_ok(scalar(keys %pids), '<=', 6, 'restarts are spaced out');
-cmp_ok(scalar(keys %pids), '>=', 2, 'but happen');
+cmp_ok(scalar(keys %pids), '<=', 6, 'restarts of the runner are spaced out');
+cmp_ok(scalar(keys %pids), '>=', 2, 'restarts of the runner happen');
 
 $node->stop;
 done_testing();
