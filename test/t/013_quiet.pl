@@ -24,18 +24,18 @@ wait_until("the requests", sub { 50 == mock_count("mock", "slow") });
 ok( $node->poll_query_until(
 		'postgres', "SELECT state = 'idle' FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
-	'the runner waits');
+	'the runner waits with 50 requests in flight');
 is(value("state, xact_start IS NULL, backend_xid IS NULL,
 		backend_xmin IS NULL, query FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
 	'idle|t|t|t|agno_bg: 50 runs in flight',
-	'it holds no transaction and no snapshot, and says what it does');
+	'the runner holds no transaction and no snapshot, and says what it does');
 is(value("count(*) FROM pg_locks JOIN pg_stat_activity
 		USING (pid) WHERE backend_type LIKE 'agno_bg%'"),
 	0,
-	'nor any lock');
+	'no process of ours holds any lock');
 is(scalar(grep { $_->{event} eq 'answered' } mock_log('mock')),
-	0, 'all that with the requests in flight');
+	0, 'the requests are still in flight');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 50 FROM agno.runs WHERE status = 'COMPLETED'");
 
@@ -64,9 +64,10 @@ SKIP:
 	is_deeply([ switches_of($launcher), switches_of($runner) ],
 		\@before, 'neither process wakes up in ten seconds of rest');
 	is(value('pg_current_wal_insert_lsn()'),
-		$wal, 'nothing is written');
+		$wal, 'nothing is written in ten seconds of rest');
 	enqueue('awake', 'echo');
-	is(wait_run('awake'), 'COMPLETED', 'and it is awake at once');
+	is(wait_run('awake'), 'COMPLETED',
+		'a run is executed at once after the rest');
 }
 $node->stop;
 done_testing();

@@ -40,7 +40,7 @@ ok( $node->poll_query_until(
 	'all of them are cancelled');
 wait_until('the connections to close',
 	sub { $runs == grep { $_->{event} eq 'closed' } mock_log('mock') });
-pass('and their connections closed');
+pass( 'the connections of cancelled runs are closed');
 is(value('count(*) FROM agno.run_queue'),
 	0, 'nothing is left in the queue');
 
@@ -56,10 +56,11 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 600 FROM agno.runs
 		WHERE input = 'few' AND status = 'COMPLETED'"),
-	'all complete with few descriptors');
+	'all runs complete with few descriptors');
 ($most) = sort { $b <=> $a }
   map { $_->{connections} } mock_requests('mock', 'few');
-cmp_ok($most, '<=', 300, "with at most $most connections");
+cmp_ok($most, '<=', 300,
+	"at most $most connections are made with few descriptors");
 
 $node->stop;
 done_testing();

@@ -23,17 +23,17 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) FILTER (WHERE status = 'COMPLETED') = 98
 		AND count(*) FILTER (WHERE status = 'ERROR') = 2 FROM agno.runs"),
-	'all others complete');
+	'all runs complete but those that the trigger refuses');
 is(value("string_agg(run_id, ' ' ORDER BY run_id),
 		string_agg(DISTINCT error->>'type', ' '),
 		string_agg(DISTINCT content, ' ') FROM agno.runs
 		WHERE status = 'ERROR'"),
 	'run30 run70|storage|this content is refused',
 	'the culprits end in ERROR, which says why');
-is(runner_pid(), $pid, 'the runner has survived it');
+is(runner_pid(), $pid, 'the runner survives results that cannot be stored');
 is(value("max(finished_at) - min(finished_at) < '1 s' FROM agno.runs"),
 	't',
-	'nobody waited for long');
+	'no run waits long for those that cannot be stored');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
 
 # A value that the table refuses
@@ -63,13 +63,16 @@ $node->safe_psql('postgres', q(
 	DROP OWNED BY leaver;
 	DROP ROLE leaver;
 	SELECT agno_arun('stays', model => 'mock:slow-700', run_id => 'stays')));
-is(wait_run('stays'), 'COMPLETED', 'a role that is dropped stops nobody');
-is(wait_run('waits'), 'ERROR', 'its runs that wait end in ERROR');
+is(wait_run('stays'), 'COMPLETED',
+	'a run completes after another role was dropped');
+is(wait_run('waits'), 'ERROR',
+	'a run that waits ends in ERROR when its owner is dropped');
 like(value("content FROM agno.runs WHERE run_id = 'waits'"),
 	qr/role with OID \d+, which owned the run, has been dropped/,
-	'which says why');
-is(wait_run('flies'), 'COMPLETED', 'one in flight completes');
-is(runner_pid(), $pid, 'the runner has survived this as well');
+	'the error says that the owner has been dropped');
+is(wait_run('flies'), 'COMPLETED',
+	'a run in flight completes when its owner is dropped');
+is(runner_pid(), $pid, 'the runner survives the drop of an owner');
 
 # A run that cannot even be started
 refuse_updates(
@@ -84,11 +87,13 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 98 FROM agno.runs
 		WHERE input = 'starts' AND status = 'COMPLETED'"),
 	'runs that cannot be started stop no others');
-is(wait_run('start30'), 'ERROR', 'one ends in ERROR');
-is(run_status('start60'), 'PENDING', 'one cannot end either');
-is(runner_pid(), $pid, 'the runner has survived that, too');
+is(wait_run('start30'), 'ERROR', 'a run that cannot be started ends in ERROR');
+is(run_status('start60'), 'PENDING',
+	'a run that can neither start nor end stays PENDING');
+is(runner_pid(), $pid, 'the runner survives runs that cannot be started');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
-is(wait_run('start60'), 'COMPLETED', 'and it starts when it can');
+is(wait_run('start60'), 'COMPLETED',
+	'a run that could neither start nor end starts when it can');
 
 # Somebody holds a row.
 my $holder = $node->background_psql('postgres');
@@ -99,7 +104,8 @@ wait_for_answer('held');
 enqueue('free', 'echo');
 is(wait_run('free'), 'COMPLETED', 'a locked row stops nobody else');
 $holder->query_safe('COMMIT');
-is(wait_run('held'), 'COMPLETED', 'and is stored when it is free');
+is(wait_run('held'), 'COMPLETED',
+	'the answer of a locked row is stored when it is free');
 
 # Somebody holds the whole table.
 enqueue('table', 'slow-1500');
@@ -111,7 +117,7 @@ wait_until('the log', sub {
 $holder->query_safe('COMMIT');
 $holder->quit;
 is(wait_run('table'), 'COMPLETED', 'a locked table costs only time');
-is(runner_pid(), $pid, 'the runner is still the same');
+is(runner_pid(), $pid, 'the runner survives a locked table');
 
 # Somebody deletes a run in flight.
 enqueue('deleted', 'slow-500');
@@ -124,7 +130,7 @@ $node->safe_psql('postgres',
 	  . "DELETE FROM agno.runs WHERE run_id = 'd2'");
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM agno.run_queue"),
-	'nor stays in the queue');
+	'a run that is deleted does not stay in the queue');
 
 $node->stop;
 done_testing();
