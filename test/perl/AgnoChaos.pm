@@ -103,7 +103,7 @@ sub arun
 }
 
 # One transaction with a few runs; some of them, or all, are rolled back.
-sub enqueue
+sub enqueue_some
 {
 	my ($client, $number) = @_;
 	my $database = (DATABASES)[ rand 2 ];
@@ -189,7 +189,7 @@ sub client
 		}
 		else
 		{
-			my ($database, $sql, @runs) = enqueue($client, $number);
+			my ($database, $sql, @runs) = enqueue_some($client, $number);
 			my ($out, $outcome, $err) = execute($node, $database, $sql);
 
 			push @mine, @runs;

@@ -11,27 +11,44 @@ use FindBin;
 use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP ();
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(new_node start_mock stop_mock start_nginx start_npm
-  add_mock_server
-  mock_log mock_requests mock_count make_certificate wait_until wait_run run_status runner_pid
-  is_up);
+our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
+  start_nginx start_npm add_mock_server mock_log mock_requests mock_count
+  wait_for_request wait_for_answer open_gate close_gate make_certificate
+  build_fault refuse_updates value as outcome outcome_as enqueue expect_run
+  completed wait_until wait_run run_status runner_pid replace_runner
+  launcher_pid cpu_of busy switches_of status_of logged is_up);
 
+# Helpers that need a node take it as their first argument; without one, they
+# mean the node that new_node has made last, which most tests have only one of.
+my $last_node;
 my %mocks;
 my @servers;
 
+# Take the node off the arguments of a helper, or the last one if there is none.
+sub node_of
+{
+	my ($arguments) = @_;
+	return UNIVERSAL::isa($arguments->[0], 'PostgreSQL::Test::Cluster')
+	  ? shift @$arguments
+	  : $last_node;
+}
+
 # A running server with the library preloaded and, unless told otherwise, the
 # extension in the database postgres. What tests send may hold keys, so
-# statements are not logged.
+# statements are not logged. With fault => 'name', the library of
+# faults/name.c is loaded before others.
 sub new_node
 {
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
+	local $ENV{LD_PRELOAD} = build_fault($params{fault}) if $params{fault};
 	$node->init(extra => [ '-E', 'UTF8', '--no-locale' ],
 		%{ $params{init} // {} });
 	$node->append_conf(
@@ -47,7 +64,75 @@ restart_after_crash = on
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION agno_bg')
 	  unless $params{no_extension};
-	return $node;
+	return $last_node = $node;
+}
+
+# Create a database with the extension and, if a URL is given, with the model
+# server "mock" at that URL.
+sub new_database
+{
+	my $node = node_of(\@_);
+	my ($name, $url) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, 'CREATE EXTENSION agno_bg');
+	add_mock_server($node, $url, database => $name) if $url;
+}
+
+# Create roles that may log in and may enqueue runs.
+sub make_user
+{
+	my $node = node_of(\@_);
+
+	$node->safe_psql('postgres',
+		"CREATE ROLE $_ LOGIN; SELECT agno_grant_usage('$_')")
+	  foreach @_;
+}
+
+# Change settings of agno_bg, named without that prefix, and reload.
+sub configure
+{
+	my $node = node_of(\@_);
+	my %settings = @_;
+
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET agno_bg.$_ = '$settings{$_}'")
+	  foreach sort keys %settings;
+	$node->reload;
+}
+
+# Build the library of faults/name.c. Returns its path.
+sub build_fault
+{
+	my ($name) = @_;
+	my $library = "$PostgreSQL::Test::Utils::tmp_check/$name.so";
+	my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
+
+	chomp(my $headers = `$pg_config --includedir-server`);
+	system_or_bail('cc', '-shared', '-fPIC', "-I$headers", '-o', $library,
+		"$FindBin::Bin/../faults/$name.c", '-ldl');
+	return $library;
+}
+
+# Let a trigger refuse updates of agno.runs that make this condition on NEW true,
+# with this message. It is named refuse, as is its function.
+sub refuse_updates
+{
+	my $node = node_of(\@_);
+	my ($condition, $message) = @_;
+
+	$node->safe_psql(
+		'postgres', qq(
+		CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+		AS \$\$
+		BEGIN
+			IF $condition THEN
+				RAISE EXCEPTION '$message';
+			END IF;
+			RETURN NEW;
+		END \$\$;
+		CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
+			FOR EACH ROW EXECUTE FUNCTION refuse()));
 }
 
 # Start a mock model server. Returns its base URL.
@@ -148,7 +233,8 @@ sub start_npm
 # Make the mock the model server "mock" of a database, for everybody.
 sub add_mock_server
 {
-	my ($node, $url, %params) = @_;
+	my $node = node_of(\@_);
+	my ($url, %params) = @_;
 	my $database = $params{database} // 'postgres';
 	my $options = $params{options} // '';
 
@@ -191,6 +277,40 @@ sub mock_count
 		  /"event": "request".*"content": "\Q$input\E"/g);
 }
 
+# Wait until the mock has got a request with this input.
+sub wait_for_request
+{
+	my ($input, $name) = @_;
+	return wait_until("a request with the input $input",
+		sub { mock_requests($name // 'mock', $input) });
+}
+
+# Wait until the mock has answered all requests with this input that it has got.
+sub wait_for_answer
+{
+	my ($input, $name) = @_;
+
+	wait_until(
+		"the answer to $input",
+		sub {
+			my %answered = map { $_->{number} => 1 }
+			  grep { $_->{event} eq 'answered' } mock_log($name // 'mock');
+			my @requests = mock_requests($name // 'mock', $input);
+			return @requests && !grep { !$answered{ $_->{number} } } @requests;
+		});
+}
+
+# Let the mock answer the runs of the model "gate", until close_gate.
+sub open_gate
+{
+	append_to_file("$PostgreSQL::Test::Utils::tmp_check/mock.log.gate", '');
+}
+
+sub close_gate
+{
+	unlink "$PostgreSQL::Test::Utils::tmp_check/mock.log.gate";
+}
+
 # Make a certificate for 127.0.0.1 that certifies itself: cert.pem and key.pem in
 # the test's folder.
 sub make_certificate
@@ -218,28 +338,149 @@ sub wait_until
 	return 1;
 }
 
+# What SELECT gives for this expression, which may go on with FROM.
+sub value
+{
+	my $node = node_of(\@_);
+	my ($expression, $database) = @_;
+	return $node->safe_psql($database // 'postgres', "SELECT $expression");
+}
+
+# What a statement of this role gives. It must succeed.
+sub as
+{
+	my $node = node_of(\@_);
+	my ($role, $sql) = @_;
+	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]);
+}
+
+# What a statement gives: its rows, or the SQLSTATE of its error.
+sub outcome
+{
+	my $node = node_of(\@_);
+	my ($sql, @params) = @_;
+	my ($ret, $out, $err) =
+	  $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", @params);
+
+	return $ret == 0 ? $out : $err =~ /ERROR:  (\w{5})/ ? $1 : $err;
+}
+
+# The same for a statement of this role.
+sub outcome_as
+{
+	my $node = node_of(\@_);
+	my ($role, $sql) = @_;
+	return outcome($node, $sql, extra_params => [ '-U', $role ]);
+}
+
+# Enqueue a run by its id and its model, of the server "mock" unless it names
+# another, with named arguments of agno_arun. Its input is its id, unless one is
+# given. Values are quoted; a reference to a string is an SQL expression. With
+# role => 'name' the call is of that role, with database => 'name' in that
+# database. Returns the status.
+sub enqueue
+{
+	my $node = node_of(\@_);
+	my ($run_id, $model, %arguments) = @_;
+	my $role = delete $arguments{role};
+	my $database = delete $arguments{database} // 'postgres';
+
+	$arguments{input} //= $run_id;
+	$arguments{run_id} = $run_id;
+	$arguments{model} = $model =~ /:/ ? $model : "mock:$model";
+	my $list = join ', ',
+	  map { "$_ => " . literal($arguments{$_}) } sort keys %arguments;
+	return $node->safe_psql(
+		$database,
+		"SELECT status FROM agno_arun($list)",
+		extra_params => $role ? [ '-U', $role ] : []);
+}
+
+# A value as an SQL literal, or the SQL that it refers to.
+sub literal
+{
+	my ($value) = @_;
+	return $$value if ref $value;
+	return 'NULL' if !defined $value;
+	return "'" . $value =~ s/'/''/gr . "'";
+}
+
+# Test that a run is as expected: a hash of values by columns of agno.runs, or by
+# expressions over them, as text; undef is NULL, and a value may be a pattern.
+# If the status is expected to be one that ends a run, waits for the end. When it
+# fails, it shows the columns that differ, and those only. With
+# database => 'name', the run is of that database.
+sub expect_run
+{
+	my $node = node_of(\@_);
+	my ($run_id, $expected, $name, %params) = @_;
+	my $database = $params{database} // 'postgres';
+	my @columns = sort keys %$expected;
+	my $list = join ', ', map { literal($_) . ", ($_)::text" } @columns;
+	my @differences;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_run($node, $run_id, $database)
+	  if ($expected->{status} // '') =~ /^(COMPLETED|CANCELLED|ERROR)$/;
+	my $row = $node->safe_psql($database,
+		"SELECT json_build_object($list) FROM agno.runs WHERE run_id = "
+		  . literal($run_id));
+	if ($row eq '')
+	{
+		fail($name);
+		return diag("there is no run $run_id");
+	}
+	my $actual = JSON::PP->new->decode($row);
+	foreach my $column (@columns)
+	{
+		my ($got, $want) = ($actual->{$column}, $expected->{$column});
+
+		next
+		  if defined $got && defined $want
+		  ? ref $want ? $got =~ $want : $got eq $want
+		  : !defined $got && !defined $want;
+		push @differences,
+		  sprintf("%s of run %s is %s, expected: %s", $column, $run_id,
+			map { $_ // 'NULL' } $got, $want);
+	}
+	return ok(!@differences, $name) || diag(join "\n", @differences);
+}
+
+# Wait until so many runs with inputs like this are COMPLETED. Returns whether
+# they are.
+sub completed
+{
+	my $node = node_of(\@_);
+	my ($like, $count) = @_;
+	return $node->poll_query_until('postgres',
+		"SELECT count(*) = $count FROM agno.runs
+			WHERE input LIKE '$like' AND status = 'COMPLETED'");
+}
+
 sub run_status
 {
-	my ($node, $run_id, $database) = @_;
-	return $node->safe_psql($database // 'postgres',
-		"SELECT status FROM agno_get_run_output('$run_id')");
+	my $node = node_of(\@_);
+	my ($run_id, $database) = @_;
+	return value($node, "status FROM agno_get_run_output('$run_id')",
+		$database);
 }
 
 # Wait until a run has ended. Returns its status.
 sub wait_run
 {
-	my ($node, $run_id, $database) = @_;
+	my $node = node_of(\@_);
+	my ($run_id, $database) = @_;
 	my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
-	return $node->safe_psql($database // 'postgres',
-		"SELECT status FROM agno_wait_run('$run_id', '$timeout s')");
+	return value($node,
+		"status FROM agno_wait_run('$run_id', '$timeout s')", $database);
 }
 
 # Whether the server accepts connections. (To write to a psql that has given up
 # already would be the end of a test.)
 sub is_up
 {
-	my ($node) = @_;
+	my $node = node_of(\@_);
 	return IPC::Run::run(
 		[ 'pg_isready', '-q', '-h', $node->host, '-p', $node->port ]);
 }
@@ -247,8 +488,8 @@ sub is_up
 # The process of the runner of a database; waits until there is one.
 sub runner_pid
 {
-	my ($node, $database) = @_;
-	$database //= 'postgres';
+	my $node = node_of(\@_);
+	my $database = shift // 'postgres';
 	my $query = "SELECT pid FROM pg_stat_activity "
 	  . "WHERE backend_type = 'agno_bg runner' AND datname = '$database'";
 	my $pid;
@@ -256,6 +497,69 @@ sub runner_pid
 	wait_until("the runner of $database",
 		sub { $pid = $node->safe_psql('template1', $query) });
 	return $pid;
+}
+
+sub launcher_pid
+{
+	my $node = node_of(\@_);
+	return value($node, 'pid FROM pg_stat_activity '
+		  . "WHERE backend_type = 'agno_bg launcher'");
+}
+
+# Terminate the runner. Returns whether another one has taken over.
+sub replace_runner
+{
+	my $node = node_of(\@_);
+	my $pid = runner_pid($node);
+
+	value($node, "pg_terminate_backend($pid)");
+	return $node->poll_query_until('postgres',
+		"SELECT pid <> $pid AND state = 'running' FROM agno.workers
+			WHERE database = 'postgres'");
+}
+
+# The seconds of CPU that a process has had.
+sub cpu_of
+{
+	my ($pid) = @_;
+	my @fields = split ' ', slurp_file("/proc/$pid/stat") =~ s/.*\)//sr;
+	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
+}
+
+# What part of a processor a process takes in the next seconds, while something
+# else is done.
+sub busy
+{
+	my ($pid, $seconds, $meanwhile) = @_;
+	my ($start, $cpu) = (time, cpu_of($pid));
+
+	$meanwhile->() if $meanwhile;
+	usleep(20_000) while time - $start < $seconds;
+	return (cpu_of($pid) - $cpu) / (time - $start);
+}
+
+# A number that /proc/PID/status tells of a process, by its name there.
+sub status_of
+{
+	my ($pid, $name) = @_;
+	return slurp_file("/proc/$pid/status") =~ /^$name:\s+(\d+)/m
+	  ? $1
+	  : die "no $name of process $pid";
+}
+
+# How often a process has given up the processor of its own will.
+sub switches_of
+{
+	my ($pid) = @_;
+	return status_of($pid, 'voluntary_ctxt_switches');
+}
+
+# How often this pattern is in the log of the server.
+sub logged
+{
+	my $node = node_of(\@_);
+	my ($pattern) = @_;
+	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
 }
 
 END

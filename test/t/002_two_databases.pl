@@ -23,70 +23,64 @@ $node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(one two);
 foreach my $database (qw(one two))
 {
 	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $database);
-	$node->safe_psql($database,
-		"SELECT agno_arun('in $database', model => 'mock:slow-300', run_id => 'same')"
-	);
+	add_mock_server($url, database => $database);
+	enqueue('same', 'slow-300', input => "in $database", database => $database);
 }
-is(wait_run($node, 'same', $_), 'COMPLETED', "a run of database $_")
+is(wait_run('same', $_), 'COMPLETED', "a run of database $_ completes")
   foreach qw(one two);
 is( $node->safe_psql('two', "SELECT content FROM agno.runs"),
 	'You said: in two',
 	'databases know nothing of each other');
 is( $node->safe_psql('postgres', $workers),
 	'agno_bg launcher/ agno_bg runner/one agno_bg runner/two',
-	'one runner for each database, by name');
-is( $node->safe_psql(
-		'postgres', "SELECT DISTINCT state FROM pg_stat_activity
+	'there is one runner for each database, with its name');
+is(value("DISTINCT state FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
 	'idle',
-	'they report their state');
+	'runners report that they are idle');
 ok( $node->poll_query_until(
 		'one', "SELECT n_tup_upd > 0 FROM pg_stat_user_tables
 		WHERE relid = 'agno.runs'::regclass"),
-	'they flush their table statistics');
+	'runners flush their table statistics');
 
 $node->restart;
 foreach my $database (qw(one two))
 {
-	runner_pid($node, $database);
-	$node->safe_psql($database,
-		"SELECT agno_arun('again', model => 'mock:echo', run_id => 'again')");
-	is(wait_run($node, 'again', $database),
-		'COMPLETED', "after a restart, database $database");
+	runner_pid($database);
+	enqueue('again', 'echo', database => $database);
+	is(wait_run('again', $database),
+		'COMPLETED', "a run of database $database completes after a restart");
 }
 
 # Drop, also within a transaction that rolls back.
-my $pid = runner_pid($node, 'one');
+my $pid = runner_pid('one');
 $node->safe_psql('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK');
-$node->safe_psql('one',
-	"SELECT agno_arun('third', model => 'mock:echo', run_id => 'third')");
-is(wait_run($node, 'third', 'one'),
+enqueue('third', 'echo', database => 'one');
+is(wait_run('third', 'one'),
 	'COMPLETED', 'DROP EXTENSION that rolls back does no harm');
-is(runner_pid($node, 'one'), $pid, 'and the runner has stayed');
+is(runner_pid('one'), $pid,
+	'the runner stays when DROP EXTENSION is rolled back');
 
 $node->safe_psql('one', 'DROP EXTENSION agno_bg CASCADE');
 ok( $node->poll_query_until(
 		'postgres', $workers, 'agno_bg launcher/ agno_bg runner/two'),
 	'DROP EXTENSION sends the runner home');
 $node->safe_psql('one', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'one');
-$node->safe_psql('one',
-	"SELECT agno_arun('anew', model => 'mock:echo', run_id => 'anew')");
-is(wait_run($node, 'anew', 'one'), 'COMPLETED',
-	'CREATE EXTENSION brings one back');
+add_mock_server($url, database => 'one');
+enqueue('anew', 'echo', database => 'one');
+is(wait_run('anew', 'one'), 'COMPLETED',
+	'CREATE EXTENSION brings the runner back');
 
 # DROP while a run is in flight, and CREATE right away.
-$node->safe_psql('two',
-	"SELECT agno_arun('x', model => 'mock:hang', run_id => 'flying')");
-wait_until('a request', sub { mock_requests('mock', 'x') });
+enqueue('flying', 'hang', input => 'x', database => 'two');
+wait_for_request('x');
 $node->safe_psql('two',
 	'DROP EXTENSION agno_bg CASCADE; CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'two');
-$node->safe_psql('two',
-	"SELECT agno_arun('after', model => 'mock:echo', run_id => 'flying')");
-is(wait_run($node, 'flying', 'two'),
-	'COMPLETED', 'DROP and CREATE EXTENSION with a run in flight');
+add_mock_server($url, database => 'two');
+enqueue('flying', 'echo', input => 'after', database => 'two');
+is(wait_run('flying', 'two'),
+	'COMPLETED',
+	'a run completes after DROP and CREATE EXTENSION with another in flight');
 
 # Without the preload, the error says what to do.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");

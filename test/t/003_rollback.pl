@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 $node->safe_psql(
 	'postgres', "
@@ -28,27 +28,26 @@ $node->safe_psql(
 	SELECT agno_arun('released', model => 'mock:echo', run_id => 'd');
 	RELEASE s;
 	COMMIT;");
-is(wait_run($node, 'b'), 'COMPLETED', 'what was committed runs');
-is(wait_run($node, 'd'), 'COMPLETED', 'so does what a savepoint released');
-is($node->safe_psql('postgres',
-		"SELECT string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
-	'b d', 'there are no other runs');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM agno.sessions'),
-	2, 'nor sessions');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
-	0, 'nor anything in the queue');
+is(wait_run('b'), 'COMPLETED', 'a run that was committed is executed');
+is(wait_run('d'), 'COMPLETED',
+	'a run of a savepoint that was released is executed');
+is(value("string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
+	'b d', 'runs that were rolled back leave no rows');
+is(value('count(*) FROM agno.sessions'),
+	2, 'runs that were rolled back leave no sessions');
+is(value('count(*) FROM agno.run_queue'),
+	0, 'runs that were rolled back leave nothing in the queue');
 is(join(' ', sort map { $_->{body}{input}[-1]{content} } mock_requests('mock')),
-	'kept released', 'nor requests');
+	'kept released', 'runs that were rolled back are not sent');
 
 # A cancel that is rolled back has not happened either.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('x', model => 'mock:slow-1000', run_id => 'e')");
-wait_until('a request', sub { mock_requests('mock', 'x') });
+enqueue('e', 'slow-1000', input => 'x');
+wait_for_request('x');
 $node->safe_psql('postgres',
 	"BEGIN; SELECT agno_cancel_run('e'); SELECT agno_cancel_run('f'); ROLLBACK"
 );
-is(wait_run($node, 'e'), 'COMPLETED', 'a cancel that is rolled back');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM agno.cancellations'),
-	0, 'leaves no marker');
+is(wait_run('e'), 'COMPLETED', 'a run completes whose cancel was rolled back');
+is(value('count(*) FROM agno.cancellations'),
+	0, 'a cancel that is rolled back leaves no marker');
 $node->stop;
 done_testing();

@@ -12,58 +12,55 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 # The answer arrives while the cancel is not committed yet.
 my $canceller = $node->background_psql('postgres');
-$node->safe_psql('postgres',
-	"SELECT agno_arun('held', model => 'mock:slow-1000', run_id => 'held')");
-wait_until('the request', sub { mock_requests('mock', 'held') });
+enqueue('held', 'slow-1000');
+wait_for_request('held');
 $canceller->query_safe('BEGIN');
 is($canceller->query_safe("SELECT agno_cancel_run('held')"),
 	't', 'the run is cancelled in an open transaction');
-wait_until('the answer', sub { grep { $_->{event} eq 'answered' } mock_log('mock') });
+wait_for_answer('held');
 
 # Meanwhile others work.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('other', model => 'mock:echo', run_id => 'other')");
-is(wait_run($node, 'other'), 'COMPLETED', 'others complete meanwhile');
-is(run_status($node, 'held'), 'RUNNING', 'the run itself waits');
+enqueue('other', 'echo');
+is(wait_run('other'), 'COMPLETED',
+	'other runs complete while a cancel is open');
+is(run_status('held'), 'RUNNING',
+	'a run stays RUNNING while its cancel is open');
 $canceller->query_safe('COMMIT');
-is(wait_run($node, 'held'), 'CANCELLED', 'it ends CANCELLED at the commit');
-is( $node->safe_psql(
-		'postgres', "SELECT content FROM agno_get_run_output('held')"),
+is(wait_run('held'), 'CANCELLED',
+	'a run ends CANCELLED when its cancel commits');
+is(value("content FROM agno_get_run_output('held')"),
 	'You said: held',
-	'what had been received is kept');
+	'the answer that had been received is kept');
 
 # The same with a rollback: the answer is stored then.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('spared', model => 'mock:slow-1000', run_id => 'spared')");
-wait_until('the request', sub { mock_requests('mock', 'spared') });
+enqueue('spared', 'slow-1000');
+wait_for_request('spared');
 $canceller->query_safe('BEGIN');
 $canceller->query_safe("SELECT agno_cancel_run('spared')");
-wait_until('the answer',
-	sub { 3 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
+wait_for_answer('spared');
 $canceller->query_safe('ROLLBACK');
-is(wait_run($node, 'spared'),
-	'COMPLETED', 'after a rollback, the answer is stored');
+is(wait_run('spared'),
+	'COMPLETED', 'the answer is stored when the cancel is rolled back');
 
 # A run that waits, locked by an open cancel, is passed by others.
-$node->safe_psql('postgres',
-	"ALTER SYSTEM SET agno_bg.paused = on; SELECT pg_reload_conf()");
-$node->safe_psql('postgres',
-	"SELECT agno_arun('first', model => 'mock:echo', run_id => 'first')");
+configure(paused => 'on');
+enqueue('first', 'echo');
 $canceller->query_safe('BEGIN');
 $canceller->query_safe("SELECT agno_cancel_run('first')");
-$node->safe_psql('postgres',
-	"ALTER SYSTEM SET agno_bg.paused = off; SELECT pg_reload_conf()");
-$node->safe_psql('postgres',
-	"SELECT agno_arun('second', model => 'mock:echo', run_id => 'second')");
-is(wait_run($node, 'second'), 'COMPLETED', 'others pass it');
-is(run_status($node, 'first'), 'PENDING', 'it waits for the cancel');
+configure(paused => 'off');
+enqueue('second', 'echo');
+is(wait_run('second'), 'COMPLETED',
+	'other runs pass one that an open cancel has locked');
+is(run_status('first'), 'PENDING',
+	'a run that an open cancel has locked stays PENDING');
 $canceller->query_safe('ROLLBACK');
-is(wait_run($node, 'first'),
-	'COMPLETED', 'after a rollback, it is executed');
+is(wait_run('first'),
+	'COMPLETED',
+	'a run is executed when the cancel that had locked it is rolled back');
 $canceller->quit;
 
 # Hundreds of cancels at about the time of the answer: the promise of
@@ -85,22 +82,19 @@ $node->safe_psql(
 	END $$));
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM agno.runs WHERE status IN ('PENDING', 'RUNNING')");
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM promises JOIN agno.runs USING (run_id)
+is(value("count(*) FROM promises JOIN agno.runs USING (run_id)
 		WHERE cancelled <> (status = 'CANCELLED')
 		OR status NOT IN ('CANCELLED', 'COMPLETED')"),
 	0,
 	'each cancel tells the truth');
 note $node->safe_psql('postgres',
 	'SELECT cancelled, count(*) FROM promises GROUP BY 1');
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM agno.run_queue"),
+is(value("count(*) FROM agno.run_queue"),
 	0,
 	'nothing is left in the queue');
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM agno.run_signals"),
+is(value("count(*) FROM agno.run_signals"),
 	0,
-	'nor any letter');
+	'no letter is left');
 
 $node->stop;
 done_testing();

@@ -12,9 +12,9 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
-sub enqueue
+sub start
 {
 	my ($round) = @_;
 	$node->safe_psql(
@@ -26,21 +26,18 @@ sub enqueue
 		SELECT count(*) FROM generate_series(1, 50) i,
 			agno_arun('many', model => 'mock:slow-' || i * 20,
 				run_id => 'many' || i || '_$round')");
-	wait_until('the request',
-		sub { mock_requests('mock', "flies $round") });
+	wait_for_request("flies $round");
 }
 
 sub check
 {
 	my ($round, $what) = @_;
-	is(wait_run($node, "flies$round"), 'COMPLETED',
+	is(wait_run("flies$round"), 'COMPLETED',
 		"$what: the run in flight completes");
-	is( $node->safe_psql(
-			'postgres',
-			"SELECT attempt FROM agno_get_run_output('flies$round')"),
+	is(value("attempt FROM agno_get_run_output('flies$round')"),
 		2,
 		"$what: its attempt is counted");
-	is(wait_run($node, "later$round"), 'COMPLETED',
+	is(wait_run("later$round"), 'COMPLETED',
 		"$what: a scheduled run completes");
 	ok( $node->poll_query_until(
 			'postgres', "SELECT count(*) = 50 FROM agno.runs
@@ -51,18 +48,18 @@ sub check
 sub wait_for_restart
 {
 	wait_until('the server',
-		sub { is_up($node) });
+		sub { is_up() });
 }
 
 # kill -9 of the runner makes the postmaster start over.
-enqueue(1);
-kill 'KILL', runner_pid($node);
+start(1);
+kill 'KILL', runner_pid();
 wait_until('the crash',
 	sub { $node->log_contains('all server processes terminated') });
 wait_for_restart();
 check(1, 'kill -9');
 
-enqueue(2);
+start(2);
 $node->stop('immediate');
 $node->start;
 check(2, 'immediate stop');
@@ -78,31 +75,37 @@ foreach my $attempt (1, 2)
 	$node->stop('immediate');
 	$node->start;
 }
-is(wait_run($node, 'unlucky'), 'ERROR', 'a run is not tried for ever');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type', error->>'attempt', attempt,
-		content = error->>'message', content LIKE '%interrupted%2 attempts%'
-		FROM agno_get_run_output('unlucky')"),
-	'interrupted|2|2|t|t',
-	'its error says so');
-is(scalar(mock_requests('mock', 'unlucky')), 2, 'it was sent twice');
+is(wait_run('unlucky'), 'ERROR', 'a run is not tried for ever');
+expect_run(
+	'unlucky',
+	{
+		"error->>'type'" => 'interrupted',
+		"error->>'attempt'" => 2,
+		attempt => 2,
+		"content = error->>'message'" => 'true',
+		content => qr/interrupted.*2 attempts/
+	},
+	'the error of a run that was interrupted too often says so');
+is(scalar(mock_requests('mock', 'unlucky')), 2,
+	'a run with two attempts is sent twice');
 
 # The runner is stopped from reading the letter by a crash.
 $node->safe_psql('postgres',
 	"SELECT agno_arun('cancelled', model => 'mock:hang', run_id => 'cancelled')"
 );
-wait_until('the request', sub { mock_requests('mock', 'cancelled') });
-my $pid = runner_pid($node);
+wait_for_request('cancelled');
+my $pid = runner_pid();
 kill 'STOP', $pid;
-is($node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')"),
-	't', 'a cancel that the runner does not read');
+is(value("agno_cancel_run('cancelled')"),
+	't', 'a run is cancelled while the runner is stopped');
 $node->stop('immediate', fail_ok => 1);
 kill 'KILL', $pid;
 wait_until('the end of the runner', sub { !kill 0, $pid });
 $node->start;
-is(wait_run($node, 'cancelled'), 'CANCELLED', 'is followed after the crash');
+is(wait_run('cancelled'), 'CANCELLED',
+	'a cancel that the runner has not read is followed after the crash');
 is(scalar(mock_requests('mock', 'cancelled')),
-	1, 'the run is not sent again');
+	1, 'a run that was cancelled before the crash is not sent again');
 
 $node->stop;
 done_testing();

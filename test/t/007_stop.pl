@@ -12,7 +12,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 sub in_flight
 {
@@ -31,15 +31,15 @@ cmp_ok($duration, '<', 2, "the stop took $duration s");
 
 $node->start;
 wait_until('100 more requests', sub { in_flight() == 200 });
-my $pid = runner_pid($node);
+my $pid = runner_pid();
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 wait_until('100 more requests', sub { in_flight() == 300 });
-isnt(runner_pid($node), $pid, 'a runner that is terminated is replaced');
+isnt(runner_pid(), $pid, 'a runner that is terminated is replaced');
 
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 100 FROM agno.runs
 		WHERE status = 'COMPLETED' AND attempt = 1"),
-	'all complete, and no attempt was counted for the stops');
+	'all runs complete, and no attempt was counted for the stops');
 
 $node->stop;
 done_testing();

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 # Ten sessions of twenty runs, mixed.
 $node->safe_psql('postgres',
@@ -21,7 +21,7 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres',
 		"SELECT count(*) = 200 FROM agno.runs WHERE status = 'COMPLETED'"),
-	'all complete');
+	'all runs of ten sessions complete');
 
 my (%last, %busy, %number);
 my ($order, $alone) = (1, 1);
@@ -41,8 +41,8 @@ foreach my $entry (mock_log('mock'))
 		$busy{ $number{ $entry->{number} } }--;
 	}
 }
-ok($order, 'each session in the order of acceptance');
-ok($alone, 'each session one at a time');
+ok($order, 'each session executes its runs in the order of acceptance');
+ok($alone, 'each session executes one run at a time');
 
 # The first run of the session is scheduled: the second waits for it.
 $node->safe_psql('postgres', qq(
@@ -55,22 +55,21 @@ $node->safe_psql('postgres', qq(
 	SELECT agno_arun('fourth', model => 'mock:echo', session_id => 'line',
 		run_id => 'fourth');
 	SELECT agno_arun('apart', model => 'mock:echo', run_id => 'apart')));
-is(wait_run($node, 'apart'), 'COMPLETED', 'another session goes ahead');
-is(run_status($node, 'second'), 'PENDING', 'this one waits');
+is(wait_run('apart'), 'COMPLETED', 'a run of another session goes ahead');
+is(run_status('second'), 'PENDING',
+	'a run waits for the earlier one of its session');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('third')");
-is(wait_run($node, 'fourth'), 'COMPLETED', 'the last of the line completes');
-is( $node->safe_psql(
-		'postgres', "SELECT string_agg(run_id || ' ' || status, ', '
+is(wait_run('fourth'), 'COMPLETED', 'the last run of a line completes');
+is(value("string_agg(run_id || ' ' || status, ', '
 		ORDER BY created_at) FROM agno.runs WHERE session_id = 'line'"),
 	'first COMPLETED, second ERROR, third CANCELLED, fourth COMPLETED',
-	'and each before it has ended');
-is( $node->safe_psql(
-		'postgres', "SELECT bool_and(r.started_at > l.finished_at)
+	'each run before the last one of the line has ended');
+is(value("bool_and(r.started_at > l.finished_at)
 		FROM agno.runs r, agno.runs l
 		WHERE (l.run_id, r.run_id) IN (('first', 'second'),
 			('second', 'fourth'))"),
 	't',
-	'one after the other');
+	'the runs of a line are executed one after the other');
 
 # The whole line is cancelled at once.
 $node->safe_psql('postgres',
@@ -82,8 +81,9 @@ $node->safe_psql('postgres',
 $node->safe_psql('postgres',
 	"SELECT agno_arun('after', model => 'mock:echo', session_id => 'gone', run_id => 'after')"
 );
-is(wait_run($node, 'after'), 'COMPLETED', 'a line that was cancelled');
-is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
+is(wait_run('after'), 'COMPLETED',
+	'a run completes behind a line that was cancelled');
+is(value('count(*) FROM agno.run_queue'),
 	0, 'nothing is left in the queue');
 
 # Priority decides between sessions.
@@ -94,14 +94,12 @@ $node->safe_psql('postgres',
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 9) i, agno_arun('p', "
 	  . "model => 'mock:echo', run_id => 'p' || i, priority => i % 3)");
-$node->safe_psql('postgres',
-	"ALTER SYSTEM SET agno_bg.paused = off; SELECT pg_reload_conf()");
-wait_run($node, 'p9');
-is( $node->safe_psql(
-		'postgres', "SELECT string_agg(run_id, ' ' ORDER BY started_at)
+configure(paused => 'off');
+wait_run('p9');
+is(value("string_agg(run_id, ' ' ORDER BY started_at)
 		FROM agno.runs WHERE input = 'p'"),
 	'p2 p5 p8 p1 p4 p7 p3 p6 p9',
-	'higher priority first, then in order');
+	'runs of higher priority go first, then in order');
 
 $node->stop;
 done_testing();

@@ -13,7 +13,7 @@ use Test::More;
 
 my $node = new_node('main', conf => "agno_bg.max_response_size = 64kB\n");
 my $url = start_mock('mock');
-add_mock_server($node, $url, options => ", retries '0', timeout '3s'");
+add_mock_server($url, options => ", retries '0', timeout '3s'");
 
 # A port that nobody listens on, and a host that does not exist.
 my $free_port = PostgreSQL::Test::Cluster::get_free_port();
@@ -63,58 +63,49 @@ $node->safe_psql('postgres',
 foreach my $case (@cases)
 {
 	my ($model, $type, $status, $content) = @$case;
-	is(wait_run($node, $model), 'ERROR', "$model ends in ERROR");
-	is( $node->safe_psql(
-			'postgres', "SELECT error->>'type', error->>'http_status',
+	is(wait_run($model), 'ERROR', "$model ends in ERROR");
+	is(value("error->>'type', error->>'http_status',
 			error->>'attempt', error->>'message' = content,
 			finished_at IS NOT NULL, metrics ? 'duration',
 			messages->0->>'content'
 			FROM agno_get_run_output('$model')"),
 		"$type|$status|1|t|t|t|bad",
 		"$model has an error object");
-	like(
-		$node->safe_psql(
-			'postgres', "SELECT content FROM agno_get_run_output('$model')"),
+	like(value("content FROM agno_get_run_output('$model')"),
 		qr/$content/s,
 		"$model says why");
 }
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM agno.runs
+is(value("count(*) FROM agno.runs
 		WHERE input = 'good' AND status = 'COMPLETED'"),
 	20,
 	'no other run is harmed');
 
 # An incomplete answer keeps what there is.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('i', model => 'mock:incomplete', run_id => 'incomplete')"
-);
-is(wait_run($node, 'incomplete'), 'ERROR', 'an incomplete answer');
-is( $node->safe_psql(
-		'postgres', "SELECT content, error->>'type', error->>'message',
+enqueue('incomplete', 'incomplete', input => 'i');
+is(wait_run('incomplete'), 'ERROR', 'an incomplete answer ends in ERROR');
+is(value("content, error->>'type', error->>'message',
 		metrics->'output_tokens', messages->1->>'content'
 		FROM agno_get_run_output('incomplete')"),
 	'Half an ans|incomplete|the answer is incomplete: max_output_tokens|7|Half an ans',
-	'keeps what there is');
+	'an incomplete answer is kept');
 
 # Bytes that no text can hold.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('h', model => 'mock:hostile', run_id => 'hostile')");
-is(wait_run($node, 'hostile'), 'COMPLETED', 'hostile bytes');
+enqueue('hostile', 'hostile', input => 'h');
+is(wait_run('hostile'), 'COMPLETED',
+	'a run with hostile bytes in its answer completes');
 is( $node->safe_psql(
 		'postgres', "SELECT replace(content, U&'\\FFFD', '#')
 		FROM agno_get_run_output('hostile')"),
 	'nul # high # low # raw ##.',
-	'are readable');
+	'hostile bytes are stored readable');
 
 # Just within the limit.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('h', model => 'mock:huge-62', run_id => 'large')");
-is(wait_run($node, 'large'), 'COMPLETED', 'an answer just within the limit');
+enqueue('large', 'huge-62', input => 'h');
+is(wait_run('large'), 'COMPLETED', 'an answer just within the limit is stored');
 
-is($node->safe_psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'"),
-	runner_pid($node), 'the runner lives');
+is(value("pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'"),
+	runner_pid(), 'the runner is alive after hostile answers');
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC/,
-	'and has done so all the time');
+	'no process has crashed from hostile answers');
 $node->stop;
 done_testing();

@@ -13,15 +13,7 @@ use Test::More;
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-add_mock_server($node, $url, options => ", timeout '1s'");
-
-sub arun
-{
-	my ($name, $model, $more) = @_;
-	$node->safe_psql('postgres',
-		"SELECT agno_arun('$name', model => 'mock:$model', run_id => '$name'"
-		  . ($more // '') . ")");
-}
+add_mock_server($url, options => ", timeout '1s'");
 
 # name, model, status, requests
 my @cases = (
@@ -38,16 +30,16 @@ my @cases = (
 	[ 'badjson', 'badjson', 'ERROR', 1 ],
 	[ 'asked', 'after-1500-429', 'COMPLETED', 2 ],);
 
-arun(@$_[ 0, 1 ]) foreach @cases;
+enqueue(@$_[ 0, 1 ]) foreach @cases;
 foreach my $case (@cases)
 {
 	my ($name, $model, $status, $requests) = @$case;
-	is(wait_run($node, $name), $status, "$name: status");
-	is(scalar(mock_requests('mock', $name)), $requests, "$name: requests");
-	is( $node->safe_psql(
-			'postgres', "SELECT attempt FROM agno_get_run_output('$name')"),
+	is(wait_run($name), $status, "$name: the run ends $status");
+	is(scalar(mock_requests('mock', $name)), $requests,
+		"$name: the request is sent $requests times");
+	is(value("attempt FROM agno_get_run_output('$name')"),
 		1,
-		"$name: in one attempt");
+		"$name: the run takes one attempt");
 }
 
 sub gaps
@@ -63,23 +55,24 @@ ok($second > 0.74 && $second < 10, "the second pause was $second s");
 ok($first > 1.49 && $first < 6, "the server asked for 1.5 s and got $first s");
 
 # The timeout of the run bounds everything.
-arun('deadline', 'hang', ", timeout => '1.5 s'");
-is(wait_run($node, 'deadline'), 'ERROR', 'a run that passes its timeout');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type', content,
+enqueue('deadline', 'hang', timeout => '1.5 s');
+is(wait_run('deadline'), 'ERROR',
+	'a run that passes its timeout ends in ERROR');
+is(value("error->>'type', content,
 		finished_at - started_at BETWEEN '1.4 s' AND '10 s'
 		FROM agno_get_run_output('deadline')"),
 	'timeout|the run did not end within its timeout of 1.500 s|t',
-	'ends in ERROR of type timeout');
-arun('patient', 'after-60000-429', ", timeout => '1 s'");
-is(wait_run($node, 'patient'), 'ERROR', 'also while it pauses');
+	'its error is of type timeout and says so');
+enqueue('patient', 'after-60000-429', timeout => '1 s');
+is(wait_run('patient'), 'ERROR',
+	'a run that passes its timeout while it pauses ends in ERROR');
 
 # The server dies and comes back.
 my $port = stop_mock('mock');
-arun('outage', 'echo');
+enqueue('outage', 'echo');
 sleep 1;
 start_mock('mock', '--port', $port);
-is(wait_run($node, 'outage'), 'COMPLETED', 'a short outage does no harm');
+is(wait_run('outage'), 'COMPLETED', 'a short outage does no harm');
 
 $node->stop;
 done_testing();

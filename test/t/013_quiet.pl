@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main', conf => "autovacuum = off\n");
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 50) i, "
@@ -24,46 +24,33 @@ wait_until("the requests", sub { 50 == mock_count("mock", "slow") });
 ok( $node->poll_query_until(
 		'postgres', "SELECT state = 'idle' FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
-	'the runner waits');
-is( $node->safe_psql(
-		'postgres', "SELECT state, xact_start IS NULL, backend_xid IS NULL,
+	'the runner waits with 50 requests in flight');
+is(value("state, xact_start IS NULL, backend_xid IS NULL,
 		backend_xmin IS NULL, query FROM pg_stat_activity
 		WHERE backend_type = 'agno_bg runner'"),
 	'idle|t|t|t|agno_bg: 50 runs in flight',
-	'it holds no transaction and no snapshot, and says what it does');
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM pg_locks JOIN pg_stat_activity
+	'the runner holds no transaction and no snapshot, and says what it does');
+is(value("count(*) FROM pg_locks JOIN pg_stat_activity
 		USING (pid) WHERE backend_type LIKE 'agno_bg%'"),
 	0,
-	'nor any lock');
+	'no process of ours holds any lock');
 is(scalar(grep { $_->{event} eq 'answered' } mock_log('mock')),
-	0, 'all that with the requests in flight');
+	0, 'the requests are still in flight');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 50 FROM agno.runs WHERE status = 'COMPLETED'");
-
-# How often a process has given up the processor of its own will.
-sub switches
-{
-	my ($pid) = @_;
-	return slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m
-	  ? $1
-	  : die;
-}
 
 SKIP:
 {
 	skip 'there is no /proc', 3 unless -e "/proc/$$/status";
-	my $launcher = $node->safe_psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg launcher'"
-	);
-	my $runner = runner_pid($node);
+	my $launcher = launcher_pid();
+	my $runner = runner_pid();
 	my $previous = -1;
 
 	# It comes to rest ...
 	wait_until(
 		'rest',
 		sub {
-			my $now = switches($runner);
+			my $now = switches_of($runner);
 			my $rest = $now == $previous;
 			$previous = $now;
 			sleep 1;
@@ -71,16 +58,16 @@ SKIP:
 		});
 
 	# ... and stays there.
-	my @before = (switches($launcher), switches($runner));
-	my $wal = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	my @before = (switches_of($launcher), switches_of($runner));
+	my $wal = value('pg_current_wal_insert_lsn()');
 	sleep 10;
-	is_deeply([ switches($launcher), switches($runner) ],
+	is_deeply([ switches_of($launcher), switches_of($runner) ],
 		\@before, 'neither process wakes up in ten seconds of rest');
-	is($node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()'),
-		$wal, 'nothing is written');
-	$node->safe_psql('postgres',
-		"SELECT agno_arun('awake', model => 'mock:echo', run_id => 'awake')");
-	is(wait_run($node, 'awake'), 'COMPLETED', 'and it is awake at once');
+	is(value('pg_current_wal_insert_lsn()'),
+		$wal, 'nothing is written in ten seconds of rest');
+	enqueue('awake', 'echo');
+	is(wait_run('awake'), 'COMPLETED',
+		'a run is executed at once after the rest');
 }
 $node->stop;
 done_testing();

@@ -10,52 +10,36 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main', conf => "max_connections = 60\n");
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
-sub arun
-{
-	my ($run_id, $model) = @_;
-	$node->safe_psql('postgres',
-		"SELECT agno_arun('$run_id', model => 'mock:$model', run_id => '$run_id')"
-	);
-}
+enqueue('slow', 'slow-1000');
+is(wait_run('slow'), 'COMPLETED', 'agno_wait_run returns when the run ends');
+is(wait_run('slow'), 'COMPLETED',
+	'agno_wait_run returns for a run that has ended');
+is(value("count(*) FROM agno_wait_run('none')"),
+	0, 'agno_wait_run gives nothing for an unknown run');
+is(value("count(*) FROM agno_wait_run(NULL)"),
+	0, 'agno_wait_run gives nothing for NULL');
 
-sub sqlstate
-{
-	my ($sql) = @_;
-	my ($ret, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql");
-	return $err =~ /ERROR:  (\w{5})/ ? $1 : "no error: $out$err";
-}
-
-arun('slow', 'slow-1000');
-is(wait_run($node, 'slow'), 'COMPLETED', 'a run that ends');
-is(wait_run($node, 'slow'), 'COMPLETED', 'a run that has ended');
-is($node->safe_psql('postgres', "SELECT count(*) FROM agno_wait_run('none')"),
-	0, 'an unknown run');
-is($node->safe_psql('postgres', "SELECT count(*) FROM agno_wait_run(NULL)"),
-	0, 'no run');
-
-arun('hang', 'hang');
-is( $node->safe_psql('postgres',
-		"SELECT status FROM agno_wait_run('hang', '300 ms')"),
+enqueue('hang', 'hang');
+is(value("status FROM agno_wait_run('hang', '300 ms')"),
 	'RUNNING',
 	'a timeout returns the run as it is');
-is( $node->safe_psql('postgres',
-		"SELECT status IN ('PENDING', 'RUNNING') FROM agno_wait_run('hang', '0')"),
+is(value("status IN ('PENDING', 'RUNNING') FROM agno_wait_run('hang', '0')"),
 	't',
-	'so does one of nothing');
-is(sqlstate("SET statement_timeout = '300ms'; SELECT agno_wait_run('hang')"),
+	'a timeout of nothing returns the run as it is');
+is(outcome("SET statement_timeout = '300ms'; SELECT agno_wait_run('hang')"),
 	'57014', 'statement_timeout is obeyed');
-is(sqlstate("BEGIN; SELECT agno_arun('x', model => 'mock:echo', run_id => 'own');"
+is(outcome("BEGIN; SELECT agno_arun('x', model => 'mock:echo', run_id => 'own');"
 		  . "SELECT agno_wait_run('own')"),
 	'55000', 'a run of the own transaction is refused');
-is(sqlstate("BEGIN; SAVEPOINT s; SELECT agno_arun('x', model => 'mock:echo', "
+is(outcome("BEGIN; SAVEPOINT s; SELECT agno_arun('x', model => 'mock:echo', "
 		  . "run_id => 'own'); RELEASE s; SELECT agno_wait_run('own')"),
-	'55000', 'also if it comes from a savepoint');
-is(sqlstate("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT agno_wait_run('hang')"),
+	'55000',
+	'a run of the own transaction is refused if it comes from a savepoint');
+is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT agno_wait_run('hang')"),
 	'25001', 'a snapshot that never sees the end is refused');
-is(sqlstate("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL agno_run('x')"),
+is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL agno_run('x')"),
 	'2D000', 'CALL agno_run within a transaction is refused');
 
 # Thirty callers, thirty runs: each comes back with its own, and those whose
@@ -63,7 +47,7 @@ is(sqlstate("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL agno_run('x')"),
 my @callers;
 foreach my $i (1 .. 30)
 {
-	arun("run$i", $i <= 15 ? 'hang' : 'slow-2000');
+	enqueue("run$i", $i <= 15 ? 'hang' : 'slow-2000');
 	my $caller = $node->background_psql('postgres');
 	$caller->query_until(qr/go/,
 		"\\echo go\nSELECT run_id || ' ' || status FROM agno_wait_run('run$i');\n"
@@ -73,11 +57,10 @@ foreach my $i (1 .. 30)
 is($callers[$_]->query('SELECT 1'), 'run' . ($_ + 1) . " COMPLETED\n1",
 	'caller ' . ($_ + 1))
   foreach 15 .. 29;
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM pg_stat_activity
+is(value("count(*) FROM pg_stat_activity
 		WHERE state = 'active' AND query LIKE '%agno_wait_run(''run%'"),
 	15,
-	'the others wait');
+	'the callers whose runs go on still wait');
 $node->safe_psql('postgres',
 	"SELECT count(agno_cancel_run('run' || i)) FROM generate_series(1, 15) i");
 is($callers[$_]->query('SELECT 1'), 'run' . ($_ + 1) . " CANCELLED\n1",
@@ -96,7 +79,8 @@ $caller->query_until(qr/go/,
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE wait_event_type = 'Extension' AND query LIKE '%future%'");
 $node->safe_psql('postgres', "SELECT agno_cancel_run('future')");
-is($caller->query('SELECT 1'), "CANCELLED\n1", 'a run that was waiting');
+is($caller->query('SELECT 1'), "CANCELLED\n1",
+	'a caller is woken when a run for later is cancelled');
 $caller->quit;
 
 $node->stop;

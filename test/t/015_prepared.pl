@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 $node->safe_psql(
 	'postgres', "
@@ -20,11 +20,13 @@ $node->safe_psql(
 	BEGIN;
 	SELECT agno_arun('y', model => 'mock:echo', run_id => 'y');
 	PREPARE TRANSACTION 'b';");
-is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.runs'),
+is(value('count(*) FROM agno.runs'),
 	0, 'nothing is visible before COMMIT PREPARED');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'b'; COMMIT PREPARED 'a'");
-is(wait_run($node, 'x'), 'COMPLETED', 'the run is found');
-is(scalar(mock_requests('mock')), 1, 'the one that was rolled back is not');
+is(wait_run('x'), 'COMPLETED',
+	'a run starts when its prepared transaction is committed');
+is(scalar(mock_requests('mock')), 1,
+	'a run of a prepared transaction that was rolled back is not sent');
 
 # Across a restart
 $node->safe_psql(
@@ -32,19 +34,20 @@ $node->safe_psql(
 	SELECT agno_arun('z', model => 'mock:echo', run_id => 'z');
 	PREPARE TRANSACTION 'c'");
 $node->restart;
-runner_pid($node);
+runner_pid();
 $node->safe_psql('postgres', "COMMIT PREPARED 'c'");
-is(wait_run($node, 'z'), 'COMPLETED', 'also after a restart');
+is(wait_run('z'), 'COMPLETED',
+	'a run that was prepared before a restart completes');
 
 # A cancel
-$node->safe_psql('postgres',
-	"SELECT agno_arun('hang', model => 'mock:hang', run_id => 'hang')");
-wait_until('the request', sub { mock_requests('mock', 'hang') });
+enqueue('hang', 'hang');
+wait_for_request('hang');
 $node->safe_psql('postgres',
 	"BEGIN; SELECT agno_cancel_run('hang'); PREPARE TRANSACTION 'd'");
-is(run_status($node, 'hang'), 'RUNNING', 'a prepared cancel');
+is(run_status('hang'), 'RUNNING', 'a prepared cancel leaves the run RUNNING');
 $node->safe_psql('postgres', "COMMIT PREPARED 'd'");
-is(wait_run($node, 'hang'), 'CANCELLED', 'takes effect when it is committed');
+is(wait_run('hang'), 'CANCELLED',
+	'a prepared cancel takes effect when it is committed');
 
 $node->stop;
 done_testing();

@@ -28,9 +28,8 @@ sub result
 	my ($name, $model) = @_;
 	$node->safe_psql('postgres',
 		"SELECT agno_arun('$name', model => '$model', run_id => '$name')");
-	wait_run($node, $name);
-	return $node->safe_psql('postgres',
-		"SELECT status, content FROM agno_get_run_output('$name')");
+	wait_run($name);
+	return value("status, content FROM agno_get_run_output('$name')");
 }
 
 $node->safe_psql(
@@ -46,25 +45,24 @@ $node->safe_psql(
 		OPTIONS (base_url 'https://127.0.0.1:1/v1', retries '0')));
 
 is(result('tls', 'trusted:echo'), 'COMPLETED|You said: tls',
-	'https with a private CA');
+	'https works with a private CA');
 like(result('ca', 'untrusted:echo'), qr/^ERROR\|.*certificate/,
 	'a certificate of an unknown CA is refused');
 like(result('name', 'wrong_name:echo'), qr/^ERROR\|.*(name|SSL)/,
-	'so is one for another name');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type' FROM agno_get_run_output('ca')"),
+	'a certificate for another name is refused');
+is(value("error->>'type' FROM agno_get_run_output('ca')"),
 	'connection',
-	'as an error of the connection');
+	'a refused certificate is an error of type connection');
 
 # Built-in, with the base URL of the environment, which ends in a slash
 is(result('built-in', 'openai:echo'), 'COMPLETED|You said: built-in',
-	'a built-in server');
+	'a built-in server is found without CREATE SERVER');
 is(result('default', 'openai:gpt-5-mini'), 'COMPLETED|You said: default',
-	'the default model');
+	'the default model is taken');
 is( (mock_requests('mock', 'built-in'))[0]->{headers}{authorization},
-	undef, 'without a key when there is none');
+	undef, 'no key is sent when there is none');
 is((mock_requests('mock', 'built-in'))[0]->{path},
-	'/v1/responses', 'at the right path');
+	'/v1/responses', 'a base URL that ends in a slash leads to the right path');
 
 # A foreign server of the same name goes first.
 $node->safe_psql(
@@ -82,13 +80,14 @@ is_deeply(
 		  qw(authorization openai-organization openai-project)
 	],
 	[ 'Bearer k', 'org-1', 'proj-1' ],
-	'with its headers');
+	'the headers of the foreign server are sent');
 
 # Changes take effect with the next request.
 $node->safe_psql('postgres',
 	"ALTER SERVER openai OPTIONS (SET base_url '$url', DROP ca_file)");
 result('changed', 'openai:echo');
-is(scalar(mock_requests('mock', 'changed')), 1, 'options may be changed');
+is(scalar(mock_requests('mock', 'changed')), 1,
+	'changed options hold for the next request');
 
 # Dropped between acceptance and start
 $node->safe_psql(
@@ -96,17 +95,15 @@ $node->safe_psql(
 	SELECT agno_arun('dropped', model => 'trusted:echo', run_id => 'dropped',
 		run_at => now() + interval '700 ms');
 	DROP SERVER trusted");
-is(wait_run($node, 'dropped'), 'ERROR', 'a server that is dropped');
-is( $node->safe_psql(
-		'postgres', "SELECT error->>'type', content
+is(wait_run('dropped'), 'ERROR', 'a run whose server is dropped ends in ERROR');
+is(value("error->>'type', content
 		FROM agno_get_run_output('dropped')"),
 	'configuration|model server "trusted" does not exist',
-	'says so');
+	'the error says that the server does not exist');
 
 # Without the environment
 $node->safe_psql('postgres', 'DROP SERVER openai CASCADE');
-$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = off');
-$node->reload;
+configure(environment_keys => 'off');
 $node->poll_query_until('postgres', 'SHOW agno_bg.environment_keys', 'off');
 my ($ret, $out, $err) =
   $node->psql('postgres', "SELECT agno_arun('x')");
@@ -115,15 +112,14 @@ like($err, qr/model server "openai" does not exist.*HINT/s,
 
 # A key that is nowhere to be found
 delete $ENV{OPENAI_BASE_URL};
-$node->append_conf('postgresql.conf', 'agno_bg.environment_keys = on');
+configure(environment_keys => 'on');
 $node->restart;
 like(result('keyless', 'openai:gpt-5-mini'),
 	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY/,
 	'a missing key is named');
 
 # Keep-alive: a thousand runs, fifty at a time, on as many connections.
-$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 50');
-$node->reload;
+configure(max_concurrent_runs => '50');
 $node->safe_psql('postgres',
 	"CREATE SERVER mock FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');"
 	  . "SELECT count(*) FROM generate_series(1, 1000) i, "

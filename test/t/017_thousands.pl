@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('main', conf => "agno_bg.max_concurrent_runs = 3000\n");
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 my $limit = `bash -c 'ulimit -Hn'`;
 my $runs = $limit =~ /^\d+$/ && $limit < 4096 ? 500 : 2000;
@@ -26,11 +26,10 @@ my ($most) = sort { $b <=> $a }
   map { $_->{connections} } mock_requests('mock', 'hang');
 is($most, $runs, "$runs requests are in flight at once");
 
-$node->safe_psql('postgres',
-	"SELECT agno_arun('quick', model => 'mock:echo', run_id => 'quick')");
-is(wait_run($node, 'quick'), 'COMPLETED', 'another run does not wait for them');
+enqueue('quick', 'echo');
+is(wait_run('quick'), 'COMPLETED', 'another run does not wait for them');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('hang7')");
-is(wait_run($node, 'hang7'), 'CANCELLED', 'one of them is cancelled');
+is(wait_run('hang7'), 'CANCELLED', 'one of them is cancelled');
 
 $node->safe_psql('postgres',
 	"SELECT count(agno_cancel_run('hang' || i)) FROM generate_series(1, $runs) i"
@@ -41,8 +40,8 @@ ok( $node->poll_query_until(
 	'all of them are cancelled');
 wait_until('the connections to close',
 	sub { $runs == grep { $_->{event} eq 'closed' } mock_log('mock') });
-pass('and their connections closed');
-is( $node->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
+pass( 'the connections of cancelled runs are closed');
+is(value('count(*) FROM agno.run_queue'),
 	0, 'nothing is left in the queue');
 
 # With few descriptors, fewer runs are in flight, and none fails for it.
@@ -57,10 +56,11 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 600 FROM agno.runs
 		WHERE input = 'few' AND status = 'COMPLETED'"),
-	'all complete with few descriptors');
+	'all runs complete with few descriptors');
 ($most) = sort { $b <=> $a }
   map { $_->{connections} } mock_requests('mock', 'few');
-cmp_ok($most, '<=', 300, "with at most $most connections");
+cmp_ok($most, '<=', 300,
+	"at most $most connections are made with few descriptors");
 
 $node->stop;
 done_testing();

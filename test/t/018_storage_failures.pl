@@ -12,20 +12,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-my $pid = runner_pid($node);
+add_mock_server(start_mock('mock'));
+my $pid = runner_pid();
 
-$node->safe_psql(
-	'postgres', q(
-	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		IF new.content LIKE '%poison%' THEN
-			RAISE EXCEPTION 'this content is refused';
-		END IF;
-		RETURN new;
-	END $$;
-	CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
-		FOR EACH ROW EXECUTE FUNCTION refuse()));
+refuse_updates("NEW.content LIKE '%poison%'", 'this content is refused');
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 100) i, agno_arun("
 	  . "CASE WHEN i IN (30, 70) THEN 'poison' ELSE 'fine' END, "
@@ -33,19 +23,17 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) FILTER (WHERE status = 'COMPLETED') = 98
 		AND count(*) FILTER (WHERE status = 'ERROR') = 2 FROM agno.runs"),
-	'all others complete');
-is( $node->safe_psql(
-		'postgres', "SELECT string_agg(run_id, ' ' ORDER BY run_id),
+	'all runs complete but those that the trigger refuses');
+is(value("string_agg(run_id, ' ' ORDER BY run_id),
 		string_agg(DISTINCT error->>'type', ' '),
 		string_agg(DISTINCT content, ' ') FROM agno.runs
 		WHERE status = 'ERROR'"),
 	'run30 run70|storage|this content is refused',
 	'the culprits end in ERROR, which says why');
-is(runner_pid($node), $pid, 'the runner has survived it');
-is( $node->safe_psql('postgres',
-		"SELECT max(finished_at) - min(finished_at) < '1 s' FROM agno.runs"),
+is(runner_pid(), $pid, 'the runner survives results that cannot be stored');
+is(value("max(finished_at) - min(finished_at) < '1 s' FROM agno.runs"),
 	't',
-	'nobody waited for long');
+	'no run waits long for those that cannot be stored');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
 
 # A value that the table refuses
@@ -70,34 +58,27 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('flies', model => 'mock:slow-700', run_id => 'flies');
 	SELECT agno_arun('waits', model => 'mock:echo', run_id => 'waits',
 		run_at => now() + interval '700 ms')));
-wait_until('the request', sub { mock_requests('mock', 'flies') });
+wait_for_request('flies');
 $node->safe_psql('postgres', q(
 	DROP OWNED BY leaver;
 	DROP ROLE leaver;
 	SELECT agno_arun('stays', model => 'mock:slow-700', run_id => 'stays')));
-is(wait_run($node, 'stays'), 'COMPLETED', 'a role that is dropped stops nobody');
-is(wait_run($node, 'waits'), 'ERROR', 'its runs that wait end in ERROR');
-like(
-	$node->safe_psql('postgres',
-		"SELECT content FROM agno.runs WHERE run_id = 'waits'"),
+is(wait_run('stays'), 'COMPLETED',
+	'a run completes after another role was dropped');
+is(wait_run('waits'), 'ERROR',
+	'a run that waits ends in ERROR when its owner is dropped');
+like(value("content FROM agno.runs WHERE run_id = 'waits'"),
 	qr/role with OID \d+, which owned the run, has been dropped/,
-	'which says why');
-is(wait_run($node, 'flies'), 'COMPLETED', 'one in flight completes');
-is(runner_pid($node), $pid, 'the runner has survived this as well');
+	'the error says that the owner has been dropped');
+is(wait_run('flies'), 'COMPLETED',
+	'a run in flight completes when its owner is dropped');
+is(runner_pid(), $pid, 'the runner survives the drop of an owner');
 
 # A run that cannot even be started
-$node->safe_psql(
-	'postgres', q(
-	CREATE FUNCTION refuse_start() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		IF new.input = 'no start' AND new.status <> 'ERROR'
-			OR new.input = 'no end either' THEN
-			RAISE EXCEPTION 'this run is refused';
-		END IF;
-		RETURN new;
-	END $$;
-	CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
-		FOR EACH ROW EXECUTE FUNCTION refuse_start()));
+refuse_updates(
+	"NEW.input = 'no start' AND NEW.status <> 'ERROR'
+		OR NEW.input = 'no end either'",
+	'this run is refused');
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 100) i, agno_arun(CASE i "
 	  . "WHEN 30 THEN 'no start' WHEN 60 THEN 'no end either' ELSE 'starts' END, "
@@ -106,53 +87,50 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 98 FROM agno.runs
 		WHERE input = 'starts' AND status = 'COMPLETED'"),
 	'runs that cannot be started stop no others');
-is(wait_run($node, 'start30'), 'ERROR', 'one ends in ERROR');
-is(run_status($node, 'start60'), 'PENDING', 'one cannot end either');
-is(runner_pid($node), $pid, 'the runner has survived that, too');
+is(wait_run('start30'), 'ERROR', 'a run that cannot be started ends in ERROR');
+is(run_status('start60'), 'PENDING',
+	'a run that can neither start nor end stays PENDING');
+is(runner_pid(), $pid, 'the runner survives runs that cannot be started');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.runs');
-is(wait_run($node, 'start60'), 'COMPLETED', 'and it starts when it can');
+is(wait_run('start60'), 'COMPLETED',
+	'a run that could neither start nor end starts when it can');
 
 # Somebody holds a row.
 my $holder = $node->background_psql('postgres');
-$node->safe_psql('postgres',
-	"SELECT agno_arun('held', model => 'mock:slow-1500', run_id => 'held')");
-wait_until('the request', sub { mock_requests('mock', 'held') });
+enqueue('held', 'slow-1500');
+wait_for_request('held');
 $holder->query_safe("BEGIN; SELECT 1 FROM agno.runs WHERE run_id = 'held' FOR UPDATE");
-wait_until('the answer',
-	sub { 200 <= grep { $_->{event} eq 'answered' } mock_log('mock') });
-$node->safe_psql('postgres',
-	"SELECT agno_arun('free', model => 'mock:echo', run_id => 'free')");
-is(wait_run($node, 'free'), 'COMPLETED', 'a locked row stops nobody else');
+wait_for_answer('held');
+enqueue('free', 'echo');
+is(wait_run('free'), 'COMPLETED', 'a locked row stops nobody else');
 $holder->query_safe('COMMIT');
-is(wait_run($node, 'held'), 'COMPLETED', 'and is stored when it is free');
+is(wait_run('held'), 'COMPLETED',
+	'the answer of a locked row is stored when it is free');
 
 # Somebody holds the whole table.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('table', model => 'mock:slow-1500', run_id => 'table')");
-wait_until('the request', sub { mock_requests('mock', 'table') });
+enqueue('table', 'slow-1500');
+wait_for_request('table');
 $holder->query_safe('BEGIN; LOCK TABLE agno.runs IN ACCESS EXCLUSIVE MODE');
 my $offset = -s $node->logfile;
 wait_until('the log', sub {
 	slurp_file($node->logfile, $offset) =~ /lock timeout/ });
 $holder->query_safe('COMMIT');
 $holder->quit;
-is(wait_run($node, 'table'), 'COMPLETED', 'a locked table costs only time');
-is(runner_pid($node), $pid, 'the runner is still the same');
+is(wait_run('table'), 'COMPLETED', 'a locked table costs only time');
+is(runner_pid(), $pid, 'the runner survives a locked table');
 
 # Somebody deletes a run in flight.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('deleted', model => 'mock:slow-500', run_id => 'deleted')");
-wait_until('the request', sub { mock_requests('mock', 'deleted') });
+enqueue('deleted', 'slow-500');
+wait_for_request('deleted');
 $node->safe_psql('postgres', "DELETE FROM agno.runs WHERE run_id = 'deleted'");
-$node->safe_psql('postgres',
-	"SELECT agno_arun('x', model => 'mock:slow-1000', run_id => 'x')");
-is(wait_run($node, 'x'), 'COMPLETED', 'a run that is deleted stops nobody');
+enqueue('x', 'slow-1000');
+is(wait_run('x'), 'COMPLETED', 'a run that is deleted stops nobody');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('d', model => 'mock:echo', run_id => 'd2', run_at => now() + interval '500 ms');"
 	  . "DELETE FROM agno.runs WHERE run_id = 'd2'");
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM agno.run_queue"),
-	'nor stays in the queue');
+	'a run that is deleted does not stay in the queue');
 
 $node->stop;
 done_testing();

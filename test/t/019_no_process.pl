@@ -15,23 +15,21 @@ use Test::More;
 my $node = new_node('main',
 	conf => "max_worker_processes = 3\nmax_logical_replication_workers = 1\n");
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-runner_pid($node);
+add_mock_server($url);
+runner_pid();
 
-$node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'other');
-$node->safe_psql('other',
-	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'x')");
+new_database('other', $url);
+enqueue('x', 'echo', database => 'other');
 wait_until('the log',
-	sub { slurp_file($node->logfile) =~ /no process left for the agno_bg runner/ });
+	sub { logged(qr/no process left for the agno_bg runner/) });
 sleep 4;
 my @lines = slurp_file($node->logfile) =~ /no process left/g;
 is(scalar(@lines), 1, 'the log says once that there is no process left');
-is(run_status($node, 'x', 'other'), 'PENDING', 'the run waits');
+is(run_status('x', 'other'), 'PENDING',
+	'a run waits while there is no process for the runner');
 $node->safe_psql('postgres', 'DROP EXTENSION agno_bg CASCADE');
-is(wait_run($node, 'x', 'other'), 'COMPLETED',
-	'and starts when there is a process');
+is(wait_run('x', 'other'), 'COMPLETED',
+	'the run starts when there is a process');
 
 # A runner that dies at once, again and again, does not keep the server busy.
 my $offset = -s $node->logfile;
@@ -39,14 +37,13 @@ my $since = time;
 my %pids;
 while (time - $since < 10)
 {
-	my $pid = $node->safe_psql('postgres',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'");
+	my $pid = value("pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'");
 	next if $pid eq '';
 	$pids{$pid} = 1;
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 }
-cmp_ok(scalar(keys %pids), '<=', 6, 'restarts are spaced out');
-cmp_ok(scalar(keys %pids), '>=', 2, 'but happen');
+cmp_ok(scalar(keys %pids), '<=', 6, 'restarts of the runner are spaced out');
+cmp_ok(scalar(keys %pids), '>=', 2, 'restarts of the runner happen');
 
 $node->stop;
 done_testing();

@@ -18,13 +18,9 @@ my $url = start_mock('mock');
 sub database_in_use
 {
 	my ($database) = @_;
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $database);
-	$node->safe_psql($database,
-		"SELECT agno_arun('of $database', model => 'mock:slow-2500', run_id => 'run')"
-	);
-	wait_until('the request', sub { mock_count('mock', "of $database") });
+	new_database($database, $url);
+	enqueue('run', 'slow-2500', input => "of $database", database => $database);
+	wait_for_request("of $database");
 }
 
 # What such a command takes without us, in seconds
@@ -61,7 +57,7 @@ quick('CREATE DATABASE copied TEMPLATE source', 'CREATE DATABASE TEMPLATE');
 
 foreach my $database (qw(new_name source))
 {
-	is(wait_run($node, 'run', $database),
+	is(wait_run('run', $database),
 		'COMPLETED', "the run of $database completes");
 	is( $node->safe_psql($database, 'SELECT attempt FROM agno.runs'),
 		1, 'in one attempt');
@@ -75,9 +71,8 @@ $node->safe_psql('postgres', 'BEGIN;
 	ALTER DATABASE three RENAME TO source; COMMIT');
 foreach my $database (qw(two source))
 {
-	$node->safe_psql($database,
-		"SELECT agno_arun('x', model => 'mock:echo', run_id => 'held')");
-	is(wait_run($node, 'held', $database),
+	enqueue('held', 'echo', input => 'x', database => $database);
+	is(wait_run('held', $database),
 		'COMPLETED', "database $database has its runner again");
 }
 
@@ -87,38 +82,35 @@ $session->query_safe('SELECT 1');
 my ($ret) = $node->psql('postgres', 'DROP DATABASE source');
 isnt($ret, 0, 'a database in use is not dropped');
 $session->quit;
-$node->safe_psql('source',
-	"SELECT agno_arun('back', model => 'mock:echo', run_id => 'back')");
-is(wait_run($node, 'back', 'source'), 'COMPLETED', 'and its runner is back');
+enqueue('back', 'echo', database => 'source');
+is(wait_run('back', 'source'), 'COMPLETED', 'and its runner is back');
 
 # A template has no runner, which would be in the way of its copies; they have.
 $node->safe_psql('template1', 'CREATE EXTENSION agno_bg');
 quick('CREATE DATABASE of_template', 'CREATE DATABASE of a template');
-add_mock_server($node, $url, database => 'of_template');
-$node->safe_psql('of_template',
-	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'x')");
-is(wait_run($node, 'x', 'of_template'),
+add_mock_server($url, database => 'of_template');
+enqueue('x', 'echo', database => 'of_template');
+is(wait_run('x', 'of_template'),
 	'COMPLETED', 'its copy has a runner, without asking for it');
 
 # Who may not drop a database cannot send its runner away either.
-my $pid = runner_pid($node, 'source');
+my $pid = runner_pid('source');
 $node->safe_psql('postgres', 'CREATE ROLE nobody LOGIN');
 ($ret) = $node->psql('postgres', 'DROP DATABASE source',
 	extra_params => [ '-U', 'nobody' ]);
 isnt($ret, 0, 'the command of another role is refused');
-is(runner_pid($node, 'source'), $pid, 'and the runner stays');
+is(runner_pid('source'), $pid, 'and the runner stays');
 
 # The extension is replaced by another one, which has a run already, before the
 # runner looks.
-$pid = runner_pid($node, 'source');
+$pid = runner_pid('source');
 kill 'STOP', $pid;
 $node->safe_psql('source', 'DROP EXTENSION agno_bg CASCADE');
 $node->safe_psql('source', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'source');
-$node->safe_psql('source',
-	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'anew')");
+add_mock_server($url, database => 'source');
+enqueue('anew', 'echo', input => 'x', database => 'source');
 kill 'CONT', $pid;
-is(wait_run($node, 'anew', 'source'),
+is(wait_run('anew', 'source'),
 	'COMPLETED', 'the runs of the new one have a runner');
 
 $node->stop;

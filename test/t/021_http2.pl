@@ -41,7 +41,7 @@ $node->safe_psql('postgres',
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 300 FROM agno.runs
 		WHERE input = 'two' AND status = 'COMPLETED'"),
-	'300 runs over HTTP/2');
+	'300 runs complete over HTTP/2');
 my %connections;
 my $multiplexed = 0;
 foreach my $line (split /\n/, slurp_file("$dir/access.log"))
@@ -50,8 +50,8 @@ foreach my $line (split /\n/, slurp_file("$dir/access.log"))
 	$connections{$connection} = 1;
 	$multiplexed++ if $protocol eq 'HTTP/2.0' && $status eq '200';
 }
-is($multiplexed, 300, 'all of them');
-cmp_ok(scalar(keys %connections), '<=', 4, 'on at most four connections');
+is($multiplexed, 300, 'all requests come over HTTP/2');
+cmp_ok(scalar(keys %connections), '<=', 4, 'at most four connections are made');
 
 # A cancel resets its own stream and no other.
 $node->safe_psql(
@@ -61,21 +61,23 @@ $node->safe_psql(
 wait_until('the requests',
 	sub { mock_count('mock', 'hang') && mock_count('mock', 'slow') });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('hang')");
-is(wait_run($node, 'hang'), 'CANCELLED', 'a run is cancelled');
+is(wait_run('hang'), 'CANCELLED', 'a stream of a connection is cancelled');
 wait_until('its end at the server',
 	sub { grep { $_->{event} eq 'closed' } mock_log('mock') });
-is(wait_run($node, 'slow'), 'COMPLETED', 'its neighbour is not');
+is(wait_run('slow'), 'COMPLETED',
+	'the neighbour of a cancelled stream completes');
 
 # HTTP/1.1 over TLS: after the first answers, all at once.
 $node->safe_psql('postgres',
 	"SELECT agno_arun('one', model => 'one:echo', run_id => 'one')");
-is(wait_run($node, 'one'), 'COMPLETED', 'an https server without HTTP/2');
+is(wait_run('one'), 'COMPLETED',
+	'runs of an https server without HTTP/2 complete');
 $node->safe_psql('postgres',
 	"SELECT count(*) FROM generate_series(1, 100) i, "
 	  . "agno_arun('many', model => 'one:slow-2000', run_id => 'many' || i)");
 wait_until('100 requests', sub { 100 == mock_count('tls', 'many') });
 is(scalar(grep { $_->{event} eq 'answered' } mock_log('tls')),
-	1, 'gets all runs at once');
+	1, 'an https server without HTTP/2 gets all runs at once');
 
 $node->stop;
 done_testing();

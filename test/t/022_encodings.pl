@@ -20,7 +20,7 @@ foreach my $encoding (qw(LATIN1 SQL_ASCII))
 		"CREATE DATABASE $database ENCODING '$encoding' TEMPLATE template0 "
 		  . "LC_COLLATE 'C' LC_CTYPE 'C'");
 	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $database);
+	add_mock_server($url, database => $database);
 	$node->safe_psql(
 		$database, "
 		SELECT agno_arun('$database' || chr(233), model => 'mock:echo',

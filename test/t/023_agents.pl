@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 # Enqueue and wait; returns the run's id.
 sub ask
@@ -19,7 +19,7 @@ sub ask
 	my ($input, $arguments) = @_;
 	my $id = $node->safe_psql('postgres',
 		"SELECT run_id FROM agno_arun(\$ask\$$input\$ask\$, $arguments)");
-	wait_run($node, $id);
+	wait_run($id);
 	return $id;
 }
 
@@ -29,11 +29,6 @@ sub last_request
 	my @requests = mock_requests('mock');
 	return [ map { [ $_->{role}, $_->{content} ] }
 		  @{ $requests[-1]->{body}{input} } ];
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
 }
 
 # An agent, and a change of it after the run was enqueued.
@@ -49,7 +44,7 @@ $node->safe_psql('postgres', q{
 		run_at => now() + interval '1 s');
 	UPDATE agno.agents SET description = 'Changed.', model = 'mock:status-500';
 	DELETE FROM agno.agents});
-is(wait_run($node, 'r1'), 'COMPLETED', 'the agent is gone, the run is not');
+is(wait_run('r1'), 'COMPLETED', 'the agent is gone, the run is not');
 is_deeply(
 	last_request(),
 	[
@@ -66,7 +61,7 @@ is_deeply(
 	'the prompt is that of the moment of agno_arun');
 is(value("input FROM agno.runs WHERE run_id = 'r1'"),
 	'About {genre}', 'the input is kept as it was given');
-is( value(  "string_agg(m->>'role', ' ') FROM agno.runs, "
+is(value(  "string_agg(m->>'role', ' ') FROM agno.runs, "
 		  . "jsonb_array_elements(messages) m WHERE run_id = 'r1'"),
 	'system user assistant', 'messages have the role system, as in Agno');
 
@@ -111,9 +106,9 @@ ask('bad', "'two', 'h', model => 'mock:status-400'");
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('gone', 'two', 'h', 'gone', model => 'mock:hang')));
 wait_until('the run to start',
-	sub { run_status($node, 'gone') eq 'RUNNING' });
+	sub { run_status('gone') eq 'RUNNING' });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('gone')");
-wait_run($node, 'gone');
+wait_run('gone');
 ask('three', "'two', 'h'");
 is_deeply(
 	last_request(),
@@ -134,11 +129,11 @@ is_deeply(
 		[ 'user', 'four' ]
 	],
 	'the last two');
-is( value(  "string_agg(m->>'from_history', ' ') FROM agno.runs, "
+is(value(  "string_agg(m->>'from_history', ' ') FROM agno.runs, "
 		  . "jsonb_array_elements(messages) m WHERE run_id = '$four'"),
 	'false true true true true false false',
 	'history is stored as what it was, and told apart');
-is( value(  "string_agg(m->>'content', ' ') FROM "
+is(value(  "string_agg(m->>'content', ' ') FROM "
 		  . "jsonb_array_elements(agno_run_output_dict('$four')->'messages') m"),
 	'D four You said: four', 'Agno is shown what is new');
 ask('five', "'three', 'h'");
@@ -167,31 +162,31 @@ is( last_request()->[0][1],
 	  . "'current_run_id': '$run'}\n</session_state>",
 	'the state in the prompt');
 ask('x', q('state', 'st', session_state => '{"n": {"b": 2}, "t": [1]}'));
-is( value("session_state FROM agno.sessions WHERE session_id = 'st'"),
+is(value("session_state FROM agno.sessions WHERE session_id = 'st'"),
 	q({"n": {"a": 1, "b": 2}, "s": "it's", "t": [1]}),
 	'the state is merged at all levels');
 ask('x', q('state', 'st', session_state => '{"t": 2}',
 	model => 'mock:status-400'));
-is( value("session_state FROM agno.sessions WHERE session_id = 'st'"),
+is(value("session_state FROM agno.sessions WHERE session_id = 'st'"),
 	q({"n": {"a": 1, "b": 2}, "s": "it's", "t": 2}),
 	'by a run that fails as well, as in Agno');
-is( value(  "string_agg((session_state->'t')::text, ' ' ORDER BY created_at) "
+is(value(  "string_agg((session_state->'t')::text, ' ' ORDER BY created_at) "
 		  . "FROM agno.runs WHERE session_id = 'st' AND status <> 'ERROR'"),
 	'[1]', 'each run shows the state that it left');
 $node->safe_psql('postgres', q(
 	SELECT agno_cancel_run('early');
 	SELECT agno_arun('x', 'state', 'st', 'early', session_state => '{"t": 3}')));
-wait_run($node, 'early');
+wait_run('early');
 is(value("session_state->'t' FROM agno.sessions WHERE session_id = 'st'"),
 	'2', 'a run that never started leaves nothing');
 
 # The tokens of a session, by model.
-is( value(  "session_metrics - 'details' FROM agno.sessions "
+is(value(  "session_metrics - 'details' FROM agno.sessions "
 		  . "WHERE session_id = 'h'"),
 	'{"input_tokens": 55, "total_tokens": 90, "output_tokens": 35, '
 	  . '"reasoning_tokens": 15, "cache_read_tokens": 10}',
 	'five answers of the session are counted');
-is( value(  "session_metrics #> '{details,model}' @> "
+is(value(  "session_metrics #> '{details,model}' @> "
 		  . "'[{\"id\": \"echo\", \"provider\": \"mock\", "
 		  . "\"total_tokens\": 90}]' FROM agno.sessions "
 		  . "WHERE session_id = 'h'"),
@@ -204,7 +199,7 @@ $node->safe_psql('postgres', q(
 	INSERT INTO agno.agents (agent_id, model, timeout)
 	VALUES ('hasty', 'mock:hang', '300 ms')));
 $run = ask('once', "'once'");
-is(run_status($node, $run), 'ERROR', 'retries of the agent: none');
+is(run_status($run), 'ERROR', 'retries of the agent: none');
 $run = ask('hasty', "'hasty'");
 is(value("error->>'type' FROM agno.runs WHERE run_id = '$run'"),
 	'timeout', 'timeout of the agent');

@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main', conf => 'max_connections = 130');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 $node->safe_psql('postgres', q(
 	INSERT INTO agno.agents (agent_id, model, add_history_to_context,
@@ -21,8 +21,7 @@ $node->safe_psql('postgres', q(
 	VALUES ('a', 'mock:slow-5', true, 1)));
 
 # Until all have been accepted, none starts.
-$node->append_conf('postgresql.conf', 'agno_bg.paused = on');
-$node->reload;
+configure(paused => 'on');
 wait_until('the runner to pause',
 	sub { $node->safe_psql('postgres', 'SHOW agno_bg.paused') eq 'on' });
 
@@ -37,11 +36,9 @@ $node->run_log(
 		'--port', $node->port, 'postgres'
 	]);
 
-is( $node->safe_psql(
-		'postgres', "SELECT count(*) FROM agno.runs WHERE status = 'PENDING'"),
+is(value("count(*) FROM agno.runs WHERE status = 'PENDING'"),
 	'100', 'all are accepted');
-$node->append_conf('postgresql.conf', 'agno_bg.paused = off');
-$node->reload;
+configure(paused => 'off');
 
 wait_until(
 	'some runs to end',
@@ -69,9 +66,7 @@ is( $node->safe_psql(
 		SELECT count(*) FROM agno.sessions, jsonb_object_keys(session_state)
 		WHERE session_id = 'crowd')),
 	'100', 'no state is lost');
-is( $node->safe_psql(
-		'postgres',
-		"SELECT session_metrics->'total_tokens' FROM agno.sessions"),
+is(value("session_metrics->'total_tokens' FROM agno.sessions"),
 	'1800', 'no metrics are lost, and none counted twice');
 is( $node->safe_psql(
 		'postgres', q(

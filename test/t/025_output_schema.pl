@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 my $schema = '{"type": "object", "title": "A person", "properties": '
   . '{"name": {"type": "string"}, "age": {"type": "integer"}}, '
@@ -24,15 +24,10 @@ sub ask
 	$node->safe_psql('postgres',
 		"SELECT agno_arun('Who? $id', model => 'mock:$model', "
 		  . "run_id => '$id', $arguments)");
-	wait_run($node, $id);
+	wait_run($id);
 	return $node->safe_psql('postgres',
 		"SELECT status, content_type, content FROM agno.runs "
 		  . "WHERE run_id = '$id'");
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
 }
 
 is( ask('good', 'echo', "output_schema => '$schema'"),
@@ -70,17 +65,17 @@ is_deeply(
 	[ @{ $request->{body}{text}{format} }{qw(name strict)} ],
 	[ 'person', JSON::PP::false ],
 	'the envelope that Agno knows');
-is(run_status($node, 'envelope'), 'COMPLETED', 'and the answer fits');
+is(run_status('envelope'), 'COMPLETED', 'and the answer fits');
 
 # An answer that does not fit: once more, with the reason.
 is( ask('second', 'misfit-1', "output_schema => '$schema'"),
 	'COMPLETED|dict|{"age": 7, "name": "text"}',
 	'the second answer fits');
-is( value("jsonb_path_query_array(messages, '\$[*].role') FROM agno.runs "
+is(value("jsonb_path_query_array(messages, '\$[*].role') FROM agno.runs "
 		  . "WHERE run_id = 'second'"),
 	'["user", "assistant", "user", "assistant"]',
 	'the conversation has both');
-is( value("messages->2->>'content' FROM agno.runs WHERE run_id = 'second'"),
+is(value("messages->2->>'content' FROM agno.runs WHERE run_id = 'second'"),
 	'Your answer does not fit the required JSON schema: '
 	  . 'at /: the property "name" is missing. '
 	  . 'Answer again, with nothing but JSON that fits the schema.',
@@ -102,7 +97,7 @@ is( scalar(
 		  mock_requests('mock')),
 	1,
 	'and once more');
-is( value("agno_run_output_dict('never')->>'content'"),
+is(value("agno_run_output_dict('never')->>'content'"),
 	'{"misfit": true}', 'for Agno, the content is a text');
 is( ask('text', 'status-400', "output_schema => '$schema'"),
 	'ERROR|str|mock error 400', 'an error of the server is that');
@@ -121,9 +116,9 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', 'person', run_id => 'agents');
 	SELECT agno_arun('y', 'person', run_id => 'own',
 		output_schema => '{"type": "array", "items": {"type": "integer"}}')));
-wait_run($node, 'agents');
-wait_run($node, 'own');
-is( value("string_agg(content, ' ' ORDER BY run_id) FROM agno.runs "
+wait_run('agents');
+wait_run('own');
+is(value("string_agg(content, ' ' ORDER BY run_id) FROM agno.runs "
 		  . "WHERE run_id IN ('agents', 'own')"),
 	'{"age": 7, "name": "text"} [7]', 'the schema of the agent, or of the run');
 ($request) = mock_requests('mock', 'x');

@@ -41,7 +41,7 @@ if (grep { !defined } values %python)
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
+add_mock_server($url);
 
 # Runs in every status.
 $node->safe_psql('postgres', q(
@@ -66,14 +66,14 @@ $node->safe_psql('postgres', q(
 		session_state => '{"mood": "good"}');
 	SELECT agno_arun('two', 'talker', 'talk');
 	SELECT agno_arun('three', 'talker', 'talk', 'talk')));
-wait_run($node, $_)
+wait_run($_)
   foreach qw(completed error incomplete reasoning early dict talk);
 wait_until('runs to start', sub {
-	run_status($node, 'running') eq 'RUNNING'
-	  && run_status($node, 'cancelled') eq 'RUNNING';
+	run_status('running') eq 'RUNNING'
+	  && run_status('cancelled') eq 'RUNNING';
 });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')");
-wait_run($node, 'cancelled');
+wait_run('cancelled');
 
 # A paused run: nothing makes one yet, so the table is told.
 $node->safe_psql('postgres', q(

@@ -43,21 +43,15 @@ my $burn = sub {
 	$node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.run_queue)');
 };
-my $value = sub {
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-};
 my $switches = sub {
-	my $pid = runner_pid($node);
-	return 0 unless -e "/proc/$pid/status";
-	slurp_file("/proc/$pid/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m;
-	return $1;
+	return -e '/proc/self/status' ? switches_of(runner_pid()) : 0;
 };
 
 $burn->();
-my $wal = $value->('pg_current_wal_insert_lsn()');
+my $wal = value('pg_current_wal_insert_lsn()');
 my $switched = $switches->();
-my $started = $value->("txid_current()::text::bigint");
-$value->('pg_stat_statements_reset()');
+my $started = value("txid_current()::text::bigint");
+value('pg_stat_statements_reset()');
 $burn->();
 
 my $per_run = sub {
@@ -68,14 +62,14 @@ my $per_run = sub {
 
 $per_run->(
 	'statements of the runner',
-	$value->(
+	value(
 		q(sum(calls) FROM pg_stat_statements
 		WHERE query ~ 'agno\.' AND query !~ '^INSERT|pg_catalog\.|NOT EXISTS')),
 	0.3);
 $per_run->('transactions that write',
-	$value->("txid_current()::text::bigint") - $started, 0.05);
+	value("txid_current()::text::bigint") - $started, 0.05);
 $per_run->('bytes of WAL',
-	$value->("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')"), 7000);
+	value("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')"), 7000);
 $per_run->('context switches of the runner',
 	$switches->() - $switched, 0.3);
 
@@ -84,7 +78,7 @@ $node->poll_query_until('postgres',
 	"SELECT n_tup_upd >= 4 * $runs FROM pg_stat_user_tables WHERE relid = 'agno.runs'::regclass"
 );
 cmp_ok(
-	$value->(
+	value(
 		"round(n_tup_hot_upd::numeric / n_tup_upd, 2) FROM pg_stat_user_tables "
 		  . "WHERE relid = 'agno.$_'::regclass"),
 	'>', 0.7,

@@ -10,70 +10,63 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'), options => ", retries '0'");
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub refused
-{
-	my ($call, $sqlstate, $name) = @_;
-	my ($ret, $out, $err) = $node->psql('postgres',
-		"\\set VERBOSITY verbose\nSELECT $call");
-	like($err, qr/ERROR:  $sqlstate/, $name);
-}
+add_mock_server(start_mock('mock'), options => ", retries '0'");
 
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('Hello', session_id => 's', run_id => 'flaky',
 		model => 'mock:flaky-1-500')));
-is(wait_run($node, 'flaky'), 'ERROR', 'a run that fails');
-is(value("agno_requeue_run('flaky')"), '(flaky,s,PENDING)', 'is put back');
-is(wait_run($node, 'flaky'), 'COMPLETED', 'and completes');
-is( value("attempt || ' ' || content || ' ' || (error IS NULL) FROM agno.runs
+is(wait_run('flaky'), 'ERROR', 'a run that fails ends in ERROR');
+is(value("agno_requeue_run('flaky')"), '(flaky,s,PENDING)',
+	'a run that has failed is put back');
+is(wait_run('flaky'), 'COMPLETED', 'a run that was put back completes');
+is(value("attempt || ' ' || content || ' ' || (error IS NULL) FROM agno.runs
 		WHERE run_id = 'flaky'"),
-	'2 You said: Hello true', 'in its second attempt');
+	'2 You said: Hello true',
+	'a run that was put back completes in its second attempt');
 
 # Attempts that were used up by crashes are given anew.
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('crash', run_id => 'crash', model => 'mock:hang',
 		max_attempts => 1)));
-wait_until('the run to start', sub { run_status($node, 'crash') eq 'RUNNING' });
+wait_until('the run to start', sub { run_status('crash') eq 'RUNNING' });
 $node->stop('immediate');
 $node->start;
-is(wait_run($node, 'crash'), 'ERROR', 'the attempts are used up');
+is(wait_run('crash'), 'ERROR',
+	'a run with one attempt ends in ERROR after a crash');
 $node->safe_psql('postgres', "SELECT agno_requeue_run('crash')");
 wait_until('it to start again',
-	sub { run_status($node, 'crash') eq 'RUNNING' });
+	sub { run_status('crash') eq 'RUNNING' });
 is(value("attempt FROM agno.runs WHERE run_id = 'crash'"),
-	2, 'it has another one');
-refused("agno_requeue_run('crash')", '55000', 'a run in flight is not requeued');
+	2, 'a run that is put back gets another attempt');
+is(outcome("SELECT agno_requeue_run('crash')"), '55000', 'a run in flight is not requeued');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('crash')");
-wait_run($node, 'crash');
-refused("agno_requeue_run('crash')", '55000', 'nor one that was cancelled');
-refused("agno_requeue_run('flaky')", '55000', 'nor one that is COMPLETED');
-refused("agno_requeue_run('unknown')", '42704', 'nor one that is unknown');
-refused("agno_continue_run('flaky', '[]')", '55000', 'nothing is PAUSED');
-refused("agno_continue_run('unknown', '[]')", '42704', 'nor known');
-$node->safe_psql('postgres', q(
-	CREATE ROLE stranger; SELECT agno_grant_usage('stranger')));
-refused("agno_requeue_run('flaky') FROM (SELECT set_config('role', 'stranger', false)) x",
-	'42704', 'a run of somebody else is unknown');
+wait_run('crash');
+is(outcome("SELECT agno_requeue_run('crash')"), '55000',
+	'a run that was cancelled is not requeued');
+is(outcome("SELECT agno_requeue_run('flaky')"), '55000',
+	'a run that is COMPLETED is not requeued');
+is(outcome("SELECT agno_requeue_run('unknown')"), '42704',
+	'a run that is unknown is not requeued');
+is(outcome("SELECT agno_continue_run('flaky', '[]')"), '55000',
+	'a run that is not PAUSED is not continued');
+is(outcome("SELECT agno_continue_run('unknown', '[]')"), '42704',
+	'a run that is unknown is not continued');
+make_user('stranger');
+is(outcome_as('stranger', "SELECT agno_requeue_run('flaky')"), '42704', 'a run of somebody else is unknown');
 
 # max_queue_depth
-$node->append_conf('postgresql.conf', 'agno_bg.max_queue_depth = 3');
-$node->reload;
+configure(max_queue_depth => '3');
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', model => 'mock:echo', run_at => '2100-01-01')
 	FROM generate_series(1, 3)));
-refused("agno_arun('x', model => 'mock:echo')", '53400', 'the queue is full');
+is(outcome("SELECT agno_arun('x', model => 'mock:echo')"), '53400',
+	'a run is refused when the queue is full');
 $node->safe_psql('postgres', q(
 	SELECT agno_cancel_run(run_id) FROM agno.runs WHERE status = 'PENDING' LIMIT 1));
 ok( $node->poll_query_until(
 		'postgres', 'SELECT count(*) = 2 FROM agno.run_queue'),
-	'one has left');
+	'a run that is cancelled leaves the queue');
 is(value("status FROM agno_arun('x', model => 'mock:echo')"),
-	'PENDING', 'and another may come');
+	'PENDING', 'a run is accepted when there is room again');
 
 done_testing();

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 1200) i,
@@ -29,12 +29,10 @@ $node->safe_psql('postgres', q(
 		now() - interval '1 year', now() - interval '1 year'
 	FROM agno.runs LIMIT 1));
 
-$node->append_conf('postgresql.conf', "agno_bg.retention = '1s'");
-$node->reload;
+configure(retention => '1s');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM agno.runs'),
 	'old runs are deleted');
-is( $node->safe_psql('postgres',
-		"SELECT string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
+is(value("string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
 	'hang later paused', 'those that have not ended stay');
 is( $node->safe_psql('postgres',
 		'SELECT (SELECT count(*) FROM agno.run_events),

@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 
 my $node = new_node('main', conf => 'agno_bg.max_concurrent_runs = 50');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
+add_mock_server($url);
 foreach my $limit (
 	"narrow:max_concurrency '2'",
 	"slow:requests_per_minute '600'",
@@ -24,19 +24,6 @@ foreach my $limit (
 	$node->safe_psql('postgres',
 		"CREATE SERVER $name FOREIGN DATA WRAPPER agno_bg
 			OPTIONS (base_url '$url', $option)");
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub completed
-{
-	my ($like, $count) = @_;
-	return $node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM agno.runs
-			WHERE input LIKE '$like' AND status = 'COMPLETED'");
 }
 
 # The requests with inputs like this, as logged.
@@ -54,13 +41,14 @@ $node->safe_psql('postgres', q(
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 20) i,
 		agno_arun('other ' || i, model => 'mock:echo')));
-ok(completed('other %', 20), 'runs of another server');
-cmp_ok(
-	value("count(*) FROM agno.runs WHERE input LIKE 'narrow %'
-		AND status = 'COMPLETED'"), '<', 250, 'pass those that wait');
-is( value("agno_cancel_run(run_id) FROM agno.runs WHERE input = 'narrow 300'"),
+ok(completed('other %', 20), 'runs of another server complete');
+cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'narrow %'
+		AND status = 'COMPLETED'"), '<', 250,
+	'runs of another server pass those that wait');
+is(value("agno_cancel_run(run_id) FROM agno.runs WHERE input = 'narrow 300'"),
 	't', 'one that waits can be cancelled');
-ok(completed('narrow %', 299), 'all that wait complete');
+ok(completed('narrow %', 299),
+	'all runs that wait for a narrow server complete');
 my ($now, $most) = (0, 0);
 my %narrow = map { $_->{number} => 1 } requests('narrow');
 foreach my $entry (grep { $narrow{ $_->{number} } } mock_log('mock'))
@@ -68,35 +56,38 @@ foreach my $entry (grep { $narrow{ $_->{number} } } mock_log('mock'))
 	$now += $entry->{event} eq 'request' ? 1 : -1;
 	$most = $now if $now > $most;
 }
-is($most, 2, 'never more than two at a time');
-is(scalar(keys %narrow), 299, 'each once');
-is( value("string_agg(input, '' ORDER BY started_at) =
+is($most, 2, 'a narrow server never gets more than two requests at a time');
+is(scalar(keys %narrow), 299, 'a narrow server gets each request once');
+is(value("string_agg(input, '' ORDER BY started_at) =
 		string_agg(input, '' ORDER BY created_at) FROM (SELECT * FROM agno.runs
 		WHERE input LIKE 'narrow %' AND started_at IS NOT NULL) r"),
-	't', 'in their order');
+	't', 'runs of a narrow server start in their order');
 
 # Ten a second.
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 20) i,
 		agno_arun('slow ' || i, model => 'slow:echo')));
-ok(completed('slow %', 20), 'requests_per_minute');
+ok(completed('slow %', 20),
+	'runs of a server with requests_per_minute complete');
 my @times = map { $_->{time} } requests('slow');
-cmp_ok($times[-1] - $times[0], '>', 1.5, 'are spread');
+cmp_ok($times[-1] - $times[0], '>', 1.5,
+	'requests_per_minute spreads the requests');
 
 # A request that is repeated has its turn before runs that wait to start.
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('repeated', model => 'slow:flaky-1-503', run_id => 'repeated');
 	SELECT count(*) FROM generate_series(1, 30) i,
 		agno_arun('crowd ' || i, model => 'slow:echo')));
-is(wait_run($node, 'repeated'), 'COMPLETED', 'a repetition');
-ok(completed('crowd %', 30), 'of one among many');
-cmp_ok(
-	value("count(*) FROM agno.runs WHERE input LIKE 'crowd %' AND finished_at
+is(wait_run('repeated'), 'COMPLETED',
+	'a run whose request is repeated completes');
+ok(completed('crowd %', 30), 'runs beside a repeated request complete');
+cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'crowd %' AND finished_at
 		> (SELECT finished_at FROM agno.runs WHERE run_id = 'repeated')"),
-	'>', 5, 'does not wait for all of them');
+	'>', 5, 'a repeated request does not wait for all runs beside it');
 my @both = sort { $a <=> $b }
   map { $_->{time} } requests('repeated'), requests('crowd');
-cmp_ok($both[-1] - $both[0], '>', 2.5, 'and counts for requests_per_minute');
+cmp_ok($both[-1] - $both[0], '>', 2.5,
+	'a repeated request counts for requests_per_minute');
 
 # 18 tokens for each run, 18 a second: the first 60 may come at once, and those
 # that have been started when their tokens become known.
@@ -110,23 +101,26 @@ wait_until('tokens to be used up', sub {
 cmp_ok(scalar(requests('poor')), '<', 400, 'tokens_per_minute holds runs back');
 $node->safe_psql('postgres',
 	"ALTER SERVER poor OPTIONS (SET tokens_per_minute '1000000')");
-ok(completed('poor %', 500), 'until the limit is raised');
+ok(completed('poor %', 500),
+	'runs complete when the limit of tokens is raised');
 
 # A 429 is for all.
-$node->safe_psql('postgres',
-	"SELECT agno_arun('first', model => 'mock:after-1500-429', run_id => 'first')");
+enqueue('first', 'after-1500-429');
 wait_until('the refusal', sub { requests('first') });
-$node->safe_psql('postgres',
-	"SELECT agno_arun('second', model => 'mock:echo', run_id => 'second')");
+enqueue('second', 'echo');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('third', model => 'narrow:echo', run_id => 'third')");
-is(wait_run($node, 'third'), 'COMPLETED', 'another server goes on');
-is(run_status($node, 'second'), 'PENDING', 'this one is left alone');
-wait_run($node, $_) foreach qw(first second);
+is(wait_run('third'), 'COMPLETED',
+	'a run of another server completes while one is left alone');
+is(run_status('second'), 'PENDING',
+	'a server that has answered 429 gets no other run');
+wait_run($_) foreach qw(first second);
 my ($refused) = requests('first');
 my ($second) = requests('second');
-cmp_ok($second->{time} - $refused->{time}, '>', 1.4, 'as long as it asked for');
-is(run_status($node, 'first'), 'COMPLETED', 'and then goes on');
+cmp_ok($second->{time} - $refused->{time}, '>', 1.4,
+	'a server that has answered 429 is left alone as long as it asked');
+is(run_status('first'), 'COMPLETED',
+	'the run that got the 429 completes after the pause');
 
 # A long pause: the run goes back, and holds nothing.
 $node->safe_psql('postgres', qq(
@@ -136,14 +130,16 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT status = 'PENDING' AND attempt = 0
 			AND run_at BETWEEN now() + interval '3 min' AND now() + interval '4 min'
 			FROM agno.runs WHERE run_id = 'long'"),
-	'put back for later');
-is(value("agno_cancel_run('long')"), 't', 'and can be cancelled there');
+	'a run is put back when the server asks for a long pause');
+is(value("agno_cancel_run('long')"), 't',
+	'a run that was put back can be cancelled');
 
 # The quota is used up.
 $node->safe_psql('postgres', qq(
 	CREATE SERVER broke FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
 	SELECT agno_arun('quota', model => 'broke:quota', run_id => 'quota')));
-is(wait_run($node, 'quota'), 'ERROR', 'insufficient_quota');
-is(scalar(requests('quota')), 1, 'is not repeated');
+is(wait_run('quota'), 'ERROR', 'a run whose quota is used up ends in ERROR');
+is(scalar(requests('quota')), 1,
+	'a request whose quota is used up is not repeated');
 
 done_testing();

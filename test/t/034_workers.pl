@@ -9,10 +9,9 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-$node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE EXTENSION agno_bg');
-runner_pid($node, 'other');
+add_mock_server(start_mock('mock'));
+new_database('other');
+runner_pid('other');
 
 $node->safe_psql('postgres', q(
 	SELECT agno_arun('a', model => 'mock:echo', run_id => 'a');
@@ -20,10 +19,10 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('c', model => 'mock:flaky-1-500', run_id => 'c');
 	SELECT agno_arun('d', model => 'mock:hang', run_id => 'd');
 	SELECT agno_arun('e', model => 'mock:hang', run_id => 'e')));
-wait_run($node, $_) foreach qw(a b c);
-wait_until('d to run', sub { run_status($node, 'd') eq 'RUNNING' });
+wait_run($_) foreach qw(a b c);
+wait_until('d to run', sub { run_status('d') eq 'RUNNING' });
 $node->safe_psql('postgres', "SELECT agno_cancel_run('d')");
-wait_run($node, 'd');
+wait_run('d');
 
 is( $node->safe_psql('other', q(
 		SELECT state, in_flight, claimed, completed, failed, cancelled, retried

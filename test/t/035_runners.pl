@@ -12,24 +12,11 @@ use Test::More;
 
 my $node = new_node('main', conf => 'agno_bg.runners = 3');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub completed
-{
-	my ($like, $count) = @_;
-	return $node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM agno.runs
-			WHERE input LIKE '$like' AND status = 'COMPLETED'");
-}
+add_mock_server($url);
 
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 3 FROM agno.workers WHERE state = 'running'"),
-	'three runners');
+	'there are three runners');
 
 # 600 runs, 300 of them in 30 sessions.
 $node->safe_psql('postgres', q(
@@ -38,16 +25,16 @@ $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 300) i,
 		agno_arun('many ' || 300 + i, model => 'mock:slow-2',
 			session_id => 'session ' || i % 30)));
-ok(completed('many %', 600), 'all runs complete');
-is(scalar(mock_requests('mock')), 600, 'each was sent once');
-is( value('count(*) FROM agno.workers WHERE claimed > 50'),
-	3, 'all runners took part');
-is( value(q(count(*) FROM (SELECT started_at,
+ok(completed('many %', 600), 'all runs of three runners complete');
+is(scalar(mock_requests('mock')), 600, 'three runners send each request once');
+is(value('count(*) FROM agno.workers WHERE claimed > 50'),
+	3, 'all three runners take part');
+is(value(q(count(*) FROM (SELECT started_at,
 			lag(finished_at) OVER w AS before FROM agno.runs
 			WHERE session_id LIKE 'session %'
 			WINDOW w AS (PARTITION BY session_id ORDER BY created_at)) r
 		WHERE started_at < before)),
-	0, 'sessions keep their order');
+	0, 'sessions keep their order with three runners');
 
 # Cancels find the runner: of runs in flight, of runs that wait, and of runs
 # that do not exist yet.
@@ -60,16 +47,17 @@ $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 9) i, agno_arun('waits',
 		model => 'mock:echo', run_id => 'late' || i, run_at => now() + '1 h')));
 wait_until('the requests', sub { mock_requests('mock', 'stays') == 30 });
-is( value(q(bool_and(agno_cancel_run(run_id)) FROM agno.runs
+is(value(q(bool_and(agno_cancel_run(run_id)) FROM agno.runs
 		WHERE run_id ~ '^(hang|late)')),
-	't', 'cancelled');
+	't', 'runs that wait, fly or are for later can all be cancelled');
 ok( $node->poll_query_until('postgres', q(SELECT count(*) = 48 FROM agno.runs
 		WHERE status = 'CANCELLED' AND run_id ~ '^(hang|late|early)'
 		AND NOT EXISTS (SELECT FROM agno.run_queue)
 		AND NOT EXISTS (SELECT FROM agno.run_signals)
 		AND NOT EXISTS (SELECT FROM agno.cancellations))),
-	'and nothing is left of them');
-is(scalar(mock_requests('mock', 'never')), 0, 'nor were those sent');
+	'runs that were cancelled leave nothing behind');
+is(scalar(mock_requests('mock', 'never')), 0,
+	'runs whose cancel came before them are not sent');
 
 # The limit of a server is for all runners together.
 $node->safe_psql('postgres', qq(
@@ -77,7 +65,8 @@ $node->safe_psql('postgres', qq(
 		OPTIONS (base_url '$url', max_concurrency '1');
 	SELECT count(*) FROM generate_series(1, 90) i,
 		agno_arun('narrow ' || i, model => 'narrow:slow-10')));
-ok(completed('narrow %', 90), 'max_concurrency');
+ok(completed('narrow %', 90),
+	'runs complete under max_concurrency with three runners');
 my ($now, $most) = (0, 0);
 my %narrow = map { $_->{number} => 1 }
   grep { $_->{body}{input}[-1]{content} =~ /^narrow/ } mock_requests('mock');
@@ -86,7 +75,7 @@ foreach my $entry (grep { $narrow{ $_->{number} } } mock_log('mock'))
 	$now += $entry->{event} eq 'request' ? 1 : -1;
 	$most = $now if $now > $most;
 }
-is($most, 1, 'holds');
+is($most, 1, 'max_concurrency holds over three runners');
 # A runner that ends comes back, and goes on with what it had in flight.
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 60) i,
@@ -96,22 +85,22 @@ wait_until('the requests', sub { mock_requests('mock', 'survives') == 60 });
 my $pids = value(q(string_agg(pid::text, ',') FROM agno.workers));
 my ($first) = split /,/, $pids;
 value("pg_terminate_backend($first)");
-ok(completed('survives', 60), 'all complete when a runner was terminated');
+ok(completed('survives', 60), 'all runs complete when a runner was terminated');
 cmp_ok(scalar(mock_requests('mock', 'survives')),
-	'<', 120, 'the runs of the others are not sent again');
+	'<', 120, 'the runs of other runners are not sent again');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 3 FROM agno.workers WHERE state = 'running'"),
-	'it is replaced');
+	'a runner that was terminated is replaced');
 
 # They step aside, and leave with the extension.
 $node->safe_psql('template1', 'ALTER DATABASE postgres RENAME TO renamed');
 $node->safe_psql('template1', 'ALTER DATABASE renamed RENAME TO postgres');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 3 FROM agno.workers WHERE state = 'running'"),
-	'they come back after a command that they were in the way of');
+	'the runners come back after a command that they were in the way of');
 $node->safe_psql('postgres', 'DROP EXTENSION agno_bg CASCADE');
 ok( $node->poll_query_until('postgres', "SELECT count(*) = 0
 		FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'"),
-	'they leave with the extension');
+	'the runners leave with the extension');
 
 done_testing();

@@ -34,14 +34,12 @@ $node->safe_psql(
 # Private memory of a process, in kB.
 sub memory
 {
-	my ($pid) = @_;
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m;
-	return $kb;
+	return status_of($_[0], 'RssAnon');
 }
 
 my $session = $node->background_psql('postgres');
 my $backend = $session->query_safe('SELECT pg_backend_pid()');
-my $runner = runner_pid($node);
+my $runner = runner_pid();
 
 sub execute_runs
 {
@@ -55,7 +53,7 @@ sub execute_runs
 # What the worker has used of its memory contexts so far, in bytes.
 sub contexts
 {
-	my $seen = () = slurp_file($node->logfile) =~ /Grand total/g;
+	my $seen = logged(qr/Grand total/);
 	my @totals;
 
 	$node->safe_psql('postgres',
@@ -71,17 +69,17 @@ execute_runs(60_000);
 my @before = ((map { memory($_) } $runner, $backend), contexts());
 execute_runs(100_000);
 my @after = ((map { memory($_) } $runner, $backend), contexts());
-is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM agno.runs WHERE status = 'COMPLETED'"),
-	160_000, 'all complete');
+is(value("count(*) FROM agno.runs WHERE status = 'COMPLETED'"),
+	160_000, 'all runs complete');
 note("worker: $before[0] kB, then $after[0] kB; "
 	  . "session: $before[1] kB, then $after[1] kB; "
 	  . "contexts of the worker: $before[2], then $after[2]");
 cmp_ok($after[2] - $before[2],
 	'<', 64 * 1024, "the worker's memory contexts have not grown");
 # malloc() has its ups and downs, but less than 100 bytes for each run
-cmp_ok($after[0] - $before[0], '<', 10_000, 'nor has what libcurl holds');
-cmp_ok($after[1] - $before[1], '<', 1000, 'nor has the session');
+cmp_ok($after[0] - $before[0], '<', 10_000, 'what libcurl holds has not grown');
+cmp_ok($after[1] - $before[1], '<', 1000,
+	'the memory of the session has not grown');
 
 $session->quit;
 $node->stop;

@@ -12,30 +12,15 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
-system_or_bail('cc', '-shared', '-fPIC', '-o', "$dir/disk_full.so",
-	"$FindBin::Bin/../faults/disk_full.c");
 my $node = do
 {
-	local $ENV{LD_PRELOAD} = "$dir/disk_full.so";
 	local $ENV{DISK_FULL} = "$dir/full";
-	new_node('main');
+	new_node('main', fault => 'disk_full');
 };
-add_mock_server($node, start_mock('mock'));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-# How often this is in the log.
-sub logged
-{
-	my ($pattern) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
+add_mock_server(start_mock('mock'));
 
 # File descriptors: the worker has some open, and may have five more.
-my $runner = runner_pid($node);
+my $runner = runner_pid();
 $node->safe_psql('postgres', "SELECT agno_arun('x', model => 'mock:echo')");
 my $open = () = glob("/proc/$runner/fd/*");
 system_or_bail('prlimit', "--pid=$runner", '--nofile=' . ($open + 5) . ':');
@@ -47,14 +32,16 @@ sleep 3;
 is(logged('for lack of file descriptors'), 1,
 	'no file descriptors: the log says so once');
 is(value("count(*) FROM agno.runs WHERE status = 'ERROR'"), 0,
-	'no run is lost');
+	'no run is lost for lack of file descriptors');
 system_or_bail('prlimit', "--pid=$runner", '--nofile=1000:');
 ok( $node->poll_query_until('postgres', q(
 		SELECT count(*) = 60 FROM agno.runs
 		WHERE run_id LIKE 'files%' AND status = 'COMPLETED')),
-	'they complete when there are some');
-is(scalar(mock_requests('mock', 'files')), 60, 'each was sent once');
-is(runner_pid($node), $runner, 'by the same worker');
+	'runs complete when there are file descriptors again');
+is(scalar(mock_requests('mock', 'files')), 60,
+	'each request is sent once despite the lack of file descriptors');
+is(runner_pid(), $runner,
+	'the runner stays the same when file descriptors are lacking');
 
 # Space on the disk: long answers, which the table has to grow for.
 $node->safe_psql('postgres', q(
@@ -68,14 +55,15 @@ sleep 3;
 cmp_ok(logged('agno_bg runner ERROR:.*No space left'),
 	'<=', 2, 'no space on the disk: the log says so once for a fault');
 is(value("count(*) FROM agno.runs WHERE run_id LIKE 'disk%' AND status = 'ERROR'"),
-	0, 'no run is lost');
+	0, 'no run is lost when the disk is full');
 unlink "$dir/full";
 ok( $node->poll_query_until('postgres', q(
 		SELECT count(*) = 40 FROM agno.runs
 		WHERE run_id LIKE 'disk%' AND status = 'COMPLETED'
 		AND length(content) = 200 * 1024)),
-	'they are stored when there is space');
-is(scalar(mock_requests('mock', 'disk')), 40, 'and were sent once');
+	'answers are stored when there is space on the disk again');
+is(scalar(mock_requests('mock', 'disk')), 40,
+	'each request is sent once despite the full disk');
 
 $node->stop;
 done_testing();

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 $node->safe_psql('postgres', q(
 	CREATE ROLE alice; CREATE ROLE bob; CREATE ROLE monitor IN ROLE pg_monitor;
 	SELECT agno_grant_usage('alice'); SELECT agno_grant_usage('bob');
@@ -23,7 +23,7 @@ $node->safe_psql('postgres', q(
 		run_id => 'a4');
 	SET ROLE bob;
 	SELECT agno_arun('5', model => 'mock:slow-10', run_id => 'b1')));
-wait_run($node, $_) foreach qw(a1 a2 a3 b1);
+wait_run($_) foreach qw(a1 a2 a3 b1);
 
 my $query = 'SELECT model_provider, model, status, sum(runs), sum(input_tokens),
 	sum(output_tokens), sum(total_tokens), max(oldest_pending) IS NULL
@@ -35,8 +35,7 @@ is($node->safe_psql('postgres', "SET ROLE alice; $query"),
 is($node->safe_psql('postgres', "SET ROLE monitor; $query"),
 	$alice . "mock|slow-10|COMPLETED|1|11|7|18|t\n"
 	  . 'mock|status-400|ERROR|1|0|0|0|t', 'for one who monitors');
-is( $node->safe_psql('postgres',
-		"SELECT bool_and(hour = date_trunc('hour', hour)
+is(value("bool_and(hour = date_trunc('hour', hour)
 			AND now() - hour < '2 h') FROM agno.stats"),
 	't', 'by the hour');
 

@@ -18,19 +18,15 @@ my $url = start_mock('mock');
 sub database_in_use
 {
 	my ($database) = @_;
-	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	$node->safe_psql($database, 'CREATE EXTENSION agno_bg');
-	add_mock_server($node, $url, database => $database);
+	new_database($database, $url);
 	fly($database, "of $database", 'slow-2500', 'run');
 }
 
 sub fly
 {
 	my ($database, $input, $model, $run_id) = @_;
-	$node->safe_psql($database,
-		"SELECT agno_arun('$input', model => 'mock:$model', run_id => '$run_id')"
-	);
-	wait_until('the request', sub { mock_count('mock', $input) });
+	enqueue($run_id, $model, input => $input, database => $database);
+	wait_for_request($input);
 }
 
 # How long a command takes, in seconds.
@@ -56,54 +52,62 @@ $node->safe_psql('postgres', 'CREATE DATABASE plain');
 my $base = duration('postgres', 'ALTER DATABASE plain SET TABLESPACE space');
 database_in_use('moved');
 my $ours = duration('postgres', 'ALTER DATABASE moved SET TABLESPACE space');
-cmp_ok($ours - $base, '<', 1, 'ALTER DATABASE SET TABLESPACE');
-is(wait_run($node, 'run', 'moved'), 'COMPLETED', 'its run completes');
+cmp_ok($ours - $base, '<', 1,
+	'ALTER DATABASE SET TABLESPACE does not wait for a run in flight');
+is(wait_run('run', 'moved'), 'COMPLETED',
+	'the run completes after ALTER DATABASE SET TABLESPACE');
 is($node->safe_psql('moved', 'SELECT attempt FROM agno.runs'),
-	1, 'in one attempt');
+	1, 'the run completes in one attempt after ALTER DATABASE SET TABLESPACE');
 
 $base = duration('postgres', 'DROP DATABASE plain');
 database_in_use('dropped');
 $ours = duration('postgres', 'DROP DATABASE dropped');
-cmp_ok($ours - $base, '<', 1, 'DROP DATABASE');
+cmp_ok($ours - $base, '<', 1,
+	'DROP DATABASE does not wait for a run in flight');
 
 # DROP EXTENSION
 database_in_use('one');
 cmp_ok(duration('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK'),
-	'<', 1, 'DROP EXTENSION that is rolled back');
-is(wait_run($node, 'run', 'one'), 'COMPLETED', 'the run has gone on');
+	'<', 1,
+	'DROP EXTENSION that is rolled back does not wait for a run in flight');
+is(wait_run('run', 'one'), 'COMPLETED',
+	'the run completes after DROP EXTENSION that was rolled back');
 is($node->safe_psql('one', 'SELECT attempt FROM agno.runs'),
-	1, 'undisturbed');
+	1, 'the run is undisturbed by DROP EXTENSION that was rolled back');
 fly('one', 'in vain', 'hang', 'in vain');
 my $before = closed();
 cmp_ok(duration('one', 'DROP EXTENSION agno_bg CASCADE'),
-	'<', 1, 'DROP EXTENSION');
+	'<', 1, 'DROP EXTENSION does not wait for a run in flight');
 wait_until('the end of the request', sub { closed() > $before });
 is( $node->safe_psql('one',
 		"SELECT count(*) FROM pg_namespace WHERE nspname = 'agno'"),
-	0, 'nothing of it is left');
+	0, 'DROP EXTENSION leaves no schema behind');
 $node->safe_psql('one', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'one');
-$node->safe_psql('one', "SELECT agno_arun('x', model => 'mock:echo', run_id => 'x')");
-is(wait_run($node, 'x', 'one'), 'COMPLETED', 'and it can be created again');
+add_mock_server($url, database => 'one');
+enqueue('x', 'echo', database => 'one');
+is(wait_run('x', 'one'), 'COMPLETED',
+	'a run completes when the extension was created again');
 
 # DROP OWNED of the superuser who created the extension
 $node->safe_psql('postgres', 'CREATE ROLE maker SUPERUSER; CREATE DATABASE two');
 $node->safe_psql('two', 'SET ROLE maker; CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'two');
+add_mock_server($url, database => 'two');
 fly('two', 'orphan', 'hang', 'orphan');
 $before = closed();
-cmp_ok(duration('two', 'DROP OWNED BY maker CASCADE'), '<', 1, 'DROP OWNED');
+cmp_ok(duration('two', 'DROP OWNED BY maker CASCADE'), '<', 1,
+	'DROP OWNED does not wait for a run in flight');
 wait_until('the end of the request', sub { closed() > $before });
 
 # Reloads, one after the other, are of no consequence.
 fly('one', 'reload', 'slow-1500', 'reload');
-my $pid = runner_pid($node, 'one');
+my $pid = runner_pid('one');
 foreach (1 .. 20)
 {
 	$node->reload;
 }
-is(wait_run($node, 'reload', 'one'), 'COMPLETED', 'reloads');
-is(runner_pid($node, 'one'), $pid, 'by the same worker');
+is(wait_run('reload', 'one'), 'COMPLETED',
+	'a run in flight completes after twenty reloads');
+is(runner_pid('one'), $pid, 'the runner stays the same after twenty reloads');
 
 # A fast restart waits for no answer.
 $node->safe_psql('postgres', 'CHECKPOINT');
@@ -114,11 +118,13 @@ fly('one', 'restart', 'slow-2500', 'restart');
 $node->safe_psql('postgres', 'CHECKPOINT');
 $start = time;
 $node->restart;
-cmp_ok(time - $start - $base, '<', 1, 'a fast restart');
-is(wait_run($node, 'restart', 'one'), 'COMPLETED', 'the run is sent again');
+cmp_ok(time - $start - $base, '<', 1,
+	'a fast restart does not wait for a run in flight');
+is(wait_run('restart', 'one'), 'COMPLETED',
+	'a run that a fast restart interrupted completes');
 is( $node->safe_psql('one',
 		"SELECT attempt FROM agno.runs WHERE run_id = 'restart'"),
-	1, 'and it is not counted');
+	1, 'the attempt that a fast restart interrupted is not counted');
 
 $node->stop;
 done_testing();

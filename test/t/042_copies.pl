@@ -29,7 +29,7 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('later', model => 'mock:echo', run_id => 'later',
 		run_at => now() + '1 day');
 	SELECT agno_cancel_run('unborn')));
-wait_until('the request', sub { mock_count('mock', 'flies') });
+wait_for_request('flies');
 
 # What a copy has of it.
 my $runs = "SELECT string_agg(run_id || ' ' || status, ', ' ORDER BY run_id)
@@ -86,7 +86,7 @@ $subscriber->wait_for_subscription_sync($node, 'subscription');
 is($subscriber->safe_psql('postgres', $runs), $all, 'a subscriber has the runs');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('published', model => 'mock:slow-1000', run_id => 'published')");
-wait_until('the request', sub { mock_count('mock', 'published') });
+wait_for_request('published');
 $node->wait_for_catchup('subscription');
 $subscriber->safe_psql('postgres',
 	"SELECT agno_arun('own', model => 'mock:echo', run_id => 'own')");

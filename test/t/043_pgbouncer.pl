@@ -16,7 +16,7 @@ my ($pgbouncer) = grep { -x } qw(/usr/sbin/pgbouncer /usr/bin/pgbouncer);
 plan skip_all => 'there is no pgbouncer' unless $pgbouncer;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 my $port = PostgreSQL::Test::Cluster::get_free_port();
@@ -88,8 +88,7 @@ my @clients = map {
 		'<', '/dev/null', '>', "$dir/client$_.out", '2>&1')
 } 1 .. 10;
 $_->finish foreach @clients;
-is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM agno.runs WHERE run_id LIKE 'many%'
+is(value("count(*) FROM agno.runs WHERE run_id LIKE 'many%'
 			AND status = 'COMPLETED'"),
 	10, 'ten clients on two connections');
 is(slurp_file("$dir/client7.out"), "many7|COMPLETED|You said: many 7\n",

@@ -66,7 +66,7 @@ old_psql(qq(
 		session_id => 'talk', run_at => now() + '1 s');
 	SELECT agno_arun('flies', model => 'mock:slow-2000', run_id => 'flies');
 	SELECT agno_cancel_run('unborn')));
-wait_until('the request', sub { mock_count('mock', 'flies') });
+wait_for_request('flies');
 old_server('stop', '-m', 'fast');
 
 my $node = PostgreSQL::Test::Cluster->new('new');

@@ -42,8 +42,8 @@ sub refused
 	$node->safe_psql('postgres', $setup) if $setup;
 	$node->safe_psql('postgres',
 		"SELECT agno_arun('Hello', run_id => '$id', timeout => '20 s', $arguments)");
-	wait_run($node, $id);
-	return $node->safe_psql('postgres', "SELECT error FROM agno.runs
+	wait_run($id);
+	return value("error FROM agno.runs
 		WHERE run_id = '$id' AND error->>'http_status' LIKE '4%'");
 }
 

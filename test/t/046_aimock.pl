@@ -47,16 +47,14 @@ sub ask
 	$node->safe_psql('postgres',
 		"SELECT agno_arun('$input', model => '$api:$models{$api}',
 			stream => $stream, run_id => '$id'" . ($more // '') . ')');
-	wait_run($node, $id);
-	return $node->safe_psql('postgres',
-		"SELECT status, content FROM agno.runs WHERE run_id = '$id'");
+	wait_run($id);
+	return value("status, content FROM agno.runs WHERE run_id = '$id'");
 }
 
 sub last_run
 {
 	my ($columns) = @_;
-	return $node->safe_psql('postgres',
-		"SELECT $columns FROM agno.runs WHERE run_id = 'run $number'");
+	return value("$columns FROM agno.runs WHERE run_id = 'run $number'");
 }
 
 foreach my $api (sort keys %models)
@@ -94,7 +92,7 @@ foreach my $api (sort keys %models)
 	is(ask($api, 'false', 'limited'), "COMPLETED|$said", "$api: 429, then text");
 	is(ask($api, 'false', 'overloaded'), "COMPLETED|$said", "$api: 503, then text");
 	is(ask($api, 'true', 'cut'), "COMPLETED|$said", "$api: a stream that is cut");
-	is( $node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE event = 'RunRetried'),
+	is(value("count(*) FILTER (WHERE event = 'RunRetried'),
 			max(seq) = count(*) FROM agno.run_events WHERE run_id = 'run $number'"),
 		'1|t', 'those who watch are told');
 	like(ask($api, 'true', 'cut for ever'), qr/^ERROR/, "$api: one that always is");

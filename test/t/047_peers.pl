@@ -16,12 +16,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('main', conf => "agno_bg.max_input_size = '20MB'");
-add_mock_server($node, start_mock('mock'));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
+add_mock_server(start_mock('mock'));
 
 # One slow run among fast ones
 $node->safe_psql('postgres', q(
@@ -33,17 +28,17 @@ ok( $node->poll_query_until('postgres', q(SELECT count(*) = 19 FROM agno.runs
 		WHERE run_id LIKE 'mixed%' AND status = 'COMPLETED')),
 	'fast runs complete');
 cmp_ok(time - $start, '<', 4, 'without waiting for the slow one');
-is( value(q(count(*) FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
+is(value(q(count(*) FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
 		AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL))),
 	0, 'which holds no transaction and no snapshot');
-is(wait_run($node, 'mixed1'), 'COMPLETED', 'and completes as well');
+is(wait_run('mixed1'), 'COMPLETED', 'and completes as well');
 
 # Bodies of one and of ten megabytes
 foreach my $size (1_000_000, 10_000_000)
 {
 	$node->safe_psql('postgres', "SELECT agno_arun(repeat('x', $size),
 		model => 'mock:echo', run_id => 'body$size')");
-	is(wait_run($node, "body$size"), 'COMPLETED', "a request of $size bytes");
+	is(wait_run("body$size"), 'COMPLETED', "a request of $size bytes");
 	is(value("length(content) FROM agno.runs WHERE run_id = 'body$size'"),
 		$size + length('You said: '), 'arrives as a whole');
 }
@@ -59,15 +54,13 @@ ok( $node->poll_query_until('postgres', q(
 	'and what it deletes');
 
 # The launcher
-my $query = q(pid FROM pg_stat_activity WHERE backend_type = 'agno_bg launcher');
-my $launcher = value($query);
+my $launcher = launcher_pid();
 value("pg_terminate_backend($launcher)");
-ok( $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM (SELECT $query) l
-		WHERE pid <> $launcher"),
+ok( $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'agno_bg launcher' AND pid <> $launcher"),
 	'a launcher that is terminated comes back');
-$node->safe_psql('postgres', 'CREATE DATABASE after_that');
-$node->safe_psql('after_that', 'CREATE EXTENSION agno_bg');
-ok(runner_pid($node, 'after_that'), 'and starts runners');
+new_database('after_that');
+ok(runner_pid('after_that'), 'and starts runners');
 
 # A session with many transactions that wake the worker
 my $session = $node->background_psql('postgres');

@@ -485,7 +485,7 @@ my $evil = q(
 $evil =~ s/\n\t/\n/g;
 
 # What a role gives psql to do: its output, followed by what went wrong.
-sub as
+sub reply
 {
 	my ($role, $database, $sql) = @_;
 	my ($ret, $out, $err) =
@@ -494,7 +494,7 @@ sub as
 	return $err =~ /ERROR/ ? "$out\n$err" : $out;
 }
 
-is(as('a', 'postgres', $evil), '', 'a role makes evil objects');
+is(reply('a', 'postgres', $evil), '', 'a role makes evil objects');
 
 # Everything, with this search_path; the letter makes ids different.
 my $letter = 'a';
@@ -580,7 +580,7 @@ COMPLETED
 agent$i
 hang
 ERROR: must be owner of extension agno_bg);
-	my $got = as('a', 'postgres', $sql);
+	my $got = reply('a', 'postgres', $sql);
 
 	$got =~ s/^psql.*?ERROR:\s+/ERROR: /m;
 	$got =~ s/ERROR:\s+/ERROR: /g;
@@ -652,18 +652,18 @@ SELECT CURRENT_USER;
 #-------------------------------------------------------------------------
 
 # The evil objects are a's, the extension and the command a superuser's.
-is(as('a', 'other', $evil), '', 'evil objects in another database');
+is(reply('a', 'other', $evil), '', 'evil objects in another database');
 my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 foreach my $path ('evil, pg_catalog', 'casts, pg_catalog', 'evil, public')
 {
-	is( as($superuser, 'other', qq(
+	is( reply($superuser, 'other', qq(
 SET search_path = $path;
 SET client_min_messages = warning;
 CREATE EXTENSION agno_bg SCHEMA public;
 DROP EXTENSION agno_bg CASCADE;)),
 		'', "a superuser creates and drops the extension with the search_path $path");
 }
-is( as($superuser, 'other', 'CREATE EXTENSION agno_bg SCHEMA evil;
+is( reply($superuser, 'other', 'CREATE EXTENSION agno_bg SCHEMA evil;
 SET search_path = evil, pg_catalog;
 DROP EXTENSION agno_bg CASCADE;'),
 	'', 'and even in the schema of somebody evil');
@@ -676,7 +676,7 @@ is( $node->safe_psql('postgres',
 
 # A trap that could not be sprung would prove nothing.
 my $offset = -s $node->logfile;
-as($superuser, 'other', q(
+reply($superuser, 'other', q(
 SET search_path = evil, pg_catalog;
 SELECT 'r'::"char", '1'::text = '2', now(), count(*) FROM pg_proc;
 SET search_path = casts, pg_catalog;

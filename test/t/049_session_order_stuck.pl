@@ -18,7 +18,7 @@ use Test::More;
 my $node = new_node('main');
 my $url = start_mock('mock');
 my $pausing_url = start_mock('pausing');
-add_mock_server($node, $url);
+add_mock_server($url);
 $node->safe_psql(
 	'postgres', qq(
 	CREATE SERVER pausing FOREIGN DATA WRAPPER agno_bg
@@ -31,16 +31,10 @@ my ($mock_pid) = run_command(
 	[ 'pgrep', '-f', "port-file $PostgreSQL::Test::Utils::tmp_check/pausing" ]);
 like($mock_pid, qr/^\d+$/, 'the process of the mock is known');
 
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
 sub set_paused
 {
 	my ($on) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET agno_bg.paused = $on");
-	$node->reload;
+	configure(paused => $on);
 }
 
 #-------------------------------------------------------------------------
@@ -54,7 +48,7 @@ $session->query_safe("BEGIN; SELECT agno_arun('early', model => 'mock:echo',
 	session_id => 's', run_id => 'early')");
 
 kill 'STOP', $mock_pid;
-is( value("status FROM agno_arun('late', model => 'pausing:after-900000-429',
+is(value("status FROM agno_arun('late', model => 'pausing:after-900000-429',
 		session_id => 's', run_id => 'late')"),
 	'PENDING', 'a later run of the session is committed first');
 ok( $node->poll_query_until('postgres',
@@ -67,8 +61,7 @@ $session->quit;
 ok( $node->poll_query_until('postgres',
 		"SELECT state = 'w' FROM agno.run_queue WHERE run_id = 'early'"),
 	'when it is, it waits for the one that executes');
-cmp_ok(
-	value("count(*) FROM agno.run_queue e, agno.run_queue l
+cmp_ok(value("count(*) FROM agno.run_queue e, agno.run_queue l
 		WHERE e.run_id = 'early' AND l.run_id = 'late'
 		AND e.accepted_at < l.accepted_at AND l.state = 'x'"),
 	'==', 1, 'though that was accepted later');
@@ -76,14 +69,14 @@ cmp_ok(
 kill 'CONT', $mock_pid;
 is(value("status FROM agno_wait_run('early', '5 s')"),
 	'COMPLETED', 'when the later one is put back, the earlier one goes ahead');
-is( value("concat_ws(' ', q.state, r.status,
+is(value("concat_ws(' ', q.state, r.status,
 			r.run_at > now() + interval '120 s')
 		FROM agno.run_queue q JOIN agno.runs r USING (run_id)
 		WHERE q.run_id = 'late'"),
 	's PENDING t', 'and the later one is scheduled');
 is(value("agno_cancel_run('late')"), 't', 'it can be cancelled');
 is(value("status FROM agno_wait_run('late', '5 s')"), 'CANCELLED', 'and is');
-is( value("status FROM agno_arun('next', model => 'mock:echo',
+is(value("status FROM agno_arun('next', model => 'mock:echo',
 		session_id => 's', run_id => 'next')"),
 	'PENDING', 'another run of the session');
 is(value("status FROM agno_wait_run('next', '5 s')"),
@@ -112,11 +105,7 @@ is( $node->safe_psql('postgres', "WITH deleted AS (DELETE FROM agno.run_queue
 		WHERE run_id IN ('e1', 'r1') RETURNING 1)
 		SELECT count(*) FROM deleted"),
 	2, 'a hand deletes the first runs of sessions from the queue');
-my $pid = runner_pid($node);
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-ok( $node->poll_query_until('postgres',
-		"SELECT pid <> $pid AND state = 'running' FROM agno.workers
-			WHERE database = 'postgres'"),
+ok(replace_runner(),
 	'another runner takes over');
 kill 'CONT', $mock_pid;
 set_paused('off');

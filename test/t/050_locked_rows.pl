@@ -9,30 +9,14 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
-use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $node = new_node('main');
-my $gate = "$PostgreSQL::Test::Utils::tmp_check/mock.log.gate";
-add_mock_server($node, start_mock('mock'));
-$node->safe_psql('postgres', q(
-	CREATE ROLE a LOGIN;
-	CREATE ROLE b LOGIN;
-	SELECT agno_grant_usage('a'), agno_grant_usage('b')));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub as
-{
-	my ($role, $sql) = @_;
-	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]);
-}
+add_mock_server(start_mock('mock'));
+make_user(qw(a b));
 
 # A transaction of b that has cancelled these runs, and is open.
 sub cancel_and_hold
@@ -60,26 +44,13 @@ sub others_wait
 	return (sort { $a <=> $b } @times)[2];
 }
 
-# The seconds of CPU that a process has had.
-sub cpu_of
-{
-	my ($pid) = @_;
-	my @fields = split ' ', slurp_file("/proc/$pid/stat") =~ s/.*\)//sr;
-	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
-}
-
 # What part of a processor the runner takes in the next four seconds, while
 # others have something to do.
 my $waited;
 
-sub busy
+sub busy_beside_others
 {
-	my $pid = runner_pid($node);
-	my ($start, $cpu) = (time, cpu_of($pid));
-
-	$waited = others_wait();
-	usleep(20_000) while time - $start < 4;
-	return (cpu_of($pid) - $cpu) / (time - $start);
+	return busy(runner_pid(), 4, sub { $waited = others_wait() });
 }
 
 #-------------------------------------------------------------------------
@@ -95,33 +66,29 @@ my $session = cancel_and_hold('^over1');
 as('b', "BEGIN; SELECT agno_cancel_run('over$_'); PREPARE TRANSACTION 'p$_'")
   foreach (2, 3);
 
-my $pid = runner_pid($node);
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-ok( $node->poll_query_until('postgres',
-		"SELECT pid <> $pid AND state = 'running' FROM agno.workers
-			WHERE database = 'postgres'"),
+ok(replace_runner(),
 	'another runner takes over, while runs are locked that executed');
 cmp_ok(others_wait(), '<', 1, 'runs of another role go on at once');
 wait_until('the other run of the same role',
 	sub { mock_count('mock', 'over 4') == 2 });
 pass('and so does a run of the same role that is not locked');
-is( value("string_agg(DISTINCT status::text, ' ') FROM agno.runs
+is(value("string_agg(DISTINCT status::text, ' ') FROM agno.runs
 		WHERE run_id ~ '^over[123]'"),
 	'RUNNING', 'those that are locked stay as they are');
 
-append_to_file($gate, 'open');
+open_gate();
 $session->query_safe('ROLLBACK');
 $session->quit;
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'p2'");
 $node->safe_psql('postgres', "COMMIT PREPARED 'p3'");
-is(wait_run($node, 'over1'), 'COMPLETED',
+is(wait_run('over1'), 'COMPLETED',
 	'a run completes when the transaction that has locked it is rolled back');
-is(wait_run($node, 'over2'), 'COMPLETED',
+is(wait_run('over2'), 'COMPLETED',
 	'and when a prepared transaction is');
-is(wait_run($node, 'over3'), 'CANCELLED',
+is(wait_run('over3'), 'CANCELLED',
 	'and is CANCELLED when that is committed');
-is(wait_run($node, 'over4'), 'COMPLETED', 'what was not locked completes');
-unlink $gate;
+is(wait_run('over4'), 'COMPLETED', 'what was not locked completes');
+close_gate();
 
 #-------------------------------------------------------------------------
 # Runs that end while they are locked
@@ -134,26 +101,20 @@ as('b', "SELECT count(*) FROM generate_series(1, 5) i,
 $node->poll_query_until('postgres', "SELECT count(*) = 5 FROM agno.runs
 	WHERE run_id ~ '^end' AND status = 'RUNNING'")
   or die 'the runs do not start';
-wait_until('the requests', sub { mock_requests('mock', "end $_") })
-  foreach (1 .. 5);
+wait_for_request("end $_") foreach (1 .. 5);
 $session = cancel_and_hold('^end');
-append_to_file($gate, 'open');
-my @numbers = map { (mock_requests('mock', "end $_"))[0]->{number} } (1 .. 5);
-wait_until('the answers', sub {
-		my %answered = map { $_->{number} => 1 }
-		  grep { $_->{event} eq 'answered' } mock_log('mock');
-		return !grep { !$answered{$_} } @numbers;
-	});
+open_gate();
+wait_for_answer("end $_") foreach (1 .. 5);
 my $start = time;
 like(as('a', "CALL agno_run('x', model => 'mock:echo')"), qr/COMPLETED/,
 	'a run of another role completes when all slots are taken by runs that '
 	. 'have ended and are locked');
 cmp_ok(time - $start, '<', 1, 'at once');
-is( value("count(*) FROM agno.runs WHERE run_id ~ '^end'
+is(value("count(*) FROM agno.runs WHERE run_id ~ '^end'
 		AND status = 'RUNNING'"), 5, 'the locked ones cannot be stored');
 $session->query_safe('ROLLBACK');
 $session->quit;
-is(wait_run($node, "end$_"), 'COMPLETED', 'an answer is stored later')
+is(wait_run("end$_"), 'COMPLETED', 'an answer is stored later')
   foreach (1 .. 5);
 is(mock_count('mock', "end $_"), 1, 'and was not asked for again')
   foreach (1 .. 5);
@@ -168,12 +129,12 @@ as('b', "SELECT count(*) FROM generate_series(1, 3000) i,
 	agno_arun('due', model => 'mock:echo', run_id => 'due' || i,
 		run_at => now() + interval '3 s')");
 $session = cancel_and_hold('^due');
-is( value("count(*) FROM agno.runs WHERE input = 'due' AND attempt = 0"),
+is(value("count(*) FROM agno.runs WHERE input = 'due' AND attempt = 0"),
 	3000, 'thousands of runs are locked before they are due');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 3000 FROM agno.run_queue WHERE state = 'k'")
   or die 'the runs are not found locked';
-my $busy = busy();
+my $busy = busy_beside_others();
 cmp_ok($busy, '<', 0.4,
 	'the runner does not spin when they are due and cannot be had');
 cmp_ok($waited, '<', 0.3, 'and runs of another role do not wait');
@@ -189,7 +150,7 @@ do
 } while ($left > 0 && time - $start < 60);
 is($left, 0, 'when they are not locked any more, all are started');
 note(sprintf('after %.1f s', time - $start));
-is( value("count(*) FROM agno.runs WHERE input = 'due'
+is(value("count(*) FROM agno.runs WHERE input = 'due'
 		AND status = 'COMPLETED'"),
 	3000, 'and complete');
 
@@ -202,7 +163,7 @@ as('b', "SELECT count(*) FROM generate_series(1, 2000) i,
 		run_at => now() + interval '1 h')");
 
 # The runner reads the letters after the rows have been locked.
-$pid = runner_pid($node);
+my $pid = runner_pid();
 kill 'STOP', $pid;
 as('b', "SELECT count(agno_cancel_run(run_id)) FROM agno.runs
 	WHERE run_id ~ '^letter'");
@@ -210,7 +171,7 @@ $session = $node->background_psql('postgres');
 $session->query_safe("BEGIN; SELECT count(*) FROM
 	(SELECT FROM agno.runs WHERE run_id ~ '^letter' FOR UPDATE) l");
 kill 'CONT', $pid;
-$busy = busy();
+$busy = busy_beside_others();
 cmp_ok($busy, '<', 0.4,
 	'the runner does not spin when thousands of letters are about locked runs');
 cmp_ok($waited, '<', 0.3, 'and runs of another role do not wait then');
@@ -226,7 +187,7 @@ do
 } while ($left > 0 && time - $start < 60);
 is($left, 0, 'when they are not locked any more, nothing is left to do');
 note(sprintf('after %.1f s', time - $start));
-is( value("count(*) FROM agno.runs WHERE input = 'letter'
+is(value("count(*) FROM agno.runs WHERE input = 'letter'
 		AND status = 'CANCELLED'"),
 	2000, 'and all are CANCELLED');
 
@@ -257,7 +218,7 @@ as('b', "SELECT count(*) FROM agno.runs r, agno_cancel_run(run_id)
 $session->query_safe('ROLLBACK');
 $session->quit;
 $start = time;
-is(wait_run($node, 'single'), 'COMPLETED',
+is(wait_run('single'), 'COMPLETED',
 	'a run is not hidden by hundreds whose owner has his share in flight');
 cmp_ok(time - $start, '<', 40, 'in less than the longest pauses');
 note(sprintf('after %.1f s', time - $start));

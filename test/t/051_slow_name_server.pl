@@ -13,26 +13,14 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $library = "$PostgreSQL::Test::Utils::tmp_check/slow_names.so";
-system_or_bail('cc', '-shared', '-fPIC', '-o', $library,
-	"$FindBin::Bin/../faults/slow_names.c", '-ldl');
-my $node = do
-{
-	local $ENV{LD_PRELOAD} = $library;
-	new_node('main');
-};
+my $node = new_node('main', fault => 'slow_names');
 my $url = start_mock('mock');
 my $slow = q(
 	CREATE SERVER slow FOREIGN DATA WRAPPER agno_bg
 		OPTIONS (base_url 'http://x.slow.invalid/v1', connect_timeout '1s',
 			retries '0', unreachable_patience '0'));
-add_mock_server($node, $url);
+add_mock_server($url);
 $node->safe_psql('postgres', $slow);
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
 
 # The longest of the calls to a healthy server for so many seconds, in s.
 sub longest_call
@@ -57,7 +45,7 @@ $node->safe_psql('postgres',
 my $longest = longest_call(3);
 note("calls take at most $longest s");
 cmp_ok($longest, '<', 1, 'others go on while a name is looked up in vain');
-is(wait_run($node, 'lost'), 'ERROR', 'the run ends');
+is(wait_run('lost'), 'ERROR', 'the run ends');
 cmp_ok(time - $start, '<', 8, 'when its connect_timeout has passed');
 is(value("error->>'type' FROM agno.runs WHERE run_id = 'lost'"),
 	'connection', 'since its server could not be reached');
@@ -68,8 +56,7 @@ $node->safe_psql('postgres', q(
 		agno_arun('crowd ' || i, model => 'slow:x', run_id => 'crowd' || i)));
 $longest = longest_call(2);
 cmp_ok($longest, '<', 1, 'others go on beside 200 of them');
-my ($threads) =
-  slurp_file('/proc/' . runner_pid($node) . '/status') =~ /Threads:\s+(\d+)/;
+my $threads = status_of(runner_pid(), 'Threads');
 note("the runner has $threads threads");
 cmp_ok($threads, '<', 10, 'which make few threads');
 ok( $node->poll_query_until('postgres',
@@ -84,7 +71,7 @@ $node->poll_query_until('postgres',
 	"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'cancelled'");
 $start = time;
 value("agno_cancel_run('cancelled')");
-is(wait_run($node, 'cancelled'), 'CANCELLED', 'one is cancelled');
+is(wait_run('cancelled'), 'CANCELLED', 'one is cancelled');
 cmp_ok(time - $start, '<', 1, 'at once');
 cmp_ok(longest_call(1), '<', 1, 'and others go on');
 

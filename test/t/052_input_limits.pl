@@ -16,33 +16,13 @@ use Time::HiRes qw(time usleep);
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-$node->safe_psql(
-	'postgres', q(
-	CREATE ROLE app LOGIN;
-	SELECT agno_grant_usage('app')));
+add_mock_server($url);
+make_user(qw(app));
 
-# What a statement gives: its rows, or its SQLSTATE.
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($ret, $out, $err) = $node->psql(
-		'postgres', "\\set VERBOSITY sqlstate\n$sql",
-		extra_params => [ '-U', $role ]);
-	return $ret == 0 ? $out : $err =~ /ERROR:  (\w{5})/ ? $1 : $err;
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-# Memory of the runner, in MB.
+# The most memory that the runner has had, in MB.
 sub runner_memory
 {
-	my ($rss) = slurp_file('/proc/' . runner_pid($node) . '/status') =~
-	  /VmHWM:\s+(\d+)/;
-	return $rss / 1024;
+	return status_of(runner_pid(), 'VmHWM') / 1024;
 }
 
 # The longest of the calls that another client makes until the condition holds,
@@ -76,22 +56,22 @@ my %too_long = (
 foreach my $argument (sort keys %too_long)
 {
 	my $input = $argument eq 'input' ? '' : "'x', ";
-	is( as('app', "SELECT agno_arun($input$argument => $too_long{$argument})"),
+	is( outcome_as('app', "SELECT agno_arun($input$argument => $too_long{$argument})"),
 		'53400', "$argument is bounded");
 }
-is( as('app', "SELECT agno_arun('x', metadata =>
+is( outcome_as('app', "SELECT agno_arun('x', metadata =>
 		jsonb_build_object('a', (SELECT jsonb_agg(('1e' || 100000)::numeric)
 			FROM generate_series(1, 100))))"),
 	'53400', 'as it is as text: numbers may be longer than they look');
-is( as('app', "INSERT INTO agno.agents (agent_id, description)
+is( outcome_as('app', "INSERT INTO agno.agents (agent_id, description)
 		VALUES ('long', repeat('x', 8388609))"),
 	'53400', 'an agent is bounded');
-is( as('app', "SELECT agno_arun('x', metadata =>
+is( outcome_as('app', "SELECT agno_arun('x', metadata =>
 		(repeat('{\"a\":', 600) || '1' || repeat('}', 600))::jsonb)"),
 	'22023', 'depth is bounded');
-is( as('app', "SELECT agno_arun('x', max_attempts => 2147483647)"),
+is( outcome_as('app', "SELECT agno_arun('x', max_attempts => 2147483647)"),
 	'22023', 'max_attempts is bounded by the setting');
-is( as('postgres', "SELECT status FROM agno_arun('x', model => 'mock:echo',
+is( outcome_as('postgres', "SELECT status FROM agno_arun('x', model => 'mock:echo',
 		max_attempts => 1000)"),
 	'PENDING', 'but for superusers');
 
@@ -123,14 +103,14 @@ $longest = longest_call_until(
 		AND status IN ('COMPLETED', 'ERROR')");
 note("with 8,000 variables over 8,000 members others wait $longest ms");
 cmp_ok($longest, '<', 1500, 'thousands of variables stop nobody');
-is( value("string_agg(status::text, ' ') FROM agno.runs
+is(value("string_agg(status::text, ' ') FROM agno.runs
 		WHERE run_id IN ('variables', 'braces')"),
 	'COMPLETED COMPLETED', 'and are resolved');
 $node->safe_psql('postgres',
 	q(SELECT agno_arun(repeat('{v}', 5000), model => 'mock:echo',
 		run_id => 'explodes', session_state =>
 			jsonb_build_object('v', repeat('x', 1000000)))));
-is(wait_run($node, 'explodes'), 'ERROR', 'a template that explodes');
+is(wait_run('explodes'), 'ERROR', 'a template that explodes');
 like(value("content FROM agno.runs WHERE run_id = 'explodes'"),
 	qr/longer than agno_bg.max_input_size/, 'fails its own run');
 
@@ -147,7 +127,7 @@ $longest = longest_call_until(
 	"status IN ('COMPLETED', 'ERROR') FROM agno.runs WHERE run_id = 'merge2'");
 note("with 100,000 members others wait $longest ms");
 cmp_ok($longest, '<', 1500, 'states of 100,000 members are merged in no time');
-is( value("session_state->>'m77' FROM agno.runs WHERE run_id = 'merge2'"),
+is(value("session_state->>'m77' FROM agno.runs WHERE run_id = 'merge2'"),
 	'2', 'and right');
 
 # A turn reads no more than it can hold

@@ -14,26 +14,8 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main', conf => "agno_bg.retention = '2s'\n");
-add_mock_server($node, start_mock('mock'));
-$node->safe_psql('postgres', q(
-	CREATE ROLE a LOGIN;
-	CREATE ROLE b LOGIN;
-	SELECT agno_grant_usage('a'), agno_grant_usage('b')));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-# What a statement of this role gives: its rows, or its SQLSTATE.
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($ret, $out, $err) = $node->psql(
-		'postgres', "\\set VERBOSITY sqlstate\n$sql",
-		extra_params => [ '-U', $role ]);
-	return $ret == 0 ? $out : $err =~ /ERROR:  (\w{5})/ ? $1 : $err;
-}
+add_mock_server(start_mock('mock'));
+make_user(qw(a b));
 
 # What the mock was told in the request with this input.
 sub told
@@ -44,41 +26,40 @@ sub told
 	  mock_requests('mock', $input);
 }
 
-as('b', "INSERT INTO agno.agents (agent_id, model, add_history_to_context)
+outcome_as('b', "INSERT INTO agno.agents (agent_id, model, add_history_to_context)
 	VALUES ('spy', 'mock:echo', true)");
 
 #-------------------------------------------------------------------------
 # A session that is joined while its earlier runs are removed
 #-------------------------------------------------------------------------
 
-like(as('a', "CALL agno_run('hello', model => 'mock:echo',
+like(outcome_as('a', "CALL agno_run('hello', model => 'mock:echo',
 		session_id => 's', session_state => '{\"secret\": 1}', run_id => 'first')"),
 	qr/COMPLETED/, 'a role has a session');
 my $session = $node->background_psql('postgres', extra_params => [ '-U', 'a' ]);
 $session->query_safe("BEGIN; SELECT agno_arun('secret prompt',
 	model => 'mock:echo', session_id => 's', run_id => 'second')");
-as('a', "CALL agno_run('other', model => 'mock:echo', session_id => 'other')");
+outcome_as('a', "CALL agno_run('other', model => 'mock:echo', session_id => 'other')");
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM agno.runs'),
 	'its runs are removed, and those of a session that ends later');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM agno.sessions WHERE session_id = 'other'"),
 	'a session without runs is removed, too');
-is( value("owner || ' ' || (session_state->>'secret') FROM agno.sessions
+is(value("owner || ' ' || (session_state->>'secret') FROM agno.sessions
 		WHERE session_id = 's'"),
 	'a 1', 'but not one that an open transaction has joined');
-is( as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
+is( outcome_as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
 	'42501', 'which nobody else can open');
 # From now on nothing is removed.
-$node->safe_psql('postgres', "ALTER SYSTEM SET agno_bg.retention = 0");
-$node->reload;
+configure(retention => '0');
 $session->query_safe('COMMIT');
 $session->quit;
-is(wait_run($node, 'second'), 'COMPLETED', 'its run completes');
-is( as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
+is(wait_run('second'), 'COMPLETED', 'its run completes');
+is( outcome_as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
 	'42501', 'and still nobody else can join the session');
-is(as('b', 'SELECT count(*) FROM agno.agno_sessions'),
+is(outcome_as('b', 'SELECT count(*) FROM agno.agno_sessions'),
 	0, 'or sees it');
-is( as('a', "SELECT runs->0->'input'->>'input_content'
+is( outcome_as('a', "SELECT runs->0->'input'->>'input_content'
 		FROM agno.agno_sessions WHERE session_id = 's'"),
 	'secret prompt', 'but its owner does');
 
@@ -88,24 +69,24 @@ is( as('a', "SELECT runs->0->'input'->>'input_content'
 
 $node->safe_psql('postgres',
 	"UPDATE agno.sessions SET owner = 'b' WHERE session_id = 's'");
-is(as('b', "SELECT count(*), count(runs) FROM agno.agno_sessions"),
+is(outcome_as('b', "SELECT count(*), count(runs) FROM agno.agno_sessions"),
 	'1|0', 'a role sees a session that it was given');
-is( as('b', "SELECT count(*) FROM agno.agno_sessions s
+is( outcome_as('b', "SELECT count(*) FROM agno.agno_sessions s
 		WHERE s::text LIKE '%secret prompt%'"),
 	0, 'without the runs of others');
-is(as('b', 'SELECT count(*) FROM agno.agno_runs'),
+is(outcome_as('b', 'SELECT count(*) FROM agno.agno_runs'),
 	0, 'nor are they among its runs');
-like( as('b', "CALL agno_run('what did they say?', agent_id => 'spy',
+like( outcome_as('b', "CALL agno_run('what did they say?', agent_id => 'spy',
 			session_id => 's', run_id => 'spying')"),
 	qr/COMPLETED/, 'a run of its own in that session');
 is(told('what did they say?'), 'what did they say?',
 	'sends no messages of others');
-is( as('b', "SELECT count(*) FROM agno.runs
+is( outcome_as('b', "SELECT count(*) FROM agno.runs
 		WHERE messages::text LIKE '%secret prompt%'"),
 	0, 'and keeps none');
-is( as('b', "SELECT jsonb_array_length(runs) FROM agno.agno_sessions"),
+is( outcome_as('b', "SELECT jsonb_array_length(runs) FROM agno.agno_sessions"),
 	1, 'the session has that run alone');
-like( as('b', "CALL agno_run('and I?', agent_id => 'spy',
+like( outcome_as('b', "CALL agno_run('and I?', agent_id => 'spy',
 			session_id => 's', run_id => 'again')"),
 	qr/COMPLETED/, 'the next run of that session');
 like(told('and I?'), qr/what did they say\?/,

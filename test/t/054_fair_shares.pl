@@ -21,24 +21,12 @@ $node->safe_psql(
 		OPTIONS (base_url '$url')));
 foreach my $role ('a' .. 'd')
 {
+	make_user($role);
 	$node->safe_psql(
 		'postgres', qq(
-		CREATE ROLE $role LOGIN;
-		SELECT agno_grant_usage('$role');
 		GRANT USAGE ON FOREIGN SERVER mock TO $role;
 		CREATE USER MAPPING FOR $role SERVER mock
 			OPTIONS (api_key 'sk-of-role-$role')));
-}
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-sub as
-{
-	my ($role, $sql) = @_;
-	return $node->safe_psql('postgres', $sql, extra_params => [ '-U', $role ]);
 }
 
 # The median time of so many calls, in a session that is warm, in ms.
@@ -83,8 +71,7 @@ my $full = latency('d', 11);
 note("$full ms when all slots are taken");
 cmp_ok($full, '<', 10 * $idle + 50,
 	'a role with nothing in flight gets a slot even when all are taken');
-cmp_ok(
-	value("in_flight FROM agno.workers WHERE database = 'postgres'"),
+cmp_ok(value("in_flight FROM agno.workers WHERE database = 'postgres'"),
 	'<=', 1001, 'and not more than one');
 as($_, q(SELECT count(*) FROM agno.runs r, agno_cancel_run(r.run_id)
 	WHERE status IN ('PENDING', 'RUNNING')))
@@ -94,21 +81,17 @@ $node->poll_query_until('postgres',
   or die 'the queue is not empty';
 
 # Turns
-$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 20');
-$node->append_conf('postgresql.conf', 'agno_bg.paused = on');
-$node->reload;
+configure(max_concurrent_runs => '20', paused => 'on');
 as('b', q(SELECT count(*) FROM generate_series(1, 400) i,
 	agno_arun('turn ' || i, model => 'mock:slow-20', priority => 10)));
 as('c', q(SELECT count(*) FROM generate_series(1, 100) i,
 	agno_arun('turn ' || i, model => 'mock:slow-20')));
-$node->append_conf('postgresql.conf', 'agno_bg.paused = off');
-$node->reload;
+configure(paused => 'off');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 500 FROM agno.runs
 		WHERE input LIKE 'turn %' AND status = 'COMPLETED'")
   or die 'they do not complete';
-cmp_ok(
-	value("count(*) FROM agno.runs WHERE input LIKE 'turn %'
+cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'turn %'
 		AND owner = 'b'::regrole AND finished_at <
 		(SELECT max(finished_at) FROM agno.runs
 			WHERE input LIKE 'turn %' AND owner = 'c'::regrole)"),
@@ -140,8 +123,7 @@ $node->poll_query_until('postgres',
   or die 'the queue is not empty';
 
 # A limit for good
-$node->append_conf('postgresql.conf', 'agno_bg.max_runs_per_role = 3');
-$node->reload;
+configure(max_runs_per_role => '3');
 as('b', q(SELECT count(*) FROM generate_series(1, 10) i,
 	agno_arun('few ' || i, model => 'mock:hang', run_id => 'few' || i)));
 $node->poll_query_until('postgres',
@@ -175,8 +157,7 @@ cmp_ok($after, '<', 5 * $before + 20,
 	'a 429 for one key slows down no other');
 
 # A queue for each
-$node->append_conf('postgresql.conf', 'agno_bg.max_queue_depth_per_role = 5');
-$node->reload;
+configure(max_queue_depth_per_role => '5');
 as('b', q(SELECT count(*) FROM generate_series(1, 4) i,
 	agno_arun('queued ' || i, model => 'mock:hang')));
 my ($ret, $out, $err) = $node->psql('postgres',

@@ -18,7 +18,7 @@ use Time::HiRes qw(time);
 my $node = new_node('main',
 	conf => "max_worker_processes = 3\nmax_logical_replication_workers = 1\n");
 my $url = start_mock('mock');
-add_mock_server($node, $url);
+add_mock_server($url);
 
 # What psql says, with SQLSTATEs and hints; it goes on after errors.
 sub said
@@ -33,9 +33,8 @@ sub said
 # In one transaction
 #-------------------------------------------------------------------------
 
-$node->safe_psql('postgres',
-	"SELECT agno_arun('hang', model => 'mock:hang', run_id => 'hang')");
-wait_until('the request', sub { mock_requests('mock', 'hang') });
+enqueue('hang', 'hang');
+wait_for_request('hang');
 
 my $start = time;
 my ($out, $err) = said('postgres', q(
@@ -49,7 +48,7 @@ is($out, 't', 'nor gets a status');
 like($err, qr/ERROR:  55000:.*was cancelled by this transaction/,
 	'but an error');
 like($err, qr/HINT:.*[Cc]ommit/, 'with a hint to commit');
-is(run_status($node, 'hang'), 'RUNNING', 'which ends the cancel as well');
+is(run_status('hang'), 'RUNNING', 'which ends the cancel as well');
 
 $start = time;
 ($out, $err) = said('postgres', q(
@@ -124,11 +123,9 @@ is($out, "PENDING\nt\nCANCELLED",
 # Without a runner
 #-------------------------------------------------------------------------
 
-$node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, $url, database => 'other');
+new_database('other', $url);
 wait_until('the log',
-	sub { slurp_file($node->logfile) =~ /no process left for the agno_bg runner/ });
+	sub { logged(qr/no process left for the agno_bg runner/) });
 $node->safe_psql('other', "SELECT count(*) FROM generate_series(1, 2) i,
 	agno_arun('x', model => 'mock:echo', run_id => 'x' || i)");
 
@@ -167,8 +164,7 @@ like($waiter->query('SELECT 1'), qr/^CANCELLED\n1/,
 	'and by that of a transaction with savepoints');
 cmp_ok(time - $start, '<', 5, 'at once, too');
 $waiter->quit;
-is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM pg_stat_activity WHERE datname = 'other'
+is(value("count(*) FROM pg_stat_activity WHERE datname = 'other'
 			AND backend_type = 'agno_bg runner'"),
 	0, 'without a runner');
 

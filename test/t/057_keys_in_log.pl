@@ -65,15 +65,12 @@ $node->safe_psql(
 foreach my $model (qw(status-401 status-401-long answer stream dribble))
 {
 	my $stream = $model =~ /stream|dribble/ ? 'true' : 'false';
-	my $run = $node->safe_psql('postgres',
-		"SELECT run_id FROM agno_arun('x', model => 'm:$model', stream => $stream)");
-	is(wait_run($node, $run), $model =~ /status/ ? 'ERROR' : 'COMPLETED', $model);
+	my $run = value("run_id FROM agno_arun('x', model => 'm:$model', stream => $stream)");
+	is(wait_run($run), $model =~ /status/ ? 'ERROR' : 'COMPLETED', $model);
 }
-is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM agno.runs r WHERE r::text LIKE '%***%'"),
+is(value("count(*) FROM agno.runs r WHERE r::text LIKE '%***%'"),
 	5, 'what the server said is stored, without the key');
-is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM (SELECT run_id,
+is(value("count(*) FROM (SELECT run_id,
 			string_agg(data->>'content', '' ORDER BY seq) AS pieces
 			FROM agno.run_events WHERE event = 'RunContent' GROUP BY 1) e
 		JOIN agno.runs r USING (run_id) WHERE pieces = r.content"),
@@ -83,8 +80,7 @@ foreach my $table (
 		"SELECT relname FROM pg_class WHERE relkind = 'r'
 			AND relnamespace = 'agno'::regnamespace"))
 {
-	is( $node->safe_psql('postgres',
-			"SELECT count(*) FROM agno.$table t WHERE t::text LIKE '%$key%'"),
+	is(value("count(*) FROM agno.$table t WHERE t::text LIKE '%$key%'"),
 		0, "the key is not in agno.$table");
 }
 @leaks = slurp_file($node->logfile) =~ /(.*sk-LEAK.*)/g;

@@ -22,23 +22,18 @@ my $url = 'http://127.0.0.1:' . (slurp_file("$base.port") =~ s/\s//gr) . '/v1';
 $node->safe_psql('postgres',
 	"CREATE SERVER m FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url')");
 
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(0, 39) i,
 		agno_arun('x ' || i, model => 'm:tokens-' || i, session_id => 'one')));
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 40 FROM agno.runs WHERE status = 'COMPLETED'"),
 	'all runs complete');
-is( value(q(count(*) FROM agno.runs r, jsonb_each_text(r.metrics) m
+is(value(q(count(*) FROM agno.runs r, jsonb_each_text(r.metrics) m
 		WHERE m.key LIKE '%\_tokens'
 		AND NOT m.value::numeric BETWEEN 0 AND 1000000000000)),
 	0, 'no count is negative, or more than an answer can have');
 is(value('sum(total_tokens) > 0 FROM agno.stats'), 't', 'agno.stats can be read');
-is( value(q((session_metrics->>'total_tokens')::numeric
+is(value(q((session_metrics->>'total_tokens')::numeric
 		= (SELECT sum((metrics->>'total_tokens')::numeric) FROM agno.runs)
 		FROM agno.sessions)),
 	't', 'the session has the sum');

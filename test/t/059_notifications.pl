@@ -11,17 +11,13 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $library = "$PostgreSQL::Test::Utils::tmp_check/full_notify_queue.so";
-my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
-chomp(my $headers = `$pg_config --includedir-server`);
-system_or_bail('cc', '-shared', '-fPIC', "-I$headers", '-o', $library,
-	"$FindBin::Bin/../faults/full_notify_queue.c");
+my $library = build_fault('full_notify_queue');
 my $node = new_node('main', no_extension => 1);
 $node->append_conf('postgresql.conf',
 	"shared_preload_libraries = 'agno_bg,$library'");
 $node->restart;
 $node->safe_psql('postgres', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
 
 # What a session that listens is told while a run is executed.
 sub heard
@@ -40,24 +36,21 @@ sub heard
 like(heard('on'), qr/"agno_run" with payload "on"/,
 	'whoever listens is told of the end of a run');
 like(heard('on2'), qr/"agno_run_event" with payload "on2"/, 'and of its events');
-$node->append_conf('postgresql.conf', 'agno_bg.notify = off');
-$node->reload;
+configure(notify => 'off');
 $node->poll_query_until('postgres', "SELECT current_setting('agno_bg.notify') = 'off'");
 heard('between');
 unlike(heard('off'), qr/payload/, 'with agno_bg.notify off, of nothing');
-$node->append_conf('postgresql.conf', 'agno_bg.notify = on');
-$node->reload;
+configure(notify => 'on');
 
 # The queue is full
-$node->safe_psql('postgres',
-	"SELECT agno_arun('paid', model => 'mock:slow-1000', run_id => 'paid')");
-wait_until('the request', sub { mock_requests('mock', 'paid') });
+enqueue('paid', 'slow-1000');
+wait_for_request('paid');
 append_to_file($node->data_dir . '/notify_queue_is_full', '');
 wait_until('a commit that fails', sub {
-	slurp_file($node->logfile) =~ /too many notifications/ });
-is(run_status($node, 'paid'), 'RUNNING', 'the run is not blamed for it');
+	logged(qr/too many notifications/) });
+is(run_status('paid'), 'RUNNING', 'the run is not blamed for it');
 unlink $node->data_dir . '/notify_queue_is_full';
-is(wait_run($node, 'paid'), 'COMPLETED', 'its answer is stored when it can be');
+is(wait_run('paid'), 'COMPLETED', 'its answer is stored when it can be');
 is(scalar(mock_requests('mock', 'paid')), 1, 'it was asked for once');
 
 $node->stop;

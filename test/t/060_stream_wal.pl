@@ -24,17 +24,12 @@ $node->safe_psql('postgres',
 	"CREATE SERVER m FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
 	ALTER TABLE agno.runs ALTER content SET STORAGE EXTERNAL");
 
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
 # The answer is 500 pieces of 250 bytes in five seconds.
 my $before = value('pg_current_wal_insert_lsn()');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('x', model => 'm:long-500', stream => true, run_id => 'long')");
 my %lengths;
-while (run_status($node, 'long') ne 'COMPLETED')
+while (run_status('long') ne 'COMPLETED')
 {
 	$lengths{ value("coalesce(length(content), 0) FROM agno.runs WHERE run_id = 'long'") } = 1;
 	usleep(50_000);
@@ -46,7 +41,7 @@ note("$length bytes wrote $written bytes of WAL; "
 is($length, 125000, 'the answer is whole');
 cmp_ok($written, '<', 30 * $length, 'what is written stays in proportion');
 cmp_ok(scalar(keys %lengths), '>', 8, 'content grows while the run goes on');
-is( value("string_agg(data->>'content', '' ORDER BY seq) =
+is(value("string_agg(data->>'content', '' ORDER BY seq) =
 		(SELECT content FROM agno.runs WHERE run_id = 'long')
 		FROM agno.run_events WHERE event = 'RunContent'"),
 	't', 'the pieces are the whole');

@@ -13,11 +13,8 @@ use Test::More;
 
 my $node = new_node('main');
 my $url = start_mock('mock');
-$node->safe_psql(
-	'postgres', q(
-	CREATE ROLE app LOGIN;
-	CREATE ROLE chief LOGIN SUPERUSER;
-	SELECT agno_grant_usage('app'), agno_grant_usage('chief')));
+make_user(qw(app chief));
+$node->safe_psql('postgres', 'ALTER ROLE chief SUPERUSER');
 
 foreach my $server (qw(ollama llamacpp vllm lmstudio))
 {
@@ -37,8 +34,7 @@ $node->safe_psql(
 		OPTIONS (api 'openai-chat', base_url '$url');
 	GRANT USAGE ON FOREIGN SERVER ollama TO app));
 like(
-	$node->safe_psql('postgres', "CALL agno_run('x', model => 'ollama:echo')",
-		extra_params => [ '-U', 'app' ]),
+	as('app', "CALL agno_run('x', model => 'ollama:echo')"),
 	qr/COMPLETED/,
 	'a server that is defined, and granted, is for the role');
 
@@ -48,10 +44,8 @@ $node->safe_psql('postgres', q(
 		run_at => clock_timestamp() + interval '1 s');
 	RESET ROLE;
 	ALTER ROLE chief NOSUPERUSER));
-is(wait_run($node, 'demoted'), 'ERROR', 'who is no superuser any more');
-like(
-	$node->safe_psql('postgres',
-		"SELECT content FROM agno.runs WHERE run_id = 'demoted'"),
+is(wait_run('demoted'), 'ERROR', 'who is no superuser any more');
+like(value("content FROM agno.runs WHERE run_id = 'demoted'"),
 	qr/permission denied for built-in model server "vllm"/,
 	'is refused when the run starts');
 

@@ -8,41 +8,28 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
-use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main', conf => 'agno_bg.paused = on');
 my $url = start_mock('mock');
-add_mock_server($node, $url);
-$node->safe_psql(
-	'postgres', q(
-	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		IF new.input = 'refused' AND new.status = 'RUNNING' THEN
-			RAISE EXCEPTION 'this run is refused';
-		END IF;
-		RETURN new;
-	END $$;
-	CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
-		FOR EACH ROW EXECUTE FUNCTION refuse();
+add_mock_server($url);
+refuse_updates("NEW.input = 'refused' AND NEW.status = 'RUNNING'",
+	'this run is refused');
+$node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 2000) i,
 		agno_arun(CASE WHEN i = 300 THEN 'refused' ELSE 'run ' || i END,
 			model => 'mock:echo', run_id => 'r' || i)));
 
-$node->append_conf('postgresql.conf', 'agno_bg.paused = off');
-$node->reload;
+configure(paused => 'off');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 1999 FROM agno.runs WHERE status = 'COMPLETED'"),
 	'all others complete');
-is(wait_run($node, 'r300'), 'ERROR', 'the one that is refused ends in ERROR');
-is( $node->safe_psql('postgres',
-		"SELECT error->>'type' FROM agno.runs WHERE run_id = 'r300'"),
+is(wait_run('r300'), 'ERROR', 'the one that is refused ends in ERROR');
+is(value("error->>'type' FROM agno.runs WHERE run_id = 'r300'"),
 	'storage', 'of type storage');
-cmp_ok(
-	$node->safe_psql('postgres',
-		'SELECT count(DISTINCT xmin::text) FROM agno.runs'),
+cmp_ok(value('count(DISTINCT xmin::text) FROM agno.runs'),
 	'<', 400, 'they are stored together');
 
 # A server that wants to be left alone, and then a turn that fails
@@ -66,19 +53,9 @@ $node->safe_psql(
 	CREATE USER MAPPING FOR PUBLIC SERVER other
 		OPTIONS (api_key 'sk-other');
 	SELECT agno_arun('refused', model => 'other:echo', run_id => 'again')));
-is(wait_run($node, 'again'), 'ERROR', 'another run is refused');
+is(wait_run('again'), 'ERROR', 'another run is refused');
 
-# The seconds of CPU that the runner has had.
-sub cpu
-{
-	my $stat = slurp_file('/proc/' . runner_pid($node) . '/stat');
-	my @fields = split ' ', $stat =~ s/.*\)//sr;
-	return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
-}
-
-my $before = cpu();
-$node->safe_psql('postgres', 'SELECT pg_sleep(3)');
-cmp_ok(cpu() - $before, '<', 0.5,
+cmp_ok(busy(runner_pid(), 3), '<', 0.16,
 	'the runner does not spin while the server is left alone');
 
 $node->stop;

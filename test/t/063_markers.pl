@@ -12,27 +12,19 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-$node->safe_psql(
-	'postgres', q(
-	CREATE ROLE a LOGIN;
-	CREATE ROLE b LOGIN;
-	SELECT agno_grant_usage('a'), agno_grant_usage('b')));
+add_mock_server(start_mock('mock'));
+make_user(qw(a b));
 
-$node->safe_psql('postgres',
-	"SELECT count(agno_cancel_run('m' || i)) FROM generate_series(1, 10000) i",
-	extra_params => [ '-U', 'b' ]);
+as('b',
+	"SELECT count(agno_cancel_run('m' || i)) FROM generate_series(1, 10000) i");
 my ($ret, $out, $err) = $node->psql(
 	'postgres', "\\set VERBOSITY verbose\nSELECT agno_cancel_run('one more')",
 	extra_params => [ '-U', 'b' ]);
 like($err, qr/53400: .*HINT/s, 'a role has at most 10,000 markers');
-is( $node->safe_psql('postgres', "SELECT agno_cancel_run('of a')",
-		extra_params => [ '-U', 'a' ]),
+is(as('a', "SELECT agno_cancel_run('of a')"),
 	'f', 'another role may leave some all the same');
-$node->safe_psql('postgres',
-	"SELECT agno_arun('x', model => 'mock:echo', run_id => 'of a')",
-	extra_params => [ '-U', 'a' ]);
-is(run_status($node, 'of a'), 'CANCELLED', 'and they cancel');
+enqueue('of a', 'echo', role => 'a');
+is(run_status('of a'), 'CANCELLED', 'and they cancel');
 
 my $start = time;
 $node->safe_psql('postgres',
@@ -41,7 +33,7 @@ ok( $node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.run_signals)'),
 	'all letters are read');
 cmp_ok(time - $start, '<', 20, 'in no time');
-is(wait_run($node, $node->safe_psql('postgres',
+is(wait_run($node->safe_psql('postgres',
 			"SELECT run_id FROM agno_arun('y', model => 'mock:echo')")),
 	'COMPLETED', 'and others go on');
 

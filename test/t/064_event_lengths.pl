@@ -13,19 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
-# How often this is in the log.
-sub logged
-{
-	my ($pattern) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
+add_mock_server(start_mock('mock'));
 
 # A buffer has 1 kB at first, and doubles. What the length of an event depends
 # on: n bytes more of the model's id, the answer, the error's message or the
@@ -66,7 +54,7 @@ $node->safe_psql('postgres', q(
 	$$));
 
 # Enqueue runs of this kind for each n of a query; its user says which kind.
-sub enqueue
+sub enqueue_lengths
 {
 	my ($kind, $query) = @_;
 
@@ -95,7 +83,7 @@ sub finish
 # First one of each kind, to learn how long the rest of the event is. (All
 # agents are of the same length of id, and all runs.)
 my %rest;
-enqueue($_, 'SELECT 500') foreach keys %kinds;
+enqueue_lengths($_, 'SELECT 500') foreach keys %kinds;
 finish();
 foreach my $kind (keys %kinds)
 {
@@ -112,15 +100,14 @@ sub sweep
 	my ($kind) = @_;
 	my $sizes = join ', ', grep { $kind ne 'RunError' || $_ < 8192 } @full;
 
-	enqueue($kind, "SELECT size + step - $rest{$kind} FROM unnest('{$sizes}'::int[]) size,
+	enqueue_lengths($kind, "SELECT size + step - $rest{$kind} FROM unnest('{$sizes}'::int[]) size,
 		generate_series(-9, 9) step WHERE size + step > $rest{$kind} + 1");
 }
 
 # All are enqueued before any of them starts. (But those that are to break in
 # the middle have to show something first, for which a crowd of others would
 # leave them no time.)
-$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = on');
-$node->reload;
+configure(paused => 'on');
 $node->poll_query_until('postgres', 'SHOW agno_bg.paused', 'on');
 sweep($_) foreach grep { $_ ne 'RunRetried' } keys %kinds;
 
@@ -140,8 +127,7 @@ $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1900, 2050) n,
 		agno_arun('x', model => 'mock:status-' || repeat('0', n) || '400',
 			user_id => 'error')));
-$node->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = off');
-$node->reload;
+configure(paused => 'off');
 my $ended = finish();
 sweep('RunRetried') if $ended;
 $ended &&= finish();
@@ -153,7 +139,7 @@ foreach my $kind (sort keys %kinds)
 {
 	my $event = $events{$kind} // $kind;
 	my $count = $kind eq 'RunError' ? 3 : 5;
-	is( value("count(DISTINCT written(data)) FROM agno.run_events
+	is(value("count(DISTINCT written(data)) FROM agno.run_events
 			JOIN agno.runs USING (run_id) WHERE user_id = '$kind'
 			AND event = '$event' AND written(data) IN (@{[ join ', ', @full ]})"),
 		$count,
@@ -161,7 +147,7 @@ foreach my $kind (sort keys %kinds)
 }
 foreach my $event (sort keys %keys)
 {
-	is( value("count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
+	is(value("count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 			WHERE event = '$event' AND NOT coalesce(data->>'event' = event
 			AND data->>'run_id' = r.run_id
 			AND data->>'session_id' = r.session_id
@@ -171,22 +157,22 @@ foreach my $event (sort keys %keys)
 		0,
 		"$event: each has its fields");
 }
-is( value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
+is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunStarted' AND data->>'model' IS DISTINCT FROM model)),
 	0, 'RunStarted has the model');
-is( value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
+is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunError'
 		AND (data->>'content' IS DISTINCT FROM r.content
 			OR r.content IS DISTINCT FROM
 				'mock error ' || substr(r.model, length('status-') + 1)))),
 	0, 'RunError has the message');
-is( value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
+is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunCompleted' AND (r.content IS DISTINCT FROM data->>'content'
 			AND status = 'COMPLETED'))),
 	0, 'RunCompleted has the answer');
 
 # The pieces, of the last attempt where there were two
-is( value(q(count(*) FROM agno.runs r LEFT JOIN LATERAL
+is(value(q(count(*) FROM agno.runs r LEFT JOIN LATERAL
 		(SELECT string_agg(e.data->>'content', '' ORDER BY e.seq) AS told,
 				min(e.seq) AS first
 			FROM agno.run_events e WHERE e.run_id = r.run_id
@@ -197,7 +183,7 @@ is( value(q(count(*) FROM agno.runs r LEFT JOIN LATERAL
 			AND (e.told IS DISTINCT FROM r.content
 				OR r.content <> 'You said: ' || r.input))),
 	0, 'the pieces are the answer');
-is( value(q(string_agg(DISTINCT names, '; ' ORDER BY names) FROM (SELECT
+is(value(q(string_agg(DISTINCT names, '; ' ORDER BY names) FROM (SELECT
 		status || ': ' || string_agg(event, ' ' ORDER BY seq)
 			FILTER (WHERE event <> 'RunContent') AS names
 		FROM agno.runs JOIN agno.run_events USING (run_id)
@@ -210,19 +196,19 @@ is( value(q(string_agg(DISTINCT names, '; ' ORDER BY names) FROM (SELECT
 	'no event is missing');
 
 # What is stored of runs that nobody watches
-is( value(q(count(*) FROM agno.runs r WHERE status = 'COMPLETED'
+is(value(q(count(*) FROM agno.runs r WHERE status = 'COMPLETED'
 		AND (content <> 'You said: ' || input
 			OR messages->-2->>'content' IS DISTINCT FROM input
 			OR messages->-1->>'content' IS DISTINCT FROM content
 			OR (metrics->>'total_tokens')::int IS DISTINCT FROM 18))),
 	0, 'requests, messages and metrics are whole');
-is( value(q(count(*) FROM agno.runs r WHERE status = 'ERROR'
+is(value(q(count(*) FROM agno.runs r WHERE status = 'ERROR'
 		AND (error->>'message' IS DISTINCT FROM content
 			OR error->>'type' IS DISTINCT FROM 'provider'
 			OR error->>'http_status' IS DISTINCT FROM '400'
 			OR error->>'attempt' IS DISTINCT FROM '1'))),
 	0, 'so are errors');
-is( value(q(count(*) FROM agno.runs WHERE status NOT IN ('CANCELLED') AND attempt <> 1)),
+is(value(q(count(*) FROM agno.runs WHERE status NOT IN ('CANCELLED') AND attempt <> 1)),
 	0, 'at the first attempt');
 
 $node->stop;

@@ -15,10 +15,7 @@ use Test::More;
 
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 my $node = new_node('main', conf => 'max_worker_processes = 20');
-my $gate = "$dir/mock.log.gate";
-$node->safe_psql('postgres', 'CREATE DATABASE app');
-$node->safe_psql('app', 'CREATE EXTENSION agno_bg');
-add_mock_server($node, start_mock('mock'), database => 'app');
+new_database('app', start_mock('mock'));
 
 # 20,000 runs that ended long ago; 20 in flight; and in their sessions 40 behind
 # them. 20 are for later, and 20 were cancelled.
@@ -70,7 +67,7 @@ $node->command_ok([ 'pg_dump', '-f', "$dir/app.sql", $node->connstr('app') ],
 	'pg_dump in plain SQL');
 
 # The original goes on, so that what is asked from here on comes from copies.
-append_to_file($gate, '');
+open_gate();
 my $done = 'CANCELLED 20, COMPLETED 20060, PENDING 20';
 ok($node->poll_query_until('app', $statuses, $done), 'it goes on');
 my $asked = mock_requests('mock');
@@ -125,7 +122,7 @@ restore('by_psql', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f',
 
 # A database that has been hurt already: runs in flight and waiting that the
 # queue does not know.
-unlink $gate;
+close_gate();
 $node->safe_psql('app', q(
 	INSERT INTO agno.sessions (session_id, owner, created_at, updated_at)
 		SELECT 'hurt' || i, 'postgres'::regrole, now(), now()
@@ -141,11 +138,11 @@ $node->safe_psql('app', q(
 			session_id => 'lost' || i % 5)));
 wait_until('the requests',
 	sub { 5 == grep { $_->{body}{input}[-1]{content} =~ /^lost/ } mock_requests('mock') });
-my $runner = runner_pid($node, 'app');
+my $runner = runner_pid('app');
 $node->safe_psql('app', qq(
 	DELETE FROM agno.run_queue WHERE run_id LIKE 'lost%';
 	SELECT pg_terminate_backend($runner)));
-append_to_file($gate, '');
+open_gate();
 ok( $node->poll_query_until('app', q(
 		SELECT count(*) = 50 FROM agno.runs WHERE status = 'COMPLETED'
 		AND (run_id LIKE 'hurt%' OR run_id LIKE 'lost%'))),
@@ -157,7 +154,7 @@ is( $node->safe_psql('app', q(SELECT count(*) FROM
 	0, 'and keeps the order of the sessions');
 is( $node->safe_psql('app', q(SELECT count(*) FROM agno.run_queue
 		WHERE run_id NOT LIKE 'later%')), 0, 'nothing is left in the queue');
-is(run_status($node, 'later1', 'app'), 'PENDING', 'what is for later is left for later');
+is(run_status('later1', 'app'), 'PENDING', 'what is for later is left for later');
 
 # Cancelled, by whom no restart helps
 $node->safe_psql('app', q(

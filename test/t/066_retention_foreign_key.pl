@@ -14,14 +14,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-
-# How often this is in the log.
-sub logged
-{
-	my ($pattern) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /$pattern/g);
-}
+add_mock_server(start_mock('mock'));
 
 # Execute a run, and see that nothing keeps it waiting.
 sub innocent
@@ -81,7 +74,7 @@ $node->safe_psql('postgres', q(
 $node->reload;
 innocent('as it begins');
 kept('answered deferred', 'what nobody refers to is deleted');
-is( $node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM copies),
+is(value('(SELECT count(*) FROM copies),
 		(SELECT count(*) FROM notes WHERE run_id IS NULL)'),
 	'0|1', 'and with ON DELETE, what refers to it follows');
 is( $node->safe_psql('postgres', q(SELECT
@@ -96,14 +89,13 @@ cmp_ok(logged('"reviews_run_id_fkey"'),
 	'<=', 1, 'and the other not more often');
 cmp_ok(logged('agno_bg runner (ERROR|LOG|WARNING)'),
 	'<=', 2, 'there is no line for each sweep');
-is( $node->safe_psql('postgres',
-		"SELECT status, content FROM agno_get_run_output('deferred')"),
+is(value("status, content FROM agno_get_run_output('deferred')"),
 	'COMPLETED|You said: deferred', 'what stays can be read');
 
 # Nobody refers to it any more.
 $node->safe_psql('postgres', 'DELETE FROM answers; DELETE FROM reviews');
 kept('', 'a run that nobody refers to any more is deleted');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM agno.sessions'),
+is(value('count(*) FROM agno.sessions'),
 	0, 'with its session');
 
 # Only one that refuses at the commit

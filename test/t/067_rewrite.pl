@@ -13,13 +13,7 @@ use Test::More;
 
 my $node = new_node('main', conf => 'autovacuum = off');
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
-add_mock_server($node, start_mock('mock'));
-
-sub value
-{
-	my ($query, $database) = @_;
-	return $node->safe_psql($database // 'postgres', "SELECT $query");
-}
+add_mock_server(start_mock('mock'));
 
 my $sizes = "pg_relation_size('agno.runs'), pg_relation_size('agno.sessions')";
 my $options = "string_agg(reloptions::text, ' ' ORDER BY relname) FROM pg_class

@@ -16,7 +16,7 @@ my $node = new_node('main');
 my $url = start_mock('mock');
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 
-add_mock_server($node, $url);
+add_mock_server($url);
 $node->safe_psql(
 	'postgres', qq(
 	CREATE SERVER down FOREIGN DATA WRAPPER agno_bg
@@ -28,11 +28,6 @@ $node->safe_psql(
 		OPTIONS (base_url 'http://127.0.0.1:$port/v1', retries '1',
 			unreachable_patience '0')));
 
-sub value
-{
-	return $node->safe_psql('postgres', "SELECT $_[0]");
-}
-
 # A server that is restarted: 100 runs, some of them in sessions, some streamed
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 100) i,
@@ -42,32 +37,25 @@ $node->poll_query_until('postgres',
 	"SELECT count(*) >= 40 FROM agno.runs WHERE run_id ~ '^d'
 		AND status = 'PENDING' AND error->>'type' = 'connection'")
   or die 'no run says why it waits';
-is( value("count(*) FROM agno.runs WHERE run_id ~ '^d'
+is(value("count(*) FROM agno.runs WHERE run_id ~ '^d'
 		AND status NOT IN ('PENDING', 'RUNNING')"),
 	0, 'no run is given up while its server cannot be reached');
-like(
-	value("error->>'message' FROM agno.runs
+like(value("error->>'message' FROM agno.runs
 		WHERE run_id ~ '^d' AND error IS NOT NULL LIMIT 1"),
 	qr/could not reach the model server: .*(refused|connect)/,
 	'the error of a run that waits says why');
 my $start = time;
-is( $node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')")
-	  =~ s/.*\|(COMPLETED)\|.*/$1/sr,
-	'COMPLETED',
+like($node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')"),
+	qr/\|COMPLETED\|/,
 	'a run of another server completes');
 cmp_ok(time - $start, '<', 2, 'and is not held up');
 is(value("agno_cancel_run('d100')"), 't', 'a run that waits is cancelled');
-is(run_status($node, 'd100'), 'CANCELLED', 'at once');
-cmp_ok(
-	value("in_flight FROM agno.workers WHERE database = 'postgres'"),
+is(run_status('d100'), 'CANCELLED', 'at once');
+cmp_ok(value("in_flight FROM agno.workers WHERE database = 'postgres'"),
 	'<=', 1, 'runs that wait take no slots');
 
 # The runner may be replaced meanwhile
-my $pid = runner_pid($node);
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
-ok( $node->poll_query_until('postgres',
-		"SELECT pid <> $pid AND state = 'running' FROM agno.workers
-			WHERE database = 'postgres'"),
+ok(replace_runner(),
 	'another runner takes over');
 
 start_mock('late', '--port', $port);
@@ -75,12 +63,12 @@ ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 99 FROM agno.runs
 			WHERE run_id ~ '^d' AND status = 'COMPLETED'"),
 	'when the server is there, all runs complete');
-is( value("count(*) FROM agno.runs
+is(value("count(*) FROM agno.runs
 		WHERE run_id ~ '^d' AND (error IS NOT NULL OR attempt <> 1)
 		AND status = 'COMPLETED'"),
 	0, 'without an error, in their first attempt');
 is(scalar(mock_requests('late')), 99, 'each was sent once');
-is( value("count(*) FROM (SELECT run_id FROM agno.run_events e
+is(value("count(*) FROM (SELECT run_id FROM agno.run_events e
 		JOIN agno.runs r USING (run_id)
 		WHERE r.status = 'COMPLETED'
 		GROUP BY 1 HAVING max(seq) <> count(*)
@@ -99,7 +87,7 @@ ok( $node->poll_query_until('postgres',
 	'runs are given up');
 cmp_ok(time - $start, '>=', 2, 'not before the patience of their server ends');
 cmp_ok(time - $start, '<', 12, 'and soon after');
-is( value("count(*) FROM agno.runs WHERE run_id ~ '^g'
+is(value("count(*) FROM agno.runs WHERE run_id ~ '^g'
 		AND error->>'type' = 'connection'
 		AND content LIKE 'could not reach the model server for 2.000 s: %'"),
 	20, 'and say why');
@@ -107,8 +95,7 @@ is(value('count(*) FROM agno.run_queue'), 0, 'nothing is left in the queue');
 
 # Or there is none
 $start = time;
-is( $node->safe_psql('postgres',
-		"SELECT status FROM agno_arun('hasty', model => 'hasty:echo') a,
+is(value("status FROM agno_arun('hasty', model => 'hasty:echo') a,
 			LATERAL (SELECT a.run_id) r") eq 'PENDING'
 	  && $node->poll_query_until('postgres',
 		"SELECT status = 'ERROR' FROM agno.runs WHERE input = 'hasty'"),
@@ -116,11 +103,10 @@ is( $node->safe_psql('postgres',
 cmp_ok(time - $start, '<', 5, 'at once');
 
 # A setting for all servers
-$node->append_conf('postgresql.conf', "agno_bg.unreachable_patience = '1s'");
-$node->reload;
+configure(unreachable_patience => '1s');
 $node->safe_psql('postgres',
 	"SELECT agno_arun('set', model => 'down:echo', run_id => 'set')");
-is(wait_run($node, 'set'), 'ERROR', 'the setting holds for a server without');
+is(wait_run('set'), 'ERROR', 'the setting holds for a server without');
 
 # A server that goes away with each request: that the run is put back meanwhile
 # does not give it more of them than its retries allow
@@ -159,7 +145,7 @@ $node->poll_query_until('postgres',
 	"SELECT count(*) = 30 FROM agno.runs
 		WHERE input LIKE 'short %' AND status = 'ERROR'")
   or die 'a timeout does not end its run';
-is( value("string_agg(DISTINCT error->>'type', ' ') FROM agno.runs
+is(value("string_agg(DISTINCT error->>'type', ' ') FROM agno.runs
 		WHERE input LIKE 'short %'"),
 	'timeout', 'runs with timeouts that nobody can keep end of these');
 $start = time;
@@ -172,13 +158,12 @@ $node->safe_psql('postgres', q(
 $node->poll_query_until('postgres',
 	"SELECT state = 'p' FROM agno.run_queue WHERE run_id = 'unlucky'")
   or die 'the run does not wait for its server';
-$node->append_conf('postgresql.conf', 'agno_bg.max_concurrent_runs = 2');
-$node->reload;
+configure(max_concurrent_runs => '2');
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 2) i,
 		agno_arun('hangs ' || i, model => 'mock:hang', timeout => '1 h')));
 $start = time;
-is(wait_run($node, 'unlucky'), 'ERROR',
+is(wait_run('unlucky'), 'ERROR',
 	'a run is given up while all slots are taken');
 cmp_ok(time - $start, '<', 20, 'in good time');
 

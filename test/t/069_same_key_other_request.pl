@@ -14,18 +14,16 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
+make_user(qw(a b));
 $node->safe_psql('postgres', q(
-	CREATE ROLE a LOGIN;
-	CREATE ROLE b LOGIN;
 	CREATE ROLE nobody LOGIN;
-	SELECT agno_grant_usage('a'), agno_grant_usage('b');
 	INSERT INTO agno.agents (agent_id, model) VALUES ('one', 'mock:echo'),
 		('two', 'mock:echo')));
 
 # The id of the run that agno_arun with these arguments returns, or what psql
 # says.
-sub enqueue
+sub id_or_error
 {
 	my ($arguments, %params) = @_;
 	my ($ret, $out, $err) = $node->psql('postgres',
@@ -34,7 +32,7 @@ sub enqueue
 	return $ret == 0 ? $out : $err;
 }
 
-my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
+my $superuser = value('current_user');
 
 #-------------------------------------------------------------------------
 # The same request
@@ -42,28 +40,28 @@ my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 
 my $same = "'hello', model => 'mock:echo', session_id => 's', user_id => 'u', "
   . "metadata => '{\"a\": 1, \"b\": 2}', idempotency_key => 'k'";
-my $first = enqueue($same);
+my $first = id_or_error($same);
 like($first, qr/^[0-9a-f-]{36}$/, 'the first call with a key enqueues a run');
-is(enqueue($same), $first, 'a second one with the same arguments returns it');
-is(wait_run($node, $first), 'COMPLETED', 'the run ends');
-is(enqueue($same), $first, 'and is returned when it has ended, too');
-is(enqueue($same =~ s/"a": 1, "b": 2/"b":2,"a":1/r),
+is(id_or_error($same), $first, 'a second one with the same arguments returns it');
+is(wait_run($first), 'COMPLETED', 'the run ends');
+is(id_or_error($same), $first, 'and is returned when it has ended, too');
+is(id_or_error($same =~ s/"a": 1, "b": 2/"b":2,"a":1/r),
 	$first, 'two ways to write the same object are the same');
-is(enqueue("$same, run_id => 'mine'"), $first, 'the run_id does not count');
-is(enqueue("$same, run_at => now() + interval '1 h'"),
+is(id_or_error("$same, run_id => 'mine'"), $first, 'the run_id does not count');
+is(id_or_error("$same, run_at => now() + interval '1 h'"),
 	$first, 'nor does run_at');
-is(enqueue("$same, session_state => 'null'::jsonb, output_schema => NULL"),
+is(id_or_error("$same, session_state => 'null'::jsonb, output_schema => NULL"),
 	$first, 'and what is null is not given');
-is( $node->safe_psql('postgres', "SELECT count(*) FROM agno.runs"),
+is(value("count(*) FROM agno.runs"),
 	1, 'there is one run');
-unlike(enqueue($same =~ s/session_id => 's', //r, role => 'b'),
+unlike(id_or_error($same =~ s/session_id => 's', //r, role => 'b'),
 	qr/\Q$first\E|ERROR/, 'the key of another role is another key');
 
 my $by_agent = "'hello', agent_id => 'one', idempotency_key => 'agent'";
-$first = enqueue($by_agent, role => $superuser);
+$first = id_or_error($by_agent, role => $superuser);
 $node->safe_psql('postgres',
 	"UPDATE agno.agents SET instructions = '{Anew}' WHERE agent_id = 'one'");
-is(enqueue($by_agent, role => $superuser), $first,
+is(id_or_error($by_agent, role => $superuser), $first,
 	'that an agent has been changed is no other request');
 
 #-------------------------------------------------------------------------
@@ -89,17 +87,17 @@ my %others = (
 
 foreach my $what (sort keys %others)
 {
-	like(enqueue($others{$what}),
+	like(id_or_error($others{$what}),
 		qr/ERROR:  23505:.*idempotency_key "k".*\n(?:.*\n)*?HINT:  \S/,
 		"the same key with another request is refused, with a hint: $what");
 }
-like( enqueue($by_agent =~ s/'one'/'two'/r, role => $superuser),
+like( id_or_error($by_agent =~ s/'one'/'two'/r, role => $superuser),
 	qr/ERROR:  23505:.*idempotency_key "agent".*\n(?:.*\n)*?HINT:  \S/,
 	'and so is another agent');
-like( enqueue("'hello', model => 'mock:echo', session_id => 'hellos', "
+like( id_or_error("'hello', model => 'mock:echo', session_id => 'hellos', "
 		  . "idempotency_key => 'boundaries'"),
 	qr/^[0-9a-f-]{36}$/, 'a key of another request');
-like( enqueue("'hellohello', model => 'mock:echo', session_id => 's', "
+like( id_or_error("'hellohello', model => 'mock:echo', session_id => 's', "
 		  . "idempotency_key => 'boundaries'"),
 	qr/ERROR:  23505/, 'where one argument ends and the next begins counts');
 
@@ -140,7 +138,7 @@ is($two, "$one\n1", 'and the other gets it, when it has waited for the commit');
 ($one, $two, $error) = at_once('differ', 'x', 'y');
 is($two, '1', 'the other gets none if it asks for something else');
 like($error, qr/ERROR:  23505:.*idempotency_key "differ"/, 'but an error');
-is( $node->safe_psql('postgres', "SELECT count(*) FROM agno.run_requests
+is(value("count(*) FROM agno.run_requests
 		WHERE idempotency_key IN ('both', 'differ')"),
 	2, 'there is one run of each key');
 
@@ -148,12 +146,12 @@ is( $node->safe_psql('postgres', "SELECT count(*) FROM agno.run_requests
 # JSON null
 #-------------------------------------------------------------------------
 
-is( $node->safe_psql('postgres', "SELECT run_id FROM agno_arun('nulls',
+is(value("run_id FROM agno_arun('nulls',
 		model => 'mock:echo', run_id => 'nulls', output_schema => 'null',
 		session_state => 'null', metadata => 'null', model_options => 'null')"),
 	'nulls', 'JSON null is taken where an object is');
-is(wait_run($node, 'nulls'), 'COMPLETED', 'and the run completes');
-is( $node->safe_psql('postgres', "SELECT content_type, metadata, session_state,
+is(wait_run('nulls'), 'COMPLETED', 'and the run completes');
+is(value("content_type, metadata, session_state,
 		(SELECT count(*) FROM agno.run_requests WHERE run_id = 'nulls')
 		FROM agno.runs WHERE run_id = 'nulls'"),
 	'str|||0', 'as if nothing had been given');
@@ -164,14 +162,14 @@ $node->safe_psql('postgres', "
 like( $node->safe_psql('postgres', "CALL agno_run('x', agent_id => 'nulls',
 			run_id => 'agent')"),
 	qr/^agent\|COMPLETED\|You said: x$/, 'an agent may have JSON null as well');
-is( $node->safe_psql('postgres', "SELECT content_type, metadata, session_state
+is(value("content_type, metadata, session_state
 		FROM agno.runs WHERE run_id = 'agent'"),
 	'str||', 'which says nothing');
 like( $node->safe_psql('postgres', "CALL agno_run('y', agent_id => 'nulls',
 			run_id => 'given', metadata => '{\"a\": 1}',
 			session_state => '{\"b\": 2}')"),
 	qr/^given\|COMPLETED/, 'and is no obstacle to what a run is given');
-is( $node->safe_psql('postgres', "SELECT metadata, session_state
+is(value("metadata, session_state
 		FROM agno.runs WHERE run_id = 'given'"),
 	'{"a": 1}|{"b": 2}', 'which holds');
 
@@ -179,7 +177,7 @@ is( $node->safe_psql('postgres', "SELECT metadata, session_state
 # Who may not
 #-------------------------------------------------------------------------
 
-like( enqueue("'x', model => 'mock:echo'", role => 'nobody'),
+like( id_or_error("'x', model => 'mock:echo'", role => 'nobody'),
 	qr/ERROR:  42501:.*permission denied for function agno_arun\n(?:.*\n)*?HINT:.*agno_grant_usage/,
 	'who may not call agno_arun is told who may change that');
 

@@ -13,10 +13,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
-$node->safe_psql('postgres',
-	"CREATE ROLE a LOGIN; SELECT agno_grant_usage('a')");
-my $function = $node->safe_psql('postgres', "SELECT 'agno_arun'::regproc::oid");
+add_mock_server(start_mock('mock'));
+make_user('a');
+my $function = value("'agno_arun'::regproc::oid");
 
 sub read_bytes
 {
@@ -73,9 +72,8 @@ like(call(%base, 15 => 'k2', 10 => 't', 11 => '7', 14 => '2'),
 like(call(%base, 15 => 'k3', 13 => '1 min', 8 => '{"a": 1}'),
 	qr/PENDING/, 'and one with an interval and an object');
 my ($id) = call(%base, 15 => 'k4', 11 => '7') =~ /([0-9a-f-]{36})/;
-is( $node->safe_psql('postgres', "SELECT run_id FROM agno_arun('x',
-		model => 'mock:echo', priority => 7, idempotency_key => 'k4')",
-		extra_params => [ '-U', 'a' ]),
+is(as('a', "SELECT run_id FROM agno_arun('x',
+		model => 'mock:echo', priority => 7, idempotency_key => 'k4')"),
 	$id // 'none', 'the same call in SQL returns the same run');
 unlike(slurp_file($node->logfile), qr/terminated by signal/,
 	'no process of the server crashes');

@@ -12,17 +12,14 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main');
-add_mock_server($node, start_mock('mock'));
+add_mock_server(start_mock('mock'));
+make_user('b');
 $node->safe_psql(
 	'postgres', q(
-	CREATE ROLE b LOGIN;
-	SELECT agno_grant_usage('b');
 	GRANT REFERENCES ON agno.runs TO b;
 	CREATE SCHEMA b AUTHORIZATION b));
-$node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')",
-	extra_params => [ '-U', 'b' ]);
-$node->safe_psql(
-	'postgres', q(
+as('b', "CALL agno_run('x', model => 'mock:echo')");
+as('b', q(
 	CREATE FUNCTION b.grab() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		IF current_user <> 'b' THEN
@@ -33,23 +30,20 @@ $node->safe_psql(
 	CREATE TABLE b.answers (run_id text REFERENCES agno.runs ON DELETE CASCADE);
 	INSERT INTO b.answers SELECT run_id FROM agno.runs;
 	CREATE TRIGGER grab AFTER DELETE ON b.answers
-		FOR EACH ROW EXECUTE FUNCTION b.grab()),
-	extra_params => [ '-U', 'b' ]);
+		FOR EACH ROW EXECUTE FUNCTION b.grab()));
 
-$node->append_conf('postgresql.conf', "agno_bg.retention = '1s'");
-$node->reload;
+configure(retention => '1s');
 wait_until('the line in the log', sub {
-	slurp_file($node->logfile) =~ /retention deletes nothing: table b\.answers/ });
-is($node->safe_psql('postgres', "SELECT rolsuper FROM pg_roles WHERE rolname = 'b'"),
+	logged(qr/retention deletes nothing: table b\.answers/) });
+is(value("rolsuper FROM pg_roles WHERE rolname = 'b'"),
 	'f', 'the trigger has not been executed');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM agno.runs'),
+is(value('count(*) FROM agno.runs'),
 	1, 'the run is kept');
-$node->safe_psql('postgres', 'DROP TRIGGER grab ON b.answers',
-	extra_params => [ '-U', 'b' ]);
+as('b', 'DROP TRIGGER grab ON b.answers');
 ok( $node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.runs)'),
 	'without the trigger, it is deleted');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM b.answers'),
+is(value('count(*) FROM b.answers'),
 	0, 'and what cascades from it');
 
 $node->stop;
