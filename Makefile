@@ -9,6 +9,7 @@
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
 #   make assertions  runs the tests on a server that checks itself
 #   make sanitize  runs the tests with AddressSanitizer and UBSan
+#   make indent  lays all C files out as pgindent does
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
 MODULE_big = agno_bg
@@ -28,8 +29,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter assertions bench chaos demo fuzz sanitize test,$(MAKECMDGOALS)),)
-.PHONY: assertions bench chaos demo fuzz sanitize test
+ifneq ($(filter assertions bench chaos demo fuzz indent sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos demo fuzz indent sanitize test
 assertions:
 	@test/assertions.sh
 bench:
@@ -41,6 +42,8 @@ demo:
 	@test/demo.sh
 fuzz:
 	@test/fuzz/run.sh
+indent:
+	@test/indent.sh
 sanitize:
 	@SANITIZE=1 test/run.sh
 test:

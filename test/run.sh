@@ -178,6 +178,7 @@ main() {
 		clang=$(command -v clang || ls /usr/bin/clang-[0-9]* 2>/dev/null | head -1 || true)
 		if [ -z "$sanitize" ]; then
 			check "layers of the sources" test/layers.sh
+			check "sources are as pgindent leaves them" test/indent.sh --check
 			[ -z "$clang" ] || check "compile with clang" compile_with_clang
 			check "unit tests" as_user make -s -C "$work/src" unit
 		fi

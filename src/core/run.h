@@ -20,7 +20,7 @@ typedef enum RunStep
 {
 	STEP_SEND,					/* send a request: run_sent() */
 	STEP_AWAIT,					/* wait for its answer: run_answered() */
-	STEP_BACK_OFF,					/* wait until wake_at: run_woken() */
+	STEP_BACK_OFF,				/* wait until wake_at: run_woken() */
 	STEP_STORE					/* it has ended: store what came of it */
 } RunStep;
 
@@ -43,7 +43,8 @@ typedef struct Run
 	int64		started_at;		/* when the attempt started */
 	int64		deadline;		/* when the run must have ended */
 	int			retries;		/* how often a request may still be repeated */
-	bool		patient;		/* it waits for a server that cannot be reached */
+	bool		patient;		/* it waits for a server that cannot be
+								 * reached */
 
 	/* where it stands */
 	RunStep		step;

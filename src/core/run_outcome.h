@@ -28,8 +28,8 @@ typedef enum RunStatus
 typedef struct RunOutcome
 {
 	RunStatus	status;			/* PENDING: it goes back to the queue */
-	int			attempt;		/* to which this belongs, from 1; 0 when the run
-								 * ends without having been started */
+	int			attempt;		/* to which this belongs, from 1; 0 when the
+								 * run ends without having been started */
 	const char *content;		/* the answer, or what stands for it; or NULL */
 	bool		structured;		/* content is JSON that fits the schema */
 	const char *reasoning;		/* or NULL */

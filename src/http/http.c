@@ -234,7 +234,7 @@ collect_done(HttpClient *client, Lane *lane)
 			continue;
 		}
 		origin_end_lookup(transfer, message->data.result != CURLE_OK,
-				   message->data.result == CURLE_OPERATION_TIMEDOUT);
+						  message->data.result == CURLE_OPERATION_TIMEDOUT);
 		if (client->waiting > 0)
 			client->waiting_due = 0;
 		transfer_set_result(transfer, message->data.result);
@@ -292,8 +292,8 @@ http_advance(HttpClient *client)
 		client->waiting_due = PG_INT64_MAX;
 		slist_foreach(iter, &client->origins)
 			origin_look_after_waiting(client,
-							   slist_container(Origin, node, iter.cur),
-							   now_ms());
+									  slist_container(Origin, node, iter.cur),
+									  now_ms());
 	}
 	restore_signals(mask);
 }

@@ -28,7 +28,7 @@ read_number(const char *text)
 	if (text == NULL)
 		return -1;
 	number = strtod(text, &end);
-	return end != text &&number >= 0 ? number : -1;
+	return end != text && number >= 0 ? number : -1;
 }
 
 /*

@@ -19,10 +19,10 @@ typedef enum Chore
 	CHORE_STORE,				/* store flights that have ended */
 	CHORE_RESPONSES,			/* store ids of responses that servers work on */
 	CHORE_FLUSH,				/* store events of streamed runs */
-	CHORE_CLOCK,				/* what has come due: scheduled and locked runs,
-								 * markers that met no run */
-	CHORE_UNPARK,				/* fetch runs that wait for their model servers,
-								 * or give them up */
+	CHORE_CLOCK,				/* what has come due: scheduled and locked
+								 * runs, markers that met no run */
+	CHORE_UNPARK,				/* fetch runs that wait for their model
+								 * servers, or give them up */
 	CHORE_START,				/* start ready runs */
 	CHORE_PREPARED,				/* look for prepared transactions */
 	CHORE_EXPIRE,				/* delete old runs */

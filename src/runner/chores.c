@@ -97,8 +97,8 @@ struct Chores
 	int64		clock_at;		/* when the clock alone gives work */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
-	double		run_time;		/* what a run takes of a turn, in microseconds:
-								 * an average */
+	double		run_time;		/* what a run takes of a turn, in
+								 * microseconds: an average */
 	int64		expire_at;		/* when to look for runs that are old enough */
 	RunPlace	expire_after;	/* where; run_id is in expire_run */
 	char		expire_run[256];
@@ -107,8 +107,8 @@ struct Chores
 	int			failures;		/* in a row */
 	int64		not_before;		/* the next turn */
 	int			limit;			/* store and start no more runs at once */
-	char	   *memory_culprit; /* the run that the memory was exhausted by, or
-								 * NULL */
+	char	   *memory_culprit; /* the run that the memory was exhausted by,
+								 * or NULL */
 	int			memory_failures;	/* how many times */
 	int64		mute_until;		/* nobody is notified before */
 };
@@ -361,7 +361,7 @@ carry_out(Chores *chores, Turn *turn)
 	}
 	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
 	runner_slot_count(COUNT_IN_FLIGHT,
-				 list_length(turn->started) - list_length(turn->left));
+					  list_length(turn->started) - list_length(turn->left));
 	foreach(cell, turn->started)
 	{
 		Flight	   *flight = lfirst(cell);

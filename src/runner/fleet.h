@@ -18,14 +18,14 @@ typedef struct Fleet
 	struct flights_by_run_hash *by_run;
 	struct flights_by_session_hash *by_session;
 	int			count;			/* of all flights */
-	int			put_off;		/* of those that wait for somebody's lock: they
-								 * need no slot any more */
+	int			put_off;		/* of those that wait for somebody's lock:
+								 * they need no slot any more */
 	Shares	   *shares;			/* whose they are */
 	dlist_head	to_send;		/* flights at STEP_SEND */
 	dlist_head	ended;			/* flights at STEP_STORE */
 	dlist_head	with_news;		/* flights with events to store */
-	pairingheap *backing_off;		/* flights at STEP_BACK_OFF, the first to wake on
-								 * top */
+	pairingheap *backing_off;	/* flights at STEP_BACK_OFF, the first to wake
+								 * on top */
 } Fleet;
 
 extern Fleet *fleet_create(void);

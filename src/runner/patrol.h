@@ -15,8 +15,8 @@ typedef struct Patrol
 {
 	bool		begun;
 	bool		queue_done;		/* every row of the queue has been looked at */
-	char		queue_after[256];	/* the id of the last one; ids have at most
-									 * 255 bytes */
+	char		queue_after[256];	/* the id of the last one; ids have at
+									 * most 255 bytes */
 	bool		all_runs;		/* look for runs that are not in the queue */
 	TimestampTz started_at;
 	TimestampTz run_time;		/* of the last run that was looked at */

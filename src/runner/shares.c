@@ -50,7 +50,7 @@ typedef struct Share
 
 struct Shares
 {
-	share_table_hash *by_owner;		/* those who have runs in flight */
+	share_table_hash *by_owner; /* those who have runs in flight */
 };
 
 Shares *

@@ -252,8 +252,8 @@ typedef struct Ends
 	int			ended_count;
 	EndedRun   *postponed;		/* to be started again at a known time */
 	int			postponed_count;
-	EndedRun   *held_back;		/* to be started again when their server can be
-								 * reached */
+	EndedRun   *held_back;		/* to be started again when their server can
+								 * be reached */
 	int			held_back_count;
 	List	   *streamed;		/* Flights that have subscribers */
 	RunKeys		over;			/* runs that somebody else has ended */

@@ -32,7 +32,7 @@ typedef struct ModelServer
 } ModelServer;
 
 extern void model_parse(const char *model, char **server,
-							   char **model_id);
+						char **model_id);
 extern const Provider *model_server_check(const char *name, Oid role);
 extern char *model_server_resolve(const char *name, Oid role,
 								  ModelServer *server);

@@ -115,4 +115,3 @@ wake_at_end(int shard)
 	note_shard(shard);
 	at_either_end = true;
 }
-

@@ -89,7 +89,7 @@ run_ref(FunctionCallInfo fcinfo, const RunRow *state)
 Datum
 agno_arun(PG_FUNCTION_ARGS)
 {
-	RunRow	state;
+	RunRow		state;
 
 	enqueue_run(fcinfo, &state);
 	return run_ref(fcinfo, &state);
@@ -132,7 +132,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 {
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
-	RunRow	state;
+	RunRow		state;
 	StoreUser	user;
 
 	PreventCommandIfReadOnly("agno_requeue_run()");
@@ -157,7 +157,7 @@ agno_continue_run(PG_FUNCTION_ARGS)
 {
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
-	RunRow	state;
+	RunRow		state;
 
 	PreventCommandIfReadOnly("agno_continue_run()");
 	(void) store_enter();
@@ -280,7 +280,7 @@ agno_wait_run(PG_FUNCTION_ARGS)
 	TimestampTz deadline = 0;
 	Oid			caller = GetUserId();
 	char	   *run_id;
-	RunRow	state;
+	RunRow		state;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
@@ -320,7 +320,7 @@ agno_run(PG_FUNCTION_ARGS)
 {
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	Oid			caller = GetUserId();
-	RunRow	state;
+	RunRow		state;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false};

@@ -38,8 +38,8 @@ SQL_FUNCTION(agno_cancel_run);
 typedef struct CancelledRun
 {
 	char	   *run_id;
-	SubTransactionId subtransaction;	/* that has done it, or its parent once
-										 * that has committed */
+	SubTransactionId subtransaction;	/* that has done it, or its parent
+										 * once that has committed */
 } CancelledRun;
 
 /* All of them, in TopTransactionContext. */
@@ -200,7 +200,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			caller = GetUserId();
 	StoreUser	user;
-	RunRow	state;
+	RunRow		state;
 	bool		cancelled = false;
 
 	PreventCommandIfReadOnly("agno_cancel_run()");

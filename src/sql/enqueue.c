@@ -335,7 +335,7 @@ check_model_options(NullableDatum options, const Provider *provider)
 static void
 insert_run(NewRun *run, bool id_given)
 {
-	RunRow	other;
+	RunRow		other;
 
 	if (id_given && store_find_run(run->run_id, &other))
 		ereport(ERROR,
@@ -407,8 +407,8 @@ enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 		store_leave(user);
 	}
 	model_parse(model != NULL ? model : agno_default_model,
-					   unconstify(char **, &run.model_server),
-					   unconstify(char **, &run.model));
+				unconstify(char **, &run.model_server),
+				unconstify(char **, &run.model));
 	check_model_options(run.model_options,
 						model_server_check(run.model_server, run.owner));
 

@@ -60,9 +60,9 @@ typedef enum QueueState
 	QUEUE_WAITING = 'w',
 
 	/*
-	 * Its row in agno.runs is locked by somebody else, or not there. Looked at
-	 * again at run_at. From all others. To executing, waiting, parked, or to
-	 * locked with a longer pause.
+	 * Its row in agno.runs is locked by somebody else, or not there. Looked
+	 * at again at run_at. From all others. To executing, waiting, parked, or
+	 * to locked with a longer pause.
 	 */
 	QUEUE_LOCKED = 'k',
 

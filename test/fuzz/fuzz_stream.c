@@ -12,8 +12,13 @@ static char *
 receive(const Provider *provider, const char *body, size_t length, size_t piece)
 {
 	pg_prng_state random = {1, 2};
-	HttpResult	result = {.failure = HTTP_OK,.retry_after_ms = -1,
-		.should_retry = -1,.status = 200,.body = body};
+	HttpResult	result = {
+		.failure = HTTP_OK,
+		.retry_after_ms = -1,
+		.should_retry = -1,
+		.status = 200,
+		.body = body,
+	};
 	Run			run;
 
 	fuzz_start_run(&run, provider);
