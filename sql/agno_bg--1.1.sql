@@ -542,19 +542,22 @@ COMMENT ON COLUMN agno.queue_check.checked_until IS
 CREATE TABLE agno.run_signals (
 	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	owner pg_catalog.regrole NOT NULL,
-	shard smallint NOT NULL
+	shard smallint NOT NULL,
+	kind pg_catalog."char" NOT NULL DEFAULT 'c'
 );
 CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
 -- Without one, no signal could be deleted once it is published.
 ALTER TABLE agno.run_signals REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE agno.run_signals IS
-	'signals of agno_cancel_run to the runner, which deletes them as it reads '
-	'them: this run is to be cancelled, or has been';
+	'what backends tell the runner about runs; it deletes the rows as it reads '
+	'them';
 COMMENT ON COLUMN agno.run_signals.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.run_signals.shard IS
 	'which of agno_bg.runners the signal is for';
+COMMENT ON COLUMN agno.run_signals.kind IS
+	'c: the run is to be cancelled, or has been';
 
 -- What a logical subscription receives is executed where it comes from.
 CREATE FUNCTION agno.skip_row()

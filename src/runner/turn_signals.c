@@ -101,27 +101,42 @@ cancel_waiting(Turn *turn, List *signals)
 }
 
 /*
+ * A run is to be cancelled, or has been. Those that are not in flight are added to
+ * *waiting.
+ */
+static void
+cancel(Turn *turn, Signal *signal, List **waiting)
+{
+	Flight	   *flight = fleet_find(turn->dispatch->fleet, signal->run_id);
+
+	if (flight == NULL)
+		*waiting = lappend(*waiting, signal);
+	else if (flight->owner == signal->owner)
+		dispatch_cancel(turn->dispatch, flight);
+}
+
+/*
  * Follow these signals.
  */
 void
 turn_follow_signals(Turn *turn, List *signals)
 {
-	Fleet	   *fleet = turn->dispatch->fleet;
-	List	   *others = NIL;
+	List	   *waiting = NIL;
 	ListCell   *cell;
 
 	foreach(cell, signals)
 	{
 		Signal	   *signal = lfirst(cell);
-		Flight	   *flight = fleet_find(fleet, signal->run_id);
 
-		if (flight == NULL)
-			others = lappend(others, signal);
-		else if (flight->owner == signal->owner)
-			dispatch_cancel(turn->dispatch, flight);
+		switch (signal->kind)
+		{
+			case SIGNAL_CANCEL:
+				cancel(turn, signal, &waiting);
+				break;
+		}
 	}
-	if (others != NIL)
-		cancel_waiting(turn, others);
+	if (waiting != NIL)
+		cancel_waiting(turn, waiting);
 }
 
 /*

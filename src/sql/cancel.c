@@ -146,7 +146,7 @@ cancel_locked(const RunRow *state)
 			return false;
 	}
 	store_put_signal(state->run_id, state->owner,
-					 shard_of_session(state->session_id));
+					 shard_of_session(state->session_id), SIGNAL_CANCEL);
 	remember(state->run_id);
 	return true;
 }
@@ -181,7 +181,7 @@ put_marker(const char *run_id, Oid caller)
 						   GetUserNameFromId(caller, false), MAX_MARKERS),
 				 errhint("Cancel ids that agno_arun has returned, or is about to be given. A marker that meets no run is removed after a day.")));
 	store_put_marker(run_id, caller);
-	store_put_signal(run_id, caller, ALL_SHARDS);
+	store_put_signal(run_id, caller, ALL_SHARDS, SIGNAL_CANCEL);
 	wake_at_commit(ALL_SHARDS);
 }
 

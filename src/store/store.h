@@ -86,6 +86,12 @@ typedef struct RunRow
 	bool		mine;			/* inserted by the current transaction */
 } RunRow;
 
+/* What a backend tells a runner about a run: agno.run_signals.kind. */
+typedef enum SignalKind
+{
+	SIGNAL_CANCEL = 'c'			/* it is to be cancelled, or has been */
+} SignalKind;
+
 /* What the caller was, while the store acts as its tables' owner. */
 typedef struct StoreUser
 {
@@ -120,7 +126,8 @@ extern void store_requeue(const char *run_id, const char *session_id,
 
 /* store_runs.c: cancelling */
 extern void store_cancel_waiting(const char *run_id, const char *content);
-extern void store_put_signal(const char *run_id, Oid owner, int shard);
+extern void store_put_signal(const char *run_id, Oid owner, int shard,
+							 SignalKind kind);
 extern void store_put_marker(const char *run_id, Oid owner);
 extern bool store_take_marker(const char *run_id, Oid owner);
 extern int64 store_count_markers(Oid owner, int limit);
@@ -266,11 +273,12 @@ typedef struct PartialRun
 	const char *content;		/* in UTF-8 */
 } PartialRun;
 
-/* A signal of a backend: this run is to be cancelled, or has been. */
+/* A signal of a backend. */
 typedef struct Signal
 {
 	char	   *run_id;
 	Oid			owner;			/* only a run of this role is meant */
+	SignalKind	kind;
 } Signal;
 
 /* The lock of a run that was asked for. */

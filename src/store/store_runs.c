@@ -468,7 +468,7 @@ store_insert_run(const NewRun *run)
 	store_execute(&statement, &args);
 	insert_queue(run, shard);
 	if (run->cancelled)
-		store_put_signal(run->run_id, run->owner, shard);
+		store_put_signal(run->run_id, run->owner, shard, SIGNAL_CANCEL);
 }
 
 /*-------------------------------------------------------------------------
@@ -559,22 +559,23 @@ store_cancel_waiting(const char *run_id, const char *content)
 }
 
 /*
- * Tell the runner of this shard, or with ALL_SHARDS every runner, that this run
- * is to be cancelled, or has been.
+ * Tell the runner of this shard, or with ALL_SHARDS every runner, something about
+ * a run.
  */
 void
-store_put_signal(const char *run_id, Oid owner, int shard)
+store_put_signal(const char *run_id, Oid owner, int shard, SignalKind kind)
 {
 	static Statement statement = {
-		"INSERT INTO agno.run_signals (run_id, owner, shard) "
-		"SELECT $1, $2::pg_catalog.regrole, s "
-		"FROM pg_catalog.generate_series($3, $4) s"
+		"INSERT INTO agno.run_signals (run_id, owner, kind, shard) "
+		"SELECT $1, $2::pg_catalog.regrole, $3, s "
+		"FROM pg_catalog.generate_series($4, $5) s"
 	};
 	bool		all = shard == ALL_SHARDS;
 	Arguments	args = {0};
 
 	bind_text(&args, run_id);
 	bind_oid(&args, owner);
+	bind_char(&args, (char) kind);
 	bind_int(&args, all ? 0 : shard);
 	bind_int(&args, all ? agno_runners - 1 : shard);
 	store_execute(&statement, &args);

@@ -25,6 +25,7 @@ read_signal(RowReader *row)
 
 	signal->run_id = next_text(row);
 	signal->owner = next_oid(row);
+	signal->kind = (SignalKind) next_char(row);
 	return signal;
 }
 
@@ -41,8 +42,8 @@ store_take_signals(const char *after, int limit)
 		"SELECT l.ctid FROM agno.run_signals l"
 		" WHERE l.run_id > $3 AND " MINE("l")
 		" ORDER BY l.run_id LIMIT $4)) "
-		"RETURNING s.run_id, s.owner) "
-		"SELECT t.run_id, t.owner FROM taken t ORDER BY t.run_id"
+		"RETURNING s.run_id, s.owner, s.kind) "
+		"SELECT t.run_id, t.owner, t.kind FROM taken t ORDER BY t.run_id"
 	};
 	Arguments	args = {0};
 
@@ -61,7 +62,7 @@ store_take_signals_of(char *const *run_ids, int count)
 {
 	static Statement statement = {
 		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($3)"
-		" AND " MINE("s") " RETURNING s.run_id, s.owner"
+		" AND " MINE("s") " RETURNING s.run_id, s.owner, s.kind"
 	};
 	Arguments	args = {0};
 

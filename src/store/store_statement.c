@@ -71,6 +71,12 @@ bind_bool(Arguments *args, bool value)
 }
 
 void
+bind_char(Arguments *args, char value)
+{
+	bind_datum(args, CHAROID, CharGetDatum(value));
+}
+
+void
 bind_int16(Arguments *args, int value)
 {
 	bind_datum(args, INT2OID, Int16GetDatum(value));
@@ -392,6 +398,18 @@ next_bool(RowReader *row)
 	Datum		datum = next_datum(row, &isnull);
 
 	return !isnull && DatumGetBool(datum);
+}
+
+/*
+ * The next column, a "char".
+ */
+char
+next_char(RowReader *row)
+{
+	bool		isnull;
+	Datum		datum = next_datum(row, &isnull);
+
+	return isnull ? '\0' : DatumGetChar(datum);
 }
 
 /*

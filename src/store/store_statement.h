@@ -75,6 +75,7 @@ typedef struct RowReader
 typedef void *(*ReadRow) (RowReader *row);
 
 extern void bind_bool(Arguments *args, bool value);
+extern void bind_char(Arguments *args, char value);
 extern void bind_int16(Arguments *args, int value);
 extern void bind_int(Arguments *args, int value);
 extern void bind_oid(Arguments *args, Oid value);
@@ -102,6 +103,7 @@ extern RowReader row_reader(uint64 n);
 extern Datum next_datum(RowReader *row, bool *isnull);
 extern NullableDatum next_nullable(RowReader *row);
 extern bool next_bool(RowReader *row);
+extern char next_char(RowReader *row);
 extern int	next_int(RowReader *row);
 extern int	next_int_or(RowReader *row, int otherwise);
 extern int64 next_int64(RowReader *row);
