@@ -1,6 +1,7 @@
 # agno_bg: background runs of LLM agents inside PostgreSQL
 #
-#   make, make install, make installcheck   as for every PGXS extension
+#   make, make install, make installcheck   as for every PGXS extension;
+#                make prove_installcheck runs the TAP tests alone
 #   make demo    builds, starts a throw-away cluster, shows the main job
 #   make test    builds with warnings as errors, runs every test, or with
 #                T=029 only the TAP tests with that in their names
@@ -9,6 +10,8 @@
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
 #   make assertions  runs the tests on a server that checks itself
 #   make sanitize  runs the tests with AddressSanitizer and UBSan
+#   make lint    static analysis of C and of the scripts
+#   make coverage  which lines the tests execute
 #   make indent  lays all C files out as pgindent does
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
@@ -25,12 +28,16 @@ OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
 REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
 REGRESS_OPTS = --inputdir=test
 
+# Make their own clusters, with the library that is installed.
+TAP_TESTS = 1
+PROVE_TESTS ?= $(wildcard test/t/*.pl)
+
 EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter assertions bench chaos demo fuzz indent sanitize test,$(MAKECMDGOALS)),)
-.PHONY: assertions bench chaos demo fuzz indent sanitize test
+ifneq ($(filter assertions bench chaos coverage demo fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos coverage demo fuzz indent lint sanitize test
 assertions:
 	@test/assertions.sh
 bench:
@@ -38,12 +45,16 @@ bench:
 chaos:
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} VERBOSE=1 \
 		test/run.sh test/t/036_chaos.pl
+coverage:
+	@test/coverage.sh $(T)
 demo:
 	@test/demo.sh
 fuzz:
 	@test/fuzz/run.sh
 indent:
 	@test/indent.sh
+lint:
+	@test/lint.sh
 sanitize:
 	@SANITIZE=1 test/run.sh
 test:
@@ -70,6 +81,11 @@ include $(PGXS)
 
 # Headers are few: whichever changes, build anew.
 $(OBJS): $(wildcard src/*/*.h)
+
+# The TAP tests alone; PROVE_TESTS=test/t/029_streaming.pl chooses one.
+.PHONY: prove_installcheck
+prove_installcheck:
+	$(prove_installcheck)
 
 # The pure modules, tested without a server.
 .PHONY: unit

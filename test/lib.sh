@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts of make demo and make test share. To be sourced.
 
 # Run a command as root: as we are, or with sudo.
@@ -77,7 +78,7 @@ copy_sources() {
 
 # Build with warnings as errors in $1/src, and install.
 build_and_install() {
-	make -s -C "$1/src" -j2 COPT="-Werror ${sanitize:-}" >"$1/build.log" 2>&1 ||
+	make -s -C "$1/src" -j2 COPT="-Werror ${sanitize:-} ${coverage:-}" >"$1/build.log" 2>&1 ||
 		{ cat "$1/build.log"; return 1; }
 	as_root make -s -C "$1/src" install >"$1/install.log" 2>&1 ||
 		{ cat "$1/install.log"; return 1; }
@@ -111,6 +112,7 @@ start_mock() {
 	${ordinary[@]+"${ordinary[@]}"} python3 "$1/src/test/mock/model_server.py" \
 		--port-file "$1/mock.port" --log "$1/mock.log" \
 		</dev/null >"$1/mock.out" 2>&1 &
+	# shellcheck disable=SC2034 # for who sources this
 	mock_pid=$!
 	for _ in $(seq 100); do
 		[ -s "$1/mock.port" ] && break

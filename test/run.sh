@@ -7,8 +7,8 @@
 # than there are processors), but for those whose head has a line "# Alone: why".
 # With VERBOSE=1 all output is shown. With SANITIZE=1 the server executes a build
 # with AddressSanitizer and UndefinedBehaviorSanitizer, which takes a server built
-# without --enable-nls; tests that measure, or
-# that load a library of their own before others, are left out.
+# without --enable-nls; tests that measure, or that load a library of their own
+# before others, are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . test/lib.sh
@@ -20,8 +20,10 @@ skipped=0
 
 cleanup() {
 	stop_server "$work"
-	if [ -n "$sanitize" ]; then
+	[ -z "$coverage" ] || cp -r "$work/src" "$COVERAGE/src"
+	if [ -n "$sanitize$coverage" ]; then
 		sanitize=
+		coverage=
 		make -s -C "$work/src" clean >/dev/null 2>&1
 		build_and_install "$work"
 	fi
@@ -32,6 +34,9 @@ cleanup() {
 	fi
 }
 trap cleanup EXIT
+
+# With COVERAGE, the folder that coverage.sh evaluates.
+coverage=${COVERAGE:+--coverage -fprofile-update=atomic}
 
 # Only the server is to be executed with the sanitizer's library, so pg_ctl is
 # replaced by one that sees to it.
@@ -130,7 +135,7 @@ compile_with_clang() {
 # pg_regress against a server of our own.
 regress() {
 	start_server "$work" &&
-		(cd "$work/src" && as_user make -s installcheck) ||
+		(cd "$work/src" && as_user make -s installcheck TAP_TESTS=) ||
 		{ cat "$work/src/regression.diffs" 2>/dev/null; return 1; }
 	stop_server "$work"
 }
@@ -155,8 +160,9 @@ main() {
 	files=()
 	for name; do
 		if [ -e "$name" ]; then files+=("$name"); else
-			found=$(ls test/t/*"$name"*.pl) || exit 1
-			files+=($found)
+			compgen -G "test/t/*$name*.pl" >"$work/found" ||
+				{ echo "no TAP test is called $name"; exit 1; }
+			while read -r found; do files+=("$found"); done <"$work/found"
 		fi
 	done
 	set -- ${files[@]+"${files[@]}"}

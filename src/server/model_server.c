@@ -501,10 +501,11 @@ resolve_built_in(const KnownServer *built_in, ModelServer *server)
 {
 	const char *base_url = built_in->base_url;
 	const char *variable = built_in->base_url_variable;
+	const char *value = variable != NULL ? getenv(variable) : NULL;
 
-	if (variable != NULL && getenv(variable) != NULL)
+	if (value != NULL)
 	{
-		base_url = getenv(variable);
+		base_url = value;
 		if (!is_base_url(base_url))
 			return psprintf("the environment variable \"%s\" of the server is no URL",
 							variable);
