@@ -244,6 +244,48 @@ collect_done(HttpClient *client, Lane *lane)
 }
 
 /*
+ * Look after the transfers that wait for the address of this server: all go on
+ * when it is known, the first when it is to be looked up again, and none waits
+ * for ever.
+ */
+static void
+look_after_waiting(HttpClient *client, Origin *origin, int64 now)
+{
+	bool		may_go = origin->lookup == NULL && origin->next_lookup <= now;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &origin->waiting)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+
+		if (may_go)
+		{
+			lane_leave(transfer);
+			lane_enter(transfer);
+			may_go = !origin->lookup_failed;
+		}
+		else if (transfer->give_up_at <= now)
+		{
+			lane_leave(transfer);
+			transfer->result.failure =
+				(clock_now() - transfer->started_at) / 1000 <
+				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+			transfer->result.reason = "Resolving timed out";
+			transfer->result.retry_after_ms = -1;
+			transfer->result.should_retry = -1;
+			transfer->listed = true;
+			dlist_push_tail(&client->done, &transfer->node);
+		}
+		else
+			client->waiting_due = Min(client->waiting_due,
+									  transfer->give_up_at);
+	}
+	if (!dlist_is_empty(&origin->waiting) && origin->lookup == NULL &&
+		origin->next_lookup > now)
+		client->waiting_due = Min(client->waiting_due, origin->next_lookup);
+}
+
+/*
  * Do all that can be done without waiting.
  */
 void
@@ -291,9 +333,9 @@ http_advance(HttpClient *client)
 
 		client->waiting_due = PG_INT64_MAX;
 		slist_foreach(iter, &client->origins)
-			origin_look_after_waiting(client,
-									  slist_container(Origin, node, iter.cur),
-									  now_ms());
+			look_after_waiting(client,
+							   slist_container(Origin, node, iter.cur),
+							   now_ms());
 	}
 	restore_signals(mask);
 }

@@ -120,8 +120,6 @@ extern void origin_end_lookup(HttpTransfer *transfer, bool failed,
 							  bool abandoned);
 extern Origin *origin_find(HttpClient *client, const char *url);
 extern void origin_wait_for_address(HttpTransfer *transfer);
-extern void origin_look_after_waiting(HttpClient *client, Origin *origin,
-									  int64 now);
 
 /* transfer.c */
 extern CURLcode transfer_set_options(HttpTransfer *transfer,

@@ -21,6 +21,8 @@ extern void turn_follow_signals(Turn *turn, List *signals);
 /* turn_ends.c */
 extern void turn_end_runs(Turn *turn, EndedRun *ended, int count);
 extern void turn_end_cancelled(Turn *turn, RunLock **runs, int count);
+
+/* turn_flights.c */
 extern void turn_store_flights(Turn *turn);
 extern void turn_flush_events(Turn *turn);
 

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_flights.c
+ *	  What a turn stores of the runs in flight.
+ *
+ * A flight that is stored is over when the turn commits. What goes wrong with the
+ * turn changes nothing about it, but when it is tried again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "runner/blame.h"
+#include "runner/turn_internal.h"
+
+/*
+ * How long a run that has ended and was found locked is left alone: the pause
+ * doubles from the first to the last.
+ */
+#define FIRST_LOCKED_PAUSE US_PER_S
+#define LAST_LOCKED_PAUSE (16 * US_PER_S)
+
+/*-------------------------------------------------------------------------
+ * Flights that go on
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Store the events of these flights, whose rows are locked.
+ */
+static void
+store_events(List *flights)
+{
+	EventRow   *rows;
+	int			most = 0;
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+		most += flight_count_events(lfirst(cell));
+	rows = palloc(sizeof(EventRow) * Max(most, 1));
+	foreach(cell, flights)
+		count += flight_event_rows(lfirst(cell), rows + count);
+	store_append_events(rows, count);
+}
+
+/*
+ * The flights whose events are to be stored in this turn.
+ */
+static RunKeys
+flights_to_flush(Turn *turn)
+{
+	Fleet	   *fleet = turn->dispatch->fleet;
+	RunKeys		keys = run_keys(fleet->count);
+	int64		now = clock_now();
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &fleet->with_news)
+	{
+		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
+
+		if (keys.count == turn->limit)
+			break;
+		if (flight->run.step != STEP_STORE && flight->news.due_at <= now)
+			run_keys_add(&keys, flight->run_id, flight->session_id);
+	}
+	return keys;
+}
+
+/*
+ * Store what has arrived of streamed answers. Runs that somebody has locked,
+ * to cancel them most likely, are left for the next time.
+ */
+void
+turn_flush_events(Turn *turn)
+{
+	RunKeys		keys = flights_to_flush(turn);
+	PartialRun *partial;
+	List	   *locks;
+	int			count = 0;
+	ListCell   *cell;
+
+	if (keys.count == 0)
+		return;
+	locks = store_lock_runs(keys.run_ids, keys.count);
+	partial = palloc(sizeof(PartialRun) * Max(list_length(locks), 1));
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+		Flight	   *flight = fleet_find(turn->dispatch->fleet, lock->run_id);
+		const char *content;
+
+		if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
+			continue;
+		turn->flushed = lappend(turn->flushed, flight);
+		content = flight_partial_content(flight);
+		if (content != NULL)
+		{
+			partial[count].row = lock->row;
+			partial[count++].content = content;
+		}
+	}
+	turn->tried += list_length(turn->flushed);
+	if (turn->flushed != NIL)
+		turn->tried_flight = linitial(turn->flushed);
+	store_events(turn->flushed);
+	store_show_content(partial, count);
+}
+
+/*-------------------------------------------------------------------------
+ * Flights that have ended
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The flights that are to be stored in this turn: those that ended first, but if
+ * there are too many, owners get equal parts.
+ */
+static List *
+flights_to_store(Turn *turn)
+{
+	Fleet	   *fleet = turn->dispatch->fleet;
+	int			quota = turn->limit / Max(shares_owners(fleet->shares), 1);
+	int64		now = clock_now();
+	List	   *flights = NIL;
+	List	   *others = NIL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &fleet->ended)
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		if (flight->store_after > now)
+			continue;
+		if (list_length(flights) == turn->limit)
+			break;
+		if (shares_taken(fleet->shares, flight->owner, turn->number) <
+			Max(quota, 1))
+			flights = lappend(flights, flight);
+		else if (list_length(others) < turn->limit)
+			others = lappend(others, flight);
+	}
+	others = list_truncate(others, turn->limit - list_length(flights));
+	flights = list_concat(flights, others);
+	turn->tried += list_length(flights);
+	if (flights != NIL)
+		turn->tried_flight = linitial(flights);
+	return flights;
+}
+
+/*
+ * The flight is over when the turn commits. Until then it is in the fleet, but
+ * in nobody's way.
+ */
+static void
+release_at_commit(Turn *turn, Flight *flight)
+{
+	turn->left = lappend(turn->left, flight);
+	flight->leaving = turn->number;
+}
+
+/*
+ * Flights whose rows could not be locked: those that are locked by somebody
+ * else are tried again later, those that have been deleted are over.
+ */
+static void
+put_off(Turn *turn, List *flights)
+{
+	RunKeys		keys = run_keys(list_length(flights));
+	RunKeys		gone = run_keys(list_length(flights));
+	RunIdSet	existing;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
+	existing = run_id_set(store_existing_runs(keys.run_ids, keys.count));
+
+	foreach(cell, flights)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		if (run_id_set_has(&existing, flight->run_id))
+		{
+			int64		pause = flight->locked_pause == 0 ?
+				FIRST_LOCKED_PAUSE : flight->locked_pause * 2;
+
+			fleet_put_off(turn->dispatch->fleet, flight,
+						  Min(pause, LAST_LOCKED_PAUSE));
+		}
+		else
+		{
+			run_keys_add(&gone, flight->run_id, flight->session_id);
+			release_at_commit(turn, flight);
+		}
+	}
+	if (gone.count > 0)
+		store_leave_queue(gone.run_ids, gone.session_ids, gone.count);
+}
+
+/*
+ * What is to be stored of flights that have ended, by what becomes of their runs.
+ */
+typedef struct Ends
+{
+	EndedRun   *ended;			/* for good */
+	int			ended_count;
+	EndedRun   *postponed;		/* to be started again at a known time */
+	int			postponed_count;
+	EndedRun   *held_back;		/* to be started again when their server can
+								 * be reached */
+	int			held_back_count;
+	List	   *streamed;		/* Flights that have subscribers */
+	RunKeys		over;			/* runs that somebody else has ended */
+	RunKeys		others;			/* runs that somebody else has taken over */
+} Ends;
+
+/*
+ * This flight has ended, and its row is locked.
+ */
+static void
+store_end(Turn *turn, Flight *flight, const RunLock *lock, Ends *ends)
+{
+	EndedRun   *ended;
+
+	release_at_commit(turn, flight);
+
+	/* One writer for an attempt: has somebody else taken the run over? */
+	if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
+	{
+		run_keys_add(lock->status == RUN_PENDING ||
+					 lock->status == RUN_RUNNING ? &ends->others : &ends->over,
+					 lock->run_id, lock->session_id);
+		return;
+	}
+
+	if (flight->run.outcome.status != RUN_PENDING)
+	{
+		ended = &ends->ended[ends->ended_count++];
+		turn->ended_ids = lappend(turn->ended_ids, pstrdup(flight->run_id));
+		if (flight->run.streamed)
+			ends->streamed = lappend(ends->streamed, flight);
+	}
+	else if (flight->run.postpone_ms > 0)
+		ended = &ends->postponed[ends->postponed_count++];
+	else
+	{
+		ended = &ends->held_back[ends->held_back_count++];
+		turn->held_back = lappend(turn->held_back, flight->pace);
+	}
+	blame_begin(flight->run_id);
+	flight_fill_ended(flight, ended);
+	blame_end();
+	ended->row = lock->row;
+	ended->parked_for = flight->pace->key;
+}
+
+/*
+ * Store the flights that have ended.
+ */
+void
+turn_store_flights(Turn *turn)
+{
+	List	   *flights = flights_to_store(turn);
+	int			size = list_length(flights);
+	RunKeys		keys = run_keys(size);
+	List	   *locks;
+	Ends		ends = {0};
+	ListCell   *cell;
+
+	if (flights == NIL)
+		return;
+	foreach(cell, flights)
+		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
+	locks = store_lock_runs(keys.run_ids, keys.count);
+	turn_follow_signals(turn, store_take_signals_of(keys.run_ids, keys.count));
+
+	ends.ended = palloc(sizeof(EndedRun) * size);
+	ends.postponed = palloc(sizeof(EndedRun) * size);
+	ends.held_back = palloc(sizeof(EndedRun) * size);
+	ends.over = run_keys(size);
+	ends.others = run_keys(size);
+	foreach(cell, locks)
+	{
+		RunLock    *lock = lfirst(cell);
+
+		store_end(turn, fleet_find(turn->dispatch->fleet, lock->run_id), lock,
+				  &ends);
+	}
+
+	if (ends.ended_count > 0)
+		store_finish(ends.ended, ends.ended_count);
+	store_postpone(ends.postponed, ends.postponed_count);
+	store_hold_back(ends.held_back, ends.held_back_count);
+	store_events(ends.streamed);
+	if (ends.over.count > 0)
+		store_leave_queue(ends.over.run_ids, ends.over.session_ids,
+						  ends.over.count);
+	store_set_locked(ends.others.run_ids, ends.others.count);
+	if (list_length(locks) < size)
+		put_off(turn, list_difference_ptr(flights, turn->left));
+}
