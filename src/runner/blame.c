@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "core/id.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
@@ -32,7 +33,7 @@
 typedef struct Blame
 {
 	bool		set;			/* run_id is valid */
-	char		run_id[256];	/* ids have at most 255 bytes */
+	char		run_id[ID_SIZE];
 } Blame;
 
 /* The mapped file, or NULL; for the life of the process. */

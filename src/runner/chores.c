@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "core/clock.h"
+#include "core/id.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "runner/chores.h"
@@ -90,7 +91,8 @@ struct Chores
 	uint32		again;			/* chores of which the last turn left some */
 	Patrol		patrol;			/* how far it is */
 	PickOrder	order;			/* whose runs are next */
-	char		signals_after[256]; /* read signals about runs after this id */
+	char		signals_after[ID_SIZE]; /* read signals about runs after this
+										 * id */
 	uint64		wakes_seen;		/* runner_slot_wakes() before the last turn */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
@@ -101,7 +103,7 @@ struct Chores
 								 * microseconds: an average */
 	int64		expire_at;		/* when to look for runs that are old enough */
 	RunPlace	expire_after;	/* where; run_id is in expire_run */
-	char		expire_run[256];
+	char		expire_run[ID_SIZE];
 
 	/* after a turn that failed */
 	int			failures;		/* in a row */

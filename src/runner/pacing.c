@@ -43,7 +43,7 @@
 #define CATCH_UP INT64CONST(100000)
 
 /* How often a parked run asks all the same: limits may have changed. */
-#define PROBE_PAUSE INT64CONST(1000000)
+#define PROBE_PAUSE US_PER_S
 
 /* How long a place is left to other runners. */
 #define YIELD_PAUSE INT64CONST(20000)

@@ -8,6 +8,7 @@
 #ifndef AGNO_PATROL_H
 #define AGNO_PATROL_H
 
+#include "core/id.h"
 #include "store/store.h"
 
 /* A patrol that is under way. Lives as long as the process. */
@@ -15,12 +16,11 @@ typedef struct Patrol
 {
 	bool		begun;
 	bool		queue_done;		/* every row of the queue has been looked at */
-	char		queue_after[256];	/* the id of the last one; ids have at
-									 * most 255 bytes */
+	char		queue_after[ID_SIZE];	/* the id of the last one */
 	bool		all_runs;		/* look for runs that are not in the queue */
 	TimestampTz started_at;
 	TimestampTz run_time;		/* of the last run that was looked at */
-	char		run_after[256]; /* its id */
+	char		run_after[ID_SIZE]; /* its id */
 } Patrol;
 
 extern void patrol_create(Patrol *patrol, bool all_runs);

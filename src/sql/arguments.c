@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
+#include "core/id.h"
 #include "core/schema.h"
 #include "core/uuid.h"
 #include "server/encoding.h"
@@ -63,9 +64,9 @@ argument_id(FunctionCallInfo fcinfo, int argument, const char *name,
 	if (id[0] == '\0')
 		argument_error(psprintf("%s must not be empty", name),
 					   "Leave it out to have one generated.");
-	if (strlen(id) > ARGUMENT_MAX_ID)
+	if (strlen(id) > MAX_ID)
 		argument_error(psprintf("%s must not be longer than %d bytes", name,
-								ARGUMENT_MAX_ID), NULL);
+								MAX_ID), NULL);
 	return id;
 }
 

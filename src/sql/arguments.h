@@ -10,9 +10,6 @@
 
 #include "fmgr.h"
 
-/* The longest id of a run or a session, in bytes. */
-#define ARGUMENT_MAX_ID 255
-
 /* How many levels of JSON there may be: cJSON reads 1000. */
 #define ARGUMENT_MAX_DEPTH 500
 

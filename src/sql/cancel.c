@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "core/id.h"
 #include "core/shard.h"
 #include "miscadmin.h"
 #include "server/sql_function.h"
@@ -204,9 +205,9 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	bool		cancelled = false;
 
 	PreventCommandIfReadOnly("agno_cancel_run()");
-	if (run_id[0] == '\0' || strlen(run_id) > ARGUMENT_MAX_ID)
+	if (run_id[0] == '\0' || strlen(run_id) > MAX_ID)
 		argument_error(psprintf("run_id must have from 1 to %d bytes",
-								ARGUMENT_MAX_ID), NULL);
+								MAX_ID), NULL);
 
 	user = store_enter();
 	/* A run of somebody else is unknown to the caller, and not locked. */

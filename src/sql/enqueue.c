@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
+#include "core/id.h"
 #include "core/shard.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -222,9 +223,9 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 		size_t		length =
 			VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_IDEMPOTENCY_KEY));
 
-		if (length == 0 || length > ARGUMENT_MAX_ID)
+		if (length == 0 || length > MAX_ID)
 			argument_error(psprintf("idempotency_key must have from 1 to %d bytes",
-									ARGUMENT_MAX_ID), NULL);
+									MAX_ID), NULL);
 	}
 
 	run->request_hash.isnull = run->idempotency_key.isnull;
