@@ -89,6 +89,7 @@ shares_remove(Shares *shares, Oid owner, int64 bytes)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
+	Assert(share != NULL);
 	share->bytes -= bytes;
 	if (--share->in_flight == 0)
 		share_table_delete(shares->by_owner, owner);
