@@ -64,22 +64,29 @@ foreach my $api (sort keys %models)
 		my $what = $api . ($stream eq 'true' ? ', streamed' : '');
 		my $tag = "$api $stream";
 
-		is(ask($api, $stream, "hello $tag"), "COMPLETED|$said", "$what: text");
-		is(last_run("metrics->'total_tokens'"), 18, "$what: usage");
+		is(ask($api, $stream, "hello $tag"), "COMPLETED|$said",
+			"$what: a run completes with the text of the server");
+		is(last_run("metrics->'total_tokens'"), 18,
+			"$what: the tokens are counted");
 		is(ask($api, $stream, "reason $tag"),
-			'COMPLETED|Forty-two, after some thought.', "$what: an answer");
+			'COMPLETED|Forty-two, after some thought.',
+				"$what: a run completes with an answer after reasoning");
 		is(last_run('reasoning_content'), 'Let me think about it.',
-			"$what: and the reasoning before it");
+			"$what: the reasoning before the answer is kept");
 
 		my $session = ", agent_id => 'rememberer', session_id => 'talk $tag'";
 		is(ask($api, $stream, "first question", $session),
-			"COMPLETED|$said", "$what: a first question");
+			"COMPLETED|$said",
+				"$what: the first question of a session is answered");
 		is(ask($api, $stream, "second question", $session),
-			'COMPLETED|The second answer.', "$what: it knows the first");
+			'COMPLETED|The second answer.',
+				"$what: the second question is asked with the first");
 
 		is(ask($api, $stream, "refused $tag") =~ s/\n.*//sr,
-			'ERROR|' . last_run("error->>'message'"), "$what: an error");
-		like(last_run("error->>'message'"), qr/No such model/, 'in its words');
+			'ERROR|' . last_run("error->>'message'"),
+				"$what: an error of the server ends the run in ERROR");
+		like(last_run("error->>'message'"), qr/No such model/,
+			"$what: the error has the words of the server");
 	}
 }
 
@@ -89,14 +96,19 @@ foreach my $api (sort keys %models)
 	$server->kill_kill;
 	$server = start_npm('aimock', $port, 'llmock', '-p', $port, '-f',
 		"$FindBin::Bin/../interop/aimock/fixtures.json");
-	is(ask($api, 'false', 'limited'), "COMPLETED|$said", "$api: 429, then text");
-	is(ask($api, 'false', 'overloaded'), "COMPLETED|$said", "$api: 503, then text");
-	is(ask($api, 'true', 'cut'), "COMPLETED|$said", "$api: a stream that is cut");
+	is(ask($api, 'false', 'limited'), "COMPLETED|$said",
+		"$api: a run completes after a 429");
+	is(ask($api, 'false', 'overloaded'), "COMPLETED|$said",
+		"$api: a run completes after a 503");
+	is(ask($api, 'true', 'cut'), "COMPLETED|$said",
+		"$api: a run whose stream is cut is asked for again");
 	is(value("count(*) FILTER (WHERE event = 'RunRetried'),
 			max(seq) = count(*) FROM agno.run_events WHERE run_id = 'run $number'"),
-		'1|t', 'those who watch are told');
-	like(ask($api, 'true', 'cut for ever'), qr/^ERROR/, "$api: one that always is");
-	is(last_run("error->>'type'"), 'connection', 'as a broken connection');
+		'1|t', "$api: subscribers hear that the answer starts anew");
+	like(ask($api, 'true', 'cut for ever'), qr/^ERROR/,
+		"$api: a run whose stream is always cut ends in ERROR");
+	is(last_run("error->>'type'"), 'connection',
+		"$api: its error is a broken connection");
 }
 
 # Chaos: one request in three fails in some way.
@@ -110,7 +122,7 @@ $node->safe_psql('postgres', q(
 			[1 + i % 3], stream => i % 2 = 0, run_id => 'chaos ' || i)));
 ok( $node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.run_queue)'),
-	'chaos: every run ends');
+	'chaos: every run comes to an end');
 my ($completed, $error, $wrong) = split /\|/, $node->safe_psql('postgres', qq(
 	SELECT count(*) FILTER (WHERE status = 'COMPLETED'),
 		count(*) FILTER (WHERE status = 'ERROR'
@@ -118,9 +130,10 @@ my ($completed, $error, $wrong) = split /\|/, $node->safe_psql('postgres', qq(
 		count(*) FILTER (WHERE status = 'COMPLETED' AND content <> '$said')
 	FROM agno.runs WHERE run_id LIKE 'chaos %'));
 note("chaos: $completed COMPLETED, $error ERROR");
-is($completed + $error, 90, 'in one way or the other');
-cmp_ok($completed, '>', 45, 'most of them well');
-is($wrong, 0, 'and none with half an answer');
+is($completed + $error, 90,
+	'chaos: every run is COMPLETED or has an error of its server');
+cmp_ok($completed, '>', 45, 'chaos: most runs are COMPLETED');
+is($wrong, 0, 'chaos: no COMPLETED run has half an answer');
 
 $node->stop;
 done_testing();

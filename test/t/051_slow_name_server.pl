@@ -45,24 +45,26 @@ $node->safe_psql('postgres',
 my $longest = longest_call(3);
 note("calls take at most $longest s");
 cmp_ok($longest, '<', 1, 'others go on while a name is looked up in vain');
-is(wait_run('lost'), 'ERROR', 'the run ends');
-cmp_ok(time - $start, '<', 8, 'when its connect_timeout has passed');
+is(wait_run('lost'), 'ERROR',
+	'a run whose server has no address ends in ERROR');
+cmp_ok(time - $start, '<', 8, 'it ends when its connect_timeout has passed');
 is(value("error->>'type' FROM agno.runs WHERE run_id = 'lost'"),
-	'connection', 'since its server could not be reached');
+	'connection', 'its error says that the server could not be reached');
 
 # Many of them
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 200) i,
 		agno_arun('crowd ' || i, model => 'slow:x', run_id => 'crowd' || i)));
 $longest = longest_call(2);
-cmp_ok($longest, '<', 1, 'others go on beside 200 of them');
+cmp_ok($longest, '<', 1,
+	'other runs go on beside 200 whose names are looked up');
 my $threads = status_of(runner_pid(), 'Threads');
 note("the runner has $threads threads");
-cmp_ok($threads, '<', 10, 'which make few threads');
+cmp_ok($threads, '<', 10, '200 such runs make few threads');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 200 FROM agno.runs
 			WHERE run_id ~ '^crowd' AND status = 'ERROR'"),
-	'all of them end');
+	'all of these runs end in ERROR');
 
 # Cancel
 $node->safe_psql('postgres',
@@ -71,9 +73,10 @@ $node->poll_query_until('postgres',
 	"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'cancelled'");
 $start = time;
 value("agno_cancel_run('cancelled')");
-is(wait_run('cancelled'), 'CANCELLED', 'one is cancelled');
+is(wait_run('cancelled'), 'CANCELLED',
+	'a run whose name is looked up is cancelled');
 cmp_ok(time - $start, '<', 1, 'at once');
-cmp_ok(longest_call(1), '<', 1, 'and others go on');
+cmp_ok(longest_call(1), '<', 1, 'other runs go on after that cancel');
 
 # DROP DATABASE, and a stop
 $node->safe_psql('postgres', 'CREATE DATABASE other');
@@ -88,6 +91,7 @@ $node->poll_query_until('postgres',
 	"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'last'");
 $start = time;
 $node->stop('fast');
-cmp_ok(time - $start, '<', 5, 'nor does a stop');
+cmp_ok(time - $start, '<', 5,
+	'a fast shutdown does not wait for a name server');
 
 done_testing();

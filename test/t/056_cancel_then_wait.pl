@@ -43,12 +43,12 @@ my ($out, $err) = said('postgres', q(
 	SELECT status FROM agno_wait_run('hang');
 	ROLLBACK;));
 cmp_ok(time - $start, '<', 5,
-	'who has cancelled a run in this transaction does not wait for it');
-is($out, 't', 'nor gets a status');
+	'a transaction that has cancelled a run does not wait for it');
+is($out, 't', 'agno_wait_run gives it no status');
 like($err, qr/ERROR:  55000:.*was cancelled by this transaction/,
-	'but an error');
-like($err, qr/HINT:.*[Cc]ommit/, 'with a hint to commit');
-is(run_status('hang'), 'RUNNING', 'which ends the cancel as well');
+	'agno_wait_run raises an error that says why');
+like($err, qr/HINT:.*[Cc]ommit/, 'the error has a hint to commit');
+is(run_status('hang'), 'RUNNING', 'the error undoes the cancel');
 
 $start = time;
 ($out, $err) = said('postgres', q(
@@ -56,8 +56,9 @@ $start = time;
 	SELECT agno_cancel_run('hang');
 	SELECT status FROM agno_wait_run('hang', '1 min');
 	ROLLBACK;));
-like($err, qr/ERROR:  55000:/, 'a timeout makes no difference');
-cmp_ok(time - $start, '<', 5, 'and is not waited for');
+like($err, qr/ERROR:  55000:/,
+	'agno_wait_run raises the error with a timeout, too');
+cmp_ok(time - $start, '<', 5, 'the timeout is not waited for');
 
 ($out, $err) = said('postgres', q(
 	BEGIN;
@@ -66,8 +67,9 @@ cmp_ok(time - $start, '<', 5, 'and is not waited for');
 	ROLLBACK TO SAVEPOINT s;
 	SELECT status FROM agno_wait_run('hang', '100ms');
 	COMMIT;));
-is($err, '', 'a cancel that is rolled back to a savepoint does not count');
-is($out, "t\nRUNNING", 'and the run is waited for');
+is($err, '', 'after a rollback of the cancel to a savepoint there is no error');
+is($out, "t\nRUNNING",
+	'after a rollback of the cancel to a savepoint the run is waited for');
 
 ($out, $err) = said('postgres', q(
 	BEGIN;
@@ -78,7 +80,7 @@ is($out, "t\nRUNNING", 'and the run is waited for');
 	RELEASE SAVEPOINT s;
 	SELECT status FROM agno_wait_run('hang', '100ms');
 	ROLLBACK;));
-like($err, qr/ERROR:  55000:/, 'one whose savepoint is released does');
+like($err, qr/ERROR:  55000:/, 'a cancel whose savepoint is released counts');
 
 ($out, $err) = said('postgres', q(
 	BEGIN;
@@ -89,7 +91,8 @@ like($err, qr/ERROR:  55000:/, 'one whose savepoint is released does');
 	ROLLBACK TO SAVEPOINT s;
 	SELECT status FROM agno_wait_run('hang', '100ms');
 	COMMIT;));
-is($out, "t\nRUNNING", 'unless one around it is rolled back');
+is($out, "t\nRUNNING",
+	'a cancel does not count when a savepoint around it is rolled back');
 
 ($out, $err) = said('postgres', q(
 	DO $$ BEGIN
@@ -100,7 +103,7 @@ is($out, "t\nRUNNING", 'unless one around it is rolled back');
 	BEGIN;
 	SELECT status FROM agno_wait_run('hang', '100ms');
 	COMMIT;));
-is($out . $err, 'RUNNING', 'nor does one in a block that failed');
+is($out . $err, 'RUNNING', 'a cancel in a block that failed does not count');
 
 ($out, $err) = said('postgres', q(
 	BEGIN;
@@ -150,8 +153,8 @@ $start = time;
 is($node->safe_psql('other', "SELECT agno_cancel_run('x1')"),
 	't', 'a run is cancelled that no runner will ever start');
 like($waiter->query('SELECT 1'), qr/^CANCELLED\n1/,
-	'who waits for it is woken by the commit');
-cmp_ok(time - $start, '<', 5, 'at once');
+	'a backend that waits for that run is woken by the commit');
+cmp_ok(time - $start, '<', 5, 'it is woken at once');
 $waiter->quit;
 
 $waiter = start_waiter('x2');

@@ -48,9 +48,10 @@ my $start = time;
 like($node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')"),
 	qr/\|COMPLETED\|/,
 	'a run of another server completes');
-cmp_ok(time - $start, '<', 2, 'and is not held up');
+cmp_ok(time - $start, '<', 2, 'a run of another server is not held up');
 is(value("agno_cancel_run('d100')"), 't', 'a run that waits is cancelled');
-is(run_status('d100'), 'CANCELLED', 'at once');
+is(run_status('d100'), 'CANCELLED',
+	'a run that waits for its server is CANCELLED at once');
 cmp_ok(value("in_flight FROM agno.workers WHERE database = 'postgres'"),
 	'<=', 1, 'runs that wait take no slots');
 
@@ -67,13 +68,13 @@ is(value("count(*) FROM agno.runs
 		WHERE run_id ~ '^d' AND (error IS NOT NULL OR attempt <> 1)
 		AND status = 'COMPLETED'"),
 	0, 'without an error, in their first attempt');
-is(scalar(mock_requests('late')), 99, 'each was sent once');
+is(scalar(mock_requests('late')), 99, 'each run was sent once');
 is(value("count(*) FROM (SELECT run_id FROM agno.run_events e
 		JOIN agno.runs r USING (run_id)
 		WHERE r.status = 'COMPLETED'
 		GROUP BY 1 HAVING max(seq) <> count(*)
 		OR count(*) FILTER (WHERE event = 'RunCompleted') <> 1) x"),
-	0, 'streams are whole');
+	0, 'the events of streamed runs are whole');
 stop_mock('late');
 
 # Patience has an end
@@ -84,14 +85,17 @@ $node->safe_psql('postgres', q(
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 20 FROM agno.runs
 			WHERE run_id ~ '^g' AND status = 'ERROR'"),
-	'runs are given up');
-cmp_ok(time - $start, '>=', 2, 'not before the patience of their server ends');
-cmp_ok(time - $start, '<', 12, 'and soon after');
+	'runs end in ERROR when their server stays away');
+cmp_ok(time - $start, '>=', 2,
+	'runs are not given up before the patience of their server ends');
+cmp_ok(time - $start, '<', 12,
+	'runs are given up soon after the patience of their server ends');
 is(value("count(*) FROM agno.runs WHERE run_id ~ '^g'
 		AND error->>'type' = 'connection'
 		AND content LIKE 'could not reach the model server for 2.000 s: %'"),
-	20, 'and say why');
-is(value('count(*) FROM agno.run_queue'), 0, 'nothing is left in the queue');
+	20, 'runs that are given up say why');
+is(value('count(*) FROM agno.run_queue'), 0,
+	'nothing is left in the queue of runs that were given up');
 
 # Or there is none
 $start = time;
@@ -100,7 +104,7 @@ is(value("status FROM agno_arun('hasty', model => 'hasty:echo') a,
 	  && $node->poll_query_until('postgres',
 		"SELECT status = 'ERROR' FROM agno.runs WHERE input = 'hasty'"),
 	1, 'without patience, a run ends after its retries');
-cmp_ok(time - $start, '<', 5, 'at once');
+cmp_ok(time - $start, '<', 5, 'without patience, a run ends at once');
 
 # A setting for all servers
 configure(unreachable_patience => '1s');
@@ -132,7 +136,7 @@ foreach my $time (1 .. 3)
 }
 is(run_status($node, 'flaky'), 'ERROR',
 	'a run whose server goes away with each request ends');
-is($requests, 2, 'after one request and one repetition');
+is($requests, 2, 'that run has sent one request and one repetition');
 
 # Its own timeout is a matter of the run, and tells nothing about its server
 $node->safe_psql('postgres', qq(
@@ -150,7 +154,8 @@ is(value("string_agg(DISTINCT error->>'type', ' ') FROM agno.runs
 	'timeout', 'runs with timeouts that nobody can keep end of these');
 $start = time;
 $node->safe_psql('postgres', "CALL agno_run('long', model => 'once:echo')");
-cmp_ok(time - $start, '<', 1, 'and hold no other run back');
+cmp_ok(time - $start, '<', 1,
+	'runs with short timeouts hold no other run back');
 
 # Patience ends, too, while all slots are taken
 $node->safe_psql('postgres', q(
@@ -165,7 +170,8 @@ $node->safe_psql('postgres', q(
 $start = time;
 is(wait_run('unlucky'), 'ERROR',
 	'a run is given up while all slots are taken');
-cmp_ok(time - $start, '<', 20, 'in good time');
+cmp_ok(time - $start, '<', 20,
+	'a run is given up in good time while all slots are taken');
 
 $node->stop;
 done_testing();
