@@ -45,15 +45,16 @@ $standby->start;
 is($standby->safe_psql('postgres', $runs), $all, 'a standby has the runs');
 is( $standby->safe_psql('postgres',
 		"SELECT status, content FROM agno_get_run_output('done')"),
-	'COMPLETED|You said: done', 'and answers');
+	'COMPLETED|You said: done', 'a standby answers agno_get_run_output');
 my ($ret, $out, $err) = $standby->psql('postgres',
 	"SELECT agno_arun('no', model => 'mock:echo')");
-like($err, qr/cannot execute agno_arun\(\) (in|during) /, 'it accepts no runs');
+like($err, qr/cannot execute agno_arun\(\) (in|during) /,
+	'a standby accepts no runs');
 
 # A dump, restored elsewhere while the original goes on
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump.sql";
 $node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ],
-	'pg_dump');
+	'pg_dump dumps the database');
 my $restored = new_node('restored', no_extension => 1);
 $restored->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = on');
 $restored->reload;
@@ -62,18 +63,19 @@ $restored->command_ok(
 		'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump,
 		$restored->connstr('postgres')
 	],
-	'psql with the dump');
+	'psql restores the dump');
 ok( $restored->poll_query_until('postgres', $runs,
 		$all =~ s{flies RUNNING}{flies PENDING}r),
-	'it has the runs, and what was in flight is to be started again');
-is($restored->safe_psql('postgres', $marker), 1, 'the marker');
+	'a restored database has the runs, and starts again what was in flight');
+is($restored->safe_psql('postgres', $marker), 1,
+	'a restored database has the marker');
 is( $restored->safe_psql('postgres',
 		"SELECT instructions FROM agno.agents WHERE agent_id = 'helper'"),
-	'{"Be brief."}', 'and the agent');
+	'{"Be brief."}', 'a restored database has the agent');
 is( $restored->safe_psql('postgres', q(SELECT metadata, session_id,
 		(SELECT count(*) FROM agno.sessions s WHERE s.session_id = r.session_id)
 		FROM agno.runs r WHERE run_id = 'waits')),
-	'{"a": 1}|talk|1', 'and the session');
+	'{"a": 1}|talk|1', 'a restored database has the session of the run');
 
 # A logical subscriber
 my $subscriber = new_node('subscriber', init => { allows_streaming => 'logical' });
@@ -90,17 +92,20 @@ wait_for_request('published');
 $node->wait_for_catchup('subscription');
 $subscriber->safe_psql('postgres',
 	"SELECT agno_arun('own', model => 'mock:echo', run_id => 'own')");
-is(wait_run($subscriber, 'own'), 'COMPLETED', 'it executes runs of its own');
+is(wait_run($subscriber, 'own'), 'COMPLETED',
+	'a subscriber executes runs of its own');
 is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
-	0, 'and has no others in its queue');
+	0, 'a subscriber has no runs of the publisher in its queue');
 
 # The original ends, the standby takes over.
-is(wait_run($node, 'published'), 'COMPLETED', 'the publisher executes its run');
+is(wait_run($node, 'published'), 'COMPLETED',
+	'the publisher executes its own run');
 $node->wait_for_catchup('subscription');
 is( $subscriber->safe_psql('postgres',
 		"SELECT content FROM agno_get_run_output('published')"),
-	'You said: published', 'and the subscriber learns of its end');
-is(mock_count('mock', 'published'), 1, 'it was sent once');
+	'You said: published', 'the subscriber receives the end of that run');
+is(mock_count('mock', 'published'), 1,
+	'the run of the publisher was sent once');
 $subscriber->stop;
 
 $node->wait_for_catchup('standby');
@@ -109,13 +114,17 @@ append_to_file("$PostgreSQL::Test::Utils::tmp_check/mock.log.gate", '');
 $standby->promote;
 foreach my $run (qw(flies waits))
 {
-	is(wait_run($standby, $run), 'COMPLETED', "promoted: $run");
+	is(wait_run($standby, $run), 'COMPLETED',
+		"the run $run completes on the promoted standby");
 }
 $standby->safe_psql('postgres',
 	"SELECT agno_arun('unborn', model => 'mock:echo', run_id => 'unborn')");
-is(wait_run($standby, 'unborn'), 'CANCELLED', 'knows its markers');
-is(run_status($standby, 'later'), 'PENDING', 'and leaves the rest for later');
-is(mock_count('mock', 'done'), 1, 'what was done is not done again');
+is(wait_run($standby, 'unborn'), 'CANCELLED',
+	'the promoted standby knows its markers');
+is(run_status($standby, 'later'), 'PENDING',
+	'the promoted standby leaves alone what is scheduled');
+is(mock_count('mock', 'done'), 1,
+	'what had ended is not executed again by the standby');
 $standby->stop;
 
 # The restored one may go on, too.
@@ -123,9 +132,10 @@ $restored->safe_psql('postgres', 'ALTER SYSTEM SET agno_bg.paused = off');
 $restored->reload;
 foreach my $run (qw(flies waits))
 {
-	is(wait_run($restored, $run), 'COMPLETED', "restored: $run");
+	is(wait_run($restored, $run), 'COMPLETED',
+		"the run $run completes in the restored database");
 }
 is(mock_count('mock', 'done') + mock_count('mock', 'failed'), 1 + 1,
-	'restored: what had ended has not been executed again');
+	'what had ended is not executed again by the restored database');
 $restored->stop;
 done_testing();

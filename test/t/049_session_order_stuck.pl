@@ -53,34 +53,36 @@ is(value("status FROM agno_arun('late', model => 'pausing:after-900000-429',
 	'PENDING', 'a later run of the session is committed first');
 ok( $node->poll_query_until('postgres',
 		"SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'late'"),
-	'and executes');
+	'the later run executes');
 is(value("count(*) FROM agno.runs WHERE run_id = 'early'"),
-	0, 'while the earlier one is not visible');
+	0, 'the earlier run is not visible meanwhile');
 $session->query_safe('COMMIT');
 $session->quit;
 ok( $node->poll_query_until('postgres',
 		"SELECT state = 'w' FROM agno.run_queue WHERE run_id = 'early'"),
-	'when it is, it waits for the one that executes');
+	'an earlier run that becomes visible waits for the one that executes');
 cmp_ok(value("count(*) FROM agno.run_queue e, agno.run_queue l
 		WHERE e.run_id = 'early' AND l.run_id = 'late'
 		AND e.accepted_at < l.accepted_at AND l.state = 'x'"),
-	'==', 1, 'though that was accepted later');
+	'==', 1, 'it waits though that one was accepted later');
 
 kill 'CONT', $mock_pid;
 is(value("status FROM agno_wait_run('early', '5 s')"),
-	'COMPLETED', 'when the later one is put back, the earlier one goes ahead');
+	'COMPLETED', 'the earlier run goes ahead when the later one is put back');
 is(value("concat_ws(' ', q.state, r.status,
 			r.run_at > now() + interval '120 s')
 		FROM agno.run_queue q JOIN agno.runs r USING (run_id)
 		WHERE q.run_id = 'late'"),
-	's PENDING t', 'and the later one is scheduled');
-is(value("agno_cancel_run('late')"), 't', 'it can be cancelled');
-is(value("status FROM agno_wait_run('late', '5 s')"), 'CANCELLED', 'and is');
+	's PENDING t', 'the later run is scheduled');
+is(value("agno_cancel_run('late')"), 't',
+	'the run that was put back can be cancelled');
+is(value("status FROM agno_wait_run('late', '5 s')"), 'CANCELLED',
+	'the run that was put back is CANCELLED');
 is(value("status FROM agno_arun('next', model => 'mock:echo',
 		session_id => 's', run_id => 'next')"),
-	'PENDING', 'another run of the session');
+	'PENDING', 'another run of the session is accepted');
 is(value("status FROM agno_wait_run('next', '5 s')"),
-	'COMPLETED', 'completes, too');
+	'COMPLETED', 'another run of the session completes, too');
 
 #-------------------------------------------------------------------------
 # What has been done to the queue by hand
@@ -112,8 +114,9 @@ set_paused('off');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 8 FROM agno.runs
 			WHERE run_id ~ '^[er][1-4]\$' AND status = 'COMPLETED'"),
-	'all of them complete');
-is(value('count(*) FROM agno.run_queue'), 0, 'nothing is left in the queue');
+	'all runs complete after rows of the queue were deleted by hand');
+is(value('count(*) FROM agno.run_queue'), 0,
+	'nothing is left in the queue after that');
 
 $node->stop;
 done_testing();
