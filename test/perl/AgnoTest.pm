@@ -22,7 +22,8 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates value as outcome outcome_as enqueue expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
-  launcher_pid cpu_of busy switches_of status_of logged is_up);
+  launcher_pid cpu_of busy switches_of status_of logged is_up
+  wait_through_crashes);
 
 # Helpers that need a node take it as their first argument; without one, they
 # mean the node that new_node has made last, which most tests have only one of.
@@ -474,6 +475,25 @@ sub wait_run
 
 	return value($node,
 		"status FROM agno_wait_run('$run_id', '$timeout s')", $database);
+}
+
+# Wait until this query says true, on a server that crashes meanwhile. (The query
+# is no input of psql: to write to a psql that has given up already would be the
+# end of a test.)
+sub wait_through_crashes
+{
+	my ($node, $query) = @_;
+	my ($out, $err);
+
+	return wait_until("$query", sub {
+		IPC::Run::run(
+			[
+				'psql', '-XAtq', '-h', $node->host, '-p', $node->port,
+				'-c', $query, 'postgres'
+			],
+			'<', '/dev/null', '>', \$out, '2>', \$err);
+		return $out eq "t\n";
+	});
 }
 
 # Whether the server accepts connections. (To write to a psql that has given up

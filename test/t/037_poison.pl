@@ -23,7 +23,7 @@ $node->safe_psql('postgres', q(
 			session_id => 'conversation');
 	SELECT agno_arun('poison', model => 'mock:echo', run_id => 'poison',
 		run_at => now() + '1 s')));
-ok( $node->poll_query_until('postgres',
+ok( wait_through_crashes($node,
 		q(SELECT status = 'ERROR' FROM agno_get_run_output('poison'))),
 	'the run that crashes its worker ends in ERROR');
 is( $node->safe_psql('postgres',
@@ -31,7 +31,7 @@ is( $node->safe_psql('postgres',
 			FROM agno_get_run_output('poison'))),
 	'3|interrupted|t',
 	'the run that crashes its worker has had all its attempts');
-ok( $node->poll_query_until('postgres',
+ok( wait_through_crashes($node,
 		q(SELECT count(*) = 40 FROM agno.runs
 			WHERE status = 'COMPLETED' AND attempt = 1)),
 	'all other runs complete, and no attempt is counted for the crash');
@@ -43,7 +43,7 @@ $node->safe_psql('postgres', q(
 		run_at => now() + '1 s'), agno_arun('poison two', model => 'mock:echo',
 		run_id => 'two', run_at => now() + '1 s'), agno_arun('after them',
 		model => 'mock:echo', run_id => 'three', run_at => now() + '1 s')));
-ok( $node->poll_query_until('postgres', q(SELECT array_agg(status ORDER BY run_id)
+ok( wait_through_crashes($node, q(SELECT array_agg(status ORDER BY run_id)
 		= '{ERROR,COMPLETED,ERROR}' FROM agno.runs
 		WHERE run_id IN ('one', 'two', 'three'))),
 	'two runs that crash their worker by turns both end in ERROR');
