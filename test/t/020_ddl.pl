@@ -60,7 +60,7 @@ foreach my $database (qw(new_name source))
 	is(wait_run('run', $database),
 		'COMPLETED', "the run of $database completes");
 	is( $node->safe_psql($database, 'SELECT attempt FROM agno.runs'),
-		1, 'in one attempt');
+		1, 'the run takes one attempt');
 }
 
 # Several commands in one transaction give back what they have held.
@@ -83,7 +83,8 @@ my ($ret) = $node->psql('postgres', 'DROP DATABASE source');
 isnt($ret, 0, 'a database in use is not dropped');
 $session->quit;
 enqueue('back', 'echo', database => 'source');
-is(wait_run('back', 'source'), 'COMPLETED', 'and its runner is back');
+is(wait_run('back', 'source'), 'COMPLETED',
+	'its runner comes back when it is not dropped');
 
 # A template has no runner, which would be in the way of its copies; they have.
 $node->safe_psql('template1', 'CREATE EXTENSION agno_bg');
@@ -91,7 +92,8 @@ quick('CREATE DATABASE of_template', 'CREATE DATABASE of a template');
 add_mock_server($url, database => 'of_template');
 enqueue('x', 'echo', database => 'of_template');
 is(wait_run('x', 'of_template'),
-	'COMPLETED', 'its copy has a runner, without asking for it');
+	'COMPLETED',
+		'the copy of a template with the extension has a runner at once');
 
 # Who may not drop a database cannot send its runner away either.
 my $pid = runner_pid('source');
@@ -99,7 +101,7 @@ $node->safe_psql('postgres', 'CREATE ROLE nobody LOGIN');
 ($ret) = $node->psql('postgres', 'DROP DATABASE source',
 	extra_params => [ '-U', 'nobody' ]);
 isnt($ret, 0, 'the command of another role is refused');
-is(runner_pid('source'), $pid, 'and the runner stays');
+is(runner_pid('source'), $pid, 'the runner stays where a command is refused');
 
 # The extension is replaced by another one, which has a run already, before the
 # runner looks.
@@ -111,7 +113,7 @@ add_mock_server($url, database => 'source');
 enqueue('anew', 'echo', input => 'x', database => 'source');
 kill 'CONT', $pid;
 is(wait_run('anew', 'source'),
-	'COMPLETED', 'the runs of the new one have a runner');
+	'COMPLETED', 'runs of an extension that was created anew have a runner');
 
 $node->stop;
 done_testing();

@@ -40,13 +40,13 @@ is( $node->safe_psql(
 		encode((messages->0->>'content')::bytea, 'escape')
 		FROM agno_get_run_output('e' || chr(233))"),
 	'You said: latin1\\351|latin1\\351',
-	'LATIN1: there and back');
+	'LATIN1: input and answer keep their characters');
 is( (mock_requests('mock', "latin1\x{e9}"))[0]->{body}{model},
 	'echo', 'LATIN1: the server gets UTF-8');
 is( $node->safe_psql('latin1',
 		"SELECT content FROM agno_get_run_output('hostile')"),
 	'nul ? high ? low ? raw ??.',
-	'LATIN1: what it cannot represent');
+	'LATIN1: a character that it cannot represent is replaced');
 is( (mock_requests('mock', "sql_ascii\x{fffd}"))[0]->{body}{model},
 	'echo', 'SQL_ASCII: the server gets UTF-8');
 

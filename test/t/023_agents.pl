@@ -58,7 +58,7 @@ is_deeply(
 		],
 		[ 'user', 'About love' ]
 	],
-	'the prompt is that of the moment of agno_arun');
+	'the prompt is of the moment of agno_arun');
 is(value("input FROM agno.runs WHERE run_id = 'r1'"),
 	'About {genre}', 'the input is kept as it was given');
 is(value(  "string_agg(m->>'role', ' ') FROM agno.runs, "
@@ -75,21 +75,21 @@ ask('When?', "'utc'");
 like(
 	last_request()->[0][1],
 	qr/^<additional_information>\n- The current time is \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{6})?\+05:30\.\n/,
-	'the time in a time zone');
+	'the prompt has the time in the zone of the agent');
 ask('When?', "'local'");
 like(
 	last_request()->[0][1],
 	qr/^<additional_information>\n- The current time is \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{6})?\.\n/,
-	'the time of the server');
+	'the prompt has the time of the server');
 
 # Without an agent nothing is replaced, unless there is a state.
 ask('{a} costs $$5', "model => 'mock:echo', metadata => '{\"a\": 1}'");
 is_deeply(last_request(), [ [ 'user', '{a} costs $$5' ] ],
-	'no agent, no state: the input as it is');
+	'an input without agent and state is sent as it is');
 ask('{a} and {b}',
 	"model => 'mock:echo', session_state => '{\"a\": [1, \"x\"]}'");
 is_deeply(last_request(), [ [ 'user', "[1, 'x'] and {b}" ] ],
-	'no agent, but a state');
+	'an input with a state is resolved without an agent, too');
 
 # History: the last runs that are COMPLETED, without their system messages and
 # their own history.
@@ -118,7 +118,7 @@ is_deeply(
 		[ 'user', 'two' ], [ 'assistant', 'You said: two' ],
 		[ 'user', 'three' ]
 	],
-	'two runs, without those that failed or were cancelled');
+	'history has no runs that failed or were cancelled');
 my $four = ask('four', "'two', 'h'");
 is_deeply(
 	last_request(),
@@ -128,14 +128,14 @@ is_deeply(
 		[ 'user', 'three' ], [ 'assistant', 'You said: three' ],
 		[ 'user', 'four' ]
 	],
-	'the last two');
+	'history has the last two runs only');
 is(value(  "string_agg(m->>'from_history', ' ') FROM agno.runs, "
 		  . "jsonb_array_elements(messages) m WHERE run_id = '$four'"),
 	'false true true true true false false',
-	'history is stored as what it was, and told apart');
+	'stored messages say which are of history');
 is(value(  "string_agg(m->>'content', ' ') FROM "
 		  . "jsonb_array_elements(agno_run_output_dict('$four')->'messages') m"),
-	'D four You said: four', 'Agno is shown what is new');
+	'D four You said: four', 'the run shown to Agno has only its new messages');
 ask('five', "'three', 'h'");
 is_deeply(
 	last_request(),
@@ -144,10 +144,10 @@ is_deeply(
 		[ 'user', 'four' ], [ 'assistant', 'You said: four' ],
 		[ 'user', 'five' ]
 	],
-	'the last three messages');
+	'history has the last three messages only');
 ask('alone', "'two'");
 is_deeply(last_request(), [ [ 'developer', 'D' ], [ 'user', 'alone' ] ],
-	'another session');
+	'another session has no history');
 
 # The state of a session: what the agent begins with, what runs bring along.
 $node->safe_psql('postgres', q(
@@ -160,16 +160,16 @@ is( last_request()->[0][1],
 	"<session_state>\n{'n': {'a': 1, 'b': None}, 's': \"it's\", "
 	  . "'current_user_id': 'ann', 'current_session_id': 'st', "
 	  . "'current_run_id': '$run'}\n</session_state>",
-	'the state in the prompt');
+	'the prompt has the state of the session');
 ask('x', q('state', 'st', session_state => '{"n": {"b": 2}, "t": [1]}'));
 is(value("session_state FROM agno.sessions WHERE session_id = 'st'"),
 	q({"n": {"a": 1, "b": 2}, "s": "it's", "t": [1]}),
-	'the state is merged at all levels');
+	'the state of the session is merged at all levels');
 ask('x', q('state', 'st', session_state => '{"t": 2}',
 	model => 'mock:status-400'));
 is(value("session_state FROM agno.sessions WHERE session_id = 'st'"),
 	q({"n": {"a": 1, "b": 2}, "s": "it's", "t": 2}),
-	'by a run that fails as well, as in Agno');
+	'a run that fails merges its state as well, as in Agno');
 is(value(  "string_agg((session_state->'t')::text, ' ' ORDER BY created_at) "
 		  . "FROM agno.runs WHERE session_id = 'st' AND status <> 'ERROR'"),
 	'[1]', 'each run shows the state that it left');
@@ -178,7 +178,7 @@ $node->safe_psql('postgres', q(
 	SELECT agno_arun('x', 'state', 'st', 'early', session_state => '{"t": 3}')));
 wait_run('early');
 is(value("session_state->'t' FROM agno.sessions WHERE session_id = 'st'"),
-	'2', 'a run that never started leaves nothing');
+	'2', 'a run that never started leaves no state');
 
 # The tokens of a session, by model.
 is(value(  "session_metrics - 'details' FROM agno.sessions "
@@ -190,7 +190,7 @@ is(value(  "session_metrics #> '{details,model}' @> "
 		  . "'[{\"id\": \"echo\", \"provider\": \"mock\", "
 		  . "\"total_tokens\": 90}]' FROM agno.sessions "
 		  . "WHERE session_id = 'h'"),
-	't', 'with the model that gave them');
+	't', 'the metrics of a session name the model');
 
 # An agent's timeout and retries.
 $node->safe_psql('postgres', q(
@@ -199,9 +199,10 @@ $node->safe_psql('postgres', q(
 	INSERT INTO agno.agents (agent_id, model, timeout)
 	VALUES ('hasty', 'mock:hang', '300 ms')));
 $run = ask('once', "'once'");
-is(run_status($run), 'ERROR', 'retries of the agent: none');
+is(run_status($run), 'ERROR',
+	'an agent with no retries has its runs tried once');
 $run = ask('hasty', "'hasty'");
 is(value("error->>'type' FROM agno.runs WHERE run_id = '$run'"),
-	'timeout', 'timeout of the agent');
+	'timeout', 'a run has the timeout of its agent');
 
 done_testing();

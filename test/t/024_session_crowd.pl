@@ -37,7 +37,7 @@ $node->run_log(
 	]);
 
 is(value("count(*) FROM agno.runs WHERE status = 'PENDING'"),
-	'100', 'all are accepted');
+	'100', 'all runs are accepted');
 configure(paused => 'off');
 
 wait_until(
@@ -52,7 +52,7 @@ $node->start;
 ok( $node->poll_query_until(
 		'postgres',
 		"SELECT count(*) = 100 FROM agno.runs WHERE status = 'COMPLETED'"),
-	'all complete');
+	'all runs complete');
 is( $node->safe_psql(
 		'postgres', q(
 		SELECT count(*) FROM (
@@ -60,12 +60,12 @@ is( $node->safe_psql(
 				r.started_at, lag(r.finished_at) OVER w AS previous_end
 			FROM agno.runs r WINDOW w AS (ORDER BY r.finished_at)) r
 		WHERE created_at < previous OR started_at < previous_end)),
-	'0', 'one at a time, in the order of acceptance');
+	'0', 'runs take place one at a time, in the order of acceptance');
 is( $node->safe_psql(
 		'postgres', q(
 		SELECT count(*) FROM agno.sessions, jsonb_object_keys(session_state)
 		WHERE session_id = 'crowd')),
-	'100', 'no state is lost');
+	'100', 'no state of a run is lost');
 is(value("session_metrics->'total_tokens' FROM agno.sessions"),
 	'1800', 'no metrics are lost, and none counted twice');
 is( $node->safe_psql(

@@ -115,7 +115,7 @@ foreach my $line (sort keys %python)
 
 	ok($result, "Agno $line reads and sends the same")
 	  or diag(join("\n", grep { !/^ok / } split(/\n/, $out)), "\n", $err);
-	ok($count > 80, "in $count ways");
+	ok($count > 80, "Agno $line was compared in $count ways");
 }
 
 done_testing();

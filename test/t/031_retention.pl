@@ -33,12 +33,12 @@ configure(retention => '1s');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM agno.runs'),
 	'old runs are deleted');
 is(value("string_agg(run_id, ' ' ORDER BY run_id) FROM agno.runs"),
-	'hang later paused', 'those that have not ended stay');
+	'hang later paused', 'runs that have not ended stay');
 is( $node->safe_psql('postgres',
 		'SELECT (SELECT count(*) FROM agno.run_events),
 		(SELECT count(*) FROM agno.run_requests),
 		(SELECT string_agg(session_id, \' \') FROM agno.sessions
 			WHERE session_id !~ \'-\')'),
-	'0|0|kept', 'nothing of the others is left; a session with runs is');
+	'0|0|kept', 'only a session that still has runs is left');
 
 done_testing();

@@ -27,18 +27,18 @@ wait_run('d');
 is( $node->safe_psql('other', q(
 		SELECT state, in_flight, claimed, completed, failed, cancelled, retried
 		FROM agno.workers WHERE database = 'postgres')),
-	'running|1|5|2|1|1|1', 'a runner that has worked, seen from elsewhere');
+	'running|1|5|2|1|1|1', 'agno.workers has a runner of another database');
 is( $node->safe_psql('postgres', q(
 		SELECT w.database, in_flight, claimed, w.pid = a.pid, since <= now()
 		FROM agno.workers w JOIN pg_stat_activity a ON a.datname = w.database
 		WHERE a.backend_type = 'agno_bg runner' AND w.database = 'other')),
-	'other|0|0|t|t', 'and one that has not');
+	'other|0|0|t|t', 'agno.workers has a runner without work');
 
 $node->safe_psql('postgres', 'CREATE ROLE monitor IN ROLE pg_monitor;
 	CREATE ROLE stranger');
 is( $node->safe_psql('postgres',
 		'SET ROLE monitor; SELECT count(*) FROM agno.workers'),
-	2, 'for those who monitor');
+	2, 'roles of pg_monitor may read agno.workers');
 
 # What they wait for has names where PostgreSQL allows for them.
 my $caller = $node->background_psql('postgres');
@@ -54,6 +54,6 @@ $caller->quit;
 
 my ($ret) = $node->psql('postgres',
 	'SET ROLE stranger; SELECT count(*) FROM agno.workers');
-isnt($ret, 0, 'not for strangers');
+isnt($ret, 0, 'roles without rights may not read agno.workers');
 
 done_testing();

@@ -31,13 +31,15 @@ my $query = 'SELECT model_provider, model, status, sum(runs), sum(input_tokens),
 my $alice = "mock|echo|PENDING|1|0|0|0|t\n"
   . "mock|echo|COMPLETED|2|22|14|36|t\n";
 is($node->safe_psql('postgres', "SET ROLE alice; $query"),
-	$alice . 'mock|status-400|ERROR|1|0|0|0|t', 'for the owner of runs');
+	$alice . 'mock|status-400|ERROR|1|0|0|0|t',
+		'an owner sees the counts of its runs');
 is($node->safe_psql('postgres', "SET ROLE monitor; $query"),
 	$alice . "mock|slow-10|COMPLETED|1|11|7|18|t\n"
-	  . 'mock|status-400|ERROR|1|0|0|0|t', 'for one who monitors');
+	  . 'mock|status-400|ERROR|1|0|0|0|t',
+		'who monitors sees the counts of all runs');
 is(value("bool_and(hour = date_trunc('hour', hour)
 			AND now() - hour < '2 h') FROM agno.stats"),
-	't', 'by the hour');
+	't', 'agno.stats counts by the hour');
 
 $node->safe_psql('postgres', q(
 	ALTER SYSTEM SET agno_bg.paused = on;
@@ -49,7 +51,7 @@ $node->safe_psql('postgres', q(
 is( $node->safe_psql('postgres', q(
 		SELECT pg_sleep(0.2);
 		SELECT max(oldest_pending) BETWEEN '0.2 s' AND '1 min' FROM agno.stats)),
-	"\nt", 'how long the oldest has waited that could have been started');
+	"\nt", 'agno.workers says how long the oldest ready run has waited');
 
 $node->stop;
 done_testing();

@@ -62,9 +62,10 @@ is( pooled(q(
 		SELECT status FROM agno_arun('one', model => 'mock:echo', run_id => 'one');
 		SELECT content FROM agno_wait_run('one', '30 s');
 		SELECT status FROM agno_get_run_output('one'))),
-	"PENDING\nYou said: one\nCOMPLETED", 'enqueue, wait and poll');
+	"PENDING\nYou said: one\nCOMPLETED",
+		'a client of the pool enqueues, waits and polls');
 is( pooled(q(CALL agno_run('two', model => 'mock:echo', run_id => 'two'))),
-	'two|COMPLETED|You said: two', 'CALL agno_run');
+	'two|COMPLETED|You said: two', 'CALL agno_run works through the pool');
 is( pooled(q(
 		BEGIN;
 		SELECT agno_arun('no', model => 'mock:echo', run_id => 'no') \g /dev/null
@@ -75,7 +76,7 @@ is( pooled(q(
 		SELECT count(*) FROM agno_get_run_output('no');
 		SELECT agno_cancel_run('yes');
 		SELECT status FROM agno_wait_run('yes', '30 s'))),
-	"0\nt\nCANCELLED", 'roll back, commit and cancel');
+	"0\nt\nCANCELLED", 'a client of the pool rolls back, commits and cancels');
 
 # Many clients on two connections
 my @clients = map {
@@ -90,9 +91,9 @@ my @clients = map {
 $_->finish foreach @clients;
 is(value("count(*) FROM agno.runs WHERE run_id LIKE 'many%'
 			AND status = 'COMPLETED'"),
-	10, 'ten clients on two connections');
+	10, 'ten clients on two connections all get their runs executed');
 is(slurp_file("$dir/client7.out"), "many7|COMPLETED|You said: many 7\n",
-	'each gets its own answer');
+	'each client gets its own answer');
 
 $process->kill_kill;
 $node->stop;

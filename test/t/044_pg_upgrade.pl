@@ -79,11 +79,11 @@ command_ok(
 		'-d', "$dir/old", '-D', $node->data_dir,
 		'-p', $port, '-P', $node->port, '-s', $node->host
 	],
-	'pg_upgrade');
+	'pg_upgrade succeeds');
 $node->start;
 is( $node->safe_psql('postgres', "SELECT status, content
 		FROM agno_get_run_output('done')"),
-	'COMPLETED|You said: done', 'what had ended is there');
+	'COMPLETED|You said: done', 'the upgraded server has what had ended');
 foreach my $run (qw(waits flies))
 {
 	is(wait_run($node, $run), 'COMPLETED', "$run is executed");
@@ -92,7 +92,7 @@ $node->safe_psql('postgres',
 	"SELECT agno_arun('x', agent_id => 'helper', session_id => 'talk',
 		run_id => 'unborn')");
 is(wait_run($node, 'unborn'), 'CANCELLED',
-	'agents, sessions and markers are there');
+	'the upgraded server has the markers');
 is(mock_count('mock', 'done'), 1, 'what had ended is not executed again');
 $node->stop;
 done_testing();

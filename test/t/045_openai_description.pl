@@ -70,7 +70,7 @@ foreach my $api (qw(responses chat))
 	{
 		is(refused("$api $name", join ', ', "model => '$api:gpt-5-mini'",
 				$cases{$name} || ()),
-			'', "$api: $name");
+			'', "$api: a request with $name is accepted");
 	}
 
 	# A conversation: an earlier run of the session, as if it had been answered
@@ -85,14 +85,14 @@ foreach my $api (qw(responses chat))
 				finished_at)
 			VALUES ('$api first', '$api talk', 'COMPLETED', 'One?', 'One.', 'm',
 				'm', $history, current_user::regrole, 0, now(), now())"),
-		'', "$api: history");
+		'', "$api: a request with history is accepted");
 
 	isnt(refused("$api wrong", "model => '$api:m',
 			model_options => '{\"temperature\": \"hot\"}'"),
-		'', "$api: what is wrong is refused");
+		'', "$api: a wrong request is refused");
 }
 is(refused('background', q(model => 'responses:gpt-5-mini',
 		model_options => '{"background": true}')),
-	'', 'in the background');
+	'', 'a request for background mode is accepted');
 $node->stop;
 done_testing();

@@ -27,31 +27,31 @@ my $start = time;
 ok( $node->poll_query_until('postgres', q(SELECT count(*) = 19 FROM agno.runs
 		WHERE run_id LIKE 'mixed%' AND status = 'COMPLETED')),
 	'fast runs complete');
-cmp_ok(time - $start, '<', 4, 'without waiting for the slow one');
+cmp_ok(time - $start, '<', 4, 'fast runs do not wait for the slow one');
 is(value(q(count(*) FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
 		AND (backend_xid IS NOT NULL OR backend_xmin IS NOT NULL))),
-	0, 'which holds no transaction and no snapshot');
-is(wait_run('mixed1'), 'COMPLETED', 'and completes as well');
+	0, 'the runner holds no transaction while a run is in flight');
+is(wait_run('mixed1'), 'COMPLETED', 'the slow run completes as well');
 
 # Bodies of one and of ten megabytes
 foreach my $size (1_000_000, 10_000_000)
 {
 	$node->safe_psql('postgres', "SELECT agno_arun(repeat('x', $size),
 		model => 'mock:echo', run_id => 'body$size')");
-	is(wait_run("body$size"), 'COMPLETED', "a request of $size bytes");
+	is(wait_run("body$size"), 'COMPLETED', "a run with $size bytes completes");
 	is(value("length(content) FROM agno.runs WHERE run_id = 'body$size'"),
-		$size + length('You said: '), 'arrives as a whole');
+		$size + length('You said: '), "all $size bytes arrive");
 }
 
 # What autovacuum decides by
 ok( $node->poll_query_until('postgres', q(
 		SELECT n_tup_upd > 0 FROM pg_stat_user_tables
 		WHERE schemaname = 'agno' AND relname = 'runs')),
-	'what the worker writes is counted');
+	'statistics count what the runner inserts');
 ok( $node->poll_query_until('postgres', q(
 		SELECT n_tup_del > 0 FROM pg_stat_user_tables
 		WHERE schemaname = 'agno' AND relname = 'run_queue')),
-	'and what it deletes');
+	'statistics count what the runner deletes');
 
 # The launcher
 my $launcher = launcher_pid();
@@ -60,7 +60,7 @@ ok( $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activi
 		WHERE backend_type = 'agno_bg launcher' AND pid <> $launcher"),
 	'a launcher that is terminated comes back');
 new_database('after_that');
-ok(runner_pid('after_that'), 'and starts runners');
+ok(runner_pid('after_that'), 'the new launcher starts runners');
 
 # A session with many transactions that wake the worker
 my $session = $node->background_psql('postgres');

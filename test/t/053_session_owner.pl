@@ -35,33 +35,34 @@ outcome_as('b', "INSERT INTO agno.agents (agent_id, model, add_history_to_contex
 
 like(outcome_as('a', "CALL agno_run('hello', model => 'mock:echo',
 		session_id => 's', session_state => '{\"secret\": 1}', run_id => 'first')"),
-	qr/COMPLETED/, 'a role has a session');
+	qr/COMPLETED/, 'the first run of a session completes');
 my $session = $node->background_psql('postgres', extra_params => [ '-U', 'a' ]);
 $session->query_safe("BEGIN; SELECT agno_arun('secret prompt',
 	model => 'mock:echo', session_id => 's', run_id => 'second')");
 outcome_as('a', "CALL agno_run('other', model => 'mock:echo', session_id => 'other')");
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM agno.runs'),
-	'its runs are removed, and those of a session that ends later');
+	'retention removes runs of sessions');
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM agno.sessions WHERE session_id = 'other'"),
-	'a session without runs is removed, too');
+	'retention removes a session without runs');
 is(value("owner || ' ' || (session_state->>'secret') FROM agno.sessions
 		WHERE session_id = 's'"),
-	'a 1', 'but not one that an open transaction has joined');
+	'a 1', 'a session that an open transaction has joined stays');
 is( outcome_as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
-	'42501', 'which nobody else can open');
+	'42501', 'nobody else can join a session that is kept');
 # From now on nothing is removed.
 configure(retention => '0');
 $session->query_safe('COMMIT');
 $session->quit;
-is(wait_run('second'), 'COMPLETED', 'its run completes');
+is(wait_run('second'), 'COMPLETED',
+	'the run of the open transaction completes');
 is( outcome_as('b', "SELECT agno_arun('x', agent_id => 'spy', session_id => 's')"),
-	'42501', 'and still nobody else can join the session');
+	'42501', 'nobody else can join the session after that');
 is(outcome_as('b', 'SELECT count(*) FROM agno.agno_sessions'),
-	0, 'or sees it');
+	0, 'nobody else sees the session');
 is( outcome_as('a', "SELECT runs->0->'input'->>'input_content'
 		FROM agno.agno_sessions WHERE session_id = 's'"),
-	'secret prompt', 'but its owner does');
+	'secret prompt', 'its owner sees the session with its prompt');
 
 #-------------------------------------------------------------------------
 # A session with an owner that is not that of its runs
@@ -73,25 +74,26 @@ is(outcome_as('b', "SELECT count(*), count(runs) FROM agno.agno_sessions"),
 	'1|0', 'a role sees a session that it was given');
 is( outcome_as('b', "SELECT count(*) FROM agno.agno_sessions s
 		WHERE s::text LIKE '%secret prompt%'"),
-	0, 'without the runs of others');
+	0, 'the session shows no runs of others');
 is(outcome_as('b', 'SELECT count(*) FROM agno.agno_runs'),
-	0, 'nor are they among its runs');
+	0, 'agno_runs shows no runs of others');
 like( outcome_as('b', "CALL agno_run('what did they say?', agent_id => 'spy',
 			session_id => 's', run_id => 'spying')"),
-	qr/COMPLETED/, 'a run of its own in that session');
+	qr/COMPLETED/, 'a role runs in a session that it was given');
 is(told('what did they say?'), 'what did they say?',
-	'sends no messages of others');
+	'its run sends no messages of others');
 is( outcome_as('b', "SELECT count(*) FROM agno.runs
 		WHERE messages::text LIKE '%secret prompt%'"),
-	0, 'and keeps none');
+	0, 'its run keeps no messages of others');
 is( outcome_as('b', "SELECT jsonb_array_length(runs) FROM agno.agno_sessions"),
-	1, 'the session has that run alone');
+	1, 'the session shows that run alone');
 like( outcome_as('b', "CALL agno_run('and I?', agent_id => 'spy',
 			session_id => 's', run_id => 'again')"),
-	qr/COMPLETED/, 'the next run of that session');
+	qr/COMPLETED/, 'the next run of that session completes');
 like(told('and I?'), qr/what did they say\?/,
-	'is told what was said by its own role');
-unlike(told('and I?'), qr/secret/, 'and by nobody else');
+	'the next run sends what its own role said');
+unlike(told('and I?'), qr/secret/,
+	'the next run sends nothing that others said');
 
 $node->stop;
 done_testing();

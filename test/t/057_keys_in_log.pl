@@ -69,12 +69,12 @@ foreach my $model (qw(status-401 status-401-long answer stream dribble))
 	is(wait_run($run), $model =~ /status/ ? 'ERROR' : 'COMPLETED', $model);
 }
 is(value("count(*) FROM agno.runs r WHERE r::text LIKE '%***%'"),
-	5, 'what the server said is stored, without the key');
+	5, 'answers that repeat the key are stored without it');
 is(value("count(*) FROM (SELECT run_id,
 			string_agg(data->>'content', '' ORDER BY seq) AS pieces
 			FROM agno.run_events WHERE event = 'RunContent' GROUP BY 1) e
 		JOIN agno.runs r USING (run_id) WHERE pieces = r.content"),
-	2, 'pieces of a stream do not add up to it');
+	2, 'pieces of a stream do not add up to the key');
 foreach my $table (
 	split /\n/, $node->safe_psql('postgres',
 		"SELECT relname FROM pg_class WHERE relkind = 'r'
@@ -85,7 +85,7 @@ foreach my $table (
 }
 @leaks = slurp_file($node->logfile) =~ /(.*sk-LEAK.*)/g;
 # but for our own question
-is(scalar(grep { !/LIKE/ } @leaks), 0, 'nor in the log');
+is(scalar(grep { !/LIKE/ } @leaks), 0, 'the key is not in the log');
 
 $node->stop;
 $server->kill_kill;

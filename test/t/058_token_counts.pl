@@ -31,18 +31,18 @@ ok( $node->poll_query_until('postgres',
 is(value(q(count(*) FROM agno.runs r, jsonb_each_text(r.metrics) m
 		WHERE m.key LIKE '%\_tokens'
 		AND NOT m.value::numeric BETWEEN 0 AND 1000000000000)),
-	0, 'no count is negative, or more than an answer can have');
+	0, 'no count is negative, or beyond what an answer can have');
 is(value('sum(total_tokens) > 0 FROM agno.stats'), 't', 'agno.stats can be read');
 is(value(q((session_metrics->>'total_tokens')::numeric
 		= (SELECT sum((metrics->>'total_tokens')::numeric) FROM agno.runs)
 		FROM agno.sessions)),
-	't', 'the session has the sum');
+	't', 'the session has the sum of the tokens');
 
 # A hand, or an older version, may have left worse.
 $node->safe_psql('postgres', q(
 	UPDATE agno.runs SET metrics = jsonb_set(metrics, '{total_tokens}', '8000000000000000000')));
 is(value('sum(total_tokens) > 8e18 FROM agno.stats'), 't',
-	'sums of what is there already do not overflow');
+	'agno.stats does not overflow');
 
 $node->stop;
 $server->kill_kill;

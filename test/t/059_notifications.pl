@@ -35,11 +35,13 @@ sub heard
 
 like(heard('on'), qr/"agno_run" with payload "on"/,
 	'whoever listens is told of the end of a run');
-like(heard('on2'), qr/"agno_run_event" with payload "on2"/, 'and of its events');
+like(heard('on2'), qr/"agno_run_event" with payload "on2"/,
+	'whoever listens is told of the events of a run');
 configure(notify => 'off');
 $node->poll_query_until('postgres', "SELECT current_setting('agno_bg.notify') = 'off'");
 heard('between');
-unlike(heard('off'), qr/payload/, 'with agno_bg.notify off, of nothing');
+unlike(heard('off'), qr/payload/,
+	'with agno_bg.notify off, nobody is told of anything');
 configure(notify => 'on');
 
 # The queue is full
@@ -48,9 +50,11 @@ wait_for_request('paid');
 append_to_file($node->data_dir . '/notify_queue_is_full', '');
 wait_until('a commit that fails', sub {
 	logged(qr/too many notifications/) });
-is(run_status('paid'), 'RUNNING', 'the run is not blamed for it');
+is(run_status('paid'), 'RUNNING',
+	'a run is not blamed for a full notify queue');
 unlink $node->data_dir . '/notify_queue_is_full';
-is(wait_run('paid'), 'COMPLETED', 'its answer is stored when it can be');
+is(wait_run('paid'), 'COMPLETED',
+	'the answer is stored when the queue has room again');
 is(scalar(mock_requests('mock', 'paid')), 1, 'it was asked for once');
 
 $node->stop;

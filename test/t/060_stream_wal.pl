@@ -39,12 +39,13 @@ my $written = value("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$before')");
 note("$length bytes wrote $written bytes of WAL; "
 	  . scalar(keys %lengths) . ' lengths were seen');
 is($length, 125000, 'the answer is whole');
-cmp_ok($written, '<', 30 * $length, 'what is written stays in proportion');
+cmp_ok($written, '<', 30 * $length,
+	'WAL of a stream stays in proportion to its length');
 cmp_ok(scalar(keys %lengths), '>', 8, 'content grows while the run goes on');
 is(value("string_agg(data->>'content', '' ORDER BY seq) =
 		(SELECT content FROM agno.runs WHERE run_id = 'long')
 		FROM agno.run_events WHERE event = 'RunContent'"),
-	't', 'the pieces are the whole');
+	't', 'the pieces of the stream add up to the answer');
 
 $node->stop;
 $server->kill_kill;

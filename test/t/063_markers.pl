@@ -24,18 +24,19 @@ like($err, qr/53400: .*HINT/s, 'a role has at most 10,000 markers');
 is(as('a', "SELECT agno_cancel_run('of a')"),
 	'f', 'another role may leave some all the same');
 enqueue('of a', 'echo', role => 'a');
-is(run_status('of a'), 'CANCELLED', 'and they cancel');
+is(run_status('of a'), 'CANCELLED',
+	'the marker of another role cancels its run');
 
 my $start = time;
 $node->safe_psql('postgres',
 	"SELECT count(agno_cancel_run('s' || i)) FROM generate_series(1, 20000) i");
 ok( $node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.run_signals)'),
-	'all letters are read');
-cmp_ok(time - $start, '<', 20, 'in no time');
+	'the runner reads 20,000 signals');
+cmp_ok(time - $start, '<', 20, 'reading 20,000 signals takes less than 20 s');
 is(wait_run($node->safe_psql('postgres',
 			"SELECT run_id FROM agno_arun('y', model => 'mock:echo')")),
-	'COMPLETED', 'and others go on');
+	'COMPLETED', 'runs of others go on meanwhile');
 
 $node->stop;
 done_testing();

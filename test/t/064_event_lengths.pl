@@ -91,7 +91,8 @@ foreach my $kind (keys %kinds)
 	$rest{$kind} = value("written(data) - 500 FROM agno.run_events
 		JOIN agno.runs USING (run_id)
 		WHERE user_id = '$kind' AND event = '$event' AND attempt < 2 LIMIT 1");
-	cmp_ok($rest{$kind} || 0, '>', 50, "$kind: an event of its own");
+	cmp_ok($rest{$kind} || 0, '>', 50,
+		"$kind: its event takes more than 50 bytes of the buffer");
 }
 
 # Run all lengths of an event around those at which its buffer is full.
@@ -131,9 +132,9 @@ configure(paused => 'off');
 my $ended = finish();
 sweep('RunRetried') if $ended;
 $ended &&= finish();
-is(logged('was terminated by signal'), 0, 'nothing crashes');
-ok($ended, 'all runs end');
-is(logged('agno_bg runner ERROR'), 0, 'and the runner has no errors');
+is(logged('was terminated by signal'), 0, 'no process of the server crashes');
+ok($ended, 'all runs come to an end');
+is(logged('agno_bg runner ERROR'), 0, 'the runner reports no errors');
 
 foreach my $kind (sort keys %kinds)
 {
@@ -143,7 +144,7 @@ foreach my $kind (sort keys %kinds)
 			JOIN agno.runs USING (run_id) WHERE user_id = '$kind'
 			AND event = '$event' AND written(data) IN (@{[ join ', ', @full ]})"),
 		$count,
-		"$kind: buffers were full");
+		"$kind: events of each length around the buffer's were sent");
 }
 foreach my $event (sort keys %keys)
 {
@@ -155,21 +156,21 @@ foreach my $event (sort keys %keys)
 				repeat('n', substr(agent_id, 6)::int)
 			AND data ?& '{created_at,$keys{$event}}', false)"),
 		0,
-		"$event: each has its fields");
+		"$event: each event has its fields");
 }
 is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunStarted' AND data->>'model' IS DISTINCT FROM model)),
-	0, 'RunStarted has the model');
+	0, 'each RunStarted has the model');
 is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunError'
 		AND (data->>'content' IS DISTINCT FROM r.content
 			OR r.content IS DISTINCT FROM
 				'mock error ' || substr(r.model, length('status-') + 1)))),
-	0, 'RunError has the message');
+	0, 'each RunError has the message');
 is(value(q(count(*) FROM agno.run_events JOIN agno.runs r USING (run_id)
 		WHERE event = 'RunCompleted' AND (r.content IS DISTINCT FROM data->>'content'
 			AND status = 'COMPLETED'))),
-	0, 'RunCompleted has the answer');
+	0, 'each RunCompleted has the answer');
 
 # The pieces, of the last attempt where there were two
 is(value(q(count(*) FROM agno.runs r LEFT JOIN LATERAL
@@ -182,7 +183,7 @@ is(value(q(count(*) FROM agno.runs r LEFT JOIN LATERAL
 		WHERE r.status = 'COMPLETED' AND r.user_id NOT IN ('plain', 'error')
 			AND (e.told IS DISTINCT FROM r.content
 				OR r.content <> 'You said: ' || r.input))),
-	0, 'the pieces are the answer');
+	0, 'the pieces of each stream add up to the answer');
 is(value(q(string_agg(DISTINCT names, '; ' ORDER BY names) FROM (SELECT
 		status || ': ' || string_agg(event, ' ' ORDER BY seq)
 			FILTER (WHERE event <> 'RunContent') AS names
@@ -193,7 +194,7 @@ is(value(q(string_agg(DISTINCT names, '; ' ORDER BY names) FROM (SELECT
 	  . 'COMPLETED: RunStarted RunCompleted; '
 	  . 'COMPLETED: RunStarted RunRetried RunCompleted; '
 	  . 'ERROR: RunStarted RunError',
-	'no event is missing');
+	'no run misses an event');
 
 # What is stored of runs that nobody watches
 is(value(q(count(*) FROM agno.runs r WHERE status = 'COMPLETED'
@@ -201,15 +202,15 @@ is(value(q(count(*) FROM agno.runs r WHERE status = 'COMPLETED'
 			OR messages->-2->>'content' IS DISTINCT FROM input
 			OR messages->-1->>'content' IS DISTINCT FROM content
 			OR (metrics->>'total_tokens')::int IS DISTINCT FROM 18))),
-	0, 'requests, messages and metrics are whole');
+	0, 'requests, messages and metrics of runs are whole');
 is(value(q(count(*) FROM agno.runs r WHERE status = 'ERROR'
 		AND (error->>'message' IS DISTINCT FROM content
 			OR error->>'type' IS DISTINCT FROM 'provider'
 			OR error->>'http_status' IS DISTINCT FROM '400'
 			OR error->>'attempt' IS DISTINCT FROM '1'))),
-	0, 'so are errors');
+	0, 'errors of runs are whole');
 is(value(q(count(*) FROM agno.runs WHERE status NOT IN ('CANCELLED') AND attempt <> 1)),
-	0, 'at the first attempt');
+	0, 'each run ends at its first attempt');
 
 $node->stop;
 done_testing();

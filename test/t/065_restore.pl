@@ -59,19 +59,21 @@ $node->poll_query_until('app', q(
 my $statuses = q(SELECT string_agg(x, ', ' ORDER BY x) FROM
 	(SELECT status || ' ' || count(*) AS x FROM agno.runs GROUP BY status) s);
 is($node->safe_psql('app', $statuses),
-	'CANCELLED 20, COMPLETED 20000, PENDING 60, RUNNING 20', 'the original');
+	'CANCELLED 20, COMPLETED 20000, PENDING 60, RUNNING 20',
+		'the database has runs in each state');
 $node->command_ok(
 	[ 'pg_dump', '-Fc', '-f', "$dir/app.dump", $node->connstr('app') ],
-	'pg_dump');
+	'pg_dump writes its own format');
 $node->command_ok([ 'pg_dump', '-f', "$dir/app.sql", $node->connstr('app') ],
-	'pg_dump in plain SQL');
+	'pg_dump writes plain SQL');
 
 # The original goes on, so that what is asked from here on comes from copies.
 open_gate();
 my $done = 'CANCELLED 20, COMPLETED 20060, PENDING 20';
-ok($node->poll_query_until('app', $statuses, $done), 'it goes on');
+ok($node->poll_query_until('app', $statuses, $done),
+	'the dumped database goes on');
 my $asked = mock_requests('mock');
-is($asked, 60, 'each of its runs was sent once');
+is($asked, 60, 'each run of the dumped database was sent once');
 
 # Restore with this command, and see that all is as it should be.
 sub restore
@@ -80,7 +82,7 @@ sub restore
 
 	$node->safe_psql('postgres', "CREATE DATABASE $name");
 	$node->command_ok([ map { s/DATABASE/$node->connstr($name)/er } @command ],
-		"$name: restored");
+		"$name: the restore succeeds");
 	ok($node->poll_query_until($name, $statuses, $done),
 		"$name: what had not ended is executed");
 	is( $node->safe_psql($name, q(SELECT count(*), string_agg(DISTINCT state::text, ' '),
@@ -90,7 +92,7 @@ sub restore
 			(SELECT started_at < lag(finished_at) OVER
 				(PARTITION BY session_id ORDER BY created_at) AS early
 			FROM agno.runs WHERE session_id LIKE 's%') x WHERE early)),
-		0, "$name: one after the other in each session");
+		0, "$name: runs of a session took place one after the other");
 
 	my @requests = mock_requests('mock');
 	@requests = @requests[ $asked .. $#requests ];
@@ -108,8 +110,8 @@ sub restore
 		  || defined $_->{body}{temperature} != ($kind eq 'flies' && $i % 5 == 0)
 		  || defined $_->{body}{text} != ($kind eq 'last' && $i % 4 == 0)
 	} @requests;
-	is(scalar(keys %seen), 60, "$name: each is sent");
-	is(scalar(@wrong), 0, "$name: with what it was given")
+	is(scalar(keys %seen), 60, "$name: each run is sent");
+	is(scalar(@wrong), 0, "$name: each request has what its run was given")
 	  or diag(explain($wrong[0]{body}));
 	$node->safe_psql('postgres', "DROP DATABASE $name");
 }
@@ -151,10 +153,10 @@ is( $node->safe_psql('app', q(SELECT count(*) FROM
 		(SELECT started_at < lag(finished_at) OVER
 			(PARTITION BY session_id ORDER BY created_at) AS early
 		FROM agno.runs WHERE session_id ~ '^(hurt|lost)') x WHERE early)),
-	0, 'and keeps the order of the sessions');
+	0, 'the new runner keeps the order of the sessions');
 is( $node->safe_psql('app', q(SELECT count(*) FROM agno.run_queue
 		WHERE run_id NOT LIKE 'later%')), 0, 'nothing is left in the queue');
-is(run_status('later1', 'app'), 'PENDING', 'what is for later is left for later');
+is(run_status('later1', 'app'), 'PENDING', 'a scheduled run is left for later');
 
 # Cancelled, by whom no restart helps
 $node->safe_psql('app', q(
@@ -167,9 +169,9 @@ $node->safe_psql('app', q(
 is($node->safe_psql('app', "SELECT agno_cancel_run('gone')"),
 	't', 'a lost run can be cancelled');
 is( $node->safe_psql('app', "SELECT status FROM agno_wait_run('gone', '5 s')"),
-	'CANCELLED', 'and is, without a new runner');
+	'CANCELLED', 'a lost run is CANCELLED without a new runner');
 is($node->safe_psql('app', 'SELECT count(*) FROM agno.run_signals'),
-	0, 'no letter is left');
+	0, 'no signal is left');
 
 # The queue first, its run later
 $node->safe_psql('app', q(
@@ -189,7 +191,7 @@ $node->safe_psql('app', q(
 	CALL agno_run('x', model => 'mock:echo')));
 ok( $node->poll_query_until('app',
 		"SELECT status = 'COMPLETED' FROM agno_get_run_output('early')"),
-	'a queue row that was there before its run');
+	'a run that came after its queue row is executed');
 is( $node->safe_psql('app', q(SELECT count(*) FROM agno.run_queue
 		WHERE run_id NOT LIKE 'later%')), 0, 'nothing is left in the queue');
 

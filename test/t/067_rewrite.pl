@@ -47,13 +47,14 @@ $node->safe_psql('postgres', 'CLUSTER agno.runs USING runs_pkey;
 no_larger('CLUSTER');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 $node->command_ok(
-	[ 'pg_dump', '-f', "$dir/dump.sql", $node->connstr('postgres') ], 'pg_dump');
+	[ 'pg_dump', '-f', "$dir/dump.sql", $node->connstr('postgres') ],
+		'pg_dump succeeds');
 $node->command_ok(
 	[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/dump.sql",
-		$node->connstr('copy') ], 'and psql');
+		$node->connstr('copy') ], 'psql restores the dump');
 no_larger('a restore', 'copy');
 is( $node->safe_psql('copy', "CALL agno_run('x', model => 'mock:echo')")
-	  =~ s/.*\|(COMPLETED)\|.*/$1/sr, 'COMPLETED', 'the copy goes on');
+	  =~ s/.*\|(COMPLETED)\|.*/$1/sr, 'COMPLETED', 'the copy executes runs');
 
 # A column of the DBA's, in one session
 my $uses = q(

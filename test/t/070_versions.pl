@@ -33,7 +33,7 @@ ok( $node->poll_query_until('postgres',
 	'no runner stays in the database');
 like(slurp_file($node->logfile),
 	qr/executes no runs in database "old": .*version.*\n.*HINT:  Run ALTER EXTENSION agno_bg UPDATE/,
-	'the log says why, and what to do');
+	'the log says why there is no runner, and what to do');
 like($node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')"),
 	qr/\|COMPLETED\|/, 'the other database works');
 
@@ -41,7 +41,7 @@ like($node->safe_psql('postgres', "CALL agno_run('x', model => 'mock:echo')"),
 $node->safe_psql('old', 'DROP EXTENSION agno_bg; CREATE EXTENSION agno_bg');
 ok( $node->poll_query_until('postgres',
 		"SELECT state = 'running' FROM agno.workers WHERE database = 'old'"),
-	'with the right version, a runner comes');
+	'a runner comes when the versions agree');
 
 $node->stop;
 done_testing();

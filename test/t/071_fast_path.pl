@@ -65,12 +65,15 @@ sub call
 }
 
 my %base = (0 => 'x', 5 => 'mock:echo');
-like(call(%base), qr/PENDING/, 'a call without a key');
-like(call(%base, 15 => 'k1'), qr/PENDING/, 'one with a key');
+like(call(%base), qr/PENDING/, 'the fast path executes a call without a key');
+like(call(%base, 15 => 'k1'), qr/PENDING/,
+	'the fast path executes a call with a key');
 like(call(%base, 15 => 'k2', 10 => 't', 11 => '7', 14 => '2'),
-	qr/PENDING/, 'one with a key and values that are no pointers');
+	qr/PENDING/,
+		'the fast path executes a call with values that are no pointers');
 like(call(%base, 15 => 'k3', 13 => '1 min', 8 => '{"a": 1}'),
-	qr/PENDING/, 'and one with an interval and an object');
+	qr/PENDING/,
+		'the fast path executes a call with an interval and an object');
 my ($id) = call(%base, 15 => 'k4', 11 => '7') =~ /([0-9a-f-]{36})/;
 is(as('a', "SELECT run_id FROM agno_arun('x',
 		model => 'mock:echo', priority => 7, idempotency_key => 'k4')"),

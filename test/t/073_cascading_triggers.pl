@@ -38,13 +38,13 @@ wait_until('the line in the log', sub {
 is(value("rolsuper FROM pg_roles WHERE rolname = 'b'"),
 	'f', 'the trigger has not been executed');
 is(value('count(*) FROM agno.runs'),
-	1, 'the run is kept');
+	1, 'a run with a foreign trigger on its cascade is kept');
 as('b', 'DROP TRIGGER grab ON b.answers');
 ok( $node->poll_query_until('postgres',
 		'SELECT NOT EXISTS (SELECT FROM agno.runs)'),
-	'without the trigger, it is deleted');
+	'the run is deleted when the trigger is gone');
 is(value('count(*) FROM b.answers'),
-	0, 'and what cascades from it');
+	0, 'what refers to the run is deleted with it');
 
 $node->stop;
 done_testing();
