@@ -25,13 +25,14 @@
 #include "mb/pg_wchar.h"
 
 /*
- * How deep a check may go, and how much it may do in all: look at so many
- * schemas and compare so many values, and some more for each byte of the
- * value.
+ * How deep a check may go, and how much it may do in all: so many steps, and
+ * some more for each byte of the value. A step is a schema, a member or an
+ * element that is looked at, or so many bytes.
  */
 #define MAX_DEPTH 200
 #define MAX_STEPS 1000000
-#define STEPS_PER_BYTE 10
+#define STEPS_PER_BYTE 2
+#define BYTES_PER_STEP 64
 
 /* How much of a name a path shows, in bytes. */
 #define MAX_SEGMENT 100
@@ -352,8 +353,7 @@ raw_member(const char *object, const char *name)
 /*
  * Read a schema: a JSON schema, or one in the envelope that OpenAI and Agno
  * know, {"type": "json_schema", "json_schema": {"name": …, "schema": …,
- * "strict": …}}. Returns what is wrong with it, or NULL: then the caller calls
- * schema_free().
+ * "strict": …}}. Returns what is wrong with it, or NULL.
  */
 char *
 schema_read(const char *json, OutputSchema *result)
@@ -386,21 +386,8 @@ schema_read(const char *json, OutputSchema *result)
 			cJSON_IsTrue(member(envelope, "strict")) : root_is_strict(schema);
 	}
 	json_index_free(index);
-	result->tree = tree;
-	result->root = schema;
-	if (problem != NULL)
-		schema_free(result);
+	cJSON_Delete(tree);
 	return problem;
-}
-
-/*
- * Free what schema_read() has parsed.
- */
-void
-schema_free(OutputSchema *schema)
-{
-	cJSON_Delete(schema->tree);
-	schema->tree = NULL;
 }
 
 /*-------------------------------------------------------------------------
@@ -415,15 +402,39 @@ typedef struct Check
 	JsonIndex  *index;			/* of the schema and of the value */
 	StringInfoData path;		/* where in the value it is, such as /items/0 */
 	int			depth;
-	int64		steps_left;
+	int64		steps_left;		/* above 0, or nothing is looked at any more */
 	char	   *problem;		/* what does not fit, once it does not */
 } Check;
 
 static bool fits(Check *check, const cJSON *schema, const cJSON *value);
 
+/*
+ * A member of a schema, which may have very many.
+ */
+static const cJSON *
+keyword(Check *check, const cJSON *schema, const char *name)
+{
+	return json_index_member(check->index, schema, name);
+}
+
+/*
+ * Take so many steps, and those for so many bytes. False when there are none
+ * left.
+ */
+static bool
+spend(Check *check, int steps, size_t bytes)
+{
+	check->steps_left -= steps + (int64) (bytes / BYTES_PER_STEP);
+	return check->steps_left > 0;
+}
+
+/*
+ * Note what does not fit; problem is freed.
+ */
 static bool
 misfit(Check *check, char *problem)
 {
+	(void) spend(check, 0, check->path.len + strlen(problem));
 	if (check->problem != NULL)
 		pfree(check->problem);
 	check->problem = psprintf("at %s: %s",
@@ -469,19 +480,13 @@ fits_type(Check *check, const cJSON *type, const cJSON *value)
 	initStringInfo(&names);
 	cJSON_ArrayForEach(item, type)
 	{
-		if (is_of_type(value, item->valuestring))
+		if (is_of_type(value, item->valuestring) || !spend(check, 1, 0))
 			return true;
 		appendStringInfo(&names, "%s%s", names.len > 0 ? " or " : "",
 						 item->valuestring);
 	}
 	return misfit(check, psprintf("expected %s, got %s", names.data,
 								  type_of(value)));
-}
-
-static bool
-too_much(Check *check)
-{
-	return misfit(check, pstrdup("the check would take too long"));
 }
 
 /*
@@ -494,12 +499,13 @@ is_same(Check *check, const cJSON *a, const cJSON *b)
 	const cJSON *item;
 	const cJSON *other;
 
-	if (check->steps_left-- <= 0 || (a->type & 0xff) != (b->type & 0xff))
+	if (!spend(check, 1, 0) || (a->type & 0xff) != (b->type & 0xff))
 		return false;
 	if (cJSON_IsNumber(a))
 		return a->valuedouble == b->valuedouble;
 	if (cJSON_IsString(a))
-		return strcmp(a->valuestring, b->valuestring) == 0;
+		return spend(check, 0, strlen(a->valuestring)) &&
+			strcmp(a->valuestring, b->valuestring) == 0;
 	if (cJSON_IsArray(a))
 	{
 		other = b->child;
@@ -513,14 +519,18 @@ is_same(Check *check, const cJSON *a, const cJSON *b)
 	}
 	if (cJSON_IsObject(a))
 	{
-		if (cJSON_GetArraySize(a) != cJSON_GetArraySize(b))
+		int			count = cJSON_GetArraySize(b);
+
+		if (!spend(check, count, 0))
 			return false;
 		cJSON_ArrayForEach(item, a)
 		{
 			other = json_index_member(check->index, b, item->string);
 			if (other == NULL || !is_same(check, item, other))
 				return false;
+			count--;
 		}
+		return count == 0;
 	}
 	return true;
 }
@@ -528,8 +538,8 @@ is_same(Check *check, const cJSON *a, const cJSON *b)
 static bool
 fits_values(Check *check, const cJSON *schema, const cJSON *value)
 {
-	const cJSON *constant = member(schema, "const");
-	const cJSON *values = member(schema, "enum");
+	const cJSON *constant = keyword(check, schema, "const");
+	const cJSON *values = keyword(check, schema, "enum");
 	const cJSON *item;
 
 	if (constant != NULL && !is_same(check, constant, value))
@@ -541,8 +551,6 @@ fits_values(Check *check, const cJSON *schema, const cJSON *value)
 		if (is_same(check, item, value))
 			return true;
 	}
-	if (check->steps_left <= 0)
-		return too_much(check);
 	return misfit(check, pstrdup("not one of the values of \"enum\""));
 }
 
@@ -553,8 +561,8 @@ static bool
 keeps_bounds(Check *check, const cJSON *schema, double measure,
 			 const char *least, const char *most)
 {
-	const cJSON *low = member(schema, least);
-	const cJSON *high = member(schema, most);
+	const cJSON *low = keyword(check, schema, least);
+	const cJSON *high = keyword(check, schema, most);
 
 	if (low != NULL && measure < low->valuedouble)
 		return misfit(check, psprintf("less than \"%s\" allows", least));
@@ -566,9 +574,9 @@ keeps_bounds(Check *check, const cJSON *schema, double measure,
 static bool
 fits_number(Check *check, const cJSON *schema, double number)
 {
-	const cJSON *low = member(schema, "exclusiveMinimum");
-	const cJSON *high = member(schema, "exclusiveMaximum");
-	const cJSON *factor = member(schema, "multipleOf");
+	const cJSON *low = keyword(check, schema, "exclusiveMinimum");
+	const cJSON *high = keyword(check, schema, "exclusiveMaximum");
+	const cJSON *factor = keyword(check, schema, "multipleOf");
 	double		quotient;
 
 	if (!isfinite(number))
@@ -591,6 +599,7 @@ fits_string(Check *check, const cJSON *schema, const char *string)
 {
 	int			length = 0;
 
+	(void) spend(check, 0, strlen(string));
 	for (const char *at = string; *at != '\0'; at++)
 		length += ((unsigned char) *at & 0xc0) != 0x80;
 	return keeps_bounds(check, schema, length, "minLength", "maxLength");
@@ -619,8 +628,8 @@ fits_at(Check *check, const char *segment, const cJSON *schema,
 static bool
 fits_array(Check *check, const cJSON *schema, const cJSON *array)
 {
-	const cJSON *items = member(schema, "items");
-	const cJSON *first = member(schema, "prefixItems");
+	const cJSON *items = keyword(check, schema, "items");
+	const cJSON *first = keyword(check, schema, "prefixItems");
 	const cJSON *item;
 	const cJSON *next;
 	int			i = 0;
@@ -629,7 +638,7 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 	if (cJSON_IsArray(items))
 	{
 		first = items;
-		items = member(schema, "additionalItems");
+		items = keyword(check, schema, "additionalItems");
 	}
 	next = first != NULL ? first->child : NULL;
 	cJSON_ArrayForEach(item, array)
@@ -638,7 +647,7 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 		char		position[16];
 
 		snprintf(position, sizeof(position), "%d", i++);
-		if (!fits_at(check, position, its, item))
+		if (!spend(check, 1, 0) || !fits_at(check, position, its, item))
 			return false;
 		next = next != NULL ? next->next : NULL;
 	}
@@ -648,20 +657,20 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 static bool
 fits_object(Check *check, const cJSON *schema, const cJSON *object)
 {
-	const cJSON *properties = member(schema, "properties");
-	const cJSON *others = member(schema, "additionalProperties");
+	const cJSON *properties = keyword(check, schema, "properties");
+	const cJSON *others = keyword(check, schema, "additionalProperties");
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, member(schema, "required"))
+	cJSON_ArrayForEach(item, keyword(check, schema, "required"))
 	{
-		if (check->steps_left-- <= 0)
-			return too_much(check);
+		if (!spend(check, 1, 0))
+			return false;
 		if (json_index_member(check->index, object, item->valuestring) == NULL)
 			return misfit(check, psprintf("the property \"%s\" is missing",
 										  item->valuestring));
 	}
 	/* What patterns allow is not known here. */
-	if (member(schema, "patternProperties") != NULL)
+	if (keyword(check, schema, "patternProperties") != NULL)
 		others = NULL;
 	cJSON_ArrayForEach(item, object)
 	{
@@ -671,7 +680,8 @@ fits_object(Check *check, const cJSON *schema, const cJSON *object)
 		if (its == NULL && cJSON_IsFalse(others))
 			return misfit(check, psprintf("the property \"%s\" is not allowed",
 										  item->string));
-		if (!fits_at(check, item->string, its != NULL ? its : others, item))
+		if (!spend(check, 1, 0) ||
+			!fits_at(check, item->string, its != NULL ? its : others, item))
 			return false;
 	}
 	return keeps_bounds(check, schema, cJSON_GetArraySize(object),
@@ -688,21 +698,26 @@ count_fits(Check *check, const cJSON *schemas, const cJSON *value)
 	int			count = 0;
 
 	cJSON_ArrayForEach(item, schemas)
+	{
+		if (check->steps_left <= 0)
+			break;
 		count += fits(check, item, value);
+	}
 	return count;
 }
 
 static bool
 fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
 {
-	const cJSON *any = member(schema, "anyOf");
-	const cJSON *one = member(schema, "oneOf");
-	const cJSON *all = member(schema, "allOf");
-	const cJSON *not = member(schema, "not");
-	const cJSON *reference = member(schema, "$ref");
+	const cJSON *any = keyword(check, schema, "anyOf");
+	const cJSON *one = keyword(check, schema, "oneOf");
+	const cJSON *all = keyword(check, schema, "allOf");
+	const cJSON *not = keyword(check, schema, "not");
+	const cJSON *reference = keyword(check, schema, "$ref");
 	const cJSON *item;
 
 	if (reference != NULL &&
+		spend(check, 0, strlen(reference->valuestring)) &&
 		!fits(check, follow_reference(check->index, check->root,
 									  reference->valuestring), value))
 		return false;
@@ -721,20 +736,23 @@ fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
 }
 
 /*
- * Whether a value fits a schema; if not, check->problem tells why.
+ * Whether a value fits a schema; if not, check->problem tells why. Once there
+ * are no steps left, the result means nothing.
  */
 static bool
 fits(Check *check, const cJSON *schema, const cJSON *value)
 {
-	const cJSON *type = member(schema, "type");
+	const cJSON *type = keyword(check, schema, "type");
 	bool		result;
 
 	if (cJSON_IsFalse(schema))
 		return misfit(check, pstrdup("nothing is allowed here"));
 	if (!cJSON_IsObject(schema))
 		return true;
-	if (check->depth >= MAX_DEPTH || check->steps_left-- <= 0)
-		return too_much(check);
+	if (check->depth >= MAX_DEPTH)
+		check->steps_left = 0;
+	if (!spend(check, 1, 0))
+		return false;
 	check->depth++;
 
 	result = (type == NULL || fits_type(check, type, value)) &&
@@ -790,8 +808,9 @@ schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 {
 	char	   *json = unwrap(answer != NULL ? answer : "");
 	cJSON	   *value = json_parse(json, strlen(json));
+	cJSON	   *root = json_parse(schema->schema, strlen(schema->schema));
 	Check		check = {
-		.root = schema->root,
+		.root = root,
 		.index = json_index_create(),
 		.steps_left = MAX_STEPS + STEPS_PER_BYTE * (int64) strlen(json),
 	};
@@ -800,9 +819,12 @@ schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 	*problem = NULL;
 	if (value == NULL || !json_is_jsonb(json))
 		*problem = pstrdup("it is not valid JSON");
-	else if (!fits(&check, schema->root, value))
+	else if (!fits(&check, root, value))
 		*problem = check.problem;
+	if (check.steps_left <= 0)
+		*problem = pstrdup("the check would take too long");
 	json_index_free(check.index);
 	cJSON_Delete(value);
+	cJSON_Delete(root);
 	return *problem == NULL ? json : NULL;
 }

@@ -8,20 +8,18 @@
 #ifndef AGNO_SCHEMA_H
 #define AGNO_SCHEMA_H
 
-/* A schema as a model server is told of it. */
-#include <cjson/cJSON.h>
-
+/*
+ * A schema as a model server is told of it. It is not kept in a form that takes
+ * many times its length.
+ */
 typedef struct OutputSchema
 {
 	char	   *name;			/* at most 64 of A-Z, a-z, 0-9, _ and - */
 	char	   *schema;			/* the JSON schema itself, as JSON */
 	bool		strict;			/* the server can be held to it strictly */
-	cJSON	   *tree;			/* all that was read; owned: schema_free() */
-	const cJSON *root;			/* the schema itself, within the tree */
 } OutputSchema;
 
 extern char *schema_read(const char *json, OutputSchema *result);
-extern void schema_free(OutputSchema *schema);
 extern char *schema_answer(const OutputSchema *schema, const char *answer,
 						   char **problem);
 

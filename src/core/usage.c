@@ -18,6 +18,9 @@
 #define MAX_TOKENS INT64CONST(1000000000000)
 #define MAX_TOKENS_IN_ALL INT64CONST(1000000000000000)
 
+/* How many models of a session are counted one by one. */
+#define MAX_MODELS 100
+
 /* The counts by the names that Agno gives them. */
 static const struct
 {
@@ -157,6 +160,7 @@ session_usage_add(const char *metrics, const char *model,
 	StringInfoData models;
 	StringInfoData out;
 	bool		found = false;
+	int			count = 0;
 
 	initStringInfo(&models);
 	cJSON_ArrayForEach(item,
@@ -176,8 +180,9 @@ session_usage_add(const char *metrics, const char *model,
 			found = true;
 		}
 		append_model(&models, id, its_provider, &its_usage);
+		count++;
 	}
-	if (!found)
+	if (!found && count < MAX_MODELS)
 		append_model(&models, model, provider, usage);
 
 	token_usage_read(tree, &total);

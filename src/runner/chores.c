@@ -431,6 +431,8 @@ refuse(Chores *chores, Turn *turn, ErrorData *error)
 	flight->store_failures++;
 	if (flight->store_failures == 1)
 		dispatch_fail(chores->dispatch, flight, "storage", error->message);
+	else if (flight->store_failures == 2)
+		flight_strip(flight);
 	else
 		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
 	/* to the end of the list, for the others' sake */

@@ -28,6 +28,13 @@
 /* What is shown in place of a key. */
 #define HIDDEN "***"
 
+/*
+ * A key that is shorter, or a number of no more characters, may be said by
+ * chance: times are such numbers.
+ */
+#define LEAST_SECRET 6
+#define LONGEST_NUMBER 17
+
 /* content of a streamed run is stored when it has grown by this part. */
 #define CONTENT_GROWTH 8
 
@@ -148,29 +155,11 @@ begin_conversation(Flight *flight, const ReadyRun *ready, const Agent *agent)
 				 errmsg("the prompt with its variables replaced is longer than agno_bg.max_input_size")));
 }
 
-/*
- * For MemoryContextRegisterResetCallback(): what cJSON has allocated.
- */
-static void
-free_schema(void *schema)
-{
-	schema_free(schema);
-}
-
-/*
- * Read a schema for the life of the current memory context.
- */
 static OutputSchema *
 read_schema(const char *json)
 {
 	OutputSchema *schema = palloc0(sizeof(OutputSchema));
-	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
-	char	   *problem;
-
-	callback->func = free_schema;
-	callback->arg = schema;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	problem = schema_read(json, schema);
+	char	   *problem = schema_read(json, schema);
 
 	/* It was accepted when the run was enqueued. */
 	if (problem != NULL)
@@ -196,16 +185,23 @@ asks_for_background(const char *options)
 
 /*
  * Whether this key is one that nobody would say by chance. Local servers are
- * given any word for a key.
+ * given any word for a key, or a number.
  */
 static bool
 is_secret(const char *key)
 {
-	bool		letters = true;
+	size_t		length = strlen(key);
+	bool		word = true;
+	bool		number = true;
 
 	for (const char *at = key; *at != '\0'; at++)
-		letters &= isalpha((unsigned char) *at) != 0;
-	return strlen(key) >= 6 && !letters;
+	{
+		word &= isalpha((unsigned char) *at) != 0;
+		number &= isdigit((unsigned char) *at) ||
+			strchr("+-.eE", *at) != NULL;
+	}
+	return length >= LEAST_SECRET && !word &&
+		(!number || length > LONGEST_NUMBER);
 }
 
 /*
@@ -281,6 +277,23 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 }
 
 /*
+ * Each run of a session may add to its state: what has become too long is not
+ * kept, or the state would grow without end.
+ */
+static void
+check_session_state(Flight *flight)
+{
+	const char *state = flight->session_state;
+
+	if (state == NULL || strlen(state) <= (size_t) agno_max_input_size * 1024)
+		return;
+	flight->session_state = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the session state, with what the run adds to it, is longer than agno_bg.max_input_size")));
+}
+
+/*
  * Put the conversation together, once the start of the run is committed and as
  * long as what the store has read is there. In the memory context of the
  * flight. Errors are this run's fault.
@@ -293,6 +306,7 @@ flight_begin(Flight *flight)
 	Agent	   *agent = ready->agent ? agent_read(ready->agent) : NULL;
 
 	flight->ready = NULL;
+	check_session_state(flight);
 	flight->agent_name = agent != NULL ? agent->name : NULL;
 	if (run->streamed)
 		flight_started(flight);
@@ -352,6 +366,24 @@ presentable_length(const Flight *flight, const char *answer)
 			return length - part;
 	}
 	return length;
+}
+
+/*
+ * What came of the run cannot be stored, and not even as an error: leave nothing
+ * but that, so that it comes to an end.
+ */
+void
+flight_strip(Flight *flight)
+{
+	Run		   *run = &flight->run;
+
+	run->outcome = run_outcome_failed(run->attempt, "storage",
+									  "what came of the run could not be stored");
+	run->message_count = 0;
+	run->stream = NULL;
+	flight->session_state = NULL;
+	flight->secret = NULL;
+	flight->escaped_secret = NULL;
 }
 
 /*

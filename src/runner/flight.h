@@ -97,6 +97,7 @@ extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
 extern void flight_begin(Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
 extern const char *flight_partial_content(Flight *flight);
+extern void flight_strip(Flight *flight);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
 extern void flight_started(Flight *flight);
 extern void flight_restarted(Flight *flight);

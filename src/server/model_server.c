@@ -42,6 +42,9 @@
 /* The longest key that a file may hold, in bytes. */
 #define MAX_KEY_FILE_SIZE 16384
 
+/* Of server:model-id, in bytes: it goes into many places of a run. */
+#define MAX_MODEL_LENGTH 1024
+
 /* How an option's value is checked. */
 typedef enum OptionKind
 {
@@ -288,6 +291,11 @@ model_parse(const char *model, char **server, char **model_id)
 {
 	const char *colon = strchr(model, ':');
 
+	if (strlen(model) > MAX_MODEL_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("model must not be longer than %d bytes",
+						MAX_MODEL_LENGTH)));
 	if (colon == NULL || colon == model || colon[1] == '\0' ||
 		has_control_character(model))
 		ereport(ERROR,

@@ -183,5 +183,4 @@ argument_check_schema(Datum schema)
 				 errmsg("invalid output_schema: %s",
 						encoding_to_server(problem)),
 				 errhint("Give a JSON schema, such as {\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\"}}, \"required\": [\"city\"]}.")));
-	schema_free(&read);
 }

@@ -487,8 +487,9 @@ allow_attempts(const char *run_id)
 		"SELECT r.run_id, r.owner, r.attempt OPERATOR(pg_catalog.+) $2 "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
 		"ON CONFLICT (run_id) DO UPDATE SET response_id = NULL, max_attempts ="
-		" excluded.max_attempts OPERATOR(pg_catalog.-) $2"
-		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2)"
+		" LEAST(2147483647, excluded.max_attempts::bigint"
+		" OPERATOR(pg_catalog.-) $2"
+		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2))::integer"
 	};
 	Arguments	args = {0};
 

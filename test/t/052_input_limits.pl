@@ -130,6 +130,61 @@ cmp_ok($longest, '<', 1500, 'states of 100,000 members are merged in no time');
 is(value("session_state->>'m77' FROM agno.runs WHERE run_id = 'merge2'"),
 	'2', 'and right');
 
+# A schema with 200,000 words that mean nothing, looked at by 10,000 references
+$node->safe_psql(
+	'postgres', q(
+	SELECT agno_arun('words', model => 'mock:misfit-1', run_id => 'words',
+		output_schema => jsonb_build_object('type', 'object',
+			'$defs', jsonb_build_object('words',
+				(SELECT jsonb_object_agg('x' || i, 1)
+					FROM generate_series(1, 200000) i)),
+			'properties', jsonb_build_object('misfit', jsonb_build_object(
+				'allOf', (SELECT jsonb_agg('{"$ref": "#/$defs/words"}'::jsonb)
+					FROM generate_series(1, 10000))))))));
+$longest = longest_call_until(
+	"status IN ('COMPLETED', 'ERROR') FROM agno.runs WHERE run_id = 'words'");
+note("with 200,000 words others wait $longest ms");
+cmp_ok($longest, '<', 1500, 'a schema of 200,000 words stops nobody');
+is(run_status('words'), 'COMPLETED', 'the answer to it is accepted');
+
+# One of two million values, in flight
+my $memory = runner_memory();
+$node->safe_psql(
+	'postgres', q(
+	SELECT count(*) FROM generate_series(1, 4) i, agno_arun('held ' || i,
+		model => 'mock:hang', run_id => 'held' || i, output_schema =>
+			(SELECT jsonb_build_object('enum', jsonb_agg(''::text))
+				FROM generate_series(1, 1900000)))));
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 4 FROM agno.runs WHERE run_id ~ 'held'
+		AND status = 'RUNNING'");
+$node->safe_psql('postgres', "CALL agno_run('after', model => 'mock:echo')");
+$memory = runner_memory() - $memory;
+note("four schemas of two million values take $memory MB");
+cmp_ok($memory, '<', 500, 'schemas of runs in flight are not kept in pieces');
+$node->safe_psql('postgres',
+	"SELECT agno_cancel_run('held' || i) FROM generate_series(1, 4) i");
+
+# The state of a session, to which each run adds a part
+foreach my $i (1 .. 3)
+{
+	$node->safe_psql('postgres',
+		"SELECT agno_arun('x', model => 'mock:echo', session_id => 'grows',
+			run_id => 'grows$i', session_state =>
+				jsonb_build_object('k$i', repeat('x', 3500000)))");
+	wait_run("grows$i");
+}
+is(value("string_agg(status::text, ' ' ORDER BY run_id) FROM agno.runs
+		WHERE session_id = 'grows'"),
+	'COMPLETED COMPLETED ERROR', 'a run that makes the state too long fails');
+like(value("error->>'message' FROM agno.runs WHERE run_id = 'grows3'"),
+	qr/session state.*agno_bg.max_input_size/, 'its error says why');
+is(value("string_agg(k, ' ' ORDER BY k) FROM agno.sessions,
+		jsonb_object_keys(session_state) k WHERE session_id = 'grows'"),
+	'k1 k2', 'the session keeps the state that it had');
+is( outcome_as('app', "SELECT agno_arun('x', model => 'mock:' || repeat('m', 1024))"),
+	'22023', 'the name of a model is bounded');
+
 # A turn reads no more than it can hold
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 60) i,

@@ -38,7 +38,6 @@ answer_to(const char *schema, const char *answer, char **problem)
 
 	check_text(schema_read(schema, &read), NULL);
 	json = schema_answer(&read, answer, problem);
-	schema_free(&read);
 	return json;
 }
 
@@ -178,6 +177,20 @@ test_keywords(void)
 	}
 }
 
+/* When there are no steps left, "not" makes no fit of that. */
+static void
+test_no_steps_left(void)
+{
+	char		schema[4096] = "{\"$defs\":{\"d0\":{\"type\":\"string\"}";
+	char	   *end = schema + strlen(schema);
+
+	for (int i = 1; i <= 30; i++)
+		end += sprintf(end, ",\"d%d\":{\"anyOf\":[{\"$ref\":\"#/$defs/d%d\"},"
+					   "{\"$ref\":\"#/$defs/d%d\"}]}", i, i - 1, i - 1);
+	strcpy(end, "},\"not\":{\"$ref\":\"#/$defs/d30\"}}");
+	check_text(misfit(schema, "1"), "the check would take too long");
+}
+
 /* Schemas that would never come to an end. */
 static void
 test_bounds(void)
@@ -197,5 +210,6 @@ main(void)
 	test_answers();
 	test_keywords();
 	test_bounds();
+	test_no_steps_left();
 	return unit_done();
 }
