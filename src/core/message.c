@@ -38,16 +38,21 @@ message_init(Message *message, MessageRole role, char *content)
 }
 
 /*
- * Make room for one more call in a message that will have at most so many.
- * Returns the call, for the caller to fill.
+ * Add a call to a message. Returns it, for the caller to fill.
  */
 ToolCall *
-message_add_tool_call(Message *message, int most)
+message_add_tool_call(Message *message)
 {
-	if (message->tool_calls == NULL)
-		message->tool_calls = palloc0(sizeof(ToolCall) * most);
-	Assert(message->tool_call_count < most);
-	return &message->tool_calls[message->tool_call_count++];
+	int			count = message->tool_call_count++;
+
+	/* There is room up to the next power of two. */
+	if (count == 0)
+		message->tool_calls = palloc(sizeof(ToolCall));
+	else if ((count & (count - 1)) == 0)
+		message->tool_calls = repalloc(message->tool_calls,
+									   sizeof(ToolCall) * count * 2);
+	memset(&message->tool_calls[count], 0, sizeof(ToolCall));
+	return &message->tool_calls[count];
 }
 
 static void
@@ -120,8 +125,7 @@ read_tool_calls(const cJSON *calls, Message *message)
 	{
 		const cJSON *function =
 			cJSON_GetObjectItemCaseSensitive(item, "function");
-		ToolCall   *call = message_add_tool_call(message,
-												 cJSON_GetArraySize(calls));
+		ToolCall   *call = message_add_tool_call(message);
 
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "call_id");

@@ -55,7 +55,7 @@ typedef struct Message
 } Message;
 
 extern void message_init(Message *message, MessageRole role, char *content);
-extern ToolCall *message_add_tool_call(Message *message, int most);
+extern ToolCall *message_add_tool_call(Message *message);
 extern void message_append_json(StringInfo out, const Message *message);
 extern bool message_read(const cJSON *object, Message *message);
 

@@ -155,9 +155,9 @@ read_stop(const char *reason, const char **error)
 }
 
 static void
-add_tool_call(Message *message, const cJSON *block, int most)
+add_tool_call(Message *message, const cJSON *block)
 {
-	ToolCall   *call = message_add_tool_call(message, most);
+	ToolCall   *call = message_add_tool_call(message);
 
 	call->id = json_copy_string(block, "id");
 	call->call_id = json_copy_string(block, "id");
@@ -191,7 +191,7 @@ read_blocks(const cJSON *blocks, Message *message)
 			appendStringInfoString(&reasoning, piece != NULL ? piece : "");
 		}
 		else if (strcmp(type, "tool_use") == 0)
-			add_tool_call(message, block, cJSON_GetArraySize(blocks));
+			add_tool_call(message, block);
 	}
 	message->content = content.data;
 	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;

@@ -104,8 +104,7 @@ read_tool_calls(const cJSON *calls, Message *message)
 	{
 		const cJSON *function =
 			cJSON_GetObjectItemCaseSensitive(item, "function");
-		ToolCall   *call = message_add_tool_call(message,
-												 cJSON_GetArraySize(calls));
+		ToolCall   *call = message_add_tool_call(message);
 
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "id");

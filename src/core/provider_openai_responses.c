@@ -130,9 +130,9 @@ append_summary(StringInfo out, const cJSON *parts)
 }
 
 static void
-add_tool_call(Message *message, const cJSON *item, int most)
+add_tool_call(Message *message, const cJSON *item)
 {
-	ToolCall   *call = message_add_tool_call(message, most);
+	ToolCall   *call = message_add_tool_call(message);
 
 	call->id = json_copy_string(item, "id");
 	call->call_id = json_copy_string(item, "call_id");
@@ -165,7 +165,7 @@ read_output(const cJSON *output, Message *message)
 			append_summary(&reasoning,
 						   cJSON_GetObjectItemCaseSensitive(item, "summary"));
 		else if (strcmp(type, "function_call") == 0)
-			add_tool_call(message, item, cJSON_GetArraySize(output));
+			add_tool_call(message, item);
 	}
 	message->content = content.data;
 	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;

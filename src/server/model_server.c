@@ -43,7 +43,7 @@
 #define MAX_KEY_FILE_SIZE 16384
 
 /* Of server:model-id, in bytes: it goes into many places of a run. */
-#define MAX_MODEL_LENGTH 1024
+#define MAX_MODEL_LENGTH 32768
 
 /* How an option's value is checked. */
 typedef enum OptionKind

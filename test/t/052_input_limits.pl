@@ -182,7 +182,7 @@ like(value("error->>'message' FROM agno.runs WHERE run_id = 'grows3'"),
 is(value("string_agg(k, ' ' ORDER BY k) FROM agno.sessions,
 		jsonb_object_keys(session_state) k WHERE session_id = 'grows'"),
 	'k1 k2', 'the session keeps the state that it had');
-is( outcome_as('app', "SELECT agno_arun('x', model => 'mock:' || repeat('m', 1024))"),
+is( outcome_as('app', "SELECT agno_arun('x', model => 'mock:' || repeat('m', 32768))"),
 	'22023', 'the name of a model is bounded');
 
 # A turn reads no more than it can hold

@@ -3,6 +3,8 @@
  */
 #include "core/portable.h"
 
+#include <time.h>
+
 #include "core/model_stream.h"
 #include "unit.h"
 
@@ -188,6 +190,44 @@ test_responses(void)
 	check(stream_of(responses, "data: {\"type\":\"response.output_text.delta\",\"delta\":\"H\"}\n\n").outcome == ANSWER_INVALID);
 }
 
+/*
+ * An answer of many calls, where once each of them took as long as all: an
+ * answer of 16 MB would have kept the runner busy for hours.
+ */
+static void
+test_many_calls(void)
+{
+	static const struct
+	{
+		const Provider *provider;
+		const char *start;
+		const char *call;
+		const char *end;
+	}			answers[] = {
+		{&provider_openai_responses, "{\"output\":[",
+		"{\"type\":\"function_call\"}", "]}"},
+		{&provider_openai_chat, "{\"choices\":[{\"message\":{\"tool_calls\":[",
+		"{}", "]}}]}"},
+		{&provider_anthropic, "{\"content\":[", "{\"type\":\"tool_use\"}", "]}"},
+	};
+	const int	calls = 200000;
+
+	for (int i = 0; i < (int) lengthof(answers); i++)
+	{
+		clock_t		start = clock();
+		StringInfoData body;
+
+		initStringInfo(&body);
+		appendStringInfoString(&body, answers[i].start);
+		for (int n = 0; n < calls; n++)
+			appendStringInfo(&body, "%s%s", n > 0 ? "," : "", answers[i].call);
+		appendStringInfoString(&body, answers[i].end);
+		check(answer_of(answers[i].provider, body.data).message.tool_call_count ==
+			  calls);
+		check((clock() - start) / CLOCKS_PER_SEC < 10);
+	}
+}
+
 int
 main(void)
 {
@@ -197,5 +237,6 @@ main(void)
 	test_chat();
 	test_anthropic();
 	test_responses();
+	test_many_calls();
 	return unit_done();
 }
