@@ -22,6 +22,9 @@
 /* The most runs of a session that are read for its history. */
 #define MAX_HISTORY_RUNS 1000
 
+/* How many earlier runs of a session are looked at for it: some have failed. */
+#define EARLIER_RUNS "2000"
+
 /*-------------------------------------------------------------------------
  * Picking
  *-------------------------------------------------------------------------
@@ -282,7 +285,8 @@ history_limit(const ReadyRun *run)
  * Find the messages of earlier runs, the latest first, for these runs, as rows
  * of the number of the run, from 1, and the messages. Agno's rules: runs that
  * are PAUSED, CANCELLED or ERROR do not count, and none that another run has
- * started. Returns how many rows there are.
+ * started. Those that wait behind a run are not looked at: there may be very many.
+ * Returns how many rows there are.
  */
 static uint64
 find_history(ReadyRun **runs, int count)
@@ -290,14 +294,17 @@ find_history(ReadyRun **runs, int count)
 	static Statement statement = {
 		"SELECT d.n, h.messages "
 		"FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
-		" AS d (run_id, session_id, runs, owner, n), "
-		"LATERAL (SELECT r.messages, r.created_at, r.run_id FROM agno.runs r"
-		" WHERE r.session_id = d.session_id AND r.run_id <> d.run_id"
-		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
-		" AND r.status = 'COMPLETED' AND r.parent_run_id IS NULL"
-		" AND r.messages IS NOT NULL"
-		" ORDER BY r.created_at DESC, r.run_id DESC LIMIT d.runs) h "
-		"ORDER BY d.n, h.created_at DESC, h.run_id DESC"
+		" AS d (run_id, session_id, runs, owner, n) "
+		"JOIN agno.run_queue q ON q.run_id = d.run_id, "
+		"LATERAL (SELECT e.messages, e.created_at FROM"
+		" (SELECT r.* FROM agno.runs r WHERE r.session_id = d.session_id"
+		" AND r.created_at < q.accepted_at"
+		" ORDER BY r.created_at DESC LIMIT " EARLIER_RUNS ") e"
+		" WHERE e.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
+		" AND e.status = 'COMPLETED' AND e.parent_run_id IS NULL"
+		" AND e.messages IS NOT NULL"
+		" ORDER BY e.created_at DESC LIMIT d.runs) h "
+		"ORDER BY d.n, h.created_at DESC"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
