@@ -40,7 +40,10 @@
 #define WRAPPER_NAME "agno_bg"
 
 /* The longest key that a file may hold, in bytes. */
-#define MAX_KEY_FILE_SIZE 16384
+#define MAX_KEY_FILE_SIZE 4096
+
+/* Of the value of an option, in bytes: a key is looked for in what arrives. */
+#define MAX_OPTION_LENGTH 4096
 
 /* Of server:model-id, in bytes: it goes into many places of a run. */
 #define MAX_MODEL_LENGTH 32768
@@ -175,6 +178,12 @@ check_value(const Option *option, const char *value)
 			valid = is_absolute_path(value) && !has_control_character(value);
 			hint = "Write an absolute path of a file on the server.";
 			break;
+	}
+	if (strlen(value) > MAX_OPTION_LENGTH)
+	{
+		valid = false;
+		hint = psprintf("The value must not be longer than %d bytes.",
+						MAX_OPTION_LENGTH);
 	}
 	if (!valid)
 		ereport(ERROR,

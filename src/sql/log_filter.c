@@ -19,6 +19,7 @@
 
 #include <ctype.h>
 
+#include "lib/stringinfo.h"
 #include "sql/log_filter.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
@@ -31,6 +32,9 @@
 
 /* A key may be said in passing if it is shorter than this. */
 #define SHORTEST_KEY 4
+
+/* Of a statement that sets more keys, nothing is said. */
+#define MOST_OPTIONS 20
 
 /*
  * The name of an option that holds a key begins like this, or so with a slip of
@@ -62,16 +66,16 @@ find_word(const char *string, const char *word)
 static const char *
 find_key_option(const char *string)
 {
-	const char *first = NULL;
-
-	for (int i = 0; i < (int) lengthof(key_options); i++)
+	for (; *string != '\0'; string++)
 	{
-		const char *found = find_word(string, key_options[i]);
-
-		if (found != NULL && (first == NULL || found < first))
-			first = found;
+		for (int i = 0; i < (int) lengthof(key_options); i++)
+		{
+			if (pg_strncasecmp(string, key_options[i],
+							   strlen(key_options[i])) == 0)
+				return string;
+		}
 	}
-	return first;
+	return NULL;
 }
 
 /*
@@ -122,35 +126,60 @@ find_value(const char *option, size_t *length)
 }
 
 /*
- * Cut the value out of *string, which the error frees.
+ * Cut the value out of *string, which the error frees. Nobody can interrupt this:
+ * it must not take long, nor much memory.
  */
 static void
 cut(const ErrorData *error, char **string, const char *value, size_t length)
 {
+	MemoryContext old;
+	const char *at = *string;
+	const char *found;
 	char	   *key;
-	char	   *found;
+	StringInfoData out;
 
 	/* In a statement that was cut short, what follows the key is no key. */
 	while (length > 0 && strchr(" \t\r\n);", value[length - 1]) != NULL)
 		length--;
-	if (*string == NULL || length < SHORTEST_KEY)
+	if (at == NULL || length < SHORTEST_KEY || length > strlen(at))
 		return;
-	key = MemoryContextAlloc(error->assoc_context, length + 1);
-	memcpy(key, value, length);
-	key[length] = '\0';
-	while ((found = strstr(*string, key)) != NULL)
+	old = MemoryContextSwitchTo(error->assoc_context);
+	key = pnstrdup(value, length);
+	found = strstr(at, key);
+	if (found != NULL)
 	{
-		size_t		before = found - *string;
-		size_t		size = strlen(*string) - length + strlen(HIDDEN) + 1;
-		char	   *shorter = MemoryContextAlloc(error->assoc_context, size);
-
-		if (strstr(HIDDEN, key) != NULL)
-			break;
-		snprintf(shorter, size, "%.*s" HIDDEN "%s", (int) before, *string,
-				 found + length);
-		*string = shorter;
+		initStringInfo(&out);
+		for (; found != NULL; found = strstr(at, key))
+		{
+			appendBinaryStringInfo(&out, at, found - at);
+			appendStringInfoString(&out, HIDDEN);
+			at = found + length;
+		}
+		appendStringInfoString(&out, at);
+		*string = out.data;
 	}
 	pfree(key);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+hide(const ErrorData *error, char **string)
+{
+	if (*string != NULL)
+		*string = MemoryContextStrdup(error->assoc_context, NOTE);
+}
+
+/*
+ * Hide all that is said about a statement.
+ */
+static void
+hide_all(ErrorData *error)
+{
+	hide(error, &error->message);
+	hide(error, &error->detail);
+	hide(error, &error->detail_log);
+	hide(error, &error->hint);
+	hide(error, &error->context);
 }
 
 /*
@@ -160,6 +189,7 @@ static void
 cut_keys(ErrorData *error, const char *statement)
 {
 	const char *option = find_key_option(statement);
+	int			count = 0;
 
 	/* These quote a word of the statement, which may be a part of the key. */
 	if (error->sqlerrcode == ERRCODE_SYNTAX_ERROR ||
@@ -174,6 +204,11 @@ cut_keys(ErrorData *error, const char *statement)
 		size_t		length;
 		const char *value = find_value(option, &length);
 
+		if (++count > MOST_OPTIONS)
+		{
+			hide_all(error);
+			return;
+		}
 		cut(error, &error->message, value, length);
 		cut(error, &error->detail, value, length);
 		cut(error, &error->detail_log, value, length);
@@ -189,7 +224,7 @@ static void
 replace(const ErrorData *error, char **string)
 {
 	if (sets_key(*string))
-		*string = MemoryContextStrdup(error->assoc_context, NOTE);
+		hide(error, string);
 }
 
 static void

@@ -75,6 +75,10 @@ is( outcome_as('postgres', "SELECT status FROM agno_arun('x', model => 'mock:ech
 		max_attempts => 1000)"),
 	'PENDING', 'but for superusers');
 
+is( outcome_as('postgres', "CREATE USER MAPPING FOR app SERVER mock
+		OPTIONS (api_key '" . 'k3y' x 1366 . "')"),
+	'HV024', 'options of servers and of user mappings are bounded');
+
 # Quadratic once: the strictness of a schema
 $node->safe_psql(
 	'postgres', q(
