@@ -45,6 +45,12 @@
 /* How often a parked run asks all the same: limits may have changed. */
 #define PROBE_PAUSE US_PER_S
 
+/*
+ * When there are more paces than this, those that nothing depends on are
+ * forgotten: a role may use any number of user mappings, one after the other.
+ */
+#define KEPT_PACES 1000
+
 /* How long a place is left to other runners. */
 #define YIELD_PAUSE INT64CONST(20000)
 
@@ -102,13 +108,17 @@ unlock_loads(Pacing *pacing)
 		pacing->table->unlock();
 }
 
+/*
+ * The load of this name; *own tells whether it is in our own memory.
+ */
 static Load *
-find_load(Pacing *pacing, const char *name)
+find_load(Pacing *pacing, const char *name, bool *own)
 {
 	Load	   *load = NULL;
 
 	if (pacing->table != NULL)
 		load = pacing->table->find(name);
+	*own = load == NULL;
 	if (load == NULL)
 		load = palloc0(sizeof(Load));
 	return load;
@@ -123,6 +133,7 @@ find_target(Pacing *pacing, const char *server)
 	ListCell   *cell;
 	NamedTarget *named;
 	MemoryContext old;
+	bool		own;
 
 	foreach(cell, pacing->targets)
 	{
@@ -135,7 +146,8 @@ find_target(Pacing *pacing, const char *server)
 	named->name = pstrdup(server);
 	named->target.shares = shares_create();
 	/* no key looks like this */
-	named->target.load = find_load(pacing, psprintf("%s/*", server));
+	named->target.load = find_load(pacing, psprintf("%s/*", server),
+								   &own);
 	pacing->targets = lappend(pacing->targets, named);
 	MemoryContextSwitchTo(old);
 	return &named->target;
@@ -156,6 +168,50 @@ find_pace(Pacing *pacing, const char *key)
 	return NULL;
 }
 
+static void
+forget_tokens(Pace *pace, int64 now)
+{
+	Load	   *load = pace->load;
+
+	load->tokens -= (double) pace->tokens_per_minute *
+		(now - load->tokens_at) / US_PER_MINUTE;
+	load->tokens = Max(load->tokens, 0);
+	load->tokens_at = now;
+}
+
+/*
+ * Whether one that began anew would be like this pace.
+ */
+static bool
+is_idle(Pace *pace, int64 now)
+{
+	forget_tokens(pace, now);
+	return pace->in_flight == 0 && pace->reserved == NIL && !pace->parked &&
+		pace->load->next_request <= now && pace->load->blocked_until <= now &&
+		(pace->tokens_per_minute == 0 || pace->load->tokens == 0);
+}
+
+static void
+forget_idle(Pacing *pacing, int64 now)
+{
+	ListCell   *cell;
+
+	lock_loads(pacing);
+	foreach(cell, pacing->paces)
+	{
+		Pace	   *pace = lfirst(cell);
+
+		if (!is_idle(pace, now))
+			continue;
+		pacing->paces = foreach_delete_current(pacing->paces, cell);
+		if (pace->own_load)
+			pfree(pace->load);
+		pfree(pace->key);
+		pfree(pace);
+	}
+	unlock_loads(pacing);
+}
+
 /*
  * The pace of a server as used with this user mapping; invalid: with none.
  */
@@ -168,11 +224,13 @@ pacing_find(Pacing *pacing, const char *server, Oid mapping)
 
 	if (pace != NULL)
 		return pace;
+	if (list_length(pacing->paces) >= KEPT_PACES)
+		forget_idle(pacing, clock_now());
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	pace = palloc0(sizeof(Pace));
 	pace->key = pstrdup(key);
 	pace->target = find_target(pacing, server);
-	pace->load = find_load(pacing, key);
+	pace->load = find_load(pacing, key, &pace->own_load);
 	pace->give_up_at = NEVER;
 	pacing->paces = lappend(pacing->paces, pace);
 	MemoryContextSwitchTo(old);
@@ -242,17 +300,6 @@ pacing_begin_turn(Pacing *pacing)
 		pace->target->try_reserved = false;
 	}
 	unlock_loads(pacing);
-}
-
-static void
-forget_tokens(Pace *pace, int64 now)
-{
-	Load	   *load = pace->load;
-
-	load->tokens -= (double) pace->tokens_per_minute *
-		(now - load->tokens_at) / US_PER_MINUTE;
-	load->tokens = Max(load->tokens, 0);
-	load->tokens_at = now;
 }
 
 static int64
@@ -455,6 +502,7 @@ pacing_started(Pacing *pacing, Pace *pace, Oid owner)
 	bool		trying = pace->target->try_reserved;
 
 	pace->reserved = list_delete_oid(pace->reserved, owner);
+	pace->in_flight++;
 	pace->target->try_reserved = false;
 	return trying;
 }
@@ -472,6 +520,7 @@ pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 	Target	   *target = pace->target;
 	uint32		others;
 
+	pace->in_flight--;
 	lock_loads(pacing);
 	target->load->in_flight[pacing->number]--;
 	shares_remove(target->shares, owner, 0);

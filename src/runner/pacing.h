@@ -71,6 +71,7 @@ typedef struct Pace
 	int			tokens_per_minute;	/* each 0 when there is none */
 	List	   *reserved;		/* owners of the runs that this turn is to
 								 * start */
+	int			in_flight;		/* runs that have been started with it */
 	bool		parked;			/* there may be runs that wait for it */
 	bool		stalled;		/* but only of owners who may not have more in
 								 * flight at the server */
@@ -81,6 +82,7 @@ typedef struct Pace
 								 * enough for a server that cannot be reached;
 								 * NEVER: none waits for that */
 	Load	   *load;			/* of its table, or our own: the rest */
+	bool		own_load;		/* it is our own */
 } Pace;
 
 typedef struct Pacing Pacing;
