@@ -484,9 +484,9 @@ CREATE TABLE agno.run_queue (
 CREATE INDEX run_queue_ready_idx
 	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
-CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (run_at)
+CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (runner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) 's'::pg_catalog."char";
-CREATE INDEX run_queue_locked_idx ON agno.run_queue (run_at)
+CREATE INDEX run_queue_locked_idx ON agno.run_queue (runner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char";
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)

@@ -164,8 +164,8 @@ store_promote_due(int limit)
 		"UPDATE agno.run_queue q SET state = " READY
 		" WHERE q.ctid = ANY (ARRAY("
 		"SELECT s.ctid FROM agno.run_queue s"
-		" WHERE s.state = " SCHEDULED " AND s.run_at <= clock_timestamp()"
-		" AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+		" WHERE s.state = " SCHEDULED " AND s.runner = $2"
+		" AND s.run_at <= clock_timestamp() AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
 	};
 	Arguments	args = {0};
 
@@ -184,9 +184,11 @@ store_next_time(TimestampTz *next)
 	static Statement statement = {
 		"SELECT least("
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " SCHEDULED " AND " MINE("q") "),"
+		" WHERE q.state = " SCHEDULED " AND q.runner = $2"
+		" AND " MINE("q") "),"
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " LOCKED " AND " MINE("q") "),"
+		" WHERE q.state = " LOCKED " AND q.runner = $2"
+		" AND " MINE("q") "),"
 		"(SELECT min(c.requested_at) + " MARKER_LIFE
 		" FROM agno.cancellations c WHERE $2 = 0))"
 	};

@@ -88,8 +88,8 @@ store_pick_locked(int limit)
 {
 	static Statement statement = {
 		PICKED_COLUMNS
-		"WHERE q.state = " LOCKED " AND q.run_at <= clock_timestamp()"
-		" AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
+		"WHERE q.state = " LOCKED " AND q.runner = $2"
+		" AND q.run_at <= clock_timestamp() AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
 	};
 	Arguments	args = {0};
 
