@@ -163,6 +163,8 @@ fi
 
 if wanted 3 || wanted 4; then
 	empty
+	# One role may have all slots.
+	configure "agno_bg.max_runs_per_role = 10000"
 	rate=$(burn_down 10000 slow)
 	row 3 "1 s a request, 1,000 in flight: runs/s of 1,000" "$rate" "950"
 	before=$(private_kb "$(runner)")
@@ -183,6 +185,7 @@ if wanted 3 || wanted 4; then
 	row "" "    and afterwards, above what it was: kB" \
 		"$(($(private_kb "$(runner)") - before))" "near 0"
 	configure "agno_bg.max_concurrent_runs = 1000"
+	configure "agno_bg.max_runs_per_role = 0"
 fi
 
 if wanted 9; then
