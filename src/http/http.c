@@ -205,6 +205,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 				 errmsg("could not prepare the request: %s",
 						curl_easy_strerror(code))));
 	}
+	origin->transfers++;
 	lane_enter(transfer);
 	restore_signals(mask);
 	return transfer;
@@ -295,7 +296,9 @@ http_advance(HttpClient *client)
 	sigset_t	mask = block_signals();
 	int			running;
 	int			count;
+	int			rounds = 1 + client->transfers / EVENT_BATCH;
 
+	/* Servers that never pause are not to keep the runner here for ever. */
 	do
 	{
 		count = poller_collect(client->poller, events, EVENT_BATCH);
@@ -310,7 +313,7 @@ http_advance(HttpClient *client)
 			curl_multi_socket_action(client->lanes[events[i].tag]->multi,
 									 events[i].fd, what, &running);
 		}
-	} while (count == EVENT_BATCH);
+	} while (count == EVENT_BATCH && --rounds > 0);
 
 	for (int number = 0; number < client->lane_count; number++)
 	{
@@ -423,6 +426,7 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 	sigset_t	mask = block_signals();
 
 	lane_leave(transfer);
+	transfer->origin->transfers--;
 	transfer_give_back(transfer);
 	lanes_remove_spare(client);
 	restore_signals(mask);

@@ -43,6 +43,7 @@ typedef struct Lane
 typedef struct Origin
 {
 	slist_node	node;			/* in HttpClient.origins */
+	int			transfers;		/* how many go there */
 	bool		speaks_http1;	/* it has answered in HTTP/1.1 */
 	HttpTransfer *lookup;		/* the transfer that looks up the address, or
 								 * NULL */
@@ -60,7 +61,8 @@ struct HttpClient
 	int			lane_count;
 	int			lane_size;
 	int			transfers;		/* how many are in all of them */
-	slist_head	origins;		/* every Origin met so far */
+	slist_head	origins;		/* the Origins that are known */
+	int			origin_count;	/* how many */
 	dlist_head	spare;			/* transfers that nobody uses */
 	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */

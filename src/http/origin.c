@@ -23,6 +23,9 @@
  */
 #define ABANDONED_PAUSE 4000
 
+/* How many origins are remembered that no transfer goes to. */
+#define KEPT_ORIGINS 1000
+
 /*
  * libcurl is about to look up the address of the server, since no lane knows
  * it. Another transfer may be doing that.
@@ -64,6 +67,26 @@ origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 }
 
 /*
+ * Servers come and go: forget those that nobody asks just now.
+ */
+static void
+forget_idle(HttpClient *client)
+{
+	slist_mutable_iter iter;
+
+	slist_foreach_modify(iter, &client->origins)
+	{
+		Origin	   *origin = slist_container(Origin, node, iter.cur);
+
+		if (origin->transfers > 0)
+			continue;
+		slist_delete_current(&iter);
+		client->origin_count--;
+		pfree(origin);
+	}
+}
+
+/*
  * The origin of this URL: all of it up to the path.
  */
 Origin *
@@ -85,6 +108,9 @@ origin_find(HttpClient *client, const char *url)
 			return origin;
 	}
 
+	if (client->origin_count >= KEPT_ORIGINS)
+		forget_idle(client);
+	client->origin_count++;
 	origin = MemoryContextAllocZero(TopMemoryContext,
 									offsetof(Origin, name) + length + 1);
 	memcpy(origin->name, url, length);
