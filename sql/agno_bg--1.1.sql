@@ -183,6 +183,7 @@ CREATE TABLE agno.agents (
 	tool_choice pg_catalog.text,
 	tool_call_limit integer,
 	requires_confirmation pg_catalog.text[],
+	max_tool_calls_from_history integer,
 	retries integer,
 	timeout interval,
 	stream boolean,
@@ -221,6 +222,8 @@ CREATE TABLE agno.agents (
 		(pg_catalog.array_position(tools, NULL) IS NULL),
 	CONSTRAINT agents_tool_call_limit_check CHECK
 		(tool_call_limit OPERATOR(pg_catalog.>=) 0),
+	CONSTRAINT agents_max_tool_calls_from_history_check CHECK
+		(max_tool_calls_from_history OPERATOR(pg_catalog.>=) 0),
 	CONSTRAINT agents_requires_confirmation_check CHECK
 		(requires_confirmation OPERATOR(pg_catalog.<@)
 		 COALESCE(tools, '{}')),
@@ -281,13 +284,16 @@ COMMENT ON COLUMN agno.agents.add_session_state_to_context IS
 	'tell the model the session state';
 COMMENT ON COLUMN agno.agents.model_options IS
 	'merged into the body of the request to the model server';
-COMMENT ON COLUMN agno.agents.tools IS 'the functions that the model may call';
+COMMENT ON COLUMN agno.agents.tools IS
+	'what the model may call: functions, and rows of agno.tools';
 COMMENT ON COLUMN agno.agents.tool_choice IS
 	'none, auto, required, or the one tool to call';
 COMMENT ON COLUMN agno.agents.tool_call_limit IS
 	'how many tool calls one run may make';
 COMMENT ON COLUMN agno.agents.requires_confirmation IS
 	'those of the tools that wait for agno_continue_run';
+COMMENT ON COLUMN agno.agents.max_tool_calls_from_history IS
+	'how many calls of tools in earlier runs are sent along; null: all';
 COMMENT ON COLUMN agno.agents.retries IS
 	'how often a failed request is repeated; null: as the model server says';
 COMMENT ON COLUMN agno.agents.timeout IS
@@ -334,6 +340,103 @@ CREATE TRIGGER agents_check BEFORE INSERT OR UPDATE ON agno.agents
 	FOR EACH ROW EXECUTE FUNCTION agno.check_agent();
 COMMENT ON TRIGGER agents_check ON agno.agents IS
 	'bounds the size of a row, keeps updated_at';
+
+CREATE FUNCTION agno.check_agent_tools()
+RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'agno_check_agent_tools'
+LANGUAGE C;
+COMMENT ON FUNCTION agno.check_agent_tools() IS
+	'keeps the functions that an agent names with their schemas and types';
+REVOKE ALL ON FUNCTION agno.check_agent_tools() FROM PUBLIC;
+
+CREATE TRIGGER agents_tools BEFORE INSERT
+	OR UPDATE OF tools, tool_choice, requires_confirmation ON agno.agents
+	FOR EACH ROW EXECUTE FUNCTION agno.check_agent_tools();
+COMMENT ON TRIGGER agents_tools ON agno.agents IS
+	'looks up the functions that an agent names';
+
+CREATE TABLE agno.tools (
+	tool pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	function pg_catalog.text,
+	description pg_catalog.text,
+	parameters pg_catalog.jsonb,
+	bind pg_catalog.jsonb,
+	read_only boolean,
+	requires_confirmation boolean NOT NULL DEFAULT false,
+	requires_user_input pg_catalog.text[],
+	external_execution boolean NOT NULL DEFAULT false,
+	preview boolean NOT NULL DEFAULT false,
+	approver pg_catalog.regrole,
+	expires_after interval,
+	timeout interval,
+	stop_after_call boolean NOT NULL DEFAULT false,
+	owner pg_catalog.regrole NOT NULL DEFAULT
+		pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)),
+	CONSTRAINT tools_pkey PRIMARY KEY (tool),
+	CONSTRAINT tools_function_check CHECK
+		(function IS NOT NULL OR external_execution),
+	CONSTRAINT tools_size_check CHECK
+		(pg_catalog.octet_length(description) OPERATOR(pg_catalog.<=) 1048576
+		 AND pg_catalog.pg_column_size(parameters)
+			 OPERATOR(pg_catalog.<=) 1048576),
+	CONSTRAINT tools_parameters_check CHECK
+		(pg_catalog.jsonb_typeof(parameters) OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT tools_bind_check CHECK
+		(pg_catalog.jsonb_typeof(bind) OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT tools_expires_after_check CHECK
+		(expires_after OPERATOR(pg_catalog.>) '0'::interval),
+	CONSTRAINT tools_timeout_check CHECK
+		(timeout OPERATOR(pg_catalog.>=) '1 ms'::interval
+		 AND timeout OPERATOR(pg_catalog.<=) '1 day'::interval)
+);
+
+COMMENT ON TABLE agno.tools IS
+	'what the signature of a function cannot say of it as a tool; filled with '
+	'INSERT and UPDATE. A tool is for the roles that have the rights of its '
+	'owner';
+COMMENT ON COLUMN agno.tools.tool IS
+	'the name that agno.agents.tools and the model use';
+COMMENT ON COLUMN agno.tools.function IS 'the function that is called';
+COMMENT ON COLUMN agno.tools.description IS
+	'what the model is told; null: the comment on the function';
+COMMENT ON COLUMN agno.tools.parameters IS
+	'the JSON schema of the arguments; null: that of the function';
+COMMENT ON COLUMN agno.tools.bind IS
+	'arguments that the model neither sees nor chooses: the name of each, and '
+	'user_id, session_id, run_id, agent_id, or state. and a key';
+COMMENT ON COLUMN agno.tools.read_only IS
+	'whether the call may write nothing; null: as the function says (STABLE, '
+	'IMMUTABLE)';
+COMMENT ON COLUMN agno.tools.requires_confirmation IS
+	'whether somebody has to approve each call';
+COMMENT ON COLUMN agno.tools.requires_user_input IS
+	'arguments that somebody has to give';
+COMMENT ON COLUMN agno.tools.external_execution IS
+	'whether somebody else executes the call and gives the result';
+COMMENT ON COLUMN agno.tools.preview IS
+	'whether those who decide are shown what the call would do';
+COMMENT ON COLUMN agno.tools.approver IS 'whose members may decide';
+COMMENT ON COLUMN agno.tools.expires_after IS
+	'after how long a call that waits is rejected';
+COMMENT ON COLUMN agno.tools.timeout IS
+	'how long a call may take; null: agno_bg.tool_timeout';
+COMMENT ON COLUMN agno.tools.stop_after_call IS
+	'whether the result of a call ends the run';
+COMMENT ON COLUMN agno.tools.owner IS
+	'the role whose rights it takes to see, use and change the tool';
+
+CREATE FUNCTION agno.check_tool()
+RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'agno_check_tool'
+LANGUAGE C;
+COMMENT ON FUNCTION agno.check_tool() IS
+	'checks a row of agno.tools, and keeps the function with its schema';
+REVOKE ALL ON FUNCTION agno.check_tool() FROM PUBLIC;
+
+CREATE TRIGGER tools_check BEFORE INSERT OR UPDATE ON agno.tools
+	FOR EACH ROW EXECUTE FUNCTION agno.check_tool();
+COMMENT ON TRIGGER tools_check ON agno.tools IS
+	'checks a row, and looks up its function';
 
 CREATE TABLE agno.cancellations (
 	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
@@ -396,12 +499,76 @@ CREATE POLICY run_events_owner ON agno.run_events FOR SELECT
 				   WHERE r.run_id OPERATOR(pg_catalog.=) run_events.run_id));
 GRANT SELECT ON agno.run_events TO PUBLIC;
 
+CREATE TABLE agno.tool_calls (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	call_no integer NOT NULL,
+	tool_call_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	model_call_id pg_catalog.text NOT NULL,
+	tool pg_catalog.text NOT NULL,
+	arguments pg_catalog.jsonb,
+	status pg_catalog.text NOT NULL,
+	result pg_catalog.text,
+	error pg_catalog.text,
+	sqlstate pg_catalog.text,
+	attempt integer NOT NULL,
+	xid pg_catalog.xid8,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz,
+	shown pg_catalog.text,
+	CONSTRAINT tool_calls_pkey PRIMARY KEY (run_id, turn, call_no)
+) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX tool_calls_tool_call_id_idx
+	ON agno.tool_calls (tool_call_id);
+
+COMMENT ON TABLE agno.tool_calls IS
+	'what agents did: one row per call of a tool; for those who see the run';
+COMMENT ON COLUMN agno.tool_calls.run_id IS 'the run';
+COMMENT ON COLUMN agno.tool_calls.turn IS
+	'the number of the model''s answer, among those with calls, from 1';
+COMMENT ON COLUMN agno.tool_calls.call_no IS
+	'the number of the call in that answer, from 1';
+COMMENT ON COLUMN agno.tool_calls.tool_call_id IS
+	'ours, unique for all time: what agno_bg.tool_call_id says in the tool';
+COMMENT ON COLUMN agno.tool_calls.model_call_id IS
+	'the model''s id of the call, as in agno.runs.messages';
+COMMENT ON COLUMN agno.tool_calls.tool IS 'the tool as the model names it';
+COMMENT ON COLUMN agno.tool_calls.arguments IS
+	'what the model gave; null if that was no JSON object';
+COMMENT ON COLUMN agno.tool_calls.status IS
+	'pending, completed, error (the tool failed), refused (it was not called) '
+	'or cancelled';
+COMMENT ON COLUMN agno.tool_calls.result IS 'all that the tool returned';
+COMMENT ON COLUMN agno.tool_calls.error IS
+	'what the model is told of a call that failed or was refused';
+COMMENT ON COLUMN agno.tool_calls.sqlstate IS 'of the error';
+COMMENT ON COLUMN agno.tool_calls.attempt IS
+	'the attempt of the run in which the call was made';
+COMMENT ON COLUMN agno.tool_calls.xid IS
+	'the transaction that made the call, and whose effects it are';
+COMMENT ON COLUMN agno.tool_calls.started_at IS 'when the call began';
+COMMENT ON COLUMN agno.tool_calls.finished_at IS 'when it was over';
+COMMENT ON COLUMN agno.tool_calls.shown IS
+	'what the model was shown of the result; null: all of it';
+
+ALTER TABLE agno.tool_calls ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tool_calls_owner ON agno.tool_calls FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) tool_calls.run_id));
+GRANT SELECT ON agno.tool_calls TO PUBLIC;
+
 -- Agents are shared, and changed, by those who have their owner's rights.
 ALTER TABLE agno.agents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY agents_owner ON agno.agents
 	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
 	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
 GRANT SELECT ON agno.agents TO PUBLIC;
+
+ALTER TABLE agno.tools ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tools_owner ON agno.tools
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
+	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+GRANT SELECT ON agno.tools TO PUBLIC;
 
 ---------------------------------------------------------------------------
 -- What only agno_bg reads
@@ -423,6 +590,10 @@ CREATE TABLE agno.run_requests (
 	num_history_messages integer,
 	response_id pg_catalog.text,
 	request_hash pg_catalog.bytea,
+	tools pg_catalog.json,
+	tool_choice pg_catalog.text,
+	tool_call_limit integer,
+	max_tool_calls_from_history integer,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -462,6 +633,15 @@ COMMENT ON COLUMN agno.run_requests.request_hash IS
 	'with an idempotency_key: SHA-256 of the arguments of agno_arun but run_id '
 	'and run_at; null: not known';
 
+COMMENT ON COLUMN agno.run_requests.tools IS
+	'the tools of the agent as they were then';
+COMMENT ON COLUMN agno.run_requests.tool_choice IS
+	'none, auto, required, or the one tool to call';
+COMMENT ON COLUMN agno.run_requests.tool_call_limit IS
+	'how many tool calls the run may make; null: agno_bg.tool_call_limit';
+COMMENT ON COLUMN agno.run_requests.max_tool_calls_from_history IS
+	'how many tool calls of earlier runs are sent along; null: all';
+
 -- The last columns have defaults, so that what a dump of an older version has
 -- fits.
 CREATE TABLE agno.run_queue (
@@ -479,6 +659,7 @@ CREATE TABLE agno.run_queue (
 	looks smallint NOT NULL DEFAULT 0,
 	waits_since pg_catalog.timestamptz,
 	cancelled boolean NOT NULL DEFAULT false,
+	continues boolean NOT NULL DEFAULT false,
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx
@@ -494,6 +675,8 @@ CREATE INDEX run_queue_parked_idx
 CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
+CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS
@@ -507,7 +690,7 @@ COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready, s scheduled (not before run_at), w waits for an earlier run '
 	'of its session, k could not be had: its run is locked or not there, and '
 	'is looked at again at run_at, p parked until its model server has room, '
-	'x executing';
+	'x executing, t its tools are called, until run_at at the latest';
 COMMENT ON COLUMN agno.run_queue.priority IS
 	'higher first, among the runs of its owner';
 COMMENT ON COLUMN agno.run_queue.run_at IS
@@ -525,6 +708,8 @@ COMMENT ON COLUMN agno.run_queue.looks IS
 COMMENT ON COLUMN agno.run_queue.waits_since IS
 	'since when the run has been held back, because its model server cannot '
 	'be reached';
+COMMENT ON COLUMN agno.run_queue.continues IS
+	'the run goes on with its attempt when it is started';
 COMMENT ON COLUMN agno.run_queue.cancelled IS
 	'the run is to be cancelled as soon as it can be had';
 
@@ -557,7 +742,48 @@ COMMENT ON COLUMN agno.run_signals.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.run_signals.shard IS
 	'which of agno_bg.runners the signal is for';
 COMMENT ON COLUMN agno.run_signals.kind IS
-	'c: the run is to be cancelled, or has been';
+	'c: the run is to be cancelled, or has been; t: its tools have been called; '
+	'x: the process that called its tool is gone';
+
+CREATE TABLE agno.run_steps (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	messages pg_catalog.text NOT NULL,
+	CONSTRAINT run_steps_pkey PRIMARY KEY (run_id, turn)
+);
+COMMENT ON TABLE agno.run_steps IS
+	'what has been said in a run that has called tools and has not ended well: '
+	'a run that was interrupted goes on from there';
+COMMENT ON COLUMN agno.run_steps.run_id IS 'the run';
+COMMENT ON COLUMN agno.run_steps.turn IS
+	'the number, from 1, of the answer with calls at the end of messages';
+COMMENT ON COLUMN agno.run_steps.messages IS
+	'the messages since the turn before, but for the results of tools, as JSON '
+	'that is kept as it came';
+
+CREATE TABLE agno.tool_queue (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	attempt integer NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	shard smallint NOT NULL,
+	queued_at pg_catalog.timestamptz NOT NULL,
+	deadline pg_catalog.timestamptz NOT NULL,
+	CONSTRAINT tool_queue_pkey PRIMARY KEY (run_id, attempt, turn)
+);
+CREATE INDEX tool_queue_owner_idx ON agno.tool_queue (owner, queued_at);
+COMMENT ON TABLE agno.tool_queue IS
+	'the turns whose tools are to be called: a runner inserts a row, a tool '
+	'worker of the owner has it locked while it calls a tool, and deletes it';
+COMMENT ON COLUMN agno.tool_queue.run_id IS 'the run';
+COMMENT ON COLUMN agno.tool_queue.turn IS 'the turn of the run';
+COMMENT ON COLUMN agno.tool_queue.attempt IS 'the attempt of the run';
+COMMENT ON COLUMN agno.tool_queue.owner IS 'the owner of the run';
+COMMENT ON COLUMN agno.tool_queue.shard IS
+	'a hash of the session, which decides who executes the run';
+COMMENT ON COLUMN agno.tool_queue.queued_at IS 'first come, first served';
+COMMENT ON COLUMN agno.tool_queue.deadline IS
+	'the run must have ended by then';
 
 -- What a logical subscription receives is executed where it comes from.
 CREATE FUNCTION agno.skip_row()
@@ -585,15 +811,25 @@ ALTER TABLE agno.run_signals ENABLE REPLICA TRIGGER run_signals_replica;
 COMMENT ON TRIGGER run_signals_replica ON agno.run_signals IS
 	'a subscriber does not cancel what it receives';
 
+CREATE TRIGGER tool_queue_replica BEFORE INSERT ON agno.tool_queue
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.tool_queue ENABLE REPLICA TRIGGER tool_queue_replica;
+COMMENT ON TRIGGER tool_queue_replica ON agno.tool_queue IS
+	'a subscriber calls no tools of what it receives';
+
 -- A dump keeps everything.
 SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.tools', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.agents', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.cancellations', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_events', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_requests', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.run_steps', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.tool_calls', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.tool_queue', '');
 
 ---------------------------------------------------------------------------
 -- Model servers
@@ -742,6 +978,120 @@ COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_c
 	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
 	integer, pg_catalog.text, agno.run_status, pg_catalog.text) IS
 	'enqueues a run, commits, waits for its end and shows the answer';
+
+---------------------------------------------------------------------------
+-- Tools
+---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.agno_describe_tool(tool pg_catalog.text)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_describe_tool'
+LANGUAGE C STRICT STABLE;
+COMMENT ON FUNCTION @extschema@.agno_describe_tool(pg_catalog.text) IS
+	'what a model is told of a tool: its name, description and parameters';
+REVOKE ALL ON FUNCTION @extschema@.agno_describe_tool(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_call_tool(
+	tool pg_catalog.text,
+	arguments pg_catalog.jsonb DEFAULT '{}',
+	user_id pg_catalog.text DEFAULT NULL)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'agno_call_tool'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) IS
+	'does what a model''s call of the tool would do, as the caller, and returns '
+	'what the model would be shown';
+REVOKE ALL ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_session_state()
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_session_state'
+LANGUAGE C STABLE;
+COMMENT ON FUNCTION @extschema@.agno_session_state() IS
+	'within a tool: the state of the session of the run that calls it';
+REVOKE ALL ON FUNCTION @extschema@.agno_session_state() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_update_session_state(patch pg_catalog.jsonb)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_update_session_state'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_update_session_state(pg_catalog.jsonb) IS
+	'within a tool: merges an object into the state of the session, with the '
+	'call, and returns the state';
+REVOKE ALL ON FUNCTION @extschema@.agno_update_session_state(pg_catalog.jsonb) FROM PUBLIC;
+
+-- After SQLTools of Agno. What they show is what the caller may see.
+CREATE FUNCTION agno.list_tables()
+RETURNS TABLE ("table" pg_catalog.text, kind pg_catalog.text, comment pg_catalog.text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+		   CASE WHEN c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'm']::pg_catalog."char"[])
+				THEN 'view' ELSE 'table' END,
+		   pg_catalog.obj_description(c.oid, 'pg_class')
+	FROM pg_catalog.pg_class c
+	JOIN pg_catalog.pg_namespace n
+	  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+	WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f']::pg_catalog."char"[])
+	  AND NOT c.relispartition
+	  AND n.nspname OPERATOR(pg_catalog.<>) ALL
+		  (ARRAY['pg_catalog', 'information_schema', 'agno']::pg_catalog.name[])
+	  AND n.nspname OPERATOR(pg_catalog.!~) '^pg_(toast|temp)'
+	  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+	  AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
+	ORDER BY 1;
+END;
+COMMENT ON FUNCTION agno.list_tables() IS
+	'Lists the tables and views of the database that can be read.';
+REVOKE ALL ON FUNCTION agno.list_tables() FROM PUBLIC;
+
+CREATE FUNCTION agno.describe_table(name pg_catalog.text)
+RETURNS TABLE ("column" pg_catalog.text, type pg_catalog.text, nullable boolean, "default" pg_catalog.text, comment pg_catalog.text)
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+	relation pg_catalog.oid := pg_catalog.to_regclass(name);
+BEGIN
+	IF relation IS NULL OR
+	   NOT pg_catalog.has_any_column_privilege(relation, 'SELECT') THEN
+		RAISE EXCEPTION 'table "%" does not exist, or cannot be read', name
+			USING ERRCODE = 'undefined_table',
+				  HINT = 'list_tables shows those that can be read.';
+	END IF;
+	RETURN QUERY
+	SELECT a.attname::pg_catalog.text,
+		   pg_catalog.format_type(a.atttypid, a.atttypmod),
+		   NOT a.attnotnull,
+		   pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+		   pg_catalog.col_description(a.attrelid, a.attnum)
+	FROM pg_catalog.pg_attribute a
+	LEFT JOIN pg_catalog.pg_attrdef d
+		ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid
+		AND d.adnum OPERATOR(pg_catalog.=) a.attnum
+	WHERE a.attrelid OPERATOR(pg_catalog.=) relation
+	  AND a.attnum OPERATOR(pg_catalog.>) 0
+	  AND NOT a.attisdropped
+	ORDER BY a.attnum;
+END
+$$;
+COMMENT ON FUNCTION agno.describe_table(pg_catalog.text) IS
+	'Describes the columns of a table or view.
+Args:
+    name: the name of the table, as list_tables gives it';
+REVOKE ALL ON FUNCTION agno.describe_table(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.run_sql_query(
+	query pg_catalog.text,
+	max_rows integer DEFAULT 100)
+RETURNS SETOF pg_catalog.json
+AS 'MODULE_PATHNAME', 'agno_run_sql_query'
+LANGUAGE C STABLE;
+COMMENT ON FUNCTION agno.run_sql_query(pg_catalog.text, integer) IS
+	'Runs one SQL query of PostgreSQL that reads, and returns its rows.
+Args:
+    query: one SELECT statement
+    max_rows: how many rows to return at most';
+REVOKE ALL ON FUNCTION agno.run_sql_query(pg_catalog.text, integer) FROM PUBLIC;
 
 ---------------------------------------------------------------------------
 -- What Agno's own package reads
@@ -943,7 +1293,9 @@ CREATE FUNCTION agno.list_workers(
 	OUT failed bigint,
 	OUT cancelled bigint,
 	OUT retried bigint,
-	OUT since pg_catalog.timestamptz)
+	OUT since pg_catalog.timestamptz,
+	OUT kind pg_catalog.text,
+	OUT role pg_catalog.oid)
 RETURNS SETOF pg_catalog.record
 AS 'MODULE_PATHNAME', 'agno_list_workers'
 LANGUAGE C STRICT VOLATILE;
@@ -953,12 +1305,14 @@ GRANT EXECUTE ON FUNCTION agno.list_workers() TO pg_monitor;
 
 CREATE VIEW agno.workers AS
 	SELECT d.datname AS database, w.pid, w.state, w.in_flight, w.claimed,
-		   w.completed, w.failed, w.cancelled, w.retried, w.since
+		   w.completed, w.failed, w.cancelled, w.retried, w.since, w.kind,
+		   r.rolname AS role
 	FROM agno.list_workers() w
-	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database;
+	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database
+	LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role;
 COMMENT ON VIEW agno.workers IS
-	'the runners of all databases of the server, and what each has done since '
-	'it started';
+	'the runners and tool workers of all databases of the server, and what each '
+	'has done since it started: a runner with runs, a tool worker with calls';
 GRANT SELECT ON agno.workers TO pg_monitor;
 
 -- A run counts for the hour in which it ended, or else was accepted.
@@ -1012,7 +1366,9 @@ BEGIN ATOMIC
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
 		  'agno_wait_run', 'agno_run', 'agno_run_events',
 		  'agno_requeue_run', 'agno_continue_run',
-		  'agno_run_output_dict',
+		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
+		  'agno_session_state', 'agno_update_session_state',
+		  'list_tables', 'describe_table', 'run_sql_query',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
 		  ]::pg_catalog.name[]);
@@ -1031,7 +1387,8 @@ BEGIN
 	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role);
 	END LOOP;
-	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents TO %I', role);
+	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
+				   'TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) IS
@@ -1049,8 +1406,8 @@ BEGIN
 	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
 		EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', routine, role);
 	END LOOP;
-	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents FROM %I',
-				   role);
+	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
+				   'FROM %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) IS

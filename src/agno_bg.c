@@ -19,7 +19,7 @@
  * The sources are in folders by layer. Each knows only those named after it, and
  * make test checks that:
  *
- *	  sql/		the SQL functions, and hooks on SQL: store server core
+ *	  sql/		the SQL functions, and hooks on SQL: tools store server core
  *				  api.c			the functions, enqueue.c and cancel.c two of them
  *				  ddl.c			commands that want a database without runners
  *				  log_filter.c	keys that must not get into the log
@@ -32,6 +32,10 @@
  *				  flight.c		a run that is executing; fleet.c has them all
  *				  pacing.c		how fast each model server may be asked
  *				  pick.c		whose runs are next
+ *	  tools/	users' functions, called for models: store server core
+ *				  tool_worker.c	a process that calls the tools of one role
+ *				  tool_call.c	JSON in, text out
+ *				  tool_definition.c	what the model is told
  *	  store/	every SQL statement on the tables of agno: server core
  *				  store.h		what may be asked of the tables
  *				  store_queue.c	the states of the queue
@@ -58,6 +62,7 @@
 #include "server/acceptance.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
+#include "server/tool_slots.h"
 #include "server/waiters.h"
 #include "sql/ddl.h"
 #include "sql/log_filter.h"
@@ -79,6 +84,7 @@ request_shared_memory(void)
 	acceptance_request_memory();
 	load_table_request_memory();
 	waiters_request_memory();
+	tool_slots_request_memory();
 }
 
 static void
@@ -90,6 +96,7 @@ start_shared_memory(void)
 	acceptance_startup();
 	load_table_startup();
 	waiters_startup();
+	tool_slots_startup();
 }
 
 /*

@@ -11,7 +11,7 @@ declare -A below=(
 	[http]="core"
 	[server]="core"
 	[store]="server core"
-	[sql]="store server core"
+	[sql]="tools store server core"
 	[tools]="store server core"
 	[runner]="store server http core"
 )

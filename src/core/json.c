@@ -171,6 +171,20 @@ text_scrub(const char *bytes, size_t length)
 }
 
 /*
+ * A JSON document as valid UTF-8 without anything that json_parse() or a datum
+ * would mind, in palloc'd memory.
+ */
+char *
+json_scrub(const char *bytes, size_t length)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	scrub(&out, bytes, length, true);
+	return out.data;
+}
+
+/*
  * Parse one JSON document that fills all the bytes but white space. Returns
  * NULL when it is none or nests too deep. The caller calls cJSON_Delete().
  */
@@ -319,6 +333,29 @@ json_next_member(const char **at, JsonMember *member)
 	end = json_skip_value(end);
 	member->value_length = end - member->value;
 	*at = skip_space(end);
+	return true;
+}
+
+/*
+ * Step to the next element of an array: *at is where the array starts at first,
+ * then where the last element has ended, and becomes where the next one starts.
+ * False when there are no more.
+ */
+bool
+json_next_element(const char **at)
+{
+	const char *next;
+
+	if (*at == NULL)
+		return false;
+	next = skip_space(*at);
+	if (*next == '[' || *next == ',')
+		next = skip_space(next + 1);
+	else
+		return false;
+	if (*next == ']' || *next == '\0')
+		return false;
+	*at = next;
 	return true;
 }
 

@@ -14,6 +14,7 @@
 
 /* Reading: hostile bytes in, a tree or plain text out. */
 extern char *text_scrub(const char *bytes, size_t length);
+extern char *json_scrub(const char *bytes, size_t length);
 extern cJSON *json_parse(const char *bytes, size_t length);
 extern const char *json_string(const cJSON *object, const char *name);
 extern char *json_copy_string(const cJSON *object, const char *name);
@@ -32,6 +33,7 @@ typedef struct JsonMember
 } JsonMember;
 
 extern bool json_next_member(const char **at, JsonMember *member);
+extern bool json_next_element(const char **at);
 extern const char *json_skip_value(const char *at);
 extern char *json_decode_string(const char *value, size_t length);
 

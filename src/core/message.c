@@ -55,6 +55,9 @@ message_add_tool_call(Message *message)
 	return &message->tool_calls[count];
 }
 
+/* What the APIs call the parts of an answer that are sent back. */
+const char *const message_items_names[] = {"output", "content_blocks", NULL};
+
 static void
 append_tool_calls(StringInfo out, const Message *message)
 {
@@ -90,11 +93,32 @@ message_append_json(StringInfo out, const Message *message)
 	json_append_member(out, "reasoning_content", message->reasoning);
 	if (message->tool_call_count > 0)
 		append_tool_calls(out, message);
-	if (message->response_id != NULL)
+	if (message->role == MESSAGE_TOOL)
+	{
+		json_append_member(out, "tool_call_id", message->tool_call_id);
+		json_append_member(out, "tool_name", message->tool_name);
+		if (message->tool_args != NULL)
+		{
+			json_append_key(out, "tool_args");
+			appendStringInfoString(out, message->tool_args);
+		}
+		if (message->executed || message->tool_call_error)
+		{
+			json_append_key(out, "tool_call_error");
+			appendStringInfoString(out, message->tool_call_error ?
+								   "true" : "false");
+		}
+	}
+	if (message->response_id != NULL || message->items != NULL)
 	{
 		json_append_key(out, "provider_data");
 		appendStringInfoChar(out, '{');
 		json_append_member(out, "response_id", message->response_id);
+		if (message->items != NULL)
+		{
+			json_append_key(out, message->items_name);
+			appendStringInfoString(out, message->items);
+		}
 		appendStringInfoChar(out, '}');
 	}
 	if (message->role == MESSAGE_ASSISTANT)
@@ -110,7 +134,8 @@ message_append_json(StringInfo out, const Message *message)
 	}
 	json_append_key(out, "from_history");
 	appendStringInfoString(out, message->from_history ? "true" : "false");
-	appendStringInfoString(out, ",\"stop_after_tool_call\":false");
+	json_append_key(out, "stop_after_tool_call");
+	appendStringInfoString(out, message->stop_after_call ? "true" : "false");
 	json_append_key(out, "created_at");
 	appendStringInfo(out, INT64_FORMAT, message->created_at);
 	appendStringInfoChar(out, '}');
@@ -135,10 +160,116 @@ read_tool_calls(const cJSON *calls, Message *message)
 }
 
 /*
- * Read what message_append_json() has written. False when it is no message.
+ * A tool's message as ToolExecution.to_dict() of Agno has the execution.
+ */
+void
+message_append_execution(StringInfo out, const Message *message)
+{
+	static const char *const unset[] = {
+		"child_run_id", "requires_confirmation", "confirmed",
+		"confirmation_note", "requires_user_input", "user_input_schema",
+		"user_feedback_schema", "answered", "external_execution_required",
+		"external_execution_silent", "approval_type", "approval_id",
+		"parent_tool_call_id"
+	};
+
+	appendStringInfoChar(out, '{');
+	json_append_member(out, "tool_call_id", message->tool_call_id);
+	json_append_member(out, "tool_name", message->tool_name);
+	json_append_key(out, "tool_args");
+	appendStringInfoString(out, message->tool_args != NULL ?
+						   message->tool_args : "{}");
+	json_append_key(out, "tool_call_error");
+	appendStringInfoString(out, message->tool_call_error ? "true" : "false");
+	json_append_member(out, "result", message->content);
+	json_append_key(out, "metrics");
+	appendStringInfo(out, "{\"start_time\":%.6f,\"end_time\":%.6f,\"duration\":%.6f}",
+					 message->tool_started,
+					 message->tool_started + message->tool_duration,
+					 message->tool_duration);
+	json_append_key(out, "stop_after_tool_call");
+	appendStringInfoString(out, message->stop_after_call ? "true" : "false");
+	json_append_key(out, "created_at");
+	appendStringInfo(out, INT64_FORMAT, (int64) message->tool_started);
+	for (int i = 0; i < (int) lengthof(unset); i++)
+	{
+		json_append_key(out, unset[i]);
+		appendStringInfoString(out, "null");
+	}
+	appendStringInfoChar(out, '}');
+}
+
+/*
+ * The member of this name in JSON as it is written, or NULL.
+ */
+static char *
+raw_member(const char *object, const char *name)
+{
+	JsonMember	member;
+
+	while (object != NULL && json_next_member(&object, &member))
+	{
+		if (strcmp(member.key, name) == 0)
+			return pnstrdup(member.value, member.value_length);
+	}
+	return NULL;
+}
+
+/*
+ * Results of tools name the call by its id: find out what the API is to be told.
+ */
+void
+messages_link(Message *messages, int count)
+{
+	const Message *asked = NULL;
+
+	for (int i = 0; i < count; i++)
+	{
+		Message    *message = &messages[i];
+
+		if (message->role == MESSAGE_ASSISTANT)
+			asked = message;
+		if (message->role != MESSAGE_TOOL || message->call_id != NULL)
+			continue;
+		for (int c = 0; asked != NULL && c < asked->tool_call_count; c++)
+		{
+			const ToolCall *call = &asked->tool_calls[c];
+			const char *id = call->id != NULL ? call->id : call->call_id;
+
+			if (id != NULL && message->tool_call_id != NULL &&
+				strcmp(id, message->tool_call_id) == 0)
+				message->call_id = call->call_id;
+		}
+		if (message->call_id == NULL)
+			message->call_id = message->tool_call_id;
+	}
+}
+
+/*
+ * Read what is kept as it is written.
+ */
+static void
+read_raw(const char *json, Message *message)
+{
+	char	   *data = raw_member(json, "provider_data");
+
+	message->tool_args = raw_member(json, "tool_args");
+	for (const char *const *name = message_items_names;
+		 data != NULL && message->items == NULL && *name != NULL; name++)
+	{
+		message->items = raw_member(data, *name);
+		message->items_name = *name;
+		if (message->items != NULL && message->items[0] != '[')
+			message->items = NULL;
+	}
+}
+
+/*
+ * Read what message_append_json() has written: json is the same as object. False
+ * when it is no message.
  */
 bool
-message_read(const cJSON *object, Message *message)
+message_read(const cJSON *object, const char *json, Message *message)
 {
 	const char *role = json_string(object, "role");
 	const char *id = json_string(object, "id");
@@ -162,6 +293,15 @@ message_read(const cJSON *object, Message *message)
 						 "response_id");
 	read_tool_calls(cJSON_GetObjectItemCaseSensitive(object, "tool_calls"),
 					message);
+	message->tool_call_id = json_copy_string(object, "tool_call_id");
+	message->tool_name = json_copy_string(object, "tool_name");
+	message->executed =
+		cJSON_GetObjectItemCaseSensitive(object, "tool_call_error") != NULL;
+	message->tool_call_error =
+		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object,
+													  "tool_call_error"));
+	if (message->tool_call_count > 0 || message->role == MESSAGE_TOOL)
+		read_raw(json, message);
 	message->created_at = json_int64(object, "created_at");
 	message->from_history =
 		cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(object, "from_history"));

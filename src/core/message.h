@@ -45,8 +45,24 @@ typedef struct Message
 	char	   *response_id;	/* the server's id of the answer, or NULL */
 	ToolCall   *tool_calls;		/* tool_call_count of them */
 	int			tool_call_count;
+	char	   *items;			/* the parts of the answer as they came, a
+								 * JSON array to be sent back verbatim, with
+								 * the API's name for it; or both NULL */
+	const char *items_name;
 	int64		created_at;		/* seconds since 1970 */
 	bool		from_history;	/* of an earlier run, sent along */
+
+	/* of the result of a tool only */
+	char	   *tool_call_id;	/* ToolCall.id of the call */
+	char	   *call_id;		/* and its call_id */
+	char	   *tool_name;
+	char	   *tool_args;		/* a JSON object, or NULL */
+	bool		tool_call_error;
+	bool		executed;		/* else it was refused */
+	double		tool_started;	/* seconds since 1970 */
+	double		tool_duration;	/* in seconds */
+	bool		stop_after_call;	/* its tool ends the run */
+	bool		answers_call;	/* history.c's own */
 
 	/* of an assistant's message only */
 	TokenUsage	usage;
@@ -57,6 +73,10 @@ typedef struct Message
 extern void message_init(Message *message, MessageRole role, char *content);
 extern ToolCall *message_add_tool_call(Message *message);
 extern void message_append_json(StringInfo out, const Message *message);
-extern bool message_read(const cJSON *object, Message *message);
+extern bool message_read(const cJSON *object, const char *json,
+						 Message *message);
+extern void messages_link(Message *messages, int count);
+extern void message_append_execution(StringInfo out, const Message *message);
+extern const char *const message_items_names[];
 
 #endif							/* AGNO_MESSAGE_H */

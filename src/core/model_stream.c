@@ -25,8 +25,53 @@ model_stream_create(const Provider *provider)
 	sse_init(&stream->parser);
 	initStringInfo(&stream->content);
 	initStringInfo(&stream->reasoning);
+	initStringInfo(&stream->items);
 	message_init(&stream->answer.message, MESSAGE_ASSISTANT, NULL);
 	return stream;
+}
+
+/*
+ * The part with this number, or NULL. Most often it is one of the last.
+ */
+StreamPart *
+model_stream_part(ModelStream *stream, int64 index)
+{
+	for (int i = stream->part_count - 1; i >= 0; i--)
+	{
+		if (stream->parts[i].index == index)
+			return &stream->parts[i];
+	}
+	return NULL;
+}
+
+/*
+ * Add a part. Returns NULL, and the answer is none, if there are too many.
+ */
+StreamPart *
+model_stream_add_part(ModelStream *stream, int64 index)
+{
+	StreamPart *part;
+
+	if (stream->part_count == MAX_STREAM_PARTS)
+	{
+		stream->answer.outcome = ANSWER_INVALID;
+		stream->answer.error = "the answer has too many parts";
+		stream->ended = true;
+		return NULL;
+	}
+	if (stream->part_count == stream->part_size)
+	{
+		stream->part_size = Max(4, stream->part_size * 2);
+		stream->parts = stream->part_count == 0 ?
+			palloc(sizeof(StreamPart) * stream->part_size) :
+			repalloc(stream->parts, sizeof(StreamPart) * stream->part_size);
+	}
+	part = &stream->parts[stream->part_count++];
+	memset(part, 0, sizeof(StreamPart));
+	part->index = index;
+	initStringInfo(&part->text);
+	initStringInfo(&part->signature);
+	return part;
 }
 
 static void
@@ -54,6 +99,8 @@ void
 model_stream_end(ModelStream *stream, ModelAnswer *answer)
 {
 	sse_end(&stream->parser, take_event, stream);
+	if (stream->provider->end_stream != NULL)
+		stream->provider->end_stream(stream);
 	*answer = stream->answer;
 	answer->message.content = stream->content.data;
 	answer->message.reasoning =

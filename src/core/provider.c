@@ -84,27 +84,51 @@ provider_append_options(StringInfo body, const char *options,
 }
 
 /*
- * Append the conversation as an array of {"role": …, "content": …}, with the
- * names that the API has for the roles.
+ * Whether the options, a JSON object or NULL, have this key.
  */
-void
-provider_append_messages(StringInfo body, const char *key,
-						 const ModelRequest *request,
-						 const char *const *role_names)
+bool
+provider_has_option(const char *options, const char *name)
 {
-	json_append_key(body, key);
-	appendStringInfoChar(body, '[');
-	for (int i = 0; i < request->message_count; i++)
-	{
-		const Message *message = &request->messages[i];
+	JsonMember	member;
 
-		appendStringInfoString(body, i > 0 ? ",{" : "{");
-		json_append_member(body, "role", role_names[message->role]);
-		json_append_member(body, "content",
-						   message->content != NULL ? message->content : "");
-		appendStringInfoChar(body, '}');
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, name) == 0)
+			return true;
 	}
-	appendStringInfoChar(body, ']');
+	return false;
+}
+
+/*
+ * A member of a JSON object as it is written, or of the object that is its member
+ * outer, if that is not NULL. NULL if it is not there.
+ */
+char *
+provider_raw_member(const char *bytes, size_t length, const char *outer,
+					const char *name)
+{
+	const char *at = json_scrub(bytes, length);
+	JsonMember	member;
+
+	while (json_next_member(&at, &member))
+	{
+		if (outer != NULL && strcmp(member.key, outer) == 0)
+			return provider_raw_member(member.value, member.value_length, NULL,
+									   name);
+		if (outer == NULL && strcmp(member.key, name) == 0)
+			return pnstrdup(member.value, member.value_length);
+	}
+	return NULL;
+}
+
+/*
+ * The arguments of a call; none are an empty object.
+ */
+const char *
+provider_arguments(const ToolCall *call)
+{
+	return call->arguments != NULL && call->arguments[0] != '\0' ?
+		call->arguments : "{}";
 }
 
 /*

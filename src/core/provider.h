@@ -14,6 +14,7 @@
 
 #include "core/message.h"
 #include "core/schema.h"
+#include "core/tool.h"
 #include "lib/stringinfo.h"
 
 /* What a model is asked. */
@@ -26,6 +27,10 @@ typedef struct ModelRequest
 								 * NULL; none of its keys is reserved */
 	const OutputSchema *schema; /* that the answer is to fit, or NULL */
 	bool		stream;			/* as server-sent events */
+	const ToolList *tools;		/* that the model may call, or NULL */
+	const char *tool_choice;	/* none, auto, required, the name of a tool,
+								 * or NULL */
+	bool		no_more_tools;	/* it may call none any more */
 } ModelRequest;
 
 /* How an answer ended. */
@@ -73,6 +78,9 @@ typedef struct Provider
 	/* Read an event of a streamed answer; model_stream.h says into what. */
 	void		(*read_event) (ModelStream *stream, const char *data,
 							   size_t length);
+
+	/* The stream is over: make calls of its parts; NULL: nothing to do. */
+	void		(*end_stream) (ModelStream *stream);
 } Provider;
 
 extern const Provider provider_openai_responses;
@@ -85,11 +93,12 @@ extern bool provider_option_reserved(const Provider *provider,
 									 const char *name);
 extern void provider_append_options(StringInfo body, const char *options,
 									const char *except);
-extern void provider_append_messages(StringInfo body, const char *key,
-									 const ModelRequest *request,
-									 const char *const *role_names);
 extern void provider_append_schema(StringInfo body,
 								   const OutputSchema *schema);
+extern char *provider_raw_member(const char *bytes, size_t length,
+								 const char *outer, const char *name);
+extern const char *provider_arguments(const ToolCall *call);
+extern bool provider_has_option(const char *options, const char *name);
 extern bool provider_quota_is_used_up(const char *body, size_t length);
 extern char *provider_invalid_answer(const cJSON *tree, const char *body,
 									 size_t length, const char *expected);

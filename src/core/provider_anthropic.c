@@ -13,6 +13,9 @@
 #include "core/json.h"
 #include "core/model_stream.h"
 
+/* What Agno keeps the parts of an answer in. */
+#define ITEMS_NAME "content_blocks"
+
 /* As Agno's Claude. */
 #define DEFAULT_MAX_TOKENS 8192
 
@@ -20,24 +23,77 @@ static const char *const reserved_options[] = {
 	"model", "messages", "system", "stream", NULL
 };
 
-static bool
-has_option(const char *options, const char *name)
+/*
+ * An answer with calls, as it came or put together again.
+ */
+static void
+append_calls(StringInfo body, const Message *message)
 {
-	JsonMember	member;
-
-	while (options != NULL && json_next_member(&options, &member))
+	appendStringInfoString(body, "{\"role\":\"assistant\",\"content\":");
+	if (message->items != NULL &&
+		strcmp(message->items_name, ITEMS_NAME) == 0)
 	{
-		if (strcmp(member.key, name) == 0)
-			return true;
+		appendStringInfo(body, "%s}", message->items);
+		return;
 	}
-	return false;
+	appendStringInfoChar(body, '[');
+	if (message->content != NULL && message->content[0] != '\0')
+	{
+		appendStringInfoString(body, "{\"type\":\"text\"");
+		json_append_member(body, "text", message->content);
+		appendStringInfoString(body, "},");
+	}
+	for (int i = 0; i < message->tool_call_count; i++)
+	{
+		const ToolCall *call = &message->tool_calls[i];
+		const char *arguments = provider_arguments(call);
+		cJSON	   *tree = json_parse(arguments, strlen(arguments));
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_member(body, "type", "tool_use");
+		json_append_member(body, "id", call->call_id);
+		json_append_member(body, "name", call->name);
+		json_append_key(body, "input");
+		appendStringInfoString(body, cJSON_IsObject(tree) ?
+							   json_scrub(arguments, strlen(arguments)) : "{}");
+		appendStringInfoChar(body, '}');
+		cJSON_Delete(tree);
+	}
+	appendStringInfoString(body, "]}");
+}
+
+/*
+ * The results of the tools from this message on, as one message of the user.
+ * Returns how many there are.
+ */
+static int
+append_results(StringInfo body, const Message *messages, int count)
+{
+	int			n = 0;
+
+	appendStringInfoString(body, "{\"role\":\"user\",\"content\":[");
+	for (; n < count && messages[n].role == MESSAGE_TOOL; n++)
+	{
+		const Message *message = &messages[n];
+
+		appendStringInfoString(body, n > 0 ? ",{" : "{");
+		json_append_member(body, "type", "tool_result");
+		json_append_member(body, "tool_use_id", message->call_id);
+		json_append_member(body, "content",
+						   message->content != NULL ? message->content : "");
+		if (message->tool_call_error || !message->executed)
+			appendStringInfoString(body, ",\"is_error\":true");
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoString(body, "]}");
+	return n;
 }
 
 static void
 append_messages(StringInfo body, const ModelRequest *request)
 {
 	StringInfoData system;
-	bool		first = true;
+	const char *comma = "";
 
 	initStringInfo(&system);
 	json_append_key(body, "messages");
@@ -54,16 +110,24 @@ append_messages(StringInfo body, const ModelRequest *request)
 			continue;
 		}
 		/* Empty messages are refused. */
-		if (content[0] == '\0')
+		if (content[0] == '\0' && message->tool_call_count == 0 &&
+			message->role != MESSAGE_TOOL)
 			continue;
-		appendStringInfoString(body, first ? "{" : ",{");
-		first = false;
-		json_append_key(body, "role");
-		json_append_string(body, message->role == MESSAGE_ASSISTANT ?
-						   "assistant" : "user");
-		json_append_key(body, "content");
-		json_append_string(body, content);
-		appendStringInfoChar(body, '}');
+		appendStringInfoString(body, comma);
+		comma = ",";
+		if (message->tool_call_count > 0)
+			append_calls(body, message);
+		else if (message->role == MESSAGE_TOOL)
+			i += append_results(body, message, request->message_count - i) - 1;
+		else
+		{
+			appendStringInfoChar(body, '{');
+			json_append_member(body, "role",
+							   message->role == MESSAGE_ASSISTANT ?
+							   "assistant" : "user");
+			json_append_member(body, "content", content);
+			appendStringInfoChar(body, '}');
+		}
 	}
 	appendStringInfoChar(body, ']');
 	if (system.len > 0)
@@ -71,6 +135,45 @@ append_messages(StringInfo body, const ModelRequest *request)
 		json_append_key(body, "system");
 		json_append_string(body, system.data);
 	}
+}
+
+/*
+ * The tools. They stay when no more may be called: a conversation with calls is
+ * refused without them.
+ */
+static void
+append_tools(StringInfo body, const ModelRequest *request)
+{
+	const char *choice = request->no_more_tools ? "none" : request->tool_choice;
+
+	if (request->tools == NULL)
+		return;
+	json_append_key(body, "tools");
+	for (int i = 0; i < request->tools->count; i++)
+	{
+		const Tool *tool = &request->tools->tools[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "[{");
+		json_append_member(body, "name", tool->name);
+		json_append_member(body, "description", tool->description);
+		json_append_key(body, "input_schema");
+		appendStringInfoString(body, tool->parameters);
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoChar(body, ']');
+	if (choice == NULL)
+		return;
+	json_append_key(body, "tool_choice");
+	appendStringInfoChar(body, '{');
+	if (tools_find(request->tools, choice) != NULL)
+	{
+		json_append_member(body, "type", "tool");
+		json_append_member(body, "name", choice);
+	}
+	else
+		json_append_member(body, "type",
+						   strcmp(choice, "required") == 0 ? "any" : choice);
+	appendStringInfoChar(body, '}');
 }
 
 /*
@@ -102,9 +205,10 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	if (!has_option(request->options, "max_tokens"))
+	if (!provider_has_option(request->options, "max_tokens"))
 		appendStringInfo(body, ",\"max_tokens\":%d", DEFAULT_MAX_TOKENS);
 	append_messages(body, request);
+	append_tools(body, request);
 	if (request->schema != NULL)
 		append_output_config(body, request);
 	if (request->stream)
@@ -155,18 +259,49 @@ read_stop(const char *reason, const char **error)
 }
 
 static void
-add_tool_call(Message *message, const cJSON *block)
+add_tool_call(Message *message, const cJSON *block, char *input)
 {
 	ToolCall   *call = message_add_tool_call(message);
 
 	call->id = json_copy_string(block, "id");
-	call->call_id = json_copy_string(block, "id");
+	call->call_id = call->id;
 	call->name = json_copy_string(block, "name");
+	call->arguments = input;
 }
 
+/*
+ * Read the calls among the blocks, and keep all blocks as they came.
+ */
 static void
+read_calls(const cJSON *blocks, char *raw, Message *message)
+{
+	const cJSON *block;
+	const char *at = raw;
+
+	cJSON_ArrayForEach(block, blocks)
+	{
+		const char *type = json_string(block, "type");
+		const char *end;
+
+		if (!json_next_element(&at))
+			break;
+		end = json_skip_value(at);
+		if (type != NULL && strcmp(type, "tool_use") == 0)
+			add_tool_call(message, block,
+						  provider_raw_member(at, end - at, NULL, "input"));
+		at = end;
+	}
+	message->items = raw;
+	message->items_name = ITEMS_NAME;
+}
+
+/*
+ * Read text and reasoning. Returns whether there are calls as well.
+ */
+static bool
 read_blocks(const cJSON *blocks, Message *message)
 {
+	bool		calls = false;
 	const cJSON *block;
 	StringInfoData content;
 	StringInfoData reasoning;
@@ -191,10 +326,11 @@ read_blocks(const cJSON *blocks, Message *message)
 			appendStringInfoString(&reasoning, piece != NULL ? piece : "");
 		}
 		else if (strcmp(type, "tool_use") == 0)
-			add_tool_call(message, block);
+			calls = true;
 	}
 	message->content = content.data;
 	message->reasoning = reasoning.len > 0 ? reasoning.data : NULL;
+	return calls;
 }
 
 static void
@@ -219,7 +355,10 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 	else
 	{
 		message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
-		read_blocks(blocks, &answer->message);
+		if (read_blocks(blocks, &answer->message))
+			read_calls(blocks, provider_raw_member(body, length, NULL,
+												   "content"),
+					   &answer->message);
 		answer->outcome = read_stop(json_string(tree, "stop_reason"),
 									&answer->error);
 		read_usage(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
@@ -230,8 +369,144 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 }
 
 /*
- * message_start, content_block_delta, message_delta, message_stop and error;
- * others say nothing that is needed.
+ * A block begins.
+ */
+static void
+start_block(ModelStream *stream, const cJSON *tree, const char *data,
+			size_t length)
+{
+	const cJSON *block = cJSON_GetObjectItemCaseSensitive(tree, "content_block");
+	StreamPart *part = model_stream_add_part(stream,
+											 json_int64(tree, "index"));
+
+	if (part == NULL)
+		return;
+	part->type = json_copy_string(block, "type");
+	part->id = json_copy_string(block, "id");
+	part->name = json_copy_string(block, "name");
+	part->start = provider_raw_member(data, length, NULL, "content_block");
+}
+
+/*
+ * A piece of a block.
+ */
+static void
+read_piece(ModelStream *stream, const cJSON *tree)
+{
+	const cJSON *delta = cJSON_GetObjectItemCaseSensitive(tree, "delta");
+	StreamPart *part = model_stream_part(stream, json_int64(tree, "index"));
+	const char *text = json_string(delta, "text");
+	const char *thinking = json_string(delta, "thinking");
+	const char *signature = json_string(delta, "signature");
+	const char *input = json_string(delta, "partial_json");
+
+	if (text != NULL)
+		appendStringInfoString(&stream->content, text);
+	if (thinking != NULL)
+		appendStringInfoString(&stream->reasoning, thinking);
+	if (part == NULL)
+		return;
+	if (text != NULL)
+		appendStringInfoString(&part->text, text);
+	if (thinking != NULL)
+		appendStringInfoString(&part->text, thinking);
+	if (input != NULL)
+		appendStringInfoString(&part->text, input);
+	if (signature != NULL)
+		appendStringInfoString(&part->signature, signature);
+}
+
+/*
+ * The arguments of a call: what came in pieces, or else at once.
+ */
+static char *
+block_input(const StreamPart *part)
+{
+	char	   *input = NULL;
+
+	if (part->text.len == 0 && part->start != NULL)
+		input = provider_raw_member(part->start, strlen(part->start), NULL,
+									"input");
+	return input != NULL ? input : part->text.data;
+}
+
+/*
+ * Append a block as the server would have sent it in one go.
+ */
+static void
+append_block(StringInfo out, const StreamPart *part)
+{
+	const char *type = part->type != NULL ? part->type : "";
+	bool		is_text = strcmp(type, "text") == 0;
+	char	   *raw;
+	cJSON	   *input;
+
+	if (!is_text && strcmp(type, "thinking") != 0 &&
+		strcmp(type, "tool_use") != 0)
+	{
+		appendStringInfoString(out, part->start != NULL ? part->start : "{}");
+		return;
+	}
+	appendStringInfoChar(out, '{');
+	json_append_member(out, "type", type);
+	if (strcmp(type, "tool_use") != 0)
+	{
+		json_append_member(out, is_text ? "text" : "thinking", part->text.data);
+		if (!is_text)
+			json_append_member(out, "signature", part->signature.data);
+		appendStringInfoChar(out, '}');
+		return;
+	}
+	json_append_member(out, "id", part->id);
+	json_append_member(out, "name", part->name);
+	json_append_key(out, "input");
+	raw = block_input(part);
+	input = json_parse(raw, strlen(raw));
+	appendStringInfoString(out, cJSON_IsObject(input) ?
+						   json_scrub(raw, strlen(raw)) : "{}");
+	appendStringInfoChar(out, '}');
+	cJSON_Delete(input);
+}
+
+/*
+ * The stream is over: if there are calls in it, its blocks are kept.
+ */
+static void
+end_stream(ModelStream *stream)
+{
+	Message    *message = &stream->answer.message;
+	StringInfoData items;
+
+	initStringInfo(&items);
+	for (int i = 0; i < stream->part_count; i++)
+	{
+		StreamPart *part = &stream->parts[i];
+		ToolCall   *call;
+
+		/* Empty text is refused when it is sent back. */
+		if (part->type == NULL ||
+			(strcmp(part->type, "text") == 0 && part->text.len == 0))
+			continue;
+		appendStringInfoChar(&items, items.len > 0 ? ',' : '[');
+		append_block(&items, part);
+		if (strcmp(part->type, "tool_use") != 0)
+			continue;
+		call = message_add_tool_call(message);
+		call->id = part->id;
+		call->call_id = part->id;
+		call->name = part->name;
+		call->arguments = block_input(part);
+	}
+	if (message->tool_call_count == 0)
+		return;
+	appendStringInfoChar(&items, ']');
+	message->items = items.data;
+	message->items_name = ITEMS_NAME;
+}
+
+/*
+ * message_start, content_block_start, content_block_delta, message_delta,
+ * message_stop and error; others say nothing that is needed.
  */
 static void
 read_event(ModelStream *stream, const char *data, size_t length)
@@ -240,7 +515,6 @@ read_event(ModelStream *stream, const char *data, size_t length)
 	const char *type = json_string(tree, "type");
 	const cJSON *message = cJSON_GetObjectItemCaseSensitive(tree, "message");
 	const cJSON *delta = cJSON_GetObjectItemCaseSensitive(tree, "delta");
-	const char *piece;
 
 	if (type == NULL)
 		type = "";
@@ -250,15 +524,10 @@ read_event(ModelStream *stream, const char *data, size_t length)
 		read_usage(cJSON_GetObjectItemCaseSensitive(message, "usage"),
 				   &stream->answer.message.usage);
 	}
+	else if (strcmp(type, "content_block_start") == 0)
+		start_block(stream, tree, data, length);
 	else if (strcmp(type, "content_block_delta") == 0)
-	{
-		piece = json_string(delta, "text");
-		if (piece != NULL)
-			appendStringInfoString(&stream->content, piece);
-		piece = json_string(delta, "thinking");
-		if (piece != NULL)
-			appendStringInfoString(&stream->reasoning, piece);
-	}
+		read_piece(stream, tree);
 	else if (strcmp(type, "message_delta") == 0)
 	{
 		stream->answer.outcome = read_stop(json_string(delta, "stop_reason"),
@@ -290,4 +559,5 @@ const Provider provider_anthropic = {
 	.write_request = write_request,
 	.read_answer = read_answer,
 	.read_event = read_event,
+	.end_stream = end_stream,
 };

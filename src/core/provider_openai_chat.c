@@ -37,8 +37,88 @@ append_response_format(StringInfo body, const OutputSchema *schema)
 	appendStringInfoString(body, "}}");
 }
 
+static void
+append_calls(StringInfo body, const Message *message)
+{
+	json_append_key(body, "tool_calls");
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < message->tool_call_count; i++)
+	{
+		const ToolCall *call = &message->tool_calls[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_member(body, "id", call->call_id);
+		json_append_member(body, "type", "function");
+		json_append_key(body, "function");
+		appendStringInfoChar(body, '{');
+		json_append_member(body, "name", call->name);
+		json_append_member(body, "arguments", provider_arguments(call));
+		appendStringInfoString(body, "}}");
+	}
+	appendStringInfoChar(body, ']');
+}
+
+static void
+append_messages(StringInfo body, const ModelRequest *request)
+{
+	json_append_key(body, "messages");
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < request->message_count; i++)
+	{
+		const Message *message = &request->messages[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_member(body, "role", role_names[message->role]);
+		json_append_member(body, "content",
+						   message->content != NULL ? message->content : "");
+		if (message->tool_call_count > 0)
+			append_calls(body, message);
+		if (message->role == MESSAGE_TOOL)
+			json_append_member(body, "tool_call_id", message->call_id);
+		appendStringInfoChar(body, '}');
+	}
+	appendStringInfoChar(body, ']');
+}
+
+static void
+append_tools(StringInfo body, const ModelRequest *request)
+{
+	const char *choice = request->tool_choice;
+
+	if (request->tools == NULL || request->no_more_tools)
+		return;
+	if (choice != NULL)
+	{
+		json_append_key(body, "tool_choice");
+		if (tools_find(request->tools, choice) == NULL)
+			json_append_string(body, choice);
+		else
+		{
+			appendStringInfoString(body, "{\"type\":\"function\",\"function\":{");
+			json_append_member(body, "name", choice);
+			appendStringInfoString(body, "}}");
+		}
+	}
+	json_append_key(body, "tools");
+	for (int i = 0; i < request->tools->count; i++)
+	{
+		const Tool *tool = &request->tools->tools[i];
+
+		appendStringInfoString(body, i > 0 ? "," : "[");
+		appendStringInfoString(body, "{\"type\":\"function\",\"function\":{");
+		json_append_member(body, "name", tool->name);
+		json_append_member(body, "description", tool->description);
+		json_append_key(body, "parameters");
+		appendStringInfoString(body, tool->parameters);
+		if (tool->strict)
+			appendStringInfoString(body, ",\"strict\":true");
+		appendStringInfoString(body, "}}");
+	}
+	appendStringInfoChar(body, ']');
+}
+
 /*
- * {"model": …, "messages": [{"role": …, "content": …}, …], options…}
+ * {"model": …, "messages": [{"role": …, "content": …}, …], "tools": …, options…}
  */
 static void
 write_request(StringInfo body, const ModelRequest *request)
@@ -46,9 +126,10 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	provider_append_messages(body, "messages", request, role_names);
+	append_messages(body, request);
 	if (request->schema != NULL)
 		append_response_format(body, request->schema);
+	append_tools(body, request);
 	if (request->stream)
 		appendStringInfoString(body, ",\"stream\":true,"
 							   "\"stream_options\":{\"include_usage\":true}");
@@ -180,6 +261,63 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 }
 
 /*
+ * Pieces of calls: the first has the id and the name, all have a piece of the
+ * arguments. Some servers send calls whole, and without a number.
+ */
+static void
+read_call_pieces(ModelStream *stream, const cJSON *calls)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, calls)
+	{
+		const cJSON *function =
+			cJSON_GetObjectItemCaseSensitive(item, "function");
+		const cJSON *index = cJSON_GetObjectItemCaseSensitive(item, "index");
+		const char *id = json_string(item, "id");
+		const char *name = json_string(function, "name");
+		const char *piece = json_string(function, "arguments");
+		int64		number = cJSON_IsNumber(index) ?
+			json_int64(item, "index") : stream->part_count;
+		StreamPart *part = model_stream_part(stream, number);
+
+		if (id != NULL && id[0] == '\0')
+			id = NULL;
+		if (part == NULL && !cJSON_IsNumber(index) && id == NULL &&
+			name == NULL && stream->part_count > 0)
+			part = &stream->parts[stream->part_count - 1];
+		if (part != NULL && id != NULL && part->id != NULL &&
+			strcmp(part->id, id) != 0)
+			part = NULL;
+		if (part == NULL)
+			part = model_stream_add_part(stream, number);
+		if (part == NULL)
+			return;
+		if (id != NULL && part->id == NULL)
+			part->id = pstrdup(id);
+		if (name != NULL && name[0] != '\0' && part->name == NULL)
+			part->name = pstrdup(name);
+		if (piece != NULL)
+			appendStringInfoString(&part->text, piece);
+	}
+}
+
+static void
+end_stream(ModelStream *stream)
+{
+	for (int i = 0; i < stream->part_count; i++)
+	{
+		StreamPart *part = &stream->parts[i];
+		ToolCall   *call = message_add_tool_call(&stream->answer.message);
+
+		call->id = part->id;
+		call->call_id = part->id;
+		call->name = part->name;
+		call->arguments = part->text.data;
+	}
+}
+
+/*
  * {"choices": [{"delta": {"content": …}, "finish_reason": …}], "usage": …}, and
  * [DONE] at the end, which not all servers send. The usage comes after the
  * finish_reason, or never.
@@ -208,6 +346,9 @@ read_event(ModelStream *stream, const char *data, size_t length)
 		cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(tree, "choices"), 0);
 	append_message(&stream->content, &stream->reasoning,
 				   cJSON_GetObjectItemCaseSensitive(choice, "delta"));
+	read_call_pieces(stream,
+					 cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(choice, "delta"),
+													  "tool_calls"));
 	reason = json_string(choice, "finish_reason");
 	if (reason != NULL && !stream->ended)
 	{
@@ -232,4 +373,5 @@ const Provider provider_openai_chat = {
 	.write_request = write_request,
 	.read_answer = read_answer,
 	.read_event = read_event,
+	.end_stream = end_stream,
 };

@@ -13,6 +13,9 @@
 #include "core/json.h"
 #include "core/model_stream.h"
 
+/* What an answer has its items in. */
+#define ITEMS_NAME "output"
+
 /* "system" became "developer" with this API. */
 static const char *const role_names[MESSAGE_ROLES] = {
 	[MESSAGE_SYSTEM] = "developer",
@@ -68,8 +71,151 @@ keeps_nothing(const char *options)
 	return background && !store;
 }
 
+static void
+append_plain(StringInfo body, const char *role, const char *content)
+{
+	appendStringInfoChar(body, '{');
+	json_append_member(body, "role", role);
+	json_append_member(body, "content", content);
+	appendStringInfoChar(body, '}');
+}
+
 /*
- * {"model": …, "input": [{"role": …, "content": …}, …], "text": …, options…}
+ * An answer with calls, as it came or put together again.
+ */
+static void
+append_calls(StringInfo body, const Message *message)
+{
+	if (message->items != NULL &&
+		strcmp(message->items_name, ITEMS_NAME) == 0)
+	{
+		const char *at = message->items;
+		bool		first = true;
+
+		while (json_next_element(&at))
+		{
+			const char *end = json_skip_value(at);
+
+			appendStringInfo(body, "%s%.*s", first ? "" : ",",
+							 (int) (end - at), at);
+			first = false;
+			at = end;
+		}
+		if (!first)
+			return;
+	}
+	if (message->content != NULL && message->content[0] != '\0')
+	{
+		append_plain(body, "assistant", message->content);
+		appendStringInfoChar(body, ',');
+	}
+	for (int i = 0; i < message->tool_call_count; i++)
+	{
+		const ToolCall *call = &message->tool_calls[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "{");
+		json_append_member(body, "type", "function_call");
+		json_append_member(body, "call_id", call->call_id);
+		json_append_member(body, "name", call->name);
+		json_append_member(body, "arguments", provider_arguments(call));
+		appendStringInfoChar(body, '}');
+	}
+}
+
+static void
+append_result(StringInfo body, const Message *message)
+{
+	appendStringInfoChar(body, '{');
+	json_append_member(body, "type", "function_call_output");
+	json_append_member(body, "call_id", message->call_id);
+	json_append_member(body, "output",
+					   message->content != NULL ? message->content : "");
+	appendStringInfoChar(body, '}');
+}
+
+static void
+append_input(StringInfo body, const ModelRequest *request)
+{
+	json_append_key(body, "input");
+	appendStringInfoChar(body, '[');
+	for (int i = 0; i < request->message_count; i++)
+	{
+		const Message *message = &request->messages[i];
+
+		if (i > 0)
+			appendStringInfoChar(body, ',');
+		if (message->tool_call_count > 0)
+			append_calls(body, message);
+		else if (message->role == MESSAGE_TOOL)
+			append_result(body, message);
+		else
+			append_plain(body, role_names[message->role],
+						 message->content != NULL ? message->content : "");
+	}
+	appendStringInfoChar(body, ']');
+}
+
+/*
+ * The tools, and which of them is to be called. Here, tools are strict unless it
+ * is said that they are not.
+ */
+static void
+append_tools(StringInfo body, const ModelRequest *request)
+{
+	const char *choice = request->tool_choice;
+
+	if (request->tools == NULL || request->no_more_tools)
+		return;
+	if (choice != NULL)
+	{
+		json_append_key(body, "tool_choice");
+		if (tools_find(request->tools, choice) == NULL)
+			json_append_string(body, choice);
+		else
+		{
+			appendStringInfoChar(body, '{');
+			json_append_member(body, "type", "function");
+			json_append_member(body, "name", choice);
+			appendStringInfoChar(body, '}');
+		}
+	}
+	json_append_key(body, "tools");
+	for (int i = 0; i < request->tools->count; i++)
+	{
+		const Tool *tool = &request->tools->tools[i];
+
+		appendStringInfoString(body, i > 0 ? ",{" : "[{");
+		json_append_member(body, "type", "function");
+		json_append_member(body, "name", tool->name);
+		json_append_member(body, "description", tool->description);
+		json_append_key(body, "parameters");
+		appendStringInfoString(body, tool->parameters);
+		json_append_key(body, "strict");
+		appendStringInfoString(body, tool->strict ? "true}" : "false}");
+	}
+	appendStringInfoChar(body, ']');
+}
+
+/*
+ * Whether the options say that the server keeps nothing: then what it is to be
+ * reminded of has to be in its answers.
+ */
+static bool
+is_not_stored(const char *options)
+{
+	JsonMember	member;
+
+	while (options != NULL && json_next_member(&options, &member))
+	{
+		if (strcmp(member.key, "store") == 0)
+			return strncmp(member.value, "false", 5) == 0;
+	}
+	return false;
+}
+
+/*
+ * {"model": …, "input": [{"role": …, "content": …}, …], "text": …, "tools": …,
+ * options…}
  */
 static void
 write_request(StringInfo body, const ModelRequest *request)
@@ -77,9 +223,13 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	provider_append_messages(body, "input", request, role_names);
+	append_input(body, request);
 	if (request->schema != NULL)
 		append_text(body, request->schema, request->options);
+	append_tools(body, request);
+	if (request->tools != NULL && is_not_stored(request->options) &&
+		!provider_has_option(request->options, "include"))
+		appendStringInfoString(body, ",\"include\":[\"reasoning.encrypted_content\"]");
 	if (request->stream)
 		appendStringInfoString(body, ",\"stream\":true");
 	if (keeps_nothing(request->options))
@@ -225,6 +375,18 @@ is_error(const cJSON *tree)
 }
 
 /*
+ * Keep the items of an answer with calls as they came, reasoning and all.
+ */
+static void
+keep_items(Message *message, char *items)
+{
+	if (message->tool_call_count == 0 || items == NULL || items[0] != '[')
+		return;
+	message->items = items;
+	message->items_name = ITEMS_NAME;
+}
+
+/*
  * Read a response object.
  */
 static void
@@ -258,8 +420,35 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 		answer->error = provider_error_message(0, body, length);
 	}
 	else
+	{
 		read_response(tree, answer);
+		if (answer->message.tool_call_count > 0)
+			keep_items(&answer->message,
+					   provider_raw_member(body, length, NULL, ITEMS_NAME));
+	}
 	cJSON_Delete(tree);
+}
+
+/*
+ * An item is whole: needed only if the last event does not have it.
+ */
+static void
+read_item(ModelStream *stream, const cJSON *item, const char *data,
+		  size_t length)
+{
+	const char *type = json_string(item, "type");
+	char	   *raw;
+
+	if (type == NULL || (strcmp(type, "function_call") != 0 &&
+						 strcmp(type, "reasoning") != 0 &&
+						 strcmp(type, "message") != 0))
+		return;
+	if (strcmp(type, "function_call") == 0)
+		add_tool_call(&stream->answer.message, item);
+	raw = provider_raw_member(data, length, NULL, "item");
+	appendStringInfo(&stream->items, "%s%s", stream->items.len > 0 ? "," : "",
+					 raw);
+	pfree(raw);
 }
 
 /*
@@ -267,13 +456,24 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
  * for subscribers. Some servers leave the output out of it, though.
  */
 static void
-end_stream(ModelStream *stream, const cJSON *response)
+end_stream(ModelStream *stream, const cJSON *response, const char *data,
+		   size_t length)
 {
 	StringInfo	content = &stream->content;
 	StringInfo	reasoning = &stream->reasoning;
 	Message    *message = &stream->answer.message;
+	Message		seen = *message;
 
 	read_response(response, &stream->answer);
+	if (message->tool_call_count > 0)
+		keep_items(message, provider_raw_member(data, length, "response",
+												ITEMS_NAME));
+	else if (seen.tool_call_count > 0)
+	{
+		message->tool_calls = seen.tool_calls;
+		message->tool_call_count = seen.tool_call_count;
+		keep_items(message, psprintf("[%s]", stream->items.data));
+	}
 	if (message->content[0] != '\0')
 	{
 		resetStringInfo(content);
@@ -313,10 +513,13 @@ read_event(ModelStream *stream, const char *data, size_t length)
 	else if (type != NULL && delta != NULL &&
 			 strcmp(type, "response.reasoning_summary_text.delta") == 0)
 		appendStringInfoString(&stream->reasoning, delta);
+	else if (type != NULL && strcmp(type, "response.output_item.done") == 0)
+		read_item(stream, cJSON_GetObjectItemCaseSensitive(tree, "item"), data,
+				  length);
 	for (int i = 0; type != NULL && i < (int) lengthof(ends); i++)
 	{
 		if (strcmp(type, ends[i]) == 0)
-			end_stream(stream, response);
+			end_stream(stream, response, data, length);
 	}
 	cJSON_Delete(tree);
 }

@@ -16,6 +16,10 @@
  * run_cancelled() and run_failed() lead from any step to STEP_STORE, and
  * run_cancelled() even from there: what has not been stored can be cancelled.
  *
+ * An answer with calls of tools leads to STEP_STORE as well, with the status
+ * RUNNING: it is stored, the tools are called elsewhere, and then a run of the
+ * same attempt is put together from all that is stored, and run_resumed().
+ *
  *-------------------------------------------------------------------------
  */
 #include "core/portable.h"
@@ -30,6 +34,9 @@
 
 /* The pause when there was nothing to open a connection with. */
 #define RESOURCES_PAUSE_US (1000 * US_PER_MS)
+
+/* The most calls that an answer may have. */
+#define MAX_CALLS 1000
 
 /* How often a response in the background is asked for, in ms: up to this. */
 #define FIRST_POLL_MS 250
@@ -74,6 +81,19 @@ run_add_message(Run *run, MessageRole role, char *content)
 }
 
 /*
+ * Which tool is to be called. Who is forced to call one each time never ends.
+ */
+static const char *
+tool_choice(const Run *run)
+{
+	if (run->tool_choice == NULL || run->turns == 0 ||
+		strcmp(run->tool_choice, "none") == 0 ||
+		strcmp(run->tool_choice, "auto") == 0)
+		return run->tool_choice;
+	return NULL;
+}
+
+/*
  * Append the body of the next request.
  */
 void
@@ -86,6 +106,9 @@ run_write_request(const Run *run, StringInfo body)
 		.options = run->options,
 		.schema = run->schema,
 		.stream = run->streamed,
+		.tools = run->tools,
+		.tool_choice = tool_choice(run),
+		.no_more_tools = run->no_more_tools,
 	};
 
 	run->provider->write_request(body, &request);
@@ -138,6 +161,17 @@ end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
 	run->stream = NULL;
 }
 
+/*
+ * What the model has said in all of the run's answers, of which this is the last.
+ */
+static char *
+all_said(const Run *run, char *content)
+{
+	if (run->earlier == NULL)
+		return content;
+	return psprintf("%s%s", run->earlier, content != NULL ? content : "");
+}
+
 static void
 end(Run *run, RunStatus status, int64 now)
 {
@@ -156,7 +190,7 @@ fail(Run *run, const char *type, const char *message, int http_status,
 {
 	end(run, RUN_ERROR, now);
 	if (run->stream != NULL && run->stream->content.len > 0)
-		run->outcome.content = run->stream->content.data;
+		run->outcome.content = all_said(run, run->stream->content.data);
 	run->stream = NULL;
 	run->outcome.error_type = type;
 	run->outcome.error_message = message;
@@ -199,6 +233,108 @@ ask_again(Run *run, const char *problem, int64 now)
 							 "Answer again, with nothing but JSON that fits the schema.",
 							 problem));
 	run->step = STEP_SEND;
+}
+
+/*
+ * The arguments of a call as a JSON object; or NULL, and what the model is to be
+ * told, in Agno's words.
+ */
+static char *
+read_arguments(const ToolCall *call, const char **refusal)
+{
+	const char *given = call->arguments != NULL ? call->arguments : "";
+	char	   *json = json_scrub(given, strlen(given));
+	cJSON	   *tree = json_parse(json, strlen(json));
+	char	   *result = NULL;
+
+	*refusal = NULL;
+	if (json[strspn(json, " \t\r\n")] == '\0' ||
+		(cJSON_IsArray(tree) && cJSON_GetArraySize(tree) == 0) ||
+		(cJSON_IsString(tree) && tree->valuestring[0] == '\0'))
+		result = pstrdup("{}");
+	else if (tree == NULL || !json_is_jsonb(json))
+		*refusal = "Error while decoding function arguments: they are not valid JSON\n\n"
+			"Please make sure we can json.loads() the arguments and retry.";
+	else if (!cJSON_IsObject(tree))
+		*refusal = "Function arguments are not a valid JSON object.\n\n Please fix and retry.";
+	else
+		result = json;
+	cJSON_Delete(tree);
+	return result;
+}
+
+/*
+ * What is to become of a call.
+ */
+static void
+plan_call(Run *run, ToolCall *call, PlannedCall *planned)
+{
+	memset(planned, 0, sizeof(PlannedCall));
+	planned->call = call;
+	if (++run->calls > run->call_limit)
+	{
+		planned->refusal =
+			psprintf("Tool call limit reached. Tool call %s not executed. Don't try to execute it again.",
+					 call->name);
+		planned->refusal_is_error = true;
+		return;
+	}
+	planned->tool = tools_find(run->tools, call->name);
+	if (planned->tool == NULL)
+	{
+		planned->refusal = "Error: The requested tool does not exist or is not available.";
+		return;
+	}
+	planned->arguments = read_arguments(call, &planned->refusal);
+	if (planned->refusal != NULL)
+		planned->tool = NULL;
+}
+
+/*
+ * The answer has calls: they are to be stored, and then the tools called.
+ */
+static void
+plan_calls(Run *run, Message *message, int64 now)
+{
+	if (run->no_more_tools)
+	{
+		fail(run, "tool_call_limit",
+			 "the model calls tools though it has been told that it may call none any more",
+			 0, now);
+		return;
+	}
+	if (message->tool_call_count > MAX_CALLS)
+	{
+		fail(run, "invalid_response",
+			 psprintf("the answer has %d calls of tools",
+					  message->tool_call_count),
+			 0, now);
+		return;
+	}
+
+	run->planned = palloc(sizeof(PlannedCall) * message->tool_call_count);
+	for (int i = 0; i < message->tool_call_count; i++)
+	{
+		ToolCall   *call = &message->tool_calls[i];
+
+		/* Servers that imitate others may have no ids. */
+		if (call->id == NULL && call->call_id == NULL)
+		{
+			char		id[UUID_TEXT_SIZE];
+
+			call->id = psprintf("call_%s", uuid_v7(id) ? id : "");
+			message->items = NULL;
+		}
+		if (call->call_id == NULL)
+			call->call_id = call->id;
+		if (call->id == NULL)
+			call->id = call->call_id;
+		if (call->name == NULL)
+			call->name = pstrdup("");
+		plan_call(run, call, &run->planned[i]);
+	}
+	run->planned_count = message->tool_call_count;
+	end(run, RUN_RUNNING, now);
 }
 
 /*
@@ -255,7 +391,7 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	if (run->outcome.usage.total == 0)
 		run->outcome.time_to_first_token = result->time_to_first_byte;
 	token_usage_add(&run->outcome.usage, &answer.message.usage);
-	run->outcome.content = answer.message.content;
+	run->outcome.content = all_said(run, answer.message.content);
 	run->outcome.reasoning = answer.message.reasoning;
 	message = add_message(run);
 	*message = answer.message;
@@ -265,9 +401,14 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 		fail(run, "incomplete", answer.error, result->status, now);
 		return;
 	}
+	if (message->tool_call_count > 0 && run->tools != NULL)
+	{
+		plan_calls(run, message, now);
+		return;
+	}
 	if (run->schema != NULL)
 	{
-		json = schema_answer(run->schema, run->outcome.content, &problem);
+		json = schema_answer(run->schema, message->content, &problem);
 		if (json == NULL)
 		{
 			ask_again(run, problem, now);
@@ -472,16 +613,23 @@ void
 run_cancelled(Run *run, int64 now)
 {
 	bool		answered = run->step == STEP_STORE &&
-		run->outcome.status == RUN_COMPLETED;
+		(run->outcome.status == RUN_COMPLETED ||
+		 run->outcome.status == RUN_RUNNING);
 
 	if (run->step == STEP_STORE && run->outcome.status == RUN_CANCELLED)
 		return;
 	if (run->stream != NULL && run->stream->content.len > 0)
 	{
-		run->outcome.content = run->stream->content.data;
+		run->outcome.content = all_said(run, run->stream->content.data);
 		run_add_message(run, MESSAGE_ASSISTANT, run->stream->content.data);
 		answered = true;
 	}
+	else if (!answered && run->earlier != NULL)
+	{
+		run->outcome.content = run->earlier;
+		answered = true;
+	}
+	run->planned_count = 0;
 	run->stream = NULL;
 	end(run, RUN_CANCELLED, now);
 	run->outcome.error_type = NULL;
@@ -502,21 +650,115 @@ run_failed(Run *run, const char *type, const char *message, int64 now)
 }
 
 /*
+ * The run goes on with a conversation that has been put together from what was
+ * stored of it: turns answers with calls, and the results of the calls.
+ */
+void
+run_resumed(Run *run, int64 now)
+{
+	StringInfoData said;
+	StringInfoData results;
+	bool		first = true;
+	bool		stop = false;
+
+	initStringInfo(&said);
+	initStringInfo(&results);
+	for (int i = 0; i < run->message_count; i++)
+	{
+		Message    *message = &run->messages[i];
+
+		if (message->from_history)
+			continue;
+		if (message->role == MESSAGE_ASSISTANT)
+		{
+			if (first)
+				run->outcome.time_to_first_token = message->time_to_first_token;
+			first = false;
+			token_usage_add(&run->outcome.usage, &message->usage);
+			if (message->content != NULL)
+				appendStringInfoString(&said, message->content);
+			run->calls += message->tool_call_count;
+			stop = false;
+			resetStringInfo(&results);
+		}
+		else if (message->role == MESSAGE_TOOL && message->stop_after_call &&
+				 message->executed && !message->tool_call_error)
+		{
+			stop = true;
+			appendStringInfoString(&results, message->content);
+		}
+	}
+	messages_link(run->messages, run->message_count);
+	run->earlier_usage = run->outcome.usage;
+	run->earlier = said.len > 0 ? said.data : NULL;
+	run->stored_messages = run->message_count;
+	run->no_more_tools = run->calls > run->call_limit;
+	if (stop)
+	{
+		run->outcome.content = all_said(run, results.data);
+		end(run, RUN_COMPLETED, now);
+	}
+	else if (now >= run->deadline)
+	{
+		run->outcome.content = run->earlier;
+		fail_by_deadline(run, now);
+	}
+}
+
+static char *
+messages_json(const Run *run, int first)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = first; i < run->message_count; i++)
+	{
+		appendStringInfoChar(&out, i > first ? ',' : '[');
+		message_append_json(&out, &run->messages[i]);
+	}
+	appendStringInfoChar(&out, ']');
+	return out.data;
+}
+
+/*
  * The conversation for agno.runs.messages; NULL when none has begun.
  */
 char *
 run_messages_json(const Run *run)
 {
-	StringInfoData out;
+	return run->message_count > 0 ? messages_json(run, 0) : NULL;
+}
 
-	if (run->message_count == 0)
-		return NULL;
+/*
+ * What has been said since the last answer with calls was stored.
+ */
+char *
+run_step_json(const Run *run)
+{
+	return messages_json(run, run->stored_messages);
+}
+
+/*
+ * The executions for agno.runs.tools; NULL when there have been none.
+ */
+char *
+run_tools_json(const Run *run)
+{
+	StringInfoData out;
+	bool		any = false;
+
 	initStringInfo(&out);
 	for (int i = 0; i < run->message_count; i++)
 	{
-		appendStringInfoChar(&out, i > 0 ? ',' : '[');
-		message_append_json(&out, &run->messages[i]);
+		const Message *message = &run->messages[i];
+
+		if (message->role != MESSAGE_TOOL || message->from_history ||
+			!message->executed)
+			continue;
+		appendStringInfoChar(&out, any ? ',' : '[');
+		message_append_execution(&out, message);
+		any = true;
 	}
 	appendStringInfoChar(&out, ']');
-	return out.data;
+	return any ? out.data : NULL;
 }

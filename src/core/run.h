@@ -13,6 +13,7 @@
 #include "core/model_stream.h"
 #include "core/provider.h"
 #include "core/run_outcome.h"
+#include "core/tool.h"
 #include "lib/stringinfo.h"
 
 /* What is to be done next. */
@@ -23,6 +24,18 @@ typedef enum RunStep
 	STEP_BACK_OFF,				/* wait until wake_at: run_woken() */
 	STEP_STORE					/* it has ended: store what came of it */
 } RunStep;
+
+/*
+ * A call of a tool that the model asks for, and what is to become of it.
+ */
+typedef struct PlannedCall
+{
+	const ToolCall *call;
+	const Tool *tool;			/* to be called; NULL: the call is refused, */
+	const char *refusal;		/* and this is its result */
+	bool		refusal_is_error;
+	char	   *arguments;		/* a JSON object, if it is to be called */
+} PlannedCall;
 
 /*
  * A run. Whoever creates it fills the first part; all strings are UTF-8 and
@@ -45,6 +58,9 @@ typedef struct Run
 	int			retries;		/* how often a request may still be repeated */
 	bool		patient;		/* it waits for a server that cannot be
 								 * reached */
+	const ToolList *tools;		/* that the model may call, or NULL */
+	const char *tool_choice;	/* as ModelRequest.tool_choice */
+	int			call_limit;		/* how many calls there may be */
 
 	/* where it stands */
 	RunStep		step;
@@ -60,9 +76,19 @@ typedef struct Run
 								 * message_size */
 	int			message_count;
 	int			message_size;
+	int			turns;			/* how many answers with calls are stored, */
+	int			stored_messages;	/* with the first so many messages */
+	int			calls;			/* how many calls there have been */
+	bool		no_more_tools;	/* there have been too many */
+	char	   *earlier;		/* what the model has said in earlier answers
+								 * of the run, or NULL */
+	TokenUsage	earlier_usage;	/* what they cost */
+	PlannedCall *planned;		/* planned_count calls of the last answer */
+	int			planned_count;
 
 	/* how it ended: whole at STEP_STORE */
-	RunOutcome	outcome;
+	RunOutcome	outcome;		/* its status may be RUNNING: tools are to be
+								 * called */
 	int64		postpone_ms;	/* its status is PENDING: start it again, not
 								 * before then; 0: when its server can be
 								 * reached */
@@ -80,6 +106,10 @@ extern void run_cancelled(Run *run, int64 now);
 extern void run_failed(Run *run, const char *type, const char *message,
 					   int64 now);
 
+extern void run_resumed(Run *run, int64 now);
+
 extern char *run_messages_json(const Run *run);
+extern char *run_step_json(const Run *run);
+extern char *run_tools_json(const Run *run);
 
 #endif							/* AGNO_RUN_H */

@@ -84,6 +84,54 @@ run_event_content(const RunEventSource *source, const char *piece)
 	return finish(&out, "RunContent");
 }
 
+static void
+append_tool(StringInfo out, const Message *execution)
+{
+	json_append_key(out, "tool");
+	message_append_execution(out, execution);
+}
+
+/*
+ * A tool is about to be called.
+ */
+RunEvent
+run_event_tool_started(const RunEventSource *source, const Message *execution)
+{
+	StringInfoData out;
+
+	begin(&out, source, "ToolCallStarted");
+	append_tool(&out, execution);
+	return finish(&out, "ToolCallStarted");
+}
+
+/*
+ * A tool has been called: ToolCallCompleted, and ToolCallError if that failed.
+ * Returns how many events there are.
+ */
+int
+run_event_tool_ended(const RunEventSource *source, const Message *execution,
+					 RunEvent *events)
+{
+	StringInfoData out;
+	char	   *summary = psprintf("%s(%s) completed in %.4fs. ",
+								   execution->tool_name,
+								   execution->tool_args != NULL ?
+								   execution->tool_args : "",
+								   execution->tool_duration);
+
+	begin(&out, source, "ToolCallCompleted");
+	json_append_member(&out, "content", summary);
+	append_tool(&out, execution);
+	events[0] = finish(&out, "ToolCallCompleted");
+	if (!execution->tool_call_error)
+		return 1;
+	begin(&out, source, "ToolCallError");
+	json_append_member(&out, "error", execution->content);
+	append_tool(&out, execution);
+	events[1] = finish(&out, "ToolCallError");
+	return 2;
+}
+
 static RunEvent
 completed(const RunEventSource *source, const RunOutcome *outcome)
 {

@@ -8,6 +8,7 @@
 #ifndef AGNO_RUN_EVENT_H
 #define AGNO_RUN_EVENT_H
 
+#include "core/message.h"
 #include "core/run_outcome.h"
 
 /* An event that has not been stored; its number comes with its place. */
@@ -32,6 +33,10 @@ extern RunEvent run_event_started(const RunEventSource *source);
 extern RunEvent run_event_retried(const RunEventSource *source, int attempt);
 extern RunEvent run_event_content(const RunEventSource *source,
 								  const char *piece);
+extern RunEvent run_event_tool_started(const RunEventSource *source,
+									   const Message *execution);
+extern int	run_event_tool_ended(const RunEventSource *source,
+								 const Message *execution, RunEvent *events);
 extern int	run_event_end(const RunEventSource *source, const RunOutcome *outcome,
 						  RunEvent *events);
 

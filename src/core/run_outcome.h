@@ -27,7 +27,8 @@ typedef enum RunStatus
  */
 typedef struct RunOutcome
 {
-	RunStatus	status;			/* PENDING: it goes back to the queue */
+	RunStatus	status;			/* PENDING: it goes back to the queue;
+								 * RUNNING: tools are to be called */
 	int			attempt;		/* to which this belongs, from 1; 0 when the
 								 * run ends without having been started */
 	const char *content;		/* the answer, or what stands for it; or NULL */

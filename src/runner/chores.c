@@ -22,8 +22,10 @@
 #include "postmaster/interrupt.h"
 #include "runner/chores.h"
 #include "runner/turn.h"
+#include "server/blame.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
+#include "server/tool_slots.h"
 #include "server/waiters.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -89,6 +91,8 @@ struct Chores
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
+	List	   *dead_tools;		/* ids of runs whose tools' processes died; in
+								 * TopMemoryContext */
 	Patrol		patrol;			/* how far it is */
 	PickOrder	order;			/* whose runs are next */
 	char		signals_after[ID_SIZE]; /* read signals about runs after this
@@ -357,10 +361,19 @@ carry_out(Chores *chores, Turn *turn)
 		count_end(&flight->run);
 		others |= pacing_ended(chores->dispatch->pacing, flight->pace,
 							   flight->owner, flight->trying,
-							   flight->run.outcome.usage.total, clock_now());
+							   flight->run.outcome.usage.total -
+							   flight->run.earlier_usage.total, clock_now());
 		fleet_remove(chores->dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
+	foreach(cell, turn->stepped)
+		tool_slots_want(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
+	foreach(cell, turn->tool_owners)
+		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
+	foreach(cell, turn->cancelled_ids)
+		tool_slots_cancel(lfirst(cell));
+	list_free_deep(chores->dead_tools);
+	chores->dead_tools = NIL;
 	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
 	runner_slot_count(COUNT_IN_FLIGHT,
 					  list_length(turn->started) - list_length(turn->left));
@@ -596,6 +609,20 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 }
 
 /*
+ * The runs whose tools' processes have died, until a turn has taken note of it.
+ */
+static List *
+find_dead_tools(Chores *chores)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	chores->dead_tools = list_concat(chores->dead_tools,
+									 tool_slots_take_dead(MyDatabaseId));
+	MemoryContextSwitchTo(old);
+	return chores->dead_tools;
+}
+
+/*
  * Do the table work. Returns false when the database has no use for this runner
  * any more.
  */
@@ -613,6 +640,7 @@ do_turn(Chores *chores, uint32 todo)
 		.order = &chores->order,
 		.patrol = &patrol,
 		.extension = chores->extension,
+		.dead_tools = find_dead_tools(chores),
 		.signals_after = chores->signals_after,
 		.limit = turn_limit(chores),
 		.room = room_for_runs(chores),
@@ -694,6 +722,28 @@ expire_runs(Chores *chores)
 		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
 
+/*
+ * The server has crashed, or been restarted: if that was the fault of tools, or
+ * while they were called, their runs are told.
+ */
+static void
+find_blamed_tools(Chores *chores)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	for (int slot = 0; slot < MAX_TOOL_WORKERS; slot++)
+	{
+		char	   *run_id;
+
+		if (tool_slots_view(slot).pid != 0)
+			continue;
+		run_id = blame_take(BLAME_TOOL_WORKERS + slot);
+		if (run_id != NULL)
+			chores->dead_tools = lappend(chores->dead_tools, run_id);
+	}
+	MemoryContextSwitchTo(old);
+}
+
 /*-------------------------------------------------------------------------
  * For the loop
  *-------------------------------------------------------------------------
@@ -716,6 +766,8 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->wakes_seen = wakes_seen;
 	chores->limit = BATCH;
 	chores->again = CHORE_BIT(CHORE_PATROL);
+	if (first)
+		find_blamed_tools(chores);
 	patrol_create(&chores->patrol, first);
 	chores->expire_after = store_first_place();
 	strlcpy(chores->expire_run, chores->expire_after.run_id,

@@ -14,7 +14,7 @@
 #include <ctype.h>
 
 #include "core/clock.h"
-#include "runner/blame.h"
+#include "server/blame.h"
 #include "runner/dispatch.h"
 #include "server/encoding.h"
 #include "server/settings.h"

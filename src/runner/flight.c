@@ -12,6 +12,7 @@
 #include <ctype.h>
 
 #include "core/clock.h"
+#include "core/history.h"
 #include "core/json.h"
 #include "core/prompt.h"
 #include "core/usage.h"
@@ -78,47 +79,112 @@ python_now(const char *timezone_identifier)
 }
 
 /*
+ * Read an array of messages, and append them to a list.
+ */
+static List *
+read_messages(List *messages, const char *json)
+{
+	char	   *scrubbed = json_scrub(json, strlen(json));
+	cJSON	   *tree = json_parse(scrubbed, strlen(scrubbed));
+	const char *at = scrubbed;
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, tree)
+	{
+		Message    *message = palloc(sizeof(Message));
+		const char *end;
+
+		if (!json_next_element(&at))
+			break;
+		end = json_skip_value(at);
+		if (message_read(item, pnstrdup(at, end - at), message))
+			messages = lappend(messages, message);
+		at = end;
+	}
+	cJSON_Delete(tree);
+	return messages;
+}
+
+/*
  * Add the messages of earlier runs, but for their system messages and for what
  * was history to them; the last ones only, when there is a limit. As
- * AgentSession.get_messages() of Agno.
+ * AgentSession.get_messages() of Agno, but for calls of tools without results.
  */
 static void
 add_history(Run *run, const ReadyRun *ready)
 {
 	List	   *messages = NIL;
-	ListCell   *cell;
+	Message    *history;
+	int			count = 0;
 	int			skip = 0;
+	ListCell   *cell;
 
 	foreach(cell, ready->history)
+		messages = read_messages(messages, lfirst(cell));
+	history = palloc(sizeof(Message) * Max(list_length(messages), 1));
+	foreach(cell, messages)
 	{
-		const char *json = lfirst(cell);
-		cJSON	   *tree = json_parse(json, strlen(json));
-		const cJSON *item;
+		Message    *message = lfirst(cell);
 
-		cJSON_ArrayForEach(item, tree)
-		{
-			Message    *message = palloc(sizeof(Message));
-
-			if (message_read(item, message) && !message->from_history &&
-				message->role != MESSAGE_SYSTEM)
-				messages = lappend(messages, message);
-		}
-		cJSON_Delete(tree);
+		if (!message->from_history && message->role != MESSAGE_SYSTEM)
+			history[count++] = *message;
 	}
-
 	if (ready->history_messages >= 0)
-		skip = Max(list_length(messages) - ready->history_messages, 0);
-	/* The result of a tool makes no sense without the call. */
-	while (ready->history_messages >= 0 && skip < list_length(messages) &&
-		   ((Message *) list_nth(messages, skip))->role == MESSAGE_TOOL)
-		skip++;
-	for (int i = skip; i < list_length(messages); i++)
+		skip = Max(count - ready->history_messages, 0);
+	count = history_select(history + skip, count - skip,
+						   ready->max_history_calls);
+	for (int i = skip; i < skip + count; i++)
 	{
-		Message    *message = list_nth(messages, i);
-
-		message->from_history = true;
-		*run_add_message(run, message->role, NULL) = *message;
+		history[i].from_history = true;
+		*run_add_message(run, history[i].role, NULL) = history[i];
 	}
+}
+
+/*
+ * Add the result of a call.
+ */
+static void
+add_result(Run *run, const StoredCall *call)
+{
+	const Tool *tool = run->tools != NULL ?
+		tools_find(run->tools, call->tool) : NULL;
+	Message    *message =
+		run_add_message(run, MESSAGE_TOOL, pstrdup(call->result));
+
+	message->tool_call_id = pstrdup(call->model_call_id);
+	message->tool_name = pstrdup(call->tool);
+	message->tool_args = copy_or_null(call->arguments);
+	message->executed = call->executed;
+	message->tool_call_error = call->failed;
+	message->tool_started = call->started;
+	message->tool_duration = call->duration;
+	message->stop_after_call = tool != NULL && tool->stop_after_call;
+}
+
+/*
+ * Put the conversation together from what is stored of it.
+ */
+static void
+resume_conversation(Run *run, const ReadyRun *ready)
+{
+	ListCell   *cell;
+
+	foreach(cell, ready->steps)
+	{
+		StoredStep *step = lfirst(cell);
+		ListCell   *inner;
+
+		foreach(inner, read_messages(NIL, step->messages))
+		{
+			Message    *message = lfirst(inner);
+
+			*run_add_message(run, message->role, NULL) = *message;
+		}
+		foreach(inner, step->calls)
+			add_result(run, lfirst(inner));
+	}
+	run->turns = list_length(ready->steps);
+	run_resumed(run, clock_now());
 }
 
 /*
@@ -266,8 +332,12 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	run->streamed = ready->stream && !run->background;
 	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
 	flight->id_stored = run->response_id != NULL;
-	run->attempt = ready->attempt + 1;
+	flight->continues = ready->picked->continues;
+	flight->cancelled = ready->marked;
+	run->attempt = ready->attempt + (flight->continues ? 0 : 1);
 	run->started_at = clock_now();
+	if (flight->continues)
+		run->started_at -= ready->elapsed_ms * US_PER_MS;
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;
 	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
 	run->patient = server->patience_ms > 0;
@@ -308,10 +378,25 @@ flight_begin(Flight *flight)
 	flight->ready = NULL;
 	check_session_state(flight);
 	flight->agent_name = agent != NULL ? agent->name : NULL;
-	if (run->streamed)
+	if (run->streamed && !flight->continues)
 		flight_started(flight);
 	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
-	begin_conversation(flight, ready, agent);
+	if (ready->tools != NULL)
+	{
+		ToolList   *tools = palloc(sizeof(ToolList));
+
+		tools_read(ready->tools, tools);
+		run->tools = tools;
+		run->tool_choice = copy_or_null(ready->tool_choice);
+		run->call_limit = ready->tool_call_limit >= 0 ?
+			ready->tool_call_limit : agno_tool_call_limit;
+	}
+	if (ready->steps != NIL)
+		resume_conversation(run, ready);
+	else
+		begin_conversation(flight, ready, agent);
+	if (flight->cancelled)
+		run_cancelled(run, clock_now());
 }
 
 /*
@@ -401,6 +486,8 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	ended->reasoning = flight_clean(flight, ended->reasoning);
 	ended->messages = flight_clean(flight, run_messages_json(run));
 	ended->error = flight_clean(flight, ended->error);
+	ended->tools = flight_clean(flight, run_tools_json(run));
+	ended->has_steps = run->turns > 0;
 	ended->postpone_ms = run->postpone_ms;
 	ended->retries = run->retries;
 	ended->repeated = run->repetitions > 0;
@@ -412,6 +499,37 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 												   run->model,
 												   flight->server_name,
 												   usage);
+}
+
+/*
+ * What is to be stored of a flight whose tools are to be called.
+ */
+void
+flight_fill_step(const Flight *flight, NewStep *step)
+{
+	const Run  *run = &flight->run;
+
+	memset(step, 0, sizeof(NewStep));
+	step->run_id = unconstify(char *, flight->run_id);
+	step->session_id = unconstify(char *, flight->session_id);
+	step->owner = flight->owner;
+	step->attempt = run->attempt;
+	step->turn = run->turns + 1;
+	step->messages = flight_clean(flight, run_step_json(run));
+	step->left_ms = (run->deadline - clock_now()) / US_PER_MS;
+	step->background = run->background;
+	step->call_count = run->planned_count;
+	step->calls = palloc0(sizeof(NewCall) * Max(run->planned_count, 1));
+	for (int i = 0; i < run->planned_count; i++)
+	{
+		const PlannedCall *planned = &run->planned[i];
+		NewCall    *call = &step->calls[i];
+
+		call->model_call_id = planned->call->id;
+		call->tool = planned->call->name;
+		call->arguments = flight_clean(flight, planned->arguments);
+		call->refusal = planned->refusal;
+	}
 }
 
 /*-------------------------------------------------------------------------
@@ -476,7 +594,8 @@ flight_restarted(Flight *flight)
 int
 flight_count_events(const Flight *flight)
 {
-	return list_length(flight->news.events) + 1 + RUN_EVENT_MAX_END;
+	return list_length(flight->news.events) + 1 + RUN_EVENT_MAX_END +
+		flight->run.planned_count;
 }
 
 /*
@@ -492,7 +611,27 @@ known_answer(const Run *run)
 		(run->outcome.status == RUN_CANCELLED &&
 		 strcmp(run->outcome.content, run_cancelled_text(run->run_id)) == 0))
 		return NULL;
+	/* Earlier answers have been shown. */
+	if (run->earlier != NULL && run->outcome.content != NULL &&
+		strncmp(run->outcome.content, run->earlier, strlen(run->earlier)) == 0)
+		return run->outcome.content + strlen(run->earlier);
 	return run->outcome.content;
+}
+
+/*
+ * A call that is about to be made, as an execution without a result.
+ */
+static RunEvent
+call_started(const RunEventSource *source, const PlannedCall *planned)
+{
+	Message		execution;
+
+	message_init(&execution, MESSAGE_TOOL, NULL);
+	execution.tool_call_id = planned->call->id;
+	execution.tool_name = planned->call->name;
+	execution.tool_args = planned->arguments;
+	execution.tool_started = (double) execution.created_at;
+	return run_event_tool_started(source, &execution);
 }
 
 /*
@@ -532,7 +671,17 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		rows[count].event = piece.name;
 		rows[count++].data = piece.data;
 	}
-	if (run->step == STEP_STORE)
+	for (int i = 0; i < run->planned_count; i++)
+	{
+		RunEvent	started;
+
+		if (run->planned[i].tool == NULL)
+			continue;
+		started = call_started(&source, &run->planned[i]);
+		rows[count].event = started.name;
+		rows[count++].data = started.data;
+	}
+	if (run->step == STEP_STORE && run->outcome.status != RUN_RUNNING)
 		ends = run_event_end(&source, &run->outcome, events);
 	for (int i = 0; i < ends; i++)
 	{
@@ -565,7 +714,10 @@ flight_partial_content(Flight *flight)
 	if (length <= flight->news.content_shown + flight->news.content_shown / CONTENT_GROWTH)
 		return NULL;
 	flight->news.flushing_content = length;
-	return flight_clean(flight, pnstrdup(stream->content.data, length));
+	return flight_clean(flight,
+						psprintf("%s%.*s", flight->run.earlier != NULL ?
+								 flight->run.earlier : "", (int) length,
+								 stream->content.data));
 }
 
 /*

@@ -56,6 +56,8 @@ typedef struct Flight
 	const char *session_utf8;	/* the same in UTF-8 */
 	const char *server_name;	/* of the model server, in UTF-8 */
 	Pace	   *pace;			/* of the server, as used with this key */
+	bool		continues;		/* it goes on with its attempt */
+	bool		cancelled;		/* it is to be ended at once */
 	bool		trying;			/* it finds out whether its server can be
 								 * reached */
 	int64		bytes;			/* of what was handed in with the run */
@@ -99,6 +101,7 @@ extern char *flight_clean(const Flight *flight, const char *text);
 extern const char *flight_partial_content(Flight *flight);
 extern void flight_strip(Flight *flight);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
+extern void flight_fill_step(const Flight *flight, NewStep *step);
 extern void flight_started(Flight *flight);
 extern void flight_restarted(Flight *flight);
 extern int	flight_count_events(const Flight *flight);

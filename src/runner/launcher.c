@@ -37,6 +37,7 @@
 #include "runner/launcher.h"
 #include "runner/runner.h"
 #include "server/runner_slots.h"
+#include "server/tool_slots.h"
 #include "server/wait_event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -80,6 +81,9 @@ static List *unseen = NIL;
 
 /* Starts have been failing for lack of a process since the last success. */
 static bool out_of_workers;
+
+/* The same for tool workers. */
+static bool out_of_tool_workers;
 
 PGDLLEXPORT void agno_bg_launcher_main(Datum arg);
 
@@ -367,6 +371,78 @@ look_after_runners(void)
 	return next;
 }
 
+/* The processes of tool workers that were asked for, by slot; NULL: none. */
+static BackgroundWorkerHandle *tool_handles[MAX_TOOL_WORKERS];
+
+/*
+ * Ask the postmaster for a tool worker. Returns false when it has no process to
+ * give.
+ */
+static bool
+ask_for_tool_worker(int slot, Oid database, Oid role)
+{
+	BackgroundWorker worker;
+	MemoryContext old;
+	Oid			ids[2] = {database, role};
+	bool		registered;
+
+	describe_worker(&worker, TOOL_WORKER_TYPE, "agno_bg_tool_worker_main",
+					BGW_NEVER_RESTART);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	memcpy(worker.bgw_extra, ids, sizeof(ids));
+	worker.bgw_notify_pid = MyProcPid;
+	if (tool_handles[slot] != NULL)
+		pfree(tool_handles[slot]);
+	tool_handles[slot] = NULL;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	registered = RegisterDynamicBackgroundWorker(&worker, &tool_handles[slot]);
+	MemoryContextSwitchTo(old);
+	if (registered)
+	{
+		out_of_tool_workers = false;
+		return true;
+	}
+	tool_handles[slot] = NULL;
+	if (!out_of_tool_workers)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no process left for an agno_bg tool worker; runs that call tools wait until there is one"),
+				 errhint("Consider increasing max_worker_processes.")));
+	out_of_tool_workers = true;
+	return false;
+}
+
+/*
+ * Start the tool workers that are wanted, and look after those that were asked
+ * for. Returns when to look again even if nobody asks, or DT_NOEND.
+ */
+static TimestampTz
+look_after_tool_workers(void)
+{
+	TimestampTz next = DT_NOEND;
+	int			slot;
+	Oid			database;
+	Oid			role;
+
+	for (slot = 0; slot < MAX_TOOL_WORKERS; slot++)
+	{
+		ToolWorkerView view = tool_slots_view(slot);
+		pid_t		pid;
+
+		if (view.state == TOOL_WORKER_STARTING &&
+			(tool_handles[slot] == NULL ||
+			 GetBackgroundWorkerPid(tool_handles[slot], &pid) == BGWH_STOPPED) &&
+			tool_slots_view(slot).state == TOOL_WORKER_STARTING)
+			tool_slots_not_started(slot, true);
+	}
+	while (tool_slots_next_start(&slot, &database, &role, &next))
+	{
+		if (!ask_for_tool_worker(slot, database, role))
+			tool_slots_not_started(slot, false);
+	}
+	return next;
+}
+
 /*
  * The main function of the launcher.
  */
@@ -401,7 +477,7 @@ agno_bg_launcher_main(Datum arg)
 		}
 
 		look_into_unseen();
-		next = look_after_runners();
+		next = Min(look_after_runners(), look_after_tool_workers());
 		if (next != DT_NOEND)
 		{
 			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -31,7 +31,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "runner/blame.h"
+#include "server/blame.h"
 #include "runner/chores.h"
 #include "runner/load_table.h"
 #include "runner/runner.h"

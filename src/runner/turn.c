@@ -118,11 +118,60 @@ turn_refuse(const PickedRun *picked, const char *message)
 static void
 start_runs(Turn *turn)
 {
-	if (turn_is_to(turn, CHORE_CLOCK) && store_promote_due(TURN_BATCH))
-		turn_again(turn, CHORE_CLOCK);
+	if (turn_is_to(turn, CHORE_CLOCK))
+	{
+		bool		more_due = store_promote_due(TURN_BATCH);
+		bool		more_late = store_promote_late(TURN_BATCH);
+
+		if (more_due || more_late)
+			turn_again(turn, CHORE_CLOCK);
+	}
 	turn_give_up(turn);
 	turn_unpark(turn);
 	turn_start_runs(turn);
+}
+
+/*
+ * Tools that have brought their processes down cost their runs an attempt. After
+ * a crash of the server, nobody is there to call tools: find out for whom.
+ */
+static void
+note_dead_tools(Turn *turn)
+{
+	RunKeys		keys = run_keys(list_length(turn->dead_tools));
+	ListCell   *cell;
+
+	foreach(cell, turn->dead_tools)
+		run_keys_add(&keys, lfirst(cell), NULL);
+	store_tool_crashed(keys.run_ids, keys.count);
+	if (turn_is_to(turn, CHORE_PATROL))
+	{
+		foreach(cell, store_tool_owners())
+			turn->tool_owners = list_append_unique_oid(turn->tool_owners,
+													   *(Oid *) lfirst(cell));
+	}
+}
+
+/*
+ * Whether nothing has happened in this turn but that runs go on whose tools have
+ * been called. If the server crashes and that is lost, they go on once more from
+ * where they were; what comes of them is flushed after it.
+ */
+static bool
+only_continues(const Turn *turn)
+{
+	ListCell   *cell;
+
+	foreach(cell, turn->started)
+	{
+		if (!((Flight *) lfirst(cell))->continues)
+			return false;
+	}
+	return turn->started != NIL && turn->left == NIL &&
+		turn->flushed == NIL && turn->ended_ids == NIL &&
+		turn->dispatch->new_responses == NIL && turn->dead_tools == NIL &&
+		turn->cancelled_ids == NIL &&
+		list_length(turn->started) == turn->tried;
 }
 
 static void
@@ -132,7 +181,10 @@ do_chores(Turn *turn)
 		patrol_step(turn->patrol, &turn->lost))
 		turn_again(turn, CHORE_PATROL);
 	if (turn_is_to(turn, CHORE_SIGNALS))
+	{
 		turn_read_signals(turn);
+		note_dead_tools(turn);
+	}
 	turn_store_flights(turn);
 	store_response_ids(turn);
 
@@ -143,6 +195,9 @@ do_chores(Turn *turn)
 		start_runs(turn);
 	else if (turn_is_to(turn, CHORE_START))
 		turn_again(turn, CHORE_START);
+
+	if (only_continues(turn))
+		store_commit_lazily();
 
 	if (turn_is_to(turn, CHORE_CLOCK))
 		store_expire_markers(TURN_BATCH);

@@ -28,6 +28,7 @@ typedef struct Turn
 	PickOrder  *order;			/* whose runs are next */
 	Patrol	   *patrol;			/* how far the patrol is */
 	Oid			extension;		/* the extension that the runner serves */
+	List	   *dead_tools;		/* ids of runs whose tools' processes died */
 	const char *signals_after;	/* read signals about runs after this id */
 	int			limit;			/* store and start no more runs than this */
 	int			room;			/* how many to start, apart from the room that
@@ -48,6 +49,10 @@ typedef struct Turn
 	bool		picking;		/* just now, they do not count as in flight, */
 	List	   *retried;		/* but these PickedRuns do: those that could
 								 * not be had before and are to start now */
+	List	   *stepped;		/* Flights, among those, whose tools are to be
+								 * called */
+	List	   *tool_owners;	/* OIDs of owners of other runs with tools */
+	List	   *cancelled_ids;	/* ids of runs whose tools are to end */
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */
 	List	   *started;		/* new Flights */

@@ -11,7 +11,7 @@
 #include "postgres.h"
 
 #include "core/clock.h"
-#include "runner/blame.h"
+#include "server/blame.h"
 #include "runner/turn_internal.h"
 
 /*
@@ -207,6 +207,8 @@ typedef struct Ends
 	int			ended_count;
 	EndedRun   *postponed;		/* to be started again at a known time */
 	int			postponed_count;
+	NewStep    *steps;			/* whose tools are to be called */
+	int			step_count;
 	EndedRun   *held_back;		/* to be started again when their server can
 								 * be reached */
 	int			held_back_count;
@@ -234,6 +236,16 @@ store_end(Turn *turn, Flight *flight, const RunLock *lock, Ends *ends)
 		return;
 	}
 
+	if (flight->run.outcome.status == RUN_RUNNING)
+	{
+		if (flight->run.streamed)
+			ends->streamed = lappend(ends->streamed, flight);
+		turn->stepped = lappend(turn->stepped, flight);
+		blame_begin(flight->run_id);
+		flight_fill_step(flight, &ends->steps[ends->step_count++]);
+		blame_end();
+		return;
+	}
 	if (flight->run.outcome.status != RUN_PENDING)
 	{
 		ended = &ends->ended[ends->ended_count++];
@@ -278,6 +290,7 @@ turn_store_flights(Turn *turn)
 	ends.ended = palloc(sizeof(EndedRun) * size);
 	ends.postponed = palloc(sizeof(EndedRun) * size);
 	ends.held_back = palloc(sizeof(EndedRun) * size);
+	ends.steps = palloc(sizeof(NewStep) * size);
 	ends.over = run_keys(size);
 	ends.others = run_keys(size);
 	foreach(cell, locks)
@@ -290,6 +303,7 @@ turn_store_flights(Turn *turn)
 
 	if (ends.ended_count > 0)
 		store_finish(ends.ended, ends.ended_count);
+	store_keep_steps(ends.steps, ends.step_count);
 	store_postpone(ends.postponed, ends.postponed_count);
 	store_hold_back(ends.held_back, ends.held_back_count);
 	store_events(ends.streamed);

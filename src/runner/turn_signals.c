@@ -83,7 +83,11 @@ cancel_waiting(Turn *turn, List *signals)
 		locked_ids = lappend(locked_ids, lock->run_id);
 		if (lock->mine && is_meant(lock, signals) &&
 			is_to_be_cancelled(lock, run_id_set_has(&queued, lock->run_id)))
+		{
 			cancelled[cancelled_count++] = lock;
+			if (lock->status == RUN_RUNNING)
+				turn->cancelled_ids = lappend(turn->cancelled_ids, lock->run_id);
+		}
 	}
 	locked = run_id_set(locked_ids);
 	foreach(cell, signals)
@@ -92,7 +96,10 @@ cancel_waiting(Turn *turn, List *signals)
 
 		if (run_id_set_has(&queued, signal->run_id) &&
 			!run_id_set_has(&locked, signal->run_id))
+		{
 			later[later_count++] = signal;
+			turn->cancelled_ids = lappend(turn->cancelled_ids, signal->run_id);
+		}
 	}
 
 	turn_end_cancelled(turn, cancelled, cancelled_count);
@@ -122,6 +129,9 @@ void
 turn_follow_signals(Turn *turn, List *signals)
 {
 	List	   *waiting = NIL;
+	int			size = list_length(signals);
+	RunKeys		called = run_keys(size);
+	RunKeys		crashed = run_keys(size);
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -133,8 +143,17 @@ turn_follow_signals(Turn *turn, List *signals)
 			case SIGNAL_CANCEL:
 				cancel(turn, signal, &waiting);
 				break;
+			case SIGNAL_TOOLS:
+				run_keys_add(&called, signal->run_id, NULL);
+				break;
+			case SIGNAL_TOOL_CRASH:
+				run_keys_add(&crashed, signal->run_id, NULL);
+				break;
 		}
 	}
+	if (called.count > 0)
+		store_tools_called(called.run_ids, called.count);
+	store_tool_crashed(crashed.run_ids, crashed.count);
 	if (waiting != NIL)
 		cancel_waiting(turn, waiting);
 }

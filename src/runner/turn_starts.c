@@ -12,7 +12,7 @@
 #include "postgres.h"
 
 #include "core/clock.h"
-#include "runner/blame.h"
+#include "server/blame.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
@@ -228,6 +228,7 @@ pick_next(Turn *turn)
 typedef enum StartDecision
 {
 	START,						/* it is started */
+	CALL_TOOLS,					/* its tools are called */
 	PARK,						/* it waits for its model server */
 	END,						/* it ends without being started */
 	CANCEL,						/* it has been cancelled */
@@ -252,6 +253,8 @@ typedef struct Starts
 	int64		bytes;			/* how much has been read of them */
 	ReadyRun  **starting;
 	int			starting_count;
+	ReadyRun  **calling;
+	int			calling_count;
 	ParkedRun  *parked;
 	int			parked_count;
 	EndedRun   *ended;
@@ -272,10 +275,11 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 		ready->max_attempts : agno_max_attempts;
 	char	   *problem;
 
-	if (ready->marked)
+	if (ready->marked && ready->turns == 0)
 		*outcome = run_outcome_cancelled(ready->attempt,
 										 encoding_from_server(ready->run_id));
-	else if (ready->attempt >= max_attempts)
+	else if (!ready->picked->continues && !ready->marked &&
+			 ready->attempt >= max_attempts)
 		*outcome = run_outcome_failed(ready->attempt, "interrupted",
 									  psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
 											   ready->attempt));
@@ -289,6 +293,17 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 									  encoding_from_server(problem));
 	}
 	return true;
+}
+
+/*
+ * How much of its time a run has, in milliseconds.
+ */
+static int64
+time_left(const ReadyRun *run)
+{
+	int64		time = run->timeout_ms >= 0 ? run->timeout_ms : agno_run_timeout;
+
+	return run->picked->continues ? time - run->elapsed_ms : time;
 }
 
 /*
@@ -307,6 +322,8 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return END;
+	if (run->pending_calls && !run->marked && time_left(run) > 0)
+		return CALL_TOOLS;
 	if (starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES)
 		return DEFER;
 
@@ -369,6 +386,12 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			starts->admitted = lappend(starts->admitted, admitted);
 			starts->bytes += run->bytes;
 			break;
+		case CALL_TOOLS:
+			run->elapsed_ms = time_left(run);
+			starts->calling[starts->calling_count++] = run;
+			turn->tool_owners = list_append_unique_oid(turn->tool_owners,
+													   run->owner);
+			break;
 		case PARK:
 			starts->parked[starts->parked_count++] =
 				parked_run(turn, run, admitted->pace);
@@ -378,6 +401,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			ended_run_fill(ended, &outcome, run->run_id, run->session_id);
 			ended->row = run->row;
 			ended->owner = run->owner;
+			ended->has_steps = run->turns > 0;
 			break;
 		case CANCEL:
 			lock = palloc0(sizeof(RunLock));
@@ -406,6 +430,7 @@ make_flights(Turn *turn, Starts *starts)
 
 	foreach(cell, starts->admitted)
 		runs = lappend(runs, ((AdmittedRun *) lfirst(cell))->run);
+	store_read_steps(runs);
 	store_read_history(runs, (int64) agno_max_input_size * 1024, TURN_BYTES);
 
 	foreach(cell, starts->admitted)
@@ -451,6 +476,7 @@ turn_start_runs(Turn *turn)
 
 	size = Max(list_length(locked), 1);
 	starts.starting = palloc(sizeof(ReadyRun *) * size);
+	starts.calling = palloc(sizeof(ReadyRun *) * size);
 	starts.parked = palloc(sizeof(ParkedRun) * size);
 	starts.ended = palloc(sizeof(EndedRun) * size);
 	starts.cancelled = palloc(sizeof(RunLock *) * size);
@@ -466,6 +492,7 @@ turn_start_runs(Turn *turn)
 	make_flights(turn, &starts);
 
 	store_start(starts.starting, starts.starting_count);
+	store_await_tools(starts.calling, starts.calling_count);
 	store_park(starts.parked, starts.parked_count);
 	turn_end_runs(turn, starts.ended, starts.ended_count);
 	turn_end_cancelled(turn, starts.cancelled, starts.cancelled_count);

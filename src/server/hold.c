@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "server/hold.h"
 #include "server/runner_slots.h"
+#include "server/tool_slots.h"
 #include "storage/ipc.h"
 
 /* The database that this transaction holds, or invalid. */
@@ -77,6 +78,7 @@ hold_runners(Oid database)
 	register_callbacks();
 	if (runner_slots_hold(database))
 		held_database = database;
+	tool_slots_send_home(database, InvalidOid);
 	runner_slots_wait_gone(database);
 }
 

@@ -239,6 +239,17 @@ runner_slots_wake(uint32 numbers, bool prepared)
 	}
 }
 
+/*
+ * Wake the launcher: there is something for it to see to.
+ */
+void
+runner_slots_wake_launcher(void)
+{
+	LWLockAcquire(runners_lock, LW_SHARED);
+	wake_process(shared->launcher);
+	LWLockRelease(runners_lock);
+}
+
 static TimestampTz
 end_of_restore(void)
 {

@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "server/run_context.h"
 #include "server/settings.h"
 #include "utils/guc.h"
 
@@ -33,6 +34,10 @@ bool		agno_notify;
 int			agno_retention;
 bool		agno_environment_keys;
 bool		agno_paused;
+int			agno_max_tool_workers;
+int			agno_tool_timeout;
+int			agno_tool_call_limit;
+int			agno_max_tool_result_size;
 
 /*
  * Define every parameter and reserve the prefix.
@@ -186,5 +191,38 @@ settings_define(void)
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 
+	DefineCustomIntVariable("agno_bg.max_tool_workers",
+							"How many processes of the server execute tools at most.",
+							NULL,
+							&agno_max_tool_workers,
+							4, 0, MAX_TOOL_WORKERS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.tool_timeout",
+							"How long one call of a tool may take.",
+							"The column timeout of agno.tools overrides it.",
+							&agno_tool_timeout,
+							30 * 1000, 1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.tool_call_limit",
+							"How many calls of tools one run may make.",
+							"The column tool_call_limit of agno.agents overrides it.",
+							&agno_tool_call_limit,
+							100, 0, 100000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.max_tool_result_size",
+							"How much of the result of a tool the model is shown.",
+							"SQL sees all of it in agno.tool_calls.",
+							&agno_max_tool_result_size,
+							64, 1, 128 * 1024,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	run_context_define();
 	MarkGUCPrefixReserved("agno_bg");
 }

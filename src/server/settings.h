@@ -66,6 +66,19 @@ extern bool agno_environment_keys;
 /* Whether runners leave pending runs alone. */
 extern bool agno_paused;
 
+/* How many processes execute tools at most, and may be allowed to. */
+extern int	agno_max_tool_workers;
+#define MAX_TOOL_WORKERS 256
+
+/* How long one call of a tool may take, in milliseconds. */
+extern int	agno_tool_timeout;
+
+/* How many calls of tools one run may make. */
+extern int	agno_tool_call_limit;
+
+/* How much of the result of a tool the model is shown, in kilobytes. */
+extern int	agno_max_tool_result_size;
+
 extern void settings_define(void);
 
 #endif							/* AGNO_SETTINGS_H */

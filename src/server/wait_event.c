@@ -28,6 +28,7 @@ wait_event(WaitReason reason)
 	static const char *const names[WAIT_REASONS] = {
 		[WAIT_IN_LAUNCHER] = "AgnoBgLauncher",
 		[WAIT_IN_RUNNER] = "AgnoBgRunner",
+		[WAIT_IN_TOOL_WORKER] = "AgnoBgToolWorker",
 		[WAIT_FOR_RUN] = "AgnoWaitRun",
 		[WAIT_FOR_RUNNERS] = "AgnoBgStepAside",
 	};

@@ -12,6 +12,7 @@ typedef enum WaitReason
 {
 	WAIT_IN_LAUNCHER,			/* the launcher has nothing to do */
 	WAIT_IN_RUNNER,				/* a runner has nothing to do */
+	WAIT_IN_TOOL_WORKER,		/* a tool worker has nothing to do */
 	WAIT_FOR_RUN,				/* agno_wait_run and agno_run */
 	WAIT_FOR_RUNNERS,			/* a command, for runners to step aside */
 	WAIT_REASONS

@@ -21,6 +21,7 @@
 #include "server/acceptance.h"
 #include "server/model_server.h"
 #include "server/runner_slots.h"
+#include "server/tool_slots.h"
 #include "server/sql_function.h"
 #include "server/wait_event.h"
 #include "server/waiters.h"
@@ -391,6 +392,41 @@ agno_check_output_schema(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Add the tool workers, whose counts are of calls.
+ */
+static void
+list_tool_workers(ReturnSetInfo *result)
+{
+	for (int slot = 0; slot < MAX_TOOL_WORKERS; slot++)
+	{
+		ToolWorkerView view = tool_slots_view(slot);
+		Datum		values[6 + RUNNER_COUNTS];
+		bool		nulls[6 + RUNNER_COUNTS] = {false};
+		bool		busy = view.state == TOOL_WORKER_BUSY;
+
+		if (view.state == TOOL_WORKER_NONE || view.state == TOOL_WORKER_DEAD)
+			continue;
+		for (int c = 0; c < RUNNER_COUNTS; c++)
+			values[3 + c] = Int64GetDatum(0);
+		values[0] = ObjectIdGetDatum(view.database);
+		values[1] = Int32GetDatum(view.pid);
+		nulls[1] = view.pid == 0;
+		values[2] = CStringGetTextDatum(busy ? "busy" :
+										view.state == TOOL_WORKER_IDLE ?
+										"idle" : "starting");
+		values[3 + COUNT_IN_FLIGHT] = Int64GetDatum(busy ? 1 : 0);
+		values[3 + COUNT_CLAIMED] =
+			Int64GetDatum((int64) (view.completed + view.failed));
+		values[3 + COUNT_COMPLETED] = Int64GetDatum((int64) view.completed);
+		values[3 + COUNT_FAILED] = Int64GetDatum((int64) view.failed);
+		values[3 + RUNNER_COUNTS] = TimestampTzGetDatum(view.since);
+		values[4 + RUNNER_COUNTS] = CStringGetTextDatum("tool worker");
+		values[5 + RUNNER_COUNTS] = ObjectIdGetDatum(view.role);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/*
  * agno.list_workers() returns the columns of agno.workers, with the database's
  * OID instead of its name.
  */
@@ -409,8 +445,8 @@ agno_list_workers(PG_FUNCTION_ARGS)
 	for (int slot = 0; slot < MAX_RUNNERS; slot++)
 	{
 		RunnerView	view = runner_slots_view(slot);
-		Datum		values[4 + RUNNER_COUNTS];
-		bool		nulls[4 + RUNNER_COUNTS] = {false};
+		Datum		values[6 + RUNNER_COUNTS];
+		bool		nulls[6 + RUNNER_COUNTS] = {false};
 
 		if (!OidIsValid(view.database) || states[view.state] == NULL)
 			continue;
@@ -423,7 +459,10 @@ agno_list_workers(PG_FUNCTION_ARGS)
 			values[3 + c] = Int64GetDatum((int64) view.counts[c]);
 		values[3 + RUNNER_COUNTS] = TimestampTzGetDatum(view.since);
 		nulls[3 + RUNNER_COUNTS] = view.since == 0;
+		values[4 + RUNNER_COUNTS] = CStringGetTextDatum("runner");
+		nulls[5 + RUNNER_COUNTS] = true;
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	list_tool_workers(result);
 	PG_RETURN_NULL();
 }

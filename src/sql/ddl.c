@@ -13,6 +13,9 @@
  * run when only a part of it has been restored executes another. When it comes
  * back, it takes over what is there (patrol.c).
  *
+ * Tool workers are sent home as well, and for DROP ROLE those of the role: what
+ * they were calling is undone, and called again if there is still somebody to.
+ *
  * When the extension is dropped, however that comes about - DROP EXTENSION,
  * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
  * extension gone, and leaves. One that is wanted when the extension has been
@@ -24,6 +27,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -33,6 +37,7 @@
 #include "core/shard.h"
 #include "miscadmin.h"
 #include "server/hold.h"
+#include "server/tool_slots.h"
 #include "server/wake.h"
 #include "sql/ddl.h"
 #include "sql/rewrite.h"
@@ -53,13 +58,18 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
 		rewrite_relation_created(object_id, arg);
+	if (access == OAT_DROP && class_id == AuthIdRelationId)
+		tool_slots_send_home(InvalidOid, object_id);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
 		class_id == ExtensionRelationId)
 	{
 		char	   *name = get_extension_name(object_id);
 
 		if (name != NULL && strcmp(name, "agno_bg") == 0)
+		{
 			wake_at_commit(ALL_SHARDS);
+			tool_slots_send_home(MyDatabaseId, InvalidOid);
+		}
 	}
 }
 
@@ -127,7 +137,8 @@ copied_table(Node *command)
 {
 	static const char *const tables[] = {
 		"cancellations", "run_events", "run_queue", "run_requests",
-		"run_signals", "runs", "sessions"
+		"run_signals", "run_steps", "runs", "sessions", "tool_calls",
+		"tool_queue"
 	};
 	CopyStmt   *copy;
 	Oid			relation;

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "core/id.h"
@@ -27,7 +28,9 @@
 #include "sql/arguments.h"
 #include "sql/enqueue.h"
 #include "tcop/utility.h"
+#include "tools/tool_definition.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -238,6 +241,9 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	run->retries.isnull = true;
 	run->num_history_runs.isnull = true;
 	run->num_history_messages.isnull = true;
+	run->tool_choice.isnull = true;
+	run->tool_call_limit.isnull = true;
+	run->max_tool_calls_from_history.isnull = true;
 	return given;
 }
 
@@ -268,6 +274,67 @@ merge(NullableDatum a, NullableDatum b)
 }
 
 /*
+ * Refuse what tools cannot be called for.
+ */
+static void
+check_tool_owner(const NewRun *run, const AgentRow *agent, const char *agent_id)
+{
+	if (superuser_arg(run->owner) && !superuser_arg(agent->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for agent \"%s\"", agent_id),
+				 errdetail("It has tools and its owner is no superuser, so they would be called with rights that its owner does not have."),
+				 errhint("Enqueue the run as a role that is no superuser.")));
+#if PG_VERSION_NUM < 170000
+	if (!tool_role_can_connect(run->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" cannot have runs with tools",
+						GetUserNameFromId(run->owner, false)),
+				 errdetail("Tools are called by a process that is connected as the role, which PostgreSQL %s does not allow for a role without LOGIN.",
+						   PG_MAJORVERSION),
+				 errhint("Enqueue the run as a role that may log in, or ALTER ROLE %s LOGIN.",
+						 quote_identifier(GetUserNameFromId(run->owner,
+															false)))));
+#endif
+}
+
+/*
+ * The run may call the tools of its agent: keep their definitions, as they are
+ * now. Not within store_enter(): the tools are those of the user.
+ */
+static void
+apply_tools(NewRun *run, const AgentRow *agent)
+{
+	char	   *agent_id = TextDatumGetCString(run->agent_id.value);
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **names;
+	int			count;
+
+	if (agent->tools.isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(agent->tools.value), TEXTOID, -1,
+					  false, TYPALIGN_INT, &values, &nulls, &count);
+	if (count == 0)
+		return;
+	if (!agent->requires_confirmation.isnull &&
+		ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(agent->requires_confirmation.value)),
+					   ARR_DIMS(DatumGetArrayTypeP(agent->requires_confirmation.value))) > 0)
+		refuse_unsupported(psprintf("agent \"%s\" has tools that wait for a confirmation, which are",
+									agent_id));
+	check_tool_owner(run, agent, agent_id);
+	names = palloc(sizeof(char *) * count);
+	for (int i = 0; i < count; i++)
+		names[i] = TextDatumGetCString(values[i]);
+	run->tools = tool_definitions(names, count, run->owner,
+								  !run->output_schema.isnull);
+	run->tool_choice = agent->tool_choice;
+	run->tool_call_limit = agent->tool_call_limit;
+	run->max_tool_calls_from_history = agent->max_tool_calls_from_history;
+}
+
+/*
  * Complete the run with what its agent says. An agent of somebody whose rights
  * the caller has not is unknown to the caller.
  */
@@ -276,17 +343,15 @@ apply_agent(NewRun *run, char **model)
 {
 	char	   *agent_id = TextDatumGetCString(run->agent_id.value);
 	AgentRow	agent;
+	StoreUser	user = store_enter();
+	bool		found = store_find_agent(agent_id, &agent);
 
-	if (!store_find_agent(agent_id, &agent) ||
-		!has_privs_of_role(run->owner, agent.owner))
+	store_leave(user);
+	if (!found || !has_privs_of_role(run->owner, agent.owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("agent \"%s\" does not exist", agent_id),
 				 errhint("INSERT it into agno.agents, or have its owner share it: an agent is for the roles that have the rights of its owner.")));
-	if (agent.has_tools)
-		refuse_unsupported(psprintf("agent \"%s\" has tools, which are",
-									agent_id));
-
 	if (*model == NULL)
 		*model = agent.model;
 	apply_default(&run->timeout, agent.timeout);
@@ -299,13 +364,15 @@ apply_agent(NewRun *run, char **model)
 	run->first_state = agent.session_state;
 	run->model_options = merge(agent.model_options, run->model_options);
 	run->metadata = merge(agent.metadata, run->metadata);
+	apply_tools(run, &agent);
 }
 
 /*
  * A run may not set what agno_bg sets itself in a request.
  */
 static void
-check_model_options(NullableDatum options, const Provider *provider)
+check_model_options(NullableDatum options, const Provider *provider,
+					bool has_tools)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
@@ -322,6 +389,8 @@ check_model_options(NullableDatum options, const Provider *provider)
 			continue;
 		key = pnstrdup(value.val.string.val, value.val.string.len);
 		if (provider_option_reserved(provider, key) ||
+			(has_tools && (strcmp(key, "tools") == 0 ||
+						   strcmp(key, "tool_choice") == 0)) ||
 			(strcmp(key, "background") == 0 && !provider->background))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -403,15 +472,14 @@ enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 
 	if (!run.agent_id.isnull)
 	{
-		user = store_enter();
 		apply_agent(&run, &model);
-		store_leave(user);
 	}
 	model_parse(model != NULL ? model : agno_default_model,
 				unconstify(char **, &run.model_server),
 				unconstify(char **, &run.model));
 	check_model_options(run.model_options,
-						model_server_check(run.model_server, run.owner));
+						model_server_check(run.model_server, run.owner),
+						run.tools != NULL);
 
 	user = store_enter();
 	repeated = !run.idempotency_key.isnull &&

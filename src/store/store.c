@@ -272,6 +272,17 @@ store_begin(const char *activity)
 }
 
 /*
+ * It does no harm if what this transaction does is lost in a crash, as long as
+ * everything after it is lost, too: nobody has to wait for the disk.
+ */
+void
+store_commit_lazily(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
  * Commit the transaction. Errors: any that a deferred trigger raises;
  * store_failed_at_commit() is true then.
  */

@@ -54,6 +54,10 @@ typedef struct NewRun
 	NullableDatum agent;		/* jsonb */
 	NullableDatum num_history_runs; /* integer */
 	NullableDatum num_history_messages; /* integer */
+	const char *tools;			/* JSON, or NULL */
+	NullableDatum tool_choice;	/* text */
+	NullableDatum tool_call_limit;	/* integer */
+	NullableDatum max_tool_calls_from_history;	/* integer */
 } NewRun;
 
 /* A row of agno.agents. */
@@ -61,7 +65,11 @@ typedef struct AgentRow
 {
 	Oid			owner;
 	char	   *model;			/* or NULL */
-	bool		has_tools;
+	NullableDatum tools;		/* text[] */
+	NullableDatum requires_confirmation;	/* text[] */
+	NullableDatum tool_choice;	/* text */
+	NullableDatum tool_call_limit;	/* integer */
+	NullableDatum max_tool_calls_from_history;	/* integer */
 	NullableDatum stream;		/* boolean */
 	NullableDatum timeout;		/* interval */
 	NullableDatum retries;		/* integer */
@@ -89,7 +97,9 @@ typedef struct RunRow
 /* What a backend tells a runner about a run: agno.run_signals.kind. */
 typedef enum SignalKind
 {
-	SIGNAL_CANCEL = 'c'			/* it is to be cancelled, or has been */
+	SIGNAL_CANCEL = 'c',		/* it is to be cancelled, or has been */
+	SIGNAL_TOOLS = 't',			/* its tools have been called */
+	SIGNAL_TOOL_CRASH = 'x'		/* the process that called one is gone */
 } SignalKind;
 
 /* What the caller was, while the store acts as its tables' owner. */
@@ -145,6 +155,7 @@ typedef struct PickedRun
 	Oid			owner;			/* whose turn it is */
 	bool		behind;			/* an earlier run of its session is queued */
 	bool		cancelled;		/* it is to be cancelled rather than started */
+	bool		continues;		/* it goes on with its attempt */
 	int			looks;			/* how often in a row it could not be had */
 	char	   *parked_for;		/* the key of pacing.c that it was parked for
 								 * last, or NULL */
@@ -178,6 +189,11 @@ typedef struct ReadyRun
 	int			history_messages;	/* -1: any number */
 	bool		stream;			/* its answer is to arrive piece by piece */
 	int64		last_event;		/* the number of its last event, or 0 */
+	int			turns;			/* how many answers with calls are stored */
+	bool		pending_calls;	/* there are calls that have not been made */
+	int64		elapsed_ms;		/* since the attempt started; 0: unknown */
+	int			tool_call_limit;	/* -1: not given */
+	int			max_history_calls;	/* -1: any number */
 
 	/* what may be long: read by store_read_rest() */
 	struct RowReader *rest;		/* where from; NULL once it has been read */
@@ -190,6 +206,9 @@ typedef struct ReadyRun
 	char	   *options;		/* a JSON object, or NULL */
 	char	   *schema;			/* a JSON object, or NULL */
 	char	   *agent;			/* for agent_read(), or NULL */
+	char	   *tools;			/* for tools_read(), or NULL */
+	char	   *tool_choice;	/* or NULL */
+	List	   *steps;			/* StoredSteps, in their order */
 	char	   *session_metrics;	/* a JSON object, or NULL */
 	char	   *session_state;	/* a JSON object, or NULL */
 	List	   *history;		/* messages of earlier runs: JSON arrays, the
@@ -234,7 +253,54 @@ typedef struct EndedRun
 	Oid			owner;
 	const char *session_state;	/* JSON; NULL: leave it as it is */
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
+	const char *tools;			/* JSON; NULL: it has called none */
+	bool		has_steps;		/* some of it is in agno.run_steps */
 } EndedRun;
+
+/* A call of a tool that is to be made, or that has been refused. Texts are UTF-8. */
+typedef struct NewCall
+{
+	const char *model_call_id;
+	const char *tool;
+	const char *arguments;		/* JSON, or NULL */
+	const char *refusal;		/* NULL: it is to be made */
+} NewCall;
+
+/* An answer with calls, of a run that is locked. */
+typedef struct NewStep
+{
+	char	   *run_id;			/* of the database's encoding */
+	char	   *session_id;		/* likewise */
+	Oid			owner;
+	int			attempt;
+	int			turn;
+	const char *messages;		/* JSON in UTF-8 */
+	int64		left_ms;		/* of the run's time */
+	NewCall    *calls;			/* call_count of them */
+	int			call_count;
+	bool		background;		/* its server works in the background */
+} NewStep;
+
+/* The result of a call. Texts are UTF-8. */
+typedef struct StoredCall
+{
+	char	   *model_call_id;
+	char	   *tool;
+	char	   *arguments;		/* JSON, or NULL */
+	bool		executed;		/* else it was refused */
+	bool		failed;			/* the tool, or the limit */
+	char	   *result;			/* what the model is told */
+	double		started;		/* seconds since 1970 */
+	double		duration;		/* in seconds */
+} StoredCall;
+
+/* What is stored of a run's turn. */
+typedef struct StoredStep
+{
+	int			turn;
+	char	   *messages;		/* JSON in UTF-8 */
+	List	   *calls;			/* StoredCalls, in their order */
+} StoredStep;
 
 /* An event of a streamed run, with its number. */
 typedef struct EventRow
@@ -295,6 +361,7 @@ typedef struct RunLock
 
 /* store.c: transactions, and listeners */
 extern void store_begin(const char *activity);
+extern void store_commit_lazily(void);
 extern void store_commit(void);
 extern void store_abort(void);
 extern bool store_failed_at_commit(void);
@@ -307,6 +374,7 @@ extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern List *store_queued_runs(char *const *run_ids, int count);
 extern bool store_promote_due(int limit);
+extern bool store_promote_late(int limit);
 extern bool store_next_time(TimestampTz *next);
 extern void store_set_waiting(char *const *run_ids, int count);
 extern void store_set_locked(char *const *run_ids, int count);
@@ -325,6 +393,14 @@ extern List *store_lock_ready(PickedRun **picked, int count);
 extern void store_read_rest(ReadyRun *run);
 extern void store_read_history(List *ready, int64 max_bytes,
 							   int64 max_total);
+
+/* store_steps.c: answers with calls of tools */
+extern void store_keep_steps(NewStep *steps, int count);
+extern void store_await_tools(ReadyRun **runs, int count);
+extern void store_read_steps(List *ready);
+extern void store_tools_called(char *const *run_ids, int count);
+extern void store_tool_crashed(char *const *run_ids, int count);
+extern List *store_tool_owners(void);
 
 /* store_parked.c: runs that wait for their model servers */
 extern void store_park(ParkedRun *runs, int count);

@@ -71,6 +71,13 @@ next_page(const char *after, int limit, char **last)
 }
 
 /*
+ * Runs that nobody works on any more. Those whose tools are called go on, unless
+ * their time was over while nobody was there: then it begins anew.
+ */
+#define INTERRUPTED(alias) "(" alias ".state = " EXECUTING " OR (" alias \
+		".state = " TOOLS " AND " alias ".run_at <= clock_timestamp()))"
+
+/*
  * What an earlier runner was executing, among the runs after an id up to
  * another, is PENDING.
  */
@@ -83,7 +90,7 @@ release_page(const char *after, const char *last)
 		"FROM (SELECT l.run_id FROM agno.run_queue q"
 		" JOIN agno.runs l ON l.run_id = q.run_id"
 		" WHERE q.run_id > $3 AND q.run_id <= $4"
-		" AND q.state = " EXECUTING " AND " MINE("q")
+		" AND " INTERRUPTED("q") " AND " MINE("q")
 		" AND l.status = 'RUNNING'"
 		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
 		"WHERE r.run_id = l.run_id"
@@ -105,8 +112,9 @@ requeue_page(const char *after, const char *last)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET runner = $2,"
+		" continues = q.continues AND NOT n.ready,"
 		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END "
-		"FROM (SELECT w.run_id, w.state IN (" EXECUTING ", " PARKED ")"
+		"FROM (SELECT w.run_id, " INTERRUPTED("w") " OR w.state = " PARKED
 		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"
 		" OR (w.state = " WAITING
 		" AND NOT EXISTS (SELECT FROM agno.run_queue e"

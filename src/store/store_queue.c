@@ -175,6 +175,27 @@ store_promote_due(int limit)
 }
 
 /*
+ * The time of these runs is over while their tools are called: they are ready, to
+ * be ended. Returns whether there may be more than limit of them.
+ */
+bool
+store_promote_late(int limit)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY ", continues = true"
+		" WHERE q.ctid = ANY (ARRAY("
+		"SELECT s.ctid FROM agno.run_queue s"
+		" WHERE s.state = " TOOLS " AND s.runner = $2"
+		" AND s.run_at <= clock_timestamp() AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_int(&args, limit);
+	return store_execute(&statement, &args) == (uint64) limit;
+}
+
+/*
  * When the clock alone gives the runner work: a run is due, or to be looked at
  * again, or a marker is too old. False when there is no such time.
  */
@@ -188,6 +209,9 @@ store_next_time(TimestampTz *next)
 		" AND " MINE("q") "),"
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
 		" WHERE q.state = " LOCKED " AND q.runner = $2"
+		" AND " MINE("q") "),"
+		"(SELECT min(q.run_at) FROM agno.run_queue q"
+		" WHERE q.state = " TOOLS " AND q.runner = $2"
 		" AND " MINE("q") "),"
 		"(SELECT min(c.requested_at) + " MARKER_LIFE
 		" FROM agno.cancellations c WHERE $2 = 0))"
@@ -251,8 +275,8 @@ static void
 set_executing(ReadyRun **runs, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " EXECUTING ", looks = 0"
-		" WHERE q.ctid = ANY ($1)"
+		"UPDATE agno.run_queue q SET state = " EXECUTING ", looks = 0,"
+		" continues = false WHERE q.ctid = ANY ($1)"
 	};
 	Arguments	args = {0};
 	Column		rows = {TIDOID};
@@ -264,7 +288,8 @@ set_executing(ReadyRun **runs, int count)
 }
 
 /*
- * These runs, all of them locked, start their next attempt.
+ * These runs, all of them locked, start their next attempt, or go on with the one
+ * that they are in.
  */
 void
 store_start(ReadyRun **runs, int count)
@@ -282,12 +307,15 @@ store_start(ReadyRun **runs, int count)
 		return;
 	for (int i = 0; i < count; i++)
 	{
+		if (runs[i]->picked->continues)
+			continue;
 		add_tid(&rows, &runs[i]->row);
 		add_int(&attempts, runs[i]->attempt + 1);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &attempts);
-	store_execute(&statement, &args);
+	if (rows.count > 0)
+		store_execute(&statement, &args);
 	set_executing(runs, count);
 }
 

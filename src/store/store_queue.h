@@ -74,6 +74,13 @@ typedef enum QueueState
 	QUEUE_PARKED = 'p',
 
 	/*
+	 * Its tools are called by tool workers, until run_at, when its time is
+	 * over. From executing, or from ready or locked when it was picked. To
+	 * ready.
+	 */
+	QUEUE_TOOLS = 't',
+
+	/*
 	 * In flight. From ready or locked. To scheduled, parked, ready if its
 	 * runner stops or has crashed, or locked if it has been taken away.
 	 */
@@ -88,6 +95,7 @@ typedef enum QueueState
 #define LOCKED QUEUE_STATE("k")
 #define PARKED QUEUE_STATE("p")
 #define EXECUTING QUEUE_STATE("x")
+#define TOOLS QUEUE_STATE("t")
 
 /* The state of a run that waits for nothing but its run_at, if it has one. */
 #define SCHEDULED_OR_READY(run_at) \
@@ -117,5 +125,6 @@ extern ThisRunner this_runner;
 extern void bind_mine(Arguments *args);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_advance(const Column *session_ids);
+extern void store_forget_steps(const Column *run_ids, bool finally);
 
 #endif							/* AGNO_STORE_QUEUE_H */

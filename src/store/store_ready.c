@@ -35,7 +35,8 @@
 		"SELECT q.run_id, q.session_id, q.owner," \
 		" EXISTS (SELECT FROM agno.run_queue e" \
 		" WHERE e.session_id = q.session_id" \
-		" AND e.accepted_at < q.accepted_at), q.cancelled, q.looks," \
+		" AND e.accepted_at < q.accepted_at), q.cancelled, q.continues," \
+		" q.looks," \
 		" q.parked_for, q.ctid " \
 		"FROM agno.run_queue q "
 
@@ -49,6 +50,7 @@ read_picked(RowReader *row)
 	run->owner = next_oid(row);
 	run->behind = next_bool(row);
 	run->cancelled = next_bool(row);
+	run->continues = next_bool(row);
 	run->looks = next_int(row);
 	run->parked_for = next_text(row);
 	run->row = next_tid(row);
@@ -174,7 +176,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->owner = next_oid(row);
 	run->attempt = next_int(row);
 	/* As store_recover() would have done, had it not been locked. */
-	if (run->status == RUN_RUNNING && this_runner.culprit != NULL &&
+	if (run->status == RUN_RUNNING && !its->continues && this_runner.culprit != NULL &&
 		strcmp(run->run_id, this_runner.culprit) != 0)
 		run->attempt--;
 	run->marked = next_bool(row) || its->cancelled;
@@ -189,6 +191,12 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->history_messages = next_int_or(row, -1);
 	run->stream = next_bool(row);
 	run->last_event = next_int64_or(row, 0);
+	run->turns = next_int_or(row, 0);
+	run->pending_calls = next_bool(row);
+	run->elapsed_ms = next_int64_or(row, 0);
+	run->tool_call_limit = next_int_or(row, -1);
+	run->max_history_calls = next_int_or(row, -1);
+	run->elapsed_ms = Max(run->elapsed_ms, 0);
 	run->bytes = unread_bytes(row);
 	return run;
 }
@@ -212,8 +220,15 @@ store_lock_ready(PickedRun **picked, int count)
 		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
 		" (SELECT max(e.seq) FROM agno.run_events e"
 		" WHERE e.run_id = r.run_id) END,"
+		" CASE WHEN d.tools IS NOT NULL THEN"
+		" (SELECT max(t.turn) FROM agno.run_steps t"
+		" WHERE t.run_id = r.run_id) END,"
+		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
+		" WHERE c.run_id = r.run_id AND c.status = 'pending'),"
+		" (extract(epoch FROM clock_timestamp() - r.started_at) * 1000)::bigint,"
+		" d.tool_call_limit, d.max_tool_calls_from_history,"
 		" r.input, r.user_id, r.metadata,"
-		" d.model_options, d.output_schema, d.agent,"
+		" d.model_options, d.output_schema, d.agent, d.tools, d.tool_choice,"
 		" s.session_metrics, s.session_state, d.session_state "
 		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n) "
 		"JOIN agno.runs r ON r.run_id = p.run_id "
@@ -259,6 +274,8 @@ store_read_rest(ReadyRun *run)
 	run->options = next_utf8(row);
 	run->schema = next_utf8(row);
 	run->agent = next_utf8(row);
+	run->tools = next_utf8(row);
+	run->tool_choice = next_utf8(row);
 	run->session_metrics = next_utf8(row);
 	run->session_state = next_merged_state(row);
 }
@@ -348,7 +365,8 @@ store_read_history(List *ready, int64 max_bytes, int64 max_total)
 	{
 		ReadyRun   *run = lfirst(cell);
 
-		if (run->history_runs >= 0 || run->history_messages >= 0)
+		if (run->steps == NIL &&
+			(run->history_runs >= 0 || run->history_messages >= 0))
 			runs[count++] = run;
 	}
 	if (count == 0)

@@ -17,7 +17,7 @@
 #include "catalog/pg_type.h"
 #include "server/encoding.h"
 #include "store/store.h"
-#include "store/store_statement.h"
+#include "store/store_queue.h"
 
 /* The channel that listeners learn of new events from. */
 #define EVENT_CHANNEL "agno_run_event"
@@ -144,11 +144,12 @@ update_runs(EndedRun *runs, int count)
 		" messages = d.messages::pg_catalog.jsonb,"
 		" metrics = d.metrics::pg_catalog.jsonb,"
 		" error = d.error::pg_catalog.jsonb,"
+		" tools = d.tools::pg_catalog.jsonb,"
 		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
 		" r.session_state), finished_at = clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 		" AS d (row, attempt, status, content, content_type, reasoning,"
-		" messages, metrics, error, session_state) "
+		" messages, metrics, error, session_state, tools) "
 		"WHERE r.ctid = d.row AND r.attempt = d.attempt"
 	};
 	Arguments	args = {0};
@@ -162,6 +163,7 @@ update_runs(EndedRun *runs, int count)
 	Column		metrics = {TEXTOID};
 	Column		errors = {TEXTOID};
 	Column		session_states = {TEXTOID};
+	Column		tools = {TEXTOID};
 
 	for (int i = 0; i < count; i++)
 	{
@@ -177,6 +179,7 @@ update_runs(EndedRun *runs, int count)
 		add_utf8(&metrics, run->metrics);
 		add_utf8(&errors, run->error);
 		add_utf8(&session_states, run->session_state);
+		add_utf8(&tools, run->tools);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &attempts);
@@ -188,6 +191,7 @@ update_runs(EndedRun *runs, int count)
 	bind_column(&args, &metrics);
 	bind_column(&args, &errors);
 	bind_column(&args, &session_states);
+	bind_column(&args, &tools);
 	store_execute(&statement, &args);
 }
 
@@ -235,9 +239,14 @@ store_finish(EndedRun *runs, int count)
 	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
 	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
 	Column		cancelled = {TEXTOID};
+	Column		stepped = {TEXTOID};
+	Column		failed = {TEXTOID};
 
 	for (int i = 0; i < count; i++)
 	{
+		if (runs[i].has_steps)
+			add_text(runs[i].status == RUN_ERROR ? &failed : &stepped,
+					 runs[i].run_id);
 		run_ids[i] = runs[i].run_id;
 		session_ids[i] = runs[i].session_id;
 		if (runs[i].status == RUN_CANCELLED)
@@ -248,6 +257,8 @@ store_finish(EndedRun *runs, int count)
 	store_leave_queue(run_ids, session_ids, count);
 	if (cancelled.count > 0)
 		drop_markers(&cancelled);
+	store_forget_steps(&stepped, true);
+	store_forget_steps(&failed, false);
 }
 
 /*
@@ -260,7 +271,12 @@ store_end_cancelled(RunLock **runs, int count)
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'CANCELLED',"
 		" content = coalesce(r.content, d.content),"
-		" finished_at = clock_timestamp() "
+		/* the results of tools are in agno.tool_calls */
+		" messages = coalesce((SELECT jsonb_agg(m.message ORDER BY s.turn, m.n)"
+		" FROM agno.run_steps s,"
+		" jsonb_array_elements(s.messages::pg_catalog.jsonb)"
+		" WITH ORDINALITY m (message, n) WHERE s.run_id = r.run_id),"
+		" r.messages), finished_at = clock_timestamp() "
 		"FROM unnest($1, $2) AS d (run_id, content) "
 		"WHERE r.run_id = d.run_id AND r.status <> 'CANCELLED'"
 	};
@@ -282,6 +298,7 @@ store_end_cancelled(RunLock **runs, int count)
 	store_execute(&statement, &args);
 	store_leave_queue(run_ids, session_ids, count);
 	drop_markers(&ids);
+	store_forget_steps(&ids, true);
 }
 
 static void *

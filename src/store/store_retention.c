@@ -245,6 +245,12 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	static Statement events = {
 		"DELETE FROM agno.run_events e WHERE e.run_id = ANY ($1)"
 	};
+	static Statement calls = {
+		"DELETE FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"
+	};
+	static Statement steps = {
+		"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"
+	};
 	Arguments	args = {0};
 	int			gone = delete_rows(&runs, run_ids, count);
 
@@ -253,6 +259,8 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	bind_ids(&args, run_ids, gone);
 	store_execute(&requests, &args);
 	store_execute(&events, &args);
+	store_execute(&calls, &args);
+	store_execute(&steps, &args);
 	delete_sessions(session_ids, count, age);
 }
 

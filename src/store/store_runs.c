@@ -179,7 +179,8 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 {
 	static Statement statement = {
 		"SELECT a.owner::pg_catalog.oid, a.model,"
-		" pg_catalog.cardinality(a.tools) OPERATOR(pg_catalog.>) 0, a.stream,"
+		" a.tools, a.requires_confirmation, a.tool_choice, a.tool_call_limit,"
+		" a.max_tool_calls_from_history, a.stream,"
 		" a.timeout, a.retries, a.output_schema, a.model_options, a.metadata,"
 		" a.session_state,"
 		" CASE WHEN a.add_history_to_context"
@@ -210,7 +211,11 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 	row = row_reader(0);
 	agent->owner = next_oid(&row);
 	agent->model = next_text(&row);
-	agent->has_tools = next_bool(&row);
+	agent->tools = next_nullable(&row);
+	agent->requires_confirmation = next_nullable(&row);
+	agent->tool_choice = next_nullable(&row);
+	agent->tool_call_limit = next_nullable(&row);
+	agent->max_tool_calls_from_history = next_nullable(&row);
 	agent->stream = next_nullable(&row);
 	agent->timeout = next_nullable(&row);
 	agent->retries = next_nullable(&row);
@@ -267,9 +272,10 @@ store_insert_request(const NewRun *run)
 		"INSERT INTO agno.run_requests (run_id, owner, idempotency_key,"
 		" timeout, max_attempts, retries, model_options, output_schema,"
 		" session_state, agent, num_history_runs, num_history_messages,"
-		" stream, request_hash) "
+		" stream, request_hash, tools, tool_choice, tool_call_limit,"
+		" max_tool_calls_from_history) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
-		" $11, $12, $13, $14) "
+		" $11, $12, $13, $14, $15::pg_catalog.json, $16, $17, $18) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING"
 	};
@@ -291,6 +297,10 @@ store_insert_request(const NewRun *run)
 	bind_nullable(&args, INT4OID, run->num_history_messages);
 	bind_nullable(&args, BOOLOID, run->stream);
 	bind_nullable(&args, BYTEAOID, run->request_hash);
+	bind_text(&args, run->tools);
+	bind_nullable(&args, TEXTOID, run->tool_choice);
+	bind_nullable(&args, INT4OID, run->tool_call_limit);
+	bind_nullable(&args, INT4OID, run->max_tool_calls_from_history);
 	if (all_null_but(&args, required))
 		return true;
 	return store_execute(&statement, &args) > 0;

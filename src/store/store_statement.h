@@ -31,7 +31,7 @@
 #include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 
-#define STORE_MAX_ARGS 16
+#define STORE_MAX_ARGS 20
 
 /* A statement, prepared when it is first executed in a process. */
 typedef struct Statement

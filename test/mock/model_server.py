@@ -32,6 +32,11 @@ How it behaves is in the id of the model that a request names:
                             word, N times for each input
     mute                    streams the first word, and nothing more
     work-MS                 with "background", is done after MS milliseconds
+    tools[-MS]              calls tools, after MS milliseconds each time, as the
+                            last message of the user says in JSON: {"calls":
+                            [[{"name": …, "arguments": …}, …], …]} with a list for
+                            each answer, "say" the text beside them, "final" the
+                            last answer; by default, it tells the last results
 
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 (/messages), and streams all three when asked to.
@@ -170,11 +175,17 @@ class ModelServer:
         kind, *arguments = model.split("-")
 
         if request.get("background"):
-            whole = json.loads(response(request, "You said: " + text))
+            whole = json.loads(response(request, "You said: " + text)
+                               if kind != "tools" else
+                               json.dumps(with_calls(request, "responses")))
             self.responses[whole["id"]] = (
                 time.time() + int(arguments[0]) / 1000, whole)
             return await reply(writer, 200, json.dumps(
                 dict(whole, status="queued", output=[], usage=None)).encode())
+        if kind == "tools":
+            if arguments:
+                await asyncio.sleep(int(arguments[0]) / 1000)
+            return await self.call_tools(request, writer)
         if request.get("stream") and kind in ("words", "break", "mute", "echo",
                                               "length"):
             return await self.stream(request, text, writer)
@@ -270,6 +281,23 @@ class ModelServer:
         else:
             said = "You said: " + text
         return await reply(writer, 200, response(request, said, api=writer.api))
+
+    async def call_tools(self, request, writer):
+        api = writer.api
+        whole = with_calls(request, api)
+        if not request.get("stream"):
+            return await reply(writer, 200, json.dumps(whole).encode())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n")
+        for event in events_of(whole, api):
+            data = event if isinstance(event, str) else json.dumps(event)
+            block = ("data: %s\n\n" % data).encode()
+            writer.write(b"%x\r\n" % len(block) + block + b"\r\n")
+            await writer.drain()
+        writer.note_answered()
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
 
     async def background(self, method, path, writer):
         """GET /responses/ID and POST /responses/ID/cancel."""
@@ -420,6 +448,150 @@ def response(request, text, status="completed", error=None,
                   "output_tokens_details": {"reasoning_tokens": 3},
                   "total_tokens": 18},
     }).encode()
+
+
+def conversation(request):
+    """The last thing that the user says, the calls since then, and the results of
+    the last answer's calls."""
+    script, calls, results = "", 0, []
+    for item in request.get("input") or request.get("messages"):
+        content = item.get("content")
+        blocks = content if isinstance(content, list) else []
+        if item.get("type") == "function_call":
+            calls, results = calls + 1, []
+        elif item.get("type") == "function_call_output":
+            results.append(item["output"])
+        elif item.get("role") == "tool":
+            results.append(content)
+        elif blocks and blocks[0].get("type") == "tool_result":
+            results = [block["content"] for block in blocks]
+        elif item.get("role") == "user":
+            script, calls, results = str(content), 0, []
+        elif item.get("role") == "assistant":
+            made = len(item.get("tool_calls") or []) + sum(
+                block.get("type") == "tool_use" for block in blocks)
+            if made:
+                calls, results = calls + made, []
+    return script, calls, results
+
+
+def with_calls(request, api):
+    """The next answer that the script of a conversation asks for."""
+    text, made, results = conversation(request)
+    try:
+        script = json.loads(text)
+    except ValueError:
+        script = {}
+    turns = script.get("calls", [])
+    turn = 0
+    while turn < len(turns) and made > 0:
+        made -= len(turns[turn])
+        turn += 1
+    choice = request.get("tool_choice")
+    may_call = request.get("tools") and choice not in ("none", {"type": "none"})
+    calls = turns[turn] if turn < len(turns) and may_call else []
+    if calls:
+        said = (script.get("say", []) + [""] * len(turns))[turn]
+    else:
+        said = script.get("final", "Results: " + "; ".join(results))
+    for number, call in enumerate(calls):
+        call["id"] = "%d_%d" % (turn + 1, number + 1)
+        if not isinstance(call.get("arguments", ""), str):
+            call["arguments"] = json.dumps(call["arguments"])
+    whole = json.loads(response(request, said, api=api))
+    if not calls:
+        return whole
+    if api == "completions":
+        whole["choices"][0] = {
+            "index": 0, "finish_reason": "tool_calls", "message": {
+                "role": "assistant", "content": said or None, "tool_calls": [
+                    {"id": "call_" + call["id"], "type": "function",
+                     "function": {"name": call["name"],
+                                  "arguments": call.get("arguments", "")}}
+                    for call in calls]}}
+    elif api == "messages":
+        whole["stop_reason"] = "tool_use"
+        whole["content"] = [{"type": "thinking", "thinking": "Hm %d." % turn,
+                             "signature": "sig%d" % turn}]
+        if said:
+            whole["content"].append({"type": "text", "text": said})
+        whole["content"] += [
+            {"type": "tool_use", "id": "toolu_" + call["id"],
+             "name": call["name"],
+             "input": json.loads(call.get("arguments") or "{}")}
+            for call in calls]
+    else:
+        whole["output"] = [{"id": "rs_%d" % turn, "type": "reasoning",
+                            "summary": [], "encrypted_content": "ENC%d" % turn}]
+        if said:
+            whole["output"].append(
+                {"id": "msg_%d" % turn, "type": "message", "role": "assistant",
+                 "status": "completed", "content": [
+                     {"type": "output_text", "text": said, "annotations": []}]})
+        whole["output"] += [
+            {"id": "fc_" + call["id"], "type": "function_call",
+             "status": "completed", "call_id": "call_" + call["id"],
+             "name": call["name"], "arguments": call.get("arguments", "")}
+            for call in calls]
+    return whole
+
+
+def halves(text):
+    return [text[:len(text) // 2], text[len(text) // 2:]]
+
+
+def events_of(whole, api):
+    """An answer as the events of a stream."""
+    if api == "responses":
+        yield {"type": "response.created", "response": {"id": whole["id"]}}
+        for item in whole["output"]:
+            if item["type"] == "message":
+                for piece in halves(item["content"][0]["text"]):
+                    yield {"type": "response.output_text.delta", "delta": piece}
+            yield {"type": "response.output_item.done", "item": item}
+        yield {"type": "response.completed", "response":
+               dict(whole, output=[]) if whole["model"] == "tools-1" else whole}
+    elif api == "completions":
+        message = whole["choices"][0]["message"]
+        for piece in halves(message["content"] or ""):
+            yield {"id": whole["id"], "choices": [
+                {"index": 0, "delta": {"content": piece}}]}
+        for number, call in enumerate(message.get("tool_calls", [])):
+            first = dict(call, index=number, function=dict(
+                call["function"], arguments=""))
+            yield {"choices": [{"index": 0, "delta": {"tool_calls": [first]}}]}
+            for piece in halves(call["function"]["arguments"]):
+                yield {"choices": [{"index": 0, "delta": {"tool_calls": [
+                    {"index": number, "function": {"arguments": piece}}]}}]}
+        yield {"choices": [{"index": 0, "delta": {}, "finish_reason":
+                            whole["choices"][0]["finish_reason"]}]}
+        yield {"choices": [], "usage": whole["usage"]}
+        yield "[DONE]"
+    else:
+        yield {"type": "message_start",
+               "message": dict(whole, content=[], stop_reason=None)}
+        for number, block in enumerate(whole["content"]):
+            kind = block["type"]
+            empty = dict(block, **{"thinking": {"thinking": "", "signature": ""},
+                                   "text": {"text": ""},
+                                   "tool_use": {"input": {}}}[kind])
+            yield {"type": "content_block_start", "index": number,
+                   "content_block": empty}
+            text = json.dumps(block["input"]) if kind == "tool_use" else block[kind]
+            for piece in halves(text):
+                yield {"type": "content_block_delta", "index": number, "delta": {
+                    "thinking": {"type": "thinking_delta", "thinking": piece},
+                    "text": {"type": "text_delta", "text": piece},
+                    "tool_use": {"type": "input_json_delta",
+                                 "partial_json": piece}}[kind]}
+            if kind == "thinking":
+                yield {"type": "content_block_delta", "index": number, "delta": {
+                    "type": "signature_delta", "signature": block["signature"]}}
+            yield {"type": "content_block_stop", "index": number}
+        yield {"type": "message_delta",
+               "delta": {"stop_reason": whole["stop_reason"]},
+               "usage": whole["usage"]}
+        yield {"type": "message_stop"}
 
 
 def error_body(status, code="mock_error"):

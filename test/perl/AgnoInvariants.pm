@@ -13,7 +13,13 @@ our @EXPORT = qw(queue_violations);
 
 my %RULES = (
 	'the state is unknown' => q(
-		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x')),
+		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x', 't')),
+	'its tools may be called for ever' => q(
+		SELECT run_id FROM agno.run_queue WHERE state = 't' AND run_at IS NULL),
+	'nobody is to call its tools' => q(
+		SELECT run_id FROM agno.run_queue q WHERE state = 't' AND run_at > clock_timestamp()
+			AND NOT EXISTS (SELECT FROM agno.tool_queue t WHERE t.run_id = q.run_id)
+			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)),
 	'it is scheduled for no time' => q(
 		SELECT run_id FROM agno.run_queue WHERE state = 's' AND run_at IS NULL),
 	'it is to be looked at at no time' => q(
@@ -24,9 +30,9 @@ my %RULES = (
 		SELECT run_id FROM agno.run_queue w WHERE state = 'w'
 			AND NOT EXISTS (SELECT FROM agno.run_queue e
 				WHERE e.session_id = w.session_id AND e.run_id <> w.run_id
-				AND (e.state = 'x' OR (e.accepted_at < w.accepted_at AND e.state <> 'w')))),
+				AND (e.state IN ('x', 't') OR (e.accepted_at < w.accepted_at AND e.state <> 'w')))),
 	'two of its session are in flight' => q(
-		SELECT min(run_id) FROM agno.run_queue WHERE state = 'x'
+		SELECT min(run_id) FROM agno.run_queue WHERE state IN ('x', 't')
 			GROUP BY session_id HAVING count(*) > 1),
 	'it is not in the queue' => q(
 		SELECT run_id FROM agno.runs r WHERE status IN ('PENDING', 'RUNNING')

@@ -20,7 +20,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
-  build_fault refuse_updates value as outcome outcome_as enqueue expect_run
+  build_fault refuse_updates value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy switches_of status_of logged is_up
   wait_through_crashes);
@@ -394,6 +394,34 @@ sub enqueue
 	return $node->safe_psql(
 		$database,
 		"SELECT status FROM agno_arun($list)",
+		extra_params => $role ? [ '-U', $role ] : []);
+}
+
+# Enqueue a run of an agent whose model, "tools" of the mock, calls tools: calls is a
+# list of answers, each a list of [name, arguments], where arguments may be text.
+# What else the script has is in script => {...}; other named arguments are those
+# of agno_arun, role and database as for enqueue; set_role is for SET ROLE.
+sub call_tools
+{
+	my $node = node_of(\@_);
+	my ($run_id, $agent, $calls, %arguments) = @_;
+	my $role = delete $arguments{role};
+	my $database = delete $arguments{database} // 'postgres';
+	my %script = %{ delete $arguments{script} // {} };
+	my $set_role = delete $arguments{set_role};
+
+	$script{id} = $run_id;
+	$script{calls} = [ map {
+		[ map { { name => $_->[0], arguments => $_->[1] // '' } } @$_ ]
+	} @$calls ];
+	$arguments{input} = JSON::PP->new->canonical->encode(\%script);
+	$arguments{run_id} = $run_id;
+	$arguments{agent_id} = $agent;
+	my $list = join ', ',
+	  map { "$_ => " . literal($arguments{$_}) } sort keys %arguments;
+	return $node->safe_psql(
+		$database,
+		($set_role ? "SET ROLE $set_role; " : '') . "SELECT status FROM agno_arun($list)",
 		extra_params => $role ? [ '-U', $role ] : []);
 }
 

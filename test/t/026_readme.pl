@@ -114,7 +114,7 @@ while ($recipes =~ /^\*\*(.*?)\*\*.*?^```sql\n(.*?)^```\n/msg)
 	is($err, '', "the recipe \"$name\" is accepted");
 	$tried++;
 }
-is($tried, 8, 'eight recipes have been tried');
+is($tried, 11, 'eleven recipes have been tried');
 
 $node->stop;
 done_testing();

@@ -75,6 +75,16 @@ wait_until('runs to start', sub {
 $node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')");
 wait_run('cancelled');
 
+# A run with tools
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION weather(city text) RETURNS text LANGUAGE sql STABLE
+		AS 'SELECT ''sunny in '' || city';
+	INSERT INTO agno.agents (agent_id, name, model, tools)
+	VALUES ('caller', 'Caller', 'mock:tools', '{weather}')));
+call_tools('tools', 'caller', [ [ [ weather => { city => 'Paris' } ], [ weather => { town => 'x' } ] ],
+		[ ['nobody'] ] ], script => { say => ['Let me look. '], final => 'Sunny.' });
+wait_run('tools');
+
 # A paused run: nothing makes one yet, so the table is told.
 $node->safe_psql('postgres', q(
 	INSERT INTO agno.runs (run_id, session_id, status, input, content, model,

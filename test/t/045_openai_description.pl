@@ -31,7 +31,15 @@ $node->safe_psql('postgres', qq(
 		expected_output, markdown, add_history_to_context, session_state,
 		add_session_state_to_context)
 	VALUES ('all', 'All', 'You know all.', '{Be brief.,Be kind.}', 'One line',
-		true, true, '{"name": "Ann"}', true)));
+		true, true, '{"name": "Ann"}', true);
+	CREATE TYPE mood AS ENUM ('good', 'bad');
+	CREATE FUNCTION tool(a integer, b text[] DEFAULT '{}', c jsonb DEFAULT NULL,
+		d mood DEFAULT 'good', e date DEFAULT NULL) RETURNS text LANGUAGE sql
+		AS \$\$ SELECT 'x' \$\$;
+	CREATE FUNCTION other() RETURNS void LANGUAGE sql AS \$\$ SELECT \$\$;
+	INSERT INTO agno.agents (agent_id, tools, tool_choice, add_history_to_context)
+	VALUES ('tools', '{tool,other}', NULL, true), ('chooses', '{tool,other}', 'other', false),
+		('requires', '{tool}', 'required', false)));
 
 # The HTTP status that the last request of a run was refused with, if it was.
 sub refused
@@ -62,6 +70,12 @@ foreach my $api (qw(responses chat))
 		'schema' => "output_schema => $schema",
 		'loose schema' => q(output_schema => '{"type": "object",
 			"properties": {"a": {"type": "integer"}}}'),
+		'tools' => "agent_id => 'tools'",
+		'streamed tools' => "agent_id => 'tools', stream => true",
+		'a chosen tool' => "agent_id => 'chooses'",
+		'a required tool' => "agent_id => 'requires'",
+		'strict tools' => "agent_id => 'tools', output_schema => $schema",
+		'tools that keep nothing' => q(agent_id => 'tools', model_options => '{"store": false}'),
 		'options' => qq(model_options => '{"temperature": 0.5, "top_p": 0.9,
 			"$limit": 100, "store": false, "metadata": {"a": "b"},
 			"user": "somebody", $effort}'));
@@ -86,6 +100,31 @@ foreach my $api (qw(responses chat))
 			VALUES ('$api first', '$api talk', 'COMPLETED', 'One?', 'One.', 'm',
 				'm', $history, current_user::regrole, 0, now(), now())"),
 		'', "$api: a request with history is accepted");
+
+	# The same with calls of tools: one as it came, one put together
+	foreach my $items ('', $api eq 'chat' ? () : q(, "provider_data": {"output": [
+			{"type": "reasoning", "id": "rs_1", "summary": []},
+			{"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "tool",
+				"arguments": "{}", "status": "completed"}]}))
+	{
+		my $how = $items ? 'items' : 'calls';
+		is( refused("$api $how",
+				"model => '$api:gpt-5-mini', agent_id => 'tools', session_id => '$api $how talk'",
+				"INSERT INTO agno.sessions (session_id, owner, created_at, updated_at)
+					VALUES ('$api $how talk', current_user::regrole, now(), now());
+				INSERT INTO agno.runs (run_id, session_id, status, input, content,
+					model, model_provider, owner, priority, created_at, finished_at, messages)
+				VALUES ('$api $how first', '$api $how talk', 'COMPLETED', 'One?', 'One.', 'm',
+					'm', current_user::regrole, 0, now(), now(),
+					'[{\"role\": \"user\", \"content\": \"One?\"},
+					{\"role\": \"assistant\", \"content\": \"Hm.\", \"tool_calls\": [{\"id\": \"fc_1\",
+						\"call_id\": \"call_1\", \"type\": \"function\", \"function\":
+						{\"name\": \"tool\", \"arguments\": \"{}\"}}]$items},
+					{\"role\": \"tool\", \"content\": \"x\", \"tool_call_id\": \"fc_1\",
+						\"tool_name\": \"tool\", \"tool_call_error\": false},
+					{\"role\": \"assistant\", \"content\": \"One.\"}]')"),
+			'', "$api: a request with $how of tools in its history is accepted");
+	}
 
 	isnt(refused("$api wrong", "model => '$api:m',
 			model_options => '{\"temperature\": \"hot\"}'"),

@@ -1,11 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * blame.c
- *	  Which run a runner was at when it crashed.
+ *	  Which run a process was at when it crashed: a runner, or a tool worker.
  *
  * A run may bring its runner down, and everything else that was in flight with
  * it. Its successor must know which run that was: else it would start it over
  * and over again, or give up runs that have only been near it.
+ *
+ * What a tool that brings its process down costs is for the runner of its run to
+ * say, which looks for that when it starts.
  *
  * So a runner keeps the id of the run that it is at in a file that it has
  * mapped into its memory, where writing costs next to nothing, and where a
@@ -26,7 +29,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
-#include "runner/blame.h"
+#include "server/blame.h"
 #include "storage/fd.h"
 
 /* What is in the file. */
@@ -40,6 +43,36 @@ typedef struct Blame
 static volatile Blame *blame;
 static char path[MAXPGPATH];
 
+static void
+make_path(char *out, int number)
+{
+	snprintf(out, MAXPGPATH, PG_STAT_TMP_DIR "/agno_bg_%u_%d", MyDatabaseId,
+			 number);
+}
+
+/*
+ * The run that another process of this database, which is not there any more, was
+ * at when it crashed, or NULL: tells it once.
+ */
+char *
+blame_take(int number)
+{
+	Blame		found = {0};
+	char		other[MAXPGPATH];
+	int			fd;
+	char	   *culprit = NULL;
+
+	make_path(other, number);
+	fd = OpenTransientFile(other, O_RDONLY | PG_BINARY);
+	if (fd < 0)
+		return NULL;
+	if (read(fd, &found, sizeof(found)) == sizeof(found) && found.set)
+		culprit = pnstrdup(found.run_id, sizeof(found.run_id) - 1);
+	CloseTransientFile(fd);
+	(void) unlink(other);
+	return culprit;
+}
+
 /*
  * Map the file of the runner of this database with this number, which is
  * this process. Returns the run that the last one was at when it crashed, or
@@ -52,8 +85,7 @@ blame_open(int number)
 	void	   *memory = MAP_FAILED;
 	char	   *culprit = NULL;
 
-	snprintf(path, sizeof(path), PG_STAT_TMP_DIR "/agno_bg_%u_%d",
-			 MyDatabaseId, number);
+	make_path(path, number);
 	fd = OpenTransientFile(path, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd >= 0)
 	{

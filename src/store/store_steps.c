@@ -1,0 +1,541 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_steps.c
+ *	  The tables of agno_bg: answers with calls of tools.
+ *
+ * For a runner, between store_begin() and store_commit(). An answer with calls is
+ * stored, once, before any tool is called; the calls are made by tool workers
+ * (store_tools.c), who signal when all of an answer are done. What a run of n
+ * answers writes is linear in what was said. The search_path of a runner is
+ * pg_catalog.
+ *
+ * This never waits for a tool worker: rows that one has locked are left to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/shard.h"
+#include "core/uuid.h"
+#include "server/encoding.h"
+#include "store/store.h"
+#include "store/store_queue.h"
+#include "utils/timestamp.h"
+
+/*-------------------------------------------------------------------------
+ * Storing an answer
+ *-------------------------------------------------------------------------
+ */
+
+static void
+insert_steps(NewStep *steps, int count)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_steps (run_id, turn, messages) "
+		"SELECT d.run_id, d.turn, d.messages"
+		" FROM unnest($1, $2, $3) AS d (run_id, turn, messages)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		turns = {INT4OID};
+	Column		messages = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, steps[i].run_id);
+		add_int(&turns, steps[i].turn);
+		add_utf8(&messages, steps[i].messages);
+	}
+	bind_column(&args, &run_ids);
+	bind_column(&args, &turns);
+	bind_column(&args, &messages);
+	store_execute(&statement, &args);
+}
+
+static void
+insert_calls(NewStep *steps, int count)
+{
+	static Statement statement = {
+		"INSERT INTO agno.tool_calls (run_id, turn, call_no, tool_call_id,"
+		" model_call_id, tool, arguments, status, error, attempt) "
+		"SELECT d.run_id, d.turn, d.call_no, d.id, d.model_id, d.tool,"
+		" d.arguments::pg_catalog.jsonb,"
+		" CASE WHEN d.refusal IS NULL THEN 'pending' ELSE 'refused' END,"
+		" d.refusal, d.attempt "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" AS d (run_id, turn, call_no, id, model_id, tool, arguments, refusal,"
+		" attempt)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		turns = {INT4OID};
+	Column		numbers = {INT4OID};
+	Column		ids = {TEXTOID};
+	Column		model_ids = {TEXTOID};
+	Column		tools = {TEXTOID};
+	Column		arguments = {TEXTOID};
+	Column		refusals = {TEXTOID};
+	Column		attempts = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		for (int c = 0; c < steps[i].call_count; c++)
+		{
+			NewCall    *call = &steps[i].calls[c];
+			char		id[UUID_TEXT_SIZE];
+
+			if (!uuid_v7(id))
+				elog(ERROR, "could not generate random values");
+			add_text(&run_ids, steps[i].run_id);
+			add_int(&turns, steps[i].turn);
+			add_int(&numbers, c + 1);
+			add_text(&ids, id);
+			add_utf8(&model_ids, call->model_call_id);
+			add_utf8(&tools, call->tool);
+			add_utf8(&arguments, call->arguments);
+			add_utf8(&refusals, call->refusal);
+			add_int(&attempts, steps[i].attempt);
+		}
+	}
+	bind_column(&args, &run_ids);
+	bind_column(&args, &turns);
+	bind_column(&args, &numbers);
+	bind_column(&args, &ids);
+	bind_column(&args, &model_ids);
+	bind_column(&args, &tools);
+	bind_column(&args, &arguments);
+	bind_column(&args, &refusals);
+	bind_column(&args, &attempts);
+	store_execute(&statement, &args);
+}
+
+/*
+ * What tool workers are to do: of each turn the run, the number, the attempt, the
+ * owner, the shard, and how many milliseconds there are.
+ */
+typedef struct Work
+{
+	Column		run_ids;
+	Column		turns;
+	Column		attempts;
+	Column		owners;
+	Column		shards;
+	Column		left;
+} Work;
+
+static Work
+no_work(void)
+{
+	Work		work = {
+		{TEXTOID}, {INT4OID}, {INT4OID}, {INT4OID}, {INT4OID}, {TEXTOID}
+	};
+
+	return work;
+}
+
+static void
+add_work(Work *work, const char *run_id, const char *session_id, int turn,
+		 int attempt, Oid owner, int64 left_ms)
+{
+	add_text(&work->run_ids, run_id);
+	add_int(&work->turns, turn);
+	add_int(&work->attempts, attempt);
+	add_int(&work->owners, (int) owner);
+	add_int(&work->shards, shard_of_session(session_id));
+	add_text(&work->left, psprintf(INT64_FORMAT, Max(left_ms, 0)));
+}
+
+/*
+ * Give the work to tool workers, and have the runs wait for them.
+ */
+static void
+give_work(const Work *work)
+{
+	static Statement insert = {
+		"INSERT INTO agno.tool_queue (run_id, turn, attempt, owner, shard,"
+		" queued_at, deadline) "
+		"SELECT d.run_id, d.turn, d.attempt,"
+		" d.owner::pg_catalog.oid::pg_catalog.regrole, d.shard,"
+		" clock_timestamp(), clock_timestamp() +"
+		" d.left_ms::bigint * '1 ms'::interval "
+		"FROM unnest($1, $2, $3, $4, $5, $6)"
+		" AS d (run_id, turn, attempt, owner, shard, left_ms) "
+		"ON CONFLICT DO NOTHING"
+	};
+	static Statement update = {
+		"UPDATE agno.run_queue q SET state = " TOOLS ", continues = false,"
+		" looks = 0, waits_since = NULL,"
+		" run_at = clock_timestamp() + d.left_ms::bigint * '1 ms'::interval "
+		"FROM unnest($1, $2) AS d (run_id, left_ms) WHERE q.run_id = d.run_id"
+	};
+	Arguments	args = {0};
+
+	if (work->run_ids.count == 0)
+		return;
+	bind_column(&args, &work->run_ids);
+	bind_column(&args, &work->turns);
+	bind_column(&args, &work->attempts);
+	bind_column(&args, &work->owners);
+	bind_column(&args, &work->shards);
+	bind_column(&args, &work->left);
+	store_execute(&insert, &args);
+	memset(&args, 0, sizeof(args));
+	bind_column(&args, &work->run_ids);
+	bind_column(&args, &work->left);
+	store_execute(&update, &args);
+}
+
+/*
+ * The responses of these runs have been read: the next request is for another.
+ */
+static void
+forget_responses(const Column *run_ids)
+{
+	static Statement statement = {
+		"UPDATE agno.run_requests d SET response_id = NULL "
+		"WHERE d.run_id = ANY ($1) AND d.response_id IS NOT NULL"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * All calls of these runs' answers have been made or refused: they go on.
+ */
+static void
+set_continuing(const Column *run_ids)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
+		" looks = 0 WHERE q.run_id = ANY ($3)"
+		" AND q.state IN (" TOOLS ", " EXECUTING ") AND " MINE("q")
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_mine(&args);
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Store answers with calls of runs that are locked, and have tool workers make
+ * the calls. Those with nothing but calls that are refused go on.
+ */
+void
+store_keep_steps(NewStep *steps, int count)
+{
+	Work		work = no_work();
+	Column		ready = {TEXTOID};
+	Column		background = {TEXTOID};
+
+	if (count == 0)
+		return;
+	insert_steps(steps, count);
+	insert_calls(steps, count);
+	for (int i = 0; i < count; i++)
+	{
+		NewStep    *step = &steps[i];
+		bool		pending = false;
+
+		for (int c = 0; c < step->call_count; c++)
+			pending |= step->calls[c].refusal == NULL;
+		if (step->background)
+			add_text(&background, step->run_id);
+		if (pending)
+			add_work(&work, step->run_id, step->session_id, step->turn,
+					 step->attempt, step->owner, step->left_ms);
+		else
+			add_text(&ready, step->run_id);
+	}
+	forget_responses(&background);
+	give_work(&work);
+	set_continuing(&ready);
+}
+
+/*
+ * These runs, all of them locked, begin their next attempt where the last one has
+ * ended: with calls that have not been made. Of each, elapsed_ms is what is left
+ * of its time.
+ */
+void
+store_await_tools(ReadyRun **runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET status = 'RUNNING', attempt = d.attempt,"
+		" error = NULL, started_at = clock_timestamp() "
+		"FROM unnest($1, $2) AS d (row, attempt) WHERE r.ctid = d.row"
+	};
+	Work		work = no_work();
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		attempts = {INT4OID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		int			attempt = runs[i]->attempt +
+			(runs[i]->picked->continues ? 0 : 1);
+
+		if (!runs[i]->picked->continues)
+		{
+			add_tid(&rows, &runs[i]->row);
+			add_int(&attempts, attempt);
+		}
+		add_work(&work, runs[i]->run_id, runs[i]->session_id, runs[i]->turns,
+				 attempt, runs[i]->owner, runs[i]->elapsed_ms);
+	}
+	if (rows.count > 0)
+	{
+		bind_column(&args, &rows);
+		bind_column(&args, &attempts);
+		store_execute(&statement, &args);
+	}
+	give_work(&work);
+}
+
+/*-------------------------------------------------------------------------
+ * Reading what is stored
+ *-------------------------------------------------------------------------
+ */
+
+static void *
+read_call(RowReader *row)
+{
+	StoredCall *call = palloc(sizeof(StoredCall));
+
+	call->model_call_id = next_utf8(row);
+	call->tool = next_utf8(row);
+	call->arguments = next_utf8(row);
+	call->executed = next_bool(row);
+	call->failed = next_bool(row);
+	call->result = next_utf8(row);
+	call->started = next_int64_or(row, 0) / 1e6;
+	call->duration = next_int64_or(row, 0) / 1e6;
+	return call;
+}
+
+static ReadyRun *
+find_ready(List *ready, const char *run_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ready)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		if (strcmp(run->run_id, run_id) == 0)
+			return run;
+	}
+	return NULL;
+}
+
+/*
+ * Read the calls of the turns of these runs.
+ */
+static void
+read_calls(List *ready, const Column *run_ids)
+{
+	static Statement statement = {
+		"SELECT c.run_id, c.turn, c.model_call_id, c.tool, c.arguments,"
+		" c.status IN ('completed', 'error'), c.status = 'error'"
+		" OR c.error LIKE 'Tool call limit reached.%',"
+		" coalesce(c.shown, c.result, c.error, ''),"
+		" (extract(epoch FROM c.started_at) * 1000000)::bigint,"
+		" (extract(epoch FROM c.finished_at - c.started_at) * 1000000)::bigint "
+		"FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"
+		" ORDER BY c.run_id, c.turn, c.call_no"
+	};
+	Arguments	args = {0};
+	ReadyRun   *run = NULL;
+	uint64		found;
+
+	bind_column(&args, run_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		char	   *run_id = next_text(&row);
+		int			turn = next_int(&row);
+		StoredStep *step;
+		StoredCall *call;
+
+		if (run == NULL || strcmp(run->run_id, run_id) != 0)
+			run = find_ready(ready, run_id);
+		if (turn > list_length(run->steps))
+			continue;
+		step = list_nth(run->steps, turn - 1);
+		call = read_call(&row);
+		run->bytes += strlen(call->result);
+		step->calls = lappend(step->calls, call);
+	}
+}
+
+/*
+ * Read what is stored of those of these ReadyRuns that have turns.
+ */
+void
+store_read_steps(List *ready)
+{
+	static Statement statement = {
+		"SELECT s.run_id, s.turn, s.messages FROM agno.run_steps s"
+		" WHERE s.run_id = ANY ($1) ORDER BY s.run_id, s.turn"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	ReadyRun   *run = NULL;
+	uint64		found;
+	ListCell   *cell;
+
+	foreach(cell, ready)
+	{
+		if (((ReadyRun *) lfirst(cell))->turns > 0)
+			add_text(&run_ids, ((ReadyRun *) lfirst(cell))->run_id);
+	}
+	if (run_ids.count == 0)
+		return;
+	bind_column(&args, &run_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		char	   *run_id = next_text(&row);
+		StoredStep *step = palloc0(sizeof(StoredStep));
+
+		if (run == NULL || strcmp(run->run_id, run_id) != 0)
+			run = find_ready(ready, run_id);
+		step->turn = next_int(&row);
+		step->messages = next_utf8(&row);
+		run->bytes += strlen(step->messages);
+		run->steps = lappend(run->steps, step);
+	}
+	read_calls(ready, &run_ids);
+}
+
+/*-------------------------------------------------------------------------
+ * What tool workers signal, and the end
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Tool workers have made all calls of these runs' last answers: they go on, if
+ * they wait for that.
+ */
+void
+store_tools_called(char *const *run_ids, int count)
+{
+	Column		column = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+		add_text(&column, run_ids[i]);
+	set_continuing(&column);
+}
+
+/*
+ * The processes are gone that made calls of these runs, and nobody knows why:
+ * that was an attempt of each.
+ */
+void
+store_tool_crashed(char *const *run_ids, int count)
+{
+	static Statement runs = {
+		"UPDATE agno.runs r SET status = 'PENDING' "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" JOIN agno.run_queue q ON q.run_id = l.run_id"
+		" WHERE l.run_id = ANY ($1) AND l.status = 'RUNNING'"
+		" AND q.state = " TOOLS " FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id RETURNING r.run_id"
+	};
+	static Statement queue = {
+		"UPDATE agno.run_queue q SET state = " READY ", continues = false,"
+		" run_at = NULL WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+	Column		changed = {TEXTOID};
+	uint64		found;
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	found = store_execute(&runs, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&changed, next_text(&row));
+	}
+	if (found == 0)
+		return;
+	memset(&args, 0, sizeof(args));
+	bind_column(&args, &changed);
+	store_execute(&queue, &args);
+}
+
+/*
+ * These runs have ended: no tool is to be called for them any more, and what is
+ * stored of them is not needed but for those that may be requeued.
+ */
+void
+store_forget_steps(const Column *run_ids, bool finally)
+{
+	static Statement queue = {
+		"DELETE FROM agno.tool_queue q USING (SELECT l.run_id, l.attempt, l.turn"
+		" FROM agno.tool_queue l WHERE l.run_id = ANY ($1)"
+		" FOR UPDATE SKIP LOCKED) l WHERE q.run_id = l.run_id"
+		" AND q.attempt = l.attempt AND q.turn = l.turn"
+	};
+	static Statement steps = {
+		"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"
+	};
+	static Statement calls = {
+		"UPDATE agno.tool_calls c SET status = 'cancelled'"
+		" FROM (SELECT l.run_id, l.turn, l.call_no FROM agno.tool_calls l"
+		" WHERE l.run_id = ANY ($1) AND l.status = 'pending'"
+		" FOR NO KEY UPDATE SKIP LOCKED) l WHERE c.run_id = l.run_id"
+		" AND c.turn = l.turn AND c.call_no = l.call_no"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	store_execute(&queue, &args);
+	if (!finally)
+		return;
+	store_execute(&steps, &args);
+	store_execute(&calls, &args);
+}
+
+static void *
+read_owner(RowReader *row)
+{
+	Oid		   *owner = palloc(sizeof(Oid));
+
+	*owner = next_oid(row);
+	return owner;
+}
+
+/*
+ * The roles for which there are calls to be made: a list of pointers to OIDs.
+ */
+List *
+store_tool_owners(void)
+{
+	static Statement statement = {
+		"WITH RECURSIVE o (owner) AS ("
+		"(SELECT q.owner FROM agno.tool_queue q ORDER BY q.owner LIMIT 1)"
+		" UNION ALL SELECT (SELECT q.owner FROM agno.tool_queue q"
+		" WHERE q.owner > o.owner ORDER BY q.owner LIMIT 1)"
+		" FROM o WHERE o.owner IS NOT NULL) "
+		"SELECT o.owner FROM o WHERE o.owner IS NOT NULL"
+	};
+
+	return store_read_list(&statement, NULL, read_owner);
+}

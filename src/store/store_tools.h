@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_tools.h
+ *	  The tables of agno_bg: definitions of tools, and their calls.
+ *
+ * Functions are in store_tools.c, for backends and tool workers, between
+ * store_enter() and store_leave(). Texts are of the database's encoding.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_STORE_TOOLS_H
+#define AGNO_STORE_TOOLS_H
+
+#include "core/id.h"
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
+/* A row of agno.tools. */
+typedef struct ToolRow
+{
+	Oid			owner;
+	char	   *function;		/* schema.name(types), or NULL */
+	char	   *description;	/* or NULL: that of the function */
+	char	   *parameters;		/* JSON, or NULL: those of the function */
+	char	   *bind;			/* a JSON object, or NULL */
+	int			read_only;		/* -1: as the function says */
+	bool		pauses;			/* somebody is to decide about its calls */
+	bool		stop_after_call;
+	int64		timeout_ms;		/* -1: not given */
+} ToolRow;
+
+/* The work that a tool worker has taken: the next call of a turn. */
+typedef struct ToolWork
+{
+	char	   *run_id;
+	int			turn;
+	int			attempt;
+	int			shard;			/* of its session */
+	int64		left_ms;		/* of the run's time */
+
+	/* the call; call_no is 0 if there is none left to be made */
+	int			call_no;
+	char	   *tool_call_id;
+	char	   *model_call_id;
+	char	   *tool;
+	char	   *arguments;		/* JSON */
+
+	/* its run */
+	bool		runs;			/* it is in this attempt */
+	char	   *session_id;
+	char	   *user_id;		/* or NULL */
+	char	   *agent_id;		/* or NULL */
+	char	   *agent_name;		/* or NULL */
+	char	   *model;
+	char	   *model_provider;
+	char	   *tools;			/* JSON */
+	bool		stream;
+	char	   *session_state;	/* JSON, or NULL */
+} ToolWork;
+
+/* A call that has been made, as have those before it in its turn. */
+typedef struct LastCall
+{
+	char		run_id[ID_SIZE];
+	int			turn;
+	int			call_no;		/* 0: none is known */
+} LastCall;
+
+/* What came of a call. */
+typedef struct ToolResult
+{
+	const char *result;			/* or NULL */
+	const char *shown;			/* of the result, if that is not all; or NULL */
+	const char *error;			/* or NULL */
+	const char *sqlstate;		/* of the error */
+	TimestampTz started_at;
+	TimestampTz finished_at;
+} ToolResult;
+
+/* Whether the result of a call may be stored. */
+typedef enum ToolFence
+{
+	FENCE_OPEN,					/* the run is locked, and in the attempt */
+	FENCE_LOCKED,				/* somebody has locked it: later */
+	FENCE_CLOSED				/* it is over, or cancelled: never */
+} ToolFence;
+
+extern bool store_find_tool(const char *tool, ToolRow *row);
+extern bool store_take_work(Oid role, const LastCall *last, ToolWork *work);
+extern bool store_has_more_work(Oid role, const ToolWork *work);
+extern ToolFence store_lock_for_result(const ToolWork *work, Oid role);
+extern bool store_tool_result(const ToolWork *work, Oid role,
+							  const ToolResult *result);
+extern int64 store_last_event(const char *run_id);
+extern void store_end_turn(const ToolWork *work, Oid role);
+extern void store_drop_turn(const ToolWork *work);
+extern void store_put_off_turn(const ToolWork *work);
+extern Jsonb *store_session_state(const char *run_id);
+extern void store_set_session_state(const char *run_id, Oid owner,
+									Jsonb *patch);
+
+#endif							/* AGNO_STORE_TOOLS_H */

@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * sql_query.c
+ *	  A query that a model has written.
+ *
+ * It is one statement that returns rows, and writes nothing whatever it tries: a
+ * transaction that is read-only cannot be made to write from within. It has the
+ * rights and the search_path of the caller.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "server/sql_function.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+/* How many rows are fetched at once, and returned at most. */
+#define FETCH_ROWS 100
+#define MOST_ROWS 10000
+
+SQL_FUNCTION(agno_run_sql_query);
+
+/*
+ * Prepare the query, if it is one that a cursor can be opened for.
+ */
+static SPIPlanPtr
+prepare(const char *query)
+{
+	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a query: %s",
+			 SPI_result_code_string(SPI_result));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
+				 errmsg("the query must be one statement that returns rows"),
+				 errhint("Write one SELECT.")));
+	return plan;
+}
+
+/*
+ * Return the rows as JSON objects.
+ */
+static void
+return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
+{
+	int			left = max_rows;
+
+	while (left > 0)
+	{
+		SPI_cursor_fetch(portal, true, Min(left, FETCH_ROWS));
+		if (SPI_processed == 0)
+			break;
+		BlessTupleDesc(SPI_tuptable->tupdesc);
+		for (uint64 n = 0; n < SPI_processed; n++)
+		{
+			Datum		row =
+				heap_copy_tuple_as_datum(SPI_tuptable->vals[n],
+										 SPI_tuptable->tupdesc);
+			Datum		json = DirectFunctionCall1(row_to_json, row);
+			bool		isnull = false;
+
+			tuplestore_putvalues(result->setResult, result->setDesc, &json,
+								 &isnull);
+		}
+		left -= (int) SPI_processed;
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * agno.run_sql_query(query text, max_rows integer) returns setof json
+ *
+ * After run_sql_query() of Agno's SQLTools. Errors: invalid_cursor_definition,
+ * read_only_sql_transaction, and any of the query.
+ */
+Datum
+agno_run_sql_query(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool		read_only = XactReadOnly;
+	char	   *query;
+	int			max_rows;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("query must not be null")));
+	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	max_rows = PG_ARGISNULL(1) ? FETCH_ROWS : PG_GETARG_INT32(1);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+
+	XactReadOnly = true;
+	PG_TRY();
+	{
+		Portal		portal;
+
+		SPI_connect();
+		portal = SPI_cursor_open(NULL, prepare(query), NULL, NULL, true);
+		return_rows(portal, Min(max_rows, MOST_ROWS), result);
+		SPI_cursor_close(portal);
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		XactReadOnly = read_only;
+	}
+	PG_END_TRY();
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,173 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_api.c
+ *	  Trying a tool without a model, and what tools may call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "server/encoding.h"
+#include "server/settings.h"
+#include "server/sql_function.h"
+#include "store/store.h"
+#include "store/store_tools.h"
+#include "tcop/utility.h"
+#include "tools/tool_call.h"
+#include "tools/tool_definition.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+SQL_FUNCTION(agno_call_tool);
+SQL_FUNCTION(agno_session_state);
+SQL_FUNCTION(agno_update_session_state);
+
+/*
+ * agno_call_tool(tool text, arguments jsonb, user_id text) returns text
+ *
+ * Does what the model's call of a tool would do, in a subtransaction of the
+ * caller's, and returns what the model would be shown. Errors: those of
+ * tool_definition() and of the tool.
+ */
+Datum
+agno_call_tool(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *json;
+	RunContext	context = {
+		.user_id = PG_ARGISNULL(2) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(2)),
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Tool		tool;
+	char	   *arguments;
+	char	   *volatile result = NULL;
+	bool		nested = run_context_is_set();
+
+	/* Else a model that writes SQL could choose whom it speaks for. */
+	if (nested && context.user_id != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a tool cannot call another one for a user_id of its choice")));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("tool and arguments must not be null")));
+	json = PG_GETARG_JSONB_P(1);
+	arguments = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	if (!JB_ROOT_IS_OBJECT(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments must be a JSON object")));
+	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), &tool);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		if (!nested)
+			run_context_set(&context);
+		if (tool.read_only)
+			XactReadOnly = true;
+		result = tool_call(&tool, arguments, &context, NULL);
+		if (!nested)
+			run_context_clear();
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (!nested)
+			run_context_clear();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+
+	result = tool_result_shown(encoding_from_server(result),
+							   agno_max_tool_result_size * 1024);
+	PG_RETURN_TEXT_P(cstring_to_text(encoding_to_server(result)));
+}
+
+/*
+ * The run that calls this tool. Errors: object_not_in_prerequisite_state if there
+ * is none.
+ */
+static const char *
+calling_run(const char *function)
+{
+	const char *run_id = GetConfigOption("agno_bg.run_id", false, false);
+
+	if (!run_context_is_set() || run_id == NULL || run_id[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s() works only within a tool that a run calls",
+						function)));
+	return run_id;
+}
+
+/*
+ * agno_session_state() returns jsonb
+ *
+ * The state of the session, as Agno's run_context.session_state. Errors:
+ * object_not_in_prerequisite_state outside of a tool.
+ */
+Datum
+agno_session_state(PG_FUNCTION_ARGS)
+{
+	const char *run_id = calling_run("agno_session_state");
+	StoreUser	user = store_enter();
+	Jsonb	   *state = store_session_state(run_id);
+
+	store_leave(user);
+	if (state == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(state);
+}
+
+/*
+ * agno_update_session_state(patch jsonb) returns jsonb
+ *
+ * Merges an object into the state of the session, in the transaction of the
+ * call; later calls, and the session, have it. Errors: invalid_parameter_value,
+ * configuration_limit_exceeded, object_not_in_prerequisite_state.
+ */
+Datum
+agno_update_session_state(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *patch = PG_GETARG_JSONB_P(0);
+	const char *run_id = calling_run("agno_update_session_state");
+	Oid			owner = GetSessionUserId();
+	StoreUser	user;
+	Jsonb	   *state;
+
+	PreventCommandIfReadOnly("agno_update_session_state()");
+	if (!JB_ROOT_IS_OBJECT(patch))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("patch must be a JSON object")));
+	user = store_enter();
+	store_set_session_state(run_id, owner, patch);
+	state = store_session_state(run_id);
+	store_leave(user);
+	if (state == NULL)
+		PG_RETURN_NULL();
+	if (VARSIZE(state) > (Size) agno_max_input_size * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the session state is longer than agno_bg.max_input_size")));
+	PG_RETURN_JSONB_P(state);
+}

@@ -1,0 +1,601 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_call.c
+ *	  Calling a tool: JSON in, text out.
+ *
+ * The arguments are checked against the schema that the model was told, then
+ * converted by the input functions of their types, all as the current user and in
+ * the current transaction. The function is called by its qualified name with
+ * values of exactly its types, so that no other can be found in its place.
+ *
+ * Nothing here has more rights than the user: errors are the tool's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/json.h"
+#include "core/schema.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "server/encoding.h"
+#include "server/tool_function.h"
+#include "tools/tool_call.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* How many rows of a result are fetched at once. */
+#define FETCH_ROWS 100
+
+/* The longest result, in bytes. */
+#define MAX_RESULT (256 * 1024 * 1024)
+
+/* The arguments of a call, for the parameters $1 … of a statement. */
+typedef struct CallArguments
+{
+	const ToolArgument **arguments; /* count of them: those that are given */
+	const char **values;		/* of each its JSON in UTF-8 */
+	int			count;
+	Oid		   *types;
+	Datum	   *datums;			/* converted */
+	char	   *nulls;			/* as SPI has them */
+} CallArguments;
+
+/*
+ * Statements that are prepared once: a process calls the same few tools. Lives as
+ * long as the process; PostgreSQL plans them again when what they use changes.
+ */
+#define KEPT_PLANS 32
+
+typedef struct KeptPlan
+{
+	char	   *sql;
+	int			count;			/* of parameters */
+	Oid		   *types;
+	SPIPlanPtr	plan;			/* NULL: the place is free */
+}			KeptPlan;
+
+static KeptPlan kept_plans[KEPT_PLANS];
+static int	next_place;			/* whose plan is given up next */
+
+/*
+ * The plan of a statement with parameters of these types.
+ */
+static SPIPlanPtr
+plan_of(const char *sql, int count, Oid *types)
+{
+	KeptPlan   *place;
+	SPIPlanPtr	plan;
+	size_t		size = sizeof(Oid) * Max(count, 1);
+
+	for (int i = 0; i < KEPT_PLANS; i++)
+	{
+		place = &kept_plans[i];
+		if (place->plan != NULL && place->count == count &&
+			memcmp(place->types, types, sizeof(Oid) * count) == 0 &&
+			strcmp(place->sql, sql) == 0)
+			return place->plan;
+	}
+
+	plan = SPI_prepare(sql, count, types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the call of a tool: %s",
+			 SPI_result_code_string(SPI_result));
+	place = &kept_plans[next_place];
+	next_place = (next_place + 1) % KEPT_PLANS;
+	if (place->plan != NULL)
+	{
+		SPIPlanPtr	old = place->plan;
+
+		place->plan = NULL;
+		pfree(place->sql);
+		pfree(place->types);
+		SPI_freeplan(old);
+	}
+	place->sql = MemoryContextStrdup(TopMemoryContext, sql);
+	place->types = MemoryContextAlloc(TopMemoryContext, size);
+	memcpy(place->types, types, sizeof(Oid) * count);
+	place->count = count;
+	SPI_keepplan(plan);
+	place->plan = plan;
+	return plan;
+}
+
+static void
+complain(const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid arguments: %s", problem)));
+}
+
+/*-------------------------------------------------------------------------
+ * Arguments
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Without its fraction, if that is zero: 5.0 is an integer for JSON schema, but
+ * not for integer's input function.
+ */
+static char *
+without_fraction(const char *number, size_t length)
+{
+	size_t		digits = number[0] == '-' ? 1 : 0;
+	size_t		end;
+
+	digits += strspn(number + digits, "0123456789");
+	if (digits >= length || number[digits] != '.')
+		return pnstrdup(number, length);
+	end = digits + 1 + strspn(number + digits + 1, "0");
+	return pnstrdup(number, end == length ? digits : length);
+}
+
+static bool
+is_integer(Oid type)
+{
+	Oid			base = getBaseType(type);
+
+	return base == INT2OID || base == INT4OID || base == INT8OID ||
+		base == OIDOID;
+}
+
+/*
+ * A value as JSON that the input function of its type takes.
+ */
+static char *
+acceptable_value(Oid type, const char *value, size_t length)
+{
+	Oid			element = get_element_type(getBaseType(type));
+	const char *at = value;
+	StringInfoData out;
+
+	if (is_integer(type))
+		return without_fraction(value, length);
+	if (!OidIsValid(element) || !is_integer(element) || value[0] != '[')
+		return pnstrdup(value, length);
+	initStringInfo(&out);
+	while (json_next_element(&at))
+	{
+		const char *end = json_skip_value(at);
+
+		appendStringInfo(&out, "%s%s", out.len > 0 ? "," : "[",
+						 without_fraction(at, end - at));
+		at = end;
+	}
+	appendStringInfoString(&out, out.len > 0 ? "]" : "[]");
+	return out.data;
+}
+
+/*
+ * The arguments without those that are null and have a default: they are left
+ * out. In UTF-8.
+ */
+static char *
+without_nulls(const ToolFunction *function, const char *json)
+{
+	StringInfoData out;
+	JsonMember	member;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	while (json_next_member(&json, &member))
+	{
+		const ToolArgument *argument =
+			tool_function_argument(function, encoding_to_server(member.key));
+
+		if (argument != NULL && argument->has_default &&
+			strncmp(member.value, "null", 4) == 0)
+			continue;
+		json_append_key(&out, member.key);
+		appendBinaryStringInfo(&out, member.value, member.value_length);
+	}
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+/*
+ * Refuse arguments, in UTF-8, that do not fit what the model was told.
+ */
+static void
+check_arguments(const Tool *tool, const char *json)
+{
+	OutputSchema schema = {0};
+	char	   *problem;
+
+	schema.schema = encoding_from_server(tool->parameters);
+	if (schema_answer(&schema, json, &problem) == NULL)
+		complain(encoding_to_server(problem));
+}
+
+/*
+ * The value, as JSON in UTF-8, of what is bound to an argument; NULL: there is
+ * none.
+ */
+static char *
+bound_value(const char *source, const RunContext *context, const char *state)
+{
+	const char *text = NULL;
+	StringInfoData out;
+	JsonMember	member;
+
+	if (strncmp(source, "state.", 6) == 0)
+	{
+		while (state != NULL && json_next_member(&state, &member))
+		{
+			if (strcmp(member.key, source + 6) == 0)
+				return pnstrdup(member.value, member.value_length);
+		}
+		return NULL;
+	}
+	if (strcmp(source, "user_id") == 0)
+		text = context->user_id;
+	else if (strcmp(source, "session_id") == 0)
+		text = context->session_id;
+	else if (strcmp(source, "run_id") == 0)
+		text = context->run_id;
+	else if (strcmp(source, "agent_id") == 0)
+		text = context->agent_id;
+	if (text == NULL)
+		return NULL;
+	initStringInfo(&out);
+	json_append_string(&out, encoding_from_server(text));
+	return out.data;
+}
+
+/*
+ * Add an argument that is given. value is JSON in UTF-8.
+ */
+static void
+add_argument(CallArguments *call, const ToolArgument *argument,
+			 const char *value, size_t length)
+{
+	/* Of two members of one name the last one counts, as in jsonb. */
+	for (int i = 0; i < call->count; i++)
+	{
+		if (call->arguments[i] == argument)
+		{
+			call->values[i] = acceptable_value(argument->type, value, length);
+			return;
+		}
+	}
+	call->arguments[call->count] = argument;
+	call->types[call->count] = argument->type;
+	call->values[call->count++] = acceptable_value(argument->type, value,
+												   length);
+}
+
+/*
+ * The place of an argument among those that are given, or -1.
+ */
+static int
+find_given(const CallArguments *call, const ToolArgument *argument)
+{
+	for (int i = 0; i < call->count; i++)
+	{
+		if (call->arguments[i] == argument)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * The default of an argument, as an expression; NULL if it has none.
+ */
+static char *
+default_of(const ToolFunction *function, const ToolArgument *argument)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		expression;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(function->oid);
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = Int32GetDatum(argument->number);
+	fcinfo->args[1].isnull = false;
+	expression = pg_get_function_arg_default(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(expression);
+}
+
+/*
+ * Collect what the model gives, and what is bound. A bound argument that has no
+ * value is NULL, never left to the model or to its default.
+ */
+static void
+collect_arguments(const Tool *tool, const ToolFunction *function,
+				  const char *json, const RunContext *context,
+				  const char *session_state, CallArguments *call)
+{
+	int			size = Max(function->argument_count, 1);
+	const char *bind = tool->bind != NULL ?
+		encoding_from_server(tool->bind) : NULL;
+	JsonMember	member;
+
+	call->arguments = palloc(sizeof(ToolArgument *) * size);
+	call->values = palloc(sizeof(char *) * size);
+	call->types = palloc(sizeof(Oid) * size);
+	call->datums = palloc0(sizeof(Datum) * size);
+	call->nulls = palloc0(size + 1);
+	call->count = 0;
+	while (json_next_member(&json, &member))
+	{
+		char	   *name = encoding_to_server(member.key);
+		const ToolArgument *argument = tool_function_argument(function, name);
+
+		if (argument == NULL)
+			complain(psprintf("there is no argument \"%s\"", name));
+		add_argument(call, argument, member.value, member.value_length);
+	}
+	while (bind != NULL && json_next_member(&bind, &member))
+	{
+		const ToolArgument *argument =
+			tool_function_argument(function, encoding_to_server(member.key));
+		char	   *source = json_decode_string(member.value,
+												member.value_length);
+		char	   *value = bound_value(source, context, session_state);
+
+		if (argument == NULL)
+			complain(psprintf("bind names \"%s\", which is no argument",
+							  encoding_to_server(member.key)));
+		add_argument(call, argument, value != NULL ? value : "null",
+					 value != NULL ? strlen(value) : 4);
+	}
+
+	/* Named notation does not know that a variadic argument may have nothing. */
+	for (int i = 0; i < function->argument_count; i++)
+	{
+		const ToolArgument *argument = &function->arguments[i];
+
+		if (argument->variadic && find_given(call, argument) < 0 &&
+			default_of(function, argument) == NULL)
+			add_argument(call, argument, "[]", 2);
+	}
+}
+
+/*
+ * Convert the arguments to their types.
+ */
+static void
+convert_arguments(CallArguments *call)
+{
+	StringInfoData sql;
+	StringInfoData object;
+	Oid			type = JSONBOID;
+	Datum		json;
+
+	if (call->count == 0)
+		return;
+	initStringInfo(&sql);
+	initStringInfo(&object);
+	appendStringInfoString(&sql, "SELECT * FROM pg_catalog.jsonb_to_record($1) AS a (");
+	appendStringInfoChar(&object, '{');
+	for (int i = 0; i < call->count; i++)
+	{
+		appendStringInfo(&sql, "%s%s %s", i > 0 ? ", " : "",
+						 quote_identifier(call->arguments[i]->name),
+						 format_type_be_qualified(call->types[i]));
+		json_append_key(&object,
+						encoding_from_server(call->arguments[i]->name));
+		appendStringInfoString(&object, call->values[i]);
+	}
+	appendStringInfoChar(&sql, ')');
+	appendStringInfoChar(&object, '}');
+	json = DirectFunctionCall1(jsonb_in,
+							   CStringGetDatum(encoding_to_server(object.data)));
+	if (SPI_execute_plan(plan_of(sql.data, 1, &type), &json, NULL, true, 1) !=
+		SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not convert the arguments");
+	for (int i = 0; i < call->count; i++)
+	{
+		bool		isnull;
+
+		call->datums[i] = SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, i + 1, &isnull);
+		call->nulls[i] = isnull ? 'n' : ' ';
+	}
+}
+
+/*-------------------------------------------------------------------------
+ * Calling
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Append the name of a function and its arguments, by their names. PostgreSQL
+ * takes the defaults of those that are left out; but not if the function is
+ * variadic and called by names, so then they are put there.
+ */
+static void
+append_call(StringInfo sql, const ToolFunction *function,
+			const CallArguments *call)
+{
+	const char *comma = "";
+	int			count = function->argument_count;
+	bool		variadic = count > 0 && function->arguments[count - 1].variadic;
+
+	appendStringInfo(sql, "%s(", function->called);
+	for (int i = 0; i < function->out_count; i++)
+	{
+		appendStringInfo(sql, "%s%s => NULL", comma,
+						 quote_identifier(function->out_names[i]));
+		comma = ", ";
+	}
+	for (int i = 0; i < count; i++)
+	{
+		const ToolArgument *argument = &function->arguments[i];
+		const char *name = quote_identifier(argument->name);
+		const char *prefix = argument->variadic ? "VARIADIC " : "";
+		int			given = find_given(call, argument);
+		char	   *value = NULL;
+
+		if (given >= 0)
+			value = psprintf("$%d", given + 1);
+		else if (variadic)
+			value = default_of(function, argument);
+		if (value == NULL)
+			continue;
+		appendStringInfo(sql, "%s%s%s => %s", comma, prefix, name, value);
+		comma = ", ";
+	}
+	appendStringInfoChar(sql, ')');
+}
+
+static void
+check_length(int length)
+{
+	if (length > MAX_RESULT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the result of the tool is longer than %d bytes",
+						MAX_RESULT),
+				 errhint("Have it return fewer rows.")));
+}
+
+/*
+ * Execute the statement, which returns one column of text or json, and append
+ * what it returns; a set as a JSON array.
+ */
+static void
+fetch(const char *sql, const CallArguments *call, bool set, StringInfo result)
+{
+	SPIPlanPtr	plan = plan_of(sql, call->count, call->types);
+	Portal		portal;
+	bool		first = true;
+
+	portal = SPI_cursor_open(NULL, plan, call->datums, call->nulls, false);
+	do
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		for (uint64 n = 0; n < SPI_processed; n++)
+		{
+			char	   *value = SPI_getvalue(SPI_tuptable->vals[n],
+											 SPI_tuptable->tupdesc, 1);
+
+			if (set)
+				appendStringInfoString(result, first ? "[" : ",");
+			first = false;
+			check_length(result->len + (value != NULL ? strlen(value) : 0));
+			appendStringInfoString(result, value != NULL ? value : "null");
+		}
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	} while (SPI_processed == FETCH_ROWS && set);
+	SPI_cursor_close(portal);
+	if (set)
+		appendStringInfoString(result, first ? "[]" : "]");
+}
+
+/*
+ * Call a function.
+ */
+static void
+call_function(const ToolFunction *function, const CallArguments *call,
+			  StringInfo result)
+{
+	StringInfoData sql;
+	bool		set = function->returns_set;
+
+	initStringInfo(&sql);
+	if (function->result == RESULT_VOID)
+	{
+		appendStringInfoString(&sql, "SELECT ");
+		append_call(&sql, function, call);
+		if (SPI_execute_plan(plan_of(sql.data, call->count, call->types),
+							 call->datums, call->nulls, false, 0) !=
+			SPI_OK_SELECT)
+			elog(ERROR, "could not call the tool");
+		appendStringInfoString(result, "ok");
+		return;
+	}
+	if (function->result == RESULT_VALUE && !set)
+	{
+		appendStringInfoString(&sql, "SELECT CAST(");
+		append_call(&sql, function, call);
+		appendStringInfoString(&sql, " AS pg_catalog.text)");
+	}
+	else
+	{
+		appendStringInfoString(&sql, "SELECT pg_catalog.to_json(f) FROM ");
+		if (function->column != NULL)
+			appendStringInfo(&sql, "(SELECT v AS %s FROM ",
+							 quote_identifier(function->column));
+		append_call(&sql, function, call);
+		appendStringInfoString(&sql, function->column != NULL ?
+							   " AS v) AS f" : " AS f");
+	}
+	fetch(sql.data, call, set, result);
+}
+
+/*
+ * Call a procedure, which cannot commit: its output arguments are the result.
+ */
+static void
+call_procedure(const ToolFunction *function, const CallArguments *call,
+			   StringInfo result)
+{
+	StringInfoData sql;
+	Datum		row;
+	Datum		json;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "CALL ");
+	append_call(&sql, function, call);
+	if (SPI_execute_with_args(sql.data, call->count, call->types, call->datums,
+							  call->nulls, false, 0) < 0)
+		elog(ERROR, "could not call the tool");
+	if (function->result == RESULT_VOID || SPI_tuptable == NULL ||
+		SPI_processed == 0)
+	{
+		appendStringInfoString(result, "ok");
+		return;
+	}
+	BlessTupleDesc(SPI_tuptable->tupdesc);
+	row = heap_copy_tuple_as_datum(SPI_tuptable->vals[0],
+								   SPI_tuptable->tupdesc);
+	json = DirectFunctionCall1(row_to_json, row);
+	appendStringInfoString(result, TextDatumGetCString(json));
+}
+
+/*
+ * Call the tool with these arguments, a JSON object, for a run that has this
+ * context, and a session with this state (a JSON object, or NULL). Strings are of
+ * the database's encoding. Returns the result in the current memory context:
+ * the text of a single value, a row as a JSON object, a set as an array, "ok" for
+ * nothing. Errors: any; undefined_function if the function is gone,
+ * invalid_parameter_value if the arguments do not fit.
+ */
+char *
+tool_call(const Tool *tool, const char *arguments, const RunContext *context,
+		  const char *session_state)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ToolFunction function;
+	CallArguments call;
+	StringInfoData result;
+	char	   *given;
+
+	initStringInfo(&result);
+	SPI_connect();
+	if (!tool_function_find(tool->function, &function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s does not exist any more",
+						tool->function)));
+	given = without_nulls(&function, encoding_from_server(arguments));
+	check_arguments(tool, given);
+	collect_arguments(tool, &function, given, context,
+					  session_state != NULL ?
+					  encoding_from_server(session_state) : NULL, &call);
+	convert_arguments(&call);
+	if (function.procedure)
+		call_procedure(&function, &call, &result);
+	else
+		call_function(&function, &call, &result);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	return result.data;
+}

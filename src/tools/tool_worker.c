@@ -1,0 +1,822 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_worker.c
+ *	  A process that calls the tools of one role, in one database.
+ *
+ * It is connected as the role, and as nobody else: whatever the code of a tool
+ * does, now or when the transaction commits, it does with the rights of its own
+ * session. Our tables are touched as their owner between store_enter() and
+ * store_leave(), when no code of the role can run: what the tool has deferred is
+ * executed before.
+ *
+ * A call is one transaction:
+ *
+ *	1. take the turn: its row in agno.tool_queue is locked, so that nobody else
+ *	   makes a call of it;
+ *	2. in a subtransaction, call the function, have its constraints checked, and
+ *	   close its cursors. An error undoes that, and is what the model is told;
+ *	3. lock the run, unless it is over or has been cancelled: then nothing has
+ *	   happened;
+ *	4. store what came of the call, and commit.
+ *
+ * So effect and record are there together or not at all, and a call is made again
+ * only if there is nothing of it. Serialization failures, deadlocks and locks that
+ * are not to be had undo the whole transaction, which is tried again.
+ *
+ * Memory: what a call needs is in a context that is reset before the next one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/prepare.h"
+#include "commands/trigger.h"
+#include "common/pg_prng.h"
+#include "core/json.h"
+#include "core/run_event.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "server/blame.h"
+#include "server/encoding.h"
+#include "server/runner_slots.h"
+#include "server/settings.h"
+#include "server/tool_slots.h"
+#include "server/wait_event.h"
+#include "server/wake.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "store/store.h"
+#include "store/store_tools.h"
+#include "tcop/tcopprot.h"
+#include "tools/tool_call.h"
+#include "tools/tool_worker.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+/* How long a worker stays that has nothing to do, in milliseconds. */
+#define IDLE_MS 10000
+
+/* How often a call is tried again that was in others' way. */
+#define MAX_TRIES 5
+
+/* When to look again at a turn that was put off, in milliseconds. */
+#define PUT_OFF_MS 210
+
+/*
+ * A tool that does not end when it is told to is ended with its process after
+ * this, in milliseconds.
+ */
+#define GRACE_MS 5000
+
+/* What is known of the worker; lives as long as the process. */
+typedef struct ToolWorker
+{
+	Oid			role;
+	MemoryContext context;		/* for one call */
+	TimeoutId	last_resort;	/* the timeout after GRACE_MS */
+	LastCall	last;			/* the last call that it has made */
+	int			tries;			/* of the call that is tried again */
+	char		tried[ID_SIZE]; /* its tool_call_id */
+} ToolWorker;
+
+static ToolWorker worker;
+
+/* There is a transaction: the process cannot just leave. */
+static volatile sig_atomic_t working = false;
+
+/* The call that is being made writes nothing of its own. */
+static bool reads_only = false;
+
+/* Some turn has been put off, and is to be looked at again soon. */
+static bool put_off = false;
+
+/* What to do after a call. */
+typedef enum CallOutcome
+{
+	CALL_STORED,				/* it is made */
+	CALL_DROPPED,				/* its run is over */
+	CALL_PUT_OFF				/* it is to be made later */
+} CallOutcome;
+
+/*-------------------------------------------------------------------------
+ * Signals
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The server stops, or somebody wants the worker gone: at once, even if it calls a
+ * tool, which is called again by another.
+ */
+static void
+handle_termination(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	if (working)
+		die(postgres_signal_arg);
+	errno = save_errno;
+}
+
+static void
+exit_at_once(SIGNAL_ARGS)
+{
+	blame_end();
+	SignalHandlerForCrashExit(postgres_signal_arg);
+}
+
+/*
+ * The tool has been told to end, and has not.
+ */
+static void
+end_process(void)
+{
+	(void) kill(MyProcPid, SIGTERM);
+}
+
+static void
+close_blame(int code, Datum arg)
+{
+	blame_close();
+}
+
+/*-------------------------------------------------------------------------
+ * Transactions
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Begin a transaction that may write, whatever the settings of the role say.
+ */
+static void
+begin(void)
+{
+	/* Only tools may be cancelled. */
+	QueryCancelHoldoffCount = 1;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	XactDeferrable = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(worker.context);
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker.context);
+}
+
+/*
+ * After an error, or to undo all.
+ */
+static void
+undo(void)
+{
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(worker.context);
+}
+
+/*
+ * Act as the owner of our tables until store_leave(). The role's own wishes about
+ * locks, plans and triggers do not count there.
+ */
+static StoreUser
+enter(void)
+{
+	static const char *const settings[][2] = {
+		{"lock_timeout", "0"},
+		{"plan_cache_mode", "force_generic_plan"},
+		{"enable_indexscan", "on"},
+		{"enable_nestloop", "on"},
+		{"enable_seqscan", "off"},
+		{"enable_bitmapscan", "off"},
+		{"enable_hashjoin", "off"},
+		{"enable_mergejoin", "off"},
+	};
+	StoreUser	user = store_enter();
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN)
+		(void) set_config_option("session_replication_role", "origin",
+								 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+	return user;
+}
+
+/*
+ * Leave nothing of a call to the next one: neither settings, nor locks, nor
+ * prepared statements, nor temporary tables. What a language keeps for itself
+ * stays, but for nobody than its own role.
+ */
+static void
+clean_up(void)
+{
+	Oid			temp;
+	Oid			toast;
+
+	ResetAllOptions();
+	DropAllPreparedStatements();
+	LockReleaseAll(USER_LOCKMETHOD, true);
+	GetTempNamespaceState(&temp, &toast);
+	if (!OidIsValid(temp) && GetUserId() == worker.role)
+		return;
+
+	begin();
+	(void) set_config_option("session_authorization", NULL, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("role", NULL, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
+	if (OidIsValid(temp))
+		ResetTempTableNamespace();
+	commit();
+}
+
+/*-------------------------------------------------------------------------
+ * One call
+ *-------------------------------------------------------------------------
+ */
+
+static RunContext
+context_of(const ToolWork *work)
+{
+	RunContext	context = {
+		.run_id = work->run_id,
+		.session_id = work->session_id,
+		.user_id = work->user_id,
+		.agent_id = work->agent_id,
+		.tool_call_id = work->tool_call_id,
+	};
+
+	return context;
+}
+
+/*
+ * The tool as the run knows it. Errors: undefined_function.
+ */
+static Tool
+find_tool(const ToolWork *work)
+{
+	ToolList	list;
+	const Tool *found;
+	Tool		tool;
+
+	tools_read(encoding_from_server(work->tools), &list);
+	found = tools_find(&list, encoding_from_server(work->tool));
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("tool \"%s\" does not exist", work->tool)));
+	tool = *found;
+	tool.function = encoding_to_server(tool.function);
+	tool.parameters = encoding_to_server(tool.parameters);
+	if (tool.bind != NULL)
+		tool.bind = encoding_to_server(tool.bind);
+	return tool;
+}
+
+/*
+ * How long the call may take, in milliseconds.
+ */
+static int
+time_for(const Tool *tool, const ToolWork *work)
+{
+	int64		most = tool->timeout_ms > 0 ?
+		tool->timeout_ms : agno_tool_timeout;
+
+	if (StatementTimeout > 0)
+		most = Min(most, StatementTimeout);
+	return (int) Max(Min(most, work->left_ms), 1);
+}
+
+/*
+ * Call the tool, and let all that it has put off until the commit happen now.
+ */
+static char *
+call_function(const Tool *tool, const ToolWork *work)
+{
+	RunContext	context = context_of(work);
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+	char	   *result;
+
+	result = tool_call(tool, work->arguments, &context, work->session_state);
+	AfterTriggerSetState(immediate);
+	PortalHashTableDeleteAll();
+	return result;
+}
+
+/*
+ * What the model is told of an error: the message and what else helps, with the
+ * SQLSTATE.
+ */
+static char *
+error_text(const ErrorData *error)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfo(&out, "%s (SQLSTATE %s)",
+					 error->message != NULL ? error->message : "error",
+					 unpack_sql_state(error->sqlerrcode));
+	if (error->detail != NULL)
+		appendStringInfo(&out, "\nDetail: %s", error->detail);
+	if (error->hint != NULL)
+		appendStringInfo(&out, "\nHint: %s", error->hint);
+	return out.data;
+}
+
+/*
+ * Whether the same call may succeed a moment later.
+ */
+static bool
+is_worth_a_try(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * Call the tool in a subtransaction. Returns what went wrong, or NULL.
+ */
+static ErrorData *
+call_in_subtransaction(const ToolWork *work, ToolResult *result)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	RunContext	context = context_of(work);
+
+	reads_only = false;
+	run_context_set(&context);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(worker.context);
+	PG_TRY();
+	{
+		Tool		tool = find_tool(work);
+		int			most = time_for(&tool, work);
+
+		reads_only = tool.read_only || DefaultXactReadOnly;
+		if (reads_only)
+			XactReadOnly = true;
+		enable_timeout_after(STATEMENT_TIMEOUT, most);
+		enable_timeout_after(worker.last_resort, most + GRACE_MS);
+		QueryCancelHoldoffCount = 0;
+		result->result = call_function(&tool, work);
+		CHECK_FOR_INTERRUPTS();
+		QueryCancelHoldoffCount = 1;
+		disable_timeout(worker.last_resort, false);
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(worker.context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		QueryCancelHoldoffCount = 1;
+		disable_timeout(worker.last_resort, false);
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		MemoryContextSwitchTo(worker.context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(worker.context);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	run_context_clear();
+	QueryCancelPending = false;
+	return error;
+}
+
+/*
+ * What the model is shown of a text, of the database's encoding; the text itself
+ * if that is all of it.
+ */
+static const char *
+shown_of(const char *text)
+{
+	char	   *utf8 = encoding_from_server(text);
+	char	   *shown = tool_result_shown(utf8, agno_max_tool_result_size * 1024);
+
+	return shown == utf8 ? text : encoding_to_server(shown);
+}
+
+/*
+ * The result as a message for the model, for events.
+ */
+static Message
+execution_of(const ToolWork *work, const ToolResult *result)
+{
+	Message		message;
+	const char *text = result->error != NULL ? result->error :
+		result->shown != NULL ? result->shown : result->result;
+
+	message_init(&message, MESSAGE_TOOL, encoding_from_server(text));
+	message.tool_call_id = encoding_from_server(work->model_call_id);
+	message.tool_name = encoding_from_server(work->tool);
+	message.tool_args = encoding_from_server(work->arguments);
+	message.tool_call_error = result->error != NULL;
+	message.executed = true;
+	message.tool_started = (double) result->started_at / USECS_PER_SEC +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+	message.tool_duration = (double) (result->finished_at - result->started_at) /
+		USECS_PER_SEC;
+	return message;
+}
+
+/*
+ * Tell those who follow a streamed run.
+ */
+static void
+tell(const ToolWork *work, const ToolResult *result)
+{
+	RunEventSource source = {
+		.run_id = encoding_from_server(work->run_id),
+		.session_id = encoding_from_server(work->session_id),
+		.agent_id = work->agent_id != NULL ?
+		encoding_from_server(work->agent_id) : NULL,
+		.agent_name = work->agent_name != NULL ?
+		encoding_from_server(work->agent_name) : NULL,
+	};
+	Message		execution = execution_of(work, result);
+	RunEvent	events[2];
+	EventRow	rows[2];
+	int			count = run_event_tool_ended(&source, &execution, events);
+	int64		last = store_last_event(work->run_id);
+
+	for (int i = 0; i < count; i++)
+	{
+		rows[i].run_id = work->run_id;
+		rows[i].seq = last + i + 1;
+		rows[i].event = events[i].name;
+		rows[i].data = events[i].data;
+	}
+	store_append_events(rows, count);
+}
+
+/*
+ * Store what came of the call, if its run is still there for it. Nothing of the
+ * role's is executed here, and nobody may interrupt it.
+ */
+static CallOutcome
+store_result(const ToolWork *work, ToolResult *result)
+{
+	StoreUser	user;
+	ToolFence	fence;
+
+	user = enter();
+
+	/*
+	 * Whatever relies on the record of a call that wrote nothing is flushed
+	 * after it.
+	 */
+	if (reads_only)
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
+	fence = store_lock_for_result(work, worker.role);
+	if (fence == FENCE_OPEN)
+	{
+		if (!store_tool_result(work, worker.role, result))
+		{
+			store_end_turn(work, worker.role);
+			wake_at_commit(work->shard);
+		}
+		if (work->stream)
+			tell(work, result);
+	}
+	store_leave(user);
+	return fence == FENCE_OPEN ? CALL_STORED :
+		fence == FENCE_LOCKED ? CALL_PUT_OFF : CALL_DROPPED;
+}
+
+/*
+ * A call has failed so that nothing of its transaction is left. Note how often,
+ * and return whether it is to be tried once more.
+ */
+static bool
+try_again(const ToolWork *work)
+{
+	if (strcmp(worker.tried, work->tool_call_id) != 0)
+	{
+		strlcpy(worker.tried, work->tool_call_id, sizeof(worker.tried));
+		worker.tries = 0;
+	}
+	return ++worker.tries < MAX_TRIES;
+}
+
+static void
+pause_before_try(void)
+{
+	long		most = 10L << Min(worker.tries, 5);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 1 + (long) (pg_prng_double(&pg_global_prng_state) * most),
+					 wait_event(WAIT_IN_TOOL_WORKER));
+	ResetLatch(MyLatch);
+}
+
+static void
+set_error(ToolResult *result, const ErrorData *error)
+{
+	result->result = NULL;
+	result->shown = NULL;
+	result->error = shown_of(error_text(error));
+	result->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
+	result->finished_at = GetCurrentTimestamp();
+}
+
+/*
+ * Make the call that has been taken, within its transaction. What goes wrong is
+ * stored, but for what is to be tried again: that is raised.
+ */
+static CallOutcome
+make_call(const ToolWork *work, ToolResult *result)
+{
+	ErrorData  *error;
+	bool		cancelled;
+
+	result->started_at = GetCurrentTimestamp();
+	tool_slot_begin_call(work->run_id);
+	blame_begin(work->run_id);
+	error = call_in_subtransaction(work, result);
+	blame_end();
+	cancelled = tool_slot_end_call();
+	QueryCancelPending = false;
+	result->finished_at = GetCurrentTimestamp();
+	if (cancelled)
+		return CALL_DROPPED;
+	if (error != NULL && is_worth_a_try(error) && try_again(work))
+		ReThrowError(error);
+	if (error != NULL)
+		set_error(result, error);
+	else if (shown_of(result->result) != result->result)
+		result->shown = shown_of(result->result);
+	return store_result(work, result);
+}
+
+/*
+ * The transaction of the call has failed as a whole, when it committed most likely:
+ * that is the result then.
+ */
+static CallOutcome
+store_failure(const ToolWork *work, ToolResult *result, ErrorData *error)
+{
+	CallOutcome outcome;
+
+	begin();
+	set_error(result, error);
+	outcome = store_result(work, result);
+	if (outcome == CALL_STORED)
+		commit();
+	else
+		undo();
+	return outcome;
+}
+
+/*
+ * What is to become of a turn whose call has not been stored.
+ */
+static void
+settle_turn(const ToolWork *work, CallOutcome outcome)
+{
+	StoreUser	user;
+
+	begin();
+	user = enter();
+	if (outcome == CALL_DROPPED)
+		store_drop_turn(work);
+	else
+	{
+		store_put_off_turn(work);
+		put_off = true;
+	}
+	store_leave(user);
+	commit();
+}
+
+/*
+ * Make the call, and commit. Returns what came of it; the transaction is over.
+ */
+static CallOutcome
+execute_call(const ToolWork *work, ToolResult *result)
+{
+	ErrorData  *volatile error = NULL;
+	volatile CallOutcome outcome = CALL_DROPPED;
+
+	PG_TRY();
+	{
+		outcome = make_call(work, result);
+		if (outcome == CALL_STORED)
+			commit();
+		else
+			undo();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(worker.context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	if (error == NULL)
+		return outcome;
+
+	undo();
+	(void) tool_slot_end_call();
+	if (is_worth_a_try(error) && worker.tries < MAX_TRIES)
+	{
+		pause_before_try();
+		return CALL_PUT_OFF;
+	}
+	return store_failure(work, result, error);
+}
+
+/*
+ * Take the next call, and make it. Returns false if there is none.
+ */
+static bool
+do_next_call(void)
+{
+	ToolWork	work;
+	ToolResult	result = {0};
+	StoreUser	user;
+	CallOutcome outcome;
+	bool		found;
+	bool		more;
+
+	MemoryContextReset(worker.context);
+	begin();
+	user = enter();
+	found = store_take_work(worker.role, &worker.last, &work);
+	if (found && work.runs && work.call_no == 0)
+	{
+		store_end_turn(&work, worker.role);
+		wake_at_commit(work.shard);
+	}
+	else if (found && !work.runs)
+		store_drop_turn(&work);
+	more = found && strcmp(worker.last.run_id, work.run_id) != 0 &&
+		store_has_more_work(worker.role, &work);
+	store_leave(user);
+	if (!found || !work.runs || work.call_no == 0)
+	{
+		commit();
+		return found;
+	}
+
+	/* That may be the tool's fault: its runner is to say whether to go on. */
+	if (tool_slots_is_dead(work.run_id))
+	{
+		undo();
+		settle_turn(&work, CALL_PUT_OFF);
+		return false;
+	}
+
+	/* Others may do that meanwhile. */
+	if (more)
+		tool_slots_want(MyDatabaseId, worker.role);
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("agno_bg: tool %s", work.tool));
+	outcome = execute_call(&work, &result);
+	if (outcome != CALL_STORED)
+		settle_turn(&work, outcome);
+	else
+	{
+		tool_slot_count(result.error != NULL);
+		strlcpy(worker.last.run_id, work.run_id, sizeof(worker.last.run_id));
+		worker.last.turn = work.turn;
+		worker.last.call_no = work.call_no;
+	}
+	clean_up();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return true;
+}
+
+/*-------------------------------------------------------------------------
+ * The process
+ *-------------------------------------------------------------------------
+ */
+
+static void
+initialize(int slot, Oid database, Oid role)
+{
+	uint32		flags = 0;
+
+#if PG_VERSION_NUM >= 170000
+	flags |= BGWORKER_BYPASS_ROLELOGINCHECK;
+#endif
+	BackgroundWorkerInitializeConnectionByOid(database, role, flags);
+	pgstat_report_appname(TOOL_WORKER_TYPE);
+#if PG_VERSION_NUM >= 170000
+	/* It would end the process. */
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+	/* Not even if the role has been given another for a start. */
+	StartTransactionCommand();
+	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
+	if (!tool_slot_attach(slot, database, role))
+		proc_exit(0);
+	worker.role = role;
+	worker.context = AllocSetContextCreate(TopMemoryContext, "agno_bg tool call",
+										   ALLOCSET_DEFAULT_SIZES);
+	worker.last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
+	MemoryContextSwitchTo(worker.context);
+	(void) blame_open(BLAME_TOOL_WORKERS + slot);
+	on_proc_exit(close_blame, 0);
+}
+
+/*
+ * Leave. If there is work left, another is to do it, when it is its turn.
+ */
+static void
+leave(bool work_left)
+{
+	if (work_left)
+		tool_slots_want(MyDatabaseId, worker.role);
+	proc_exit(0);
+}
+
+/*
+ * The main function of a tool worker; arg is its slot in shared memory.
+ */
+void
+agno_bg_tool_worker_main(Datum arg)
+{
+	Oid			ids[2];
+	TimestampTz idle_since = 0;
+
+	memcpy(ids, MyBgworkerEntry->bgw_extra, sizeof(ids));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, handle_termination);
+	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGQUIT, exit_at_once);
+	BackgroundWorkerUnblockSignals();
+	initialize(DatumGetInt32(arg), ids[0], ids[1]);
+
+	for (;;)
+	{
+		uint64		wakes = tool_slot_wakes();
+		bool		made;
+
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (ShutdownRequestPending)
+			proc_exit(0);
+		working = true;
+		made = do_next_call();
+		working = false;
+		if (tool_slot_is_to_leave())
+			leave(made);
+		if (made)
+		{
+			idle_since = 0;
+			continue;
+		}
+
+		if (idle_since == 0)
+			idle_since = GetCurrentTimestamp();
+		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(),
+									   IDLE_MS) &&
+			tool_slot_try_leave(wakes))
+			leave(false);
+		if (tool_slot_wakes() != wakes || ShutdownRequestPending)
+			continue;
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 put_off ? PUT_OFF_MS : IDLE_MS,
+						 wait_event(WAIT_IN_TOOL_WORKER));
+		ResetLatch(MyLatch);
+		put_off = false;
+	}
+}

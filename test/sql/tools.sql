@@ -1,0 +1,211 @@
+-- Functions as tools: what names stand for, what a model is told of them, what is
+-- refused, and calls without a model.
+
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+CREATE DOMAIN cents AS bigint CHECK (VALUE >= 0);
+COMMENT ON DOMAIN cents IS 'an amount in cents';
+CREATE TYPE place AS (city text, zip integer);
+COMMENT ON COLUMN place.city IS 'its name';
+CREATE SCHEMA shop;
+
+CREATE FUNCTION order_status(order_id integer) RETURNS text LANGUAGE sql STABLE
+	AS $$ SELECT 'order ' || order_id || ' is on its way' $$;
+COMMENT ON FUNCTION order_status IS 'Where an order is.
+Args:
+    order_id: the number on the invoice';
+
+CREATE FUNCTION shop.everything(a smallint, b bigint, c numeric, d boolean,
+	e mood, f cents, g text[], h place, i date, j time, k timestamptz, l uuid,
+	m jsonb, n interval, o bytea, p varchar DEFAULT 'x', q integer[] DEFAULT NULL,
+	VARIADIC r text[] DEFAULT '{}')
+RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+	SELECT jsonb_build_array(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r)
+$$;
+
+SELECT jsonb_pretty(agno_describe_tool('order_status'));
+SELECT jsonb_pretty(agno_describe_tool('shop.everything') -> 'parameters');
+SELECT agno_call_tool('order_status', '{"order_id": 42}');
+SELECT agno_call_tool('shop.everything', '{"a": 5.0, "b": 9007199254740993,
+	"c": 1.50, "d": true, "e": "happy", "f": 10, "g": ["x", "y,z"],
+	"h": {"city": "Rome", "zip": 100}, "i": "2026-01-02", "j": "10:00",
+	"k": "2026-01-02T10:00:00Z", "l": "00000000-0000-0000-0000-000000000001",
+	"m": {"n": 5.0}, "n": "1 day", "o": "\\x01", "p": null, "q": [1.0, 2]}');
+SELECT agno_call_tool('shop.everything', '{"a": 1}');
+
+-- Results
+CREATE FUNCTION t_void() RETURNS void LANGUAGE sql AS $$ SELECT $$;
+CREATE FUNCTION t_null() RETURNS text LANGUAGE sql AS $$ SELECT NULL::text $$;
+CREATE FUNCTION t_bool() RETURNS boolean LANGUAGE sql AS $$ SELECT true $$;
+CREATE FUNCTION t_row(OUT a integer, OUT b text) LANGUAGE sql AS $$ SELECT 1, 'x' $$;
+CREATE FUNCTION t_place() RETURNS place LANGUAGE sql AS $$ SELECT 'Rome', 100 $$;
+CREATE FUNCTION t_set() RETURNS SETOF integer LANGUAGE sql
+	AS $$ SELECT * FROM generate_series(1, 250) $$;
+CREATE FUNCTION t_table(n integer) RETURNS TABLE (x integer, y text) LANGUAGE sql
+	AS $$ SELECT i, repeat('y', 1000) FROM generate_series(1, n) i $$;
+CREATE FUNCTION t_column() RETURNS TABLE (x integer) LANGUAGE sql AS $$ VALUES (1), (2) $$;
+CREATE FUNCTION t_none() RETURNS SETOF place LANGUAGE sql AS $$ SELECT 'a', 1 WHERE false $$;
+CREATE PROCEDURE t_proc(a integer, OUT b integer, INOUT c text DEFAULT 'c', d integer DEFAULT 3)
+	LANGUAGE plpgsql AS $$ BEGIN b := a + d; c := c || '!'; END $$;
+CREATE PROCEDURE t_quiet(a integer) LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE PROCEDURE t_commit() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+SELECT agno_call_tool('t_void'), agno_call_tool('t_null'), agno_call_tool('t_bool'),
+	agno_call_tool('t_row'), agno_call_tool('t_place'), agno_call_tool('t_column'),
+	agno_call_tool('t_none'), length(agno_call_tool('t_set'));
+SELECT right(agno_call_tool('t_table', '{"n": 1000}'), 40),
+	length(agno_call_tool('t_table', '{"n": 1000}'));
+SELECT agno_call_tool('t_proc', '{"a": 1}'), agno_call_tool('t_proc', '{"a": 1, "d": 5, "c": "x"}'),
+	agno_call_tool('t_quiet', '{"a": 1}');
+SELECT agno_call_tool('t_commit');
+
+-- Wrong arguments
+SELECT agno_call_tool('order_status', '{"order_id": "x"}');
+SELECT agno_call_tool('order_status', '{"order_id": 1.5}');
+SELECT agno_call_tool('order_status', '{"order_id": 99999999999}');
+SELECT agno_call_tool('order_status', '{}');
+SELECT agno_call_tool('order_status', '{"order_id": 1, "other": 2}');
+SELECT agno_call_tool('order_status', '[]');
+SELECT agno_call_tool('order_status', NULL);
+
+-- What cannot be a tool
+CREATE FUNCTION bad_unnamed(integer) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION bad_poly(a anyelement) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION bad_trigger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE FUNCTION bad_record() RETURNS record LANGUAGE sql AS $$ SELECT 1, 2 $$;
+CREATE FUNCTION "bad name"() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION twice(a integer) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION twice(a text) RETURNS integer LANGUAGE sql AS $$ SELECT 2 $$;
+CREATE FUNCTION shop.twice(a text) RETURNS integer LANGUAGE sql AS $$ SELECT 2 $$;
+CREATE FUNCTION pg_temp.temporary() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+SELECT agno_describe_tool('bad_unnamed');
+SELECT agno_describe_tool('bad_poly');
+SELECT agno_describe_tool('bad_trigger');
+SELECT agno_describe_tool('bad_record');
+SELECT agno_describe_tool('"bad name"');
+SELECT agno_describe_tool('pg_catalog.sum(integer)');
+SELECT agno_describe_tool('pg_catalog.row_number()');
+SELECT agno_describe_tool('twice');
+SELECT agno_describe_tool('nobody');
+SELECT agno_describe_tool('shop.nobody(integer)');
+SELECT agno_describe_tool('a.b.c.d');
+SELECT agno_describe_tool('');
+SELECT agno_describe_tool('agent:researcher');
+\set VERBOSITY sqlstate
+INSERT INTO agno.agents (agent_id, tools) VALUES ('bad', '{pg_temp.temporary}');
+\set VERBOSITY default
+
+-- Names are resolved when they are written
+SET search_path = shop, public;
+INSERT INTO agno.agents (agent_id, tools, tool_choice, requires_confirmation)
+	VALUES ('a', '{order_status, twice(text)}', 'twice', '{twice(text)}')
+	RETURNING tools, requires_confirmation;
+RESET search_path;
+UPDATE agno.agents SET name = 'A' WHERE agent_id = 'a' RETURNING tools;
+UPDATE agno.agents SET tools = '{order_status,order_status}' WHERE agent_id = 'a';
+UPDATE agno.agents SET tools = '{shop.twice,twice(text)}' WHERE agent_id = 'a';
+UPDATE agno.agents SET tools = '{order_status}' WHERE agent_id = 'a';
+UPDATE agno.agents SET tools = '{order_status}', requires_confirmation = NULL WHERE agent_id = 'a';
+UPDATE agno.agents SET tools = NULL, tool_choice = NULL, requires_confirmation = NULL
+	WHERE agent_id = 'a' RETURNING tools;
+
+-- agno.tools
+INSERT INTO agno.tools (tool, function, description, bind)
+	VALUES ('mine', 'order_status', 'Where my order is.', '{"order_id": "user_id"}')
+	RETURNING function;
+SELECT agno_describe_tool('mine');
+SELECT agno_call_tool('mine', '{}', '7'), agno_call_tool('mine');
+SELECT agno_call_tool('mine', '{"order_id": 8}', '7');
+INSERT INTO agno.tools (tool, function) VALUES ('bad name', 'order_status');
+INSERT INTO agno.tools (tool, function) VALUES ('x', 'nobody');
+INSERT INTO agno.tools (tool, function, bind) VALUES ('x', 'order_status', '{"x": "user_id"}');
+INSERT INTO agno.tools (tool, function, bind) VALUES ('x', 'order_status', '{"order_id": "me"}');
+INSERT INTO agno.tools (tool, function, bind) VALUES ('x', 'order_status', '{"order_id": 1}');
+INSERT INTO agno.tools (tool, function, parameters) VALUES ('x', 'order_status', '{"type": 1}');
+INSERT INTO agno.tools (tool, function, requires_user_input) VALUES ('x', 'order_status', '{x}');
+\set VERBOSITY terse
+INSERT INTO agno.tools (tool) VALUES ('x');
+\set VERBOSITY default
+INSERT INTO agno.tools (tool, function, parameters) VALUES ('ours', 'order_status',
+	'{"type": "object", "properties": {"order_id": {"type": "integer", "minimum": 10}}}');
+SELECT agno_call_tool('ours', '{"order_id": 9}');
+SELECT agno_call_tool('ours', '{"order_id": 10}');
+UPDATE agno.agents SET tools = '{mine,ours,order_status}' WHERE agent_id = 'a' RETURNING tools;
+
+-- A function that is gone, or has become another
+ALTER FUNCTION order_status(integer) RENAME TO order_state;
+SELECT agno_call_tool('mine', '{}', '7');
+ALTER FUNCTION order_state(integer) RENAME TO order_status;
+
+-- A tool that reads writes nothing, whatever it calls
+CREATE TABLE notes (note text);
+CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS $$ INSERT INTO notes VALUES ('x') $$;
+CREATE FUNCTION pretends() RETURNS void LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM writes(); END $$;
+SELECT agno_call_tool('writes');
+SELECT agno_call_tool('pretends');
+INSERT INTO agno.tools (tool, function, read_only) VALUES ('harmless', 'writes', true);
+SELECT agno_call_tool('harmless');
+SELECT count(*) FROM notes;
+
+-- The settings of a run can be read within a tool, and set by nobody.
+CREATE FUNCTION who() RETURNS text LANGUAGE sql STABLE
+	AS $$ SELECT current_setting('agno_bg.user_id') $$;
+SELECT agno_call_tool('who', '{}', 'ann'), agno_call_tool('who'), who();
+SET agno_bg.user_id = 'eve';
+SELECT set_config('agno_bg.user_id', 'eve', true);
+ALTER ROLE CURRENT_USER SET agno_bg.user_id = 'eve';
+CREATE FUNCTION forges() RETURNS text LANGUAGE sql SET agno_bg.user_id = 'eve' AS $$ SELECT 'x' $$;
+CREATE FUNCTION resets() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RESET agno_bg.user_id;
+	PERFORM set_config('agno_bg.user_id', NULL, true);
+	RESET ALL;
+	RETURN current_setting('agno_bg.user_id');
+END $$;
+CREATE FUNCTION nests() RETURNS text LANGUAGE sql
+	AS $$ SELECT agno_call_tool('who') || agno_call_tool('who', '{}', 'eve') $$;
+CREATE FUNCTION nests_well() RETURNS text LANGUAGE sql
+	AS $$ SELECT agno_call_tool('who') || current_setting('agno_bg.user_id') $$;
+SELECT agno_call_tool('resets', '{}', 'ann'), agno_call_tool('nests_well', '{}', 'ann');
+SELECT agno_call_tool('nests', '{}', 'ann');
+SELECT agno_call_tool('who') AS after_an_error;
+
+-- Ready-made ones
+SELECT * FROM agno.list_tables() WHERE "table" LIKE '%notes';
+COMMENT ON COLUMN notes.note IS 'what it says';
+SELECT * FROM agno.describe_table('notes');
+SELECT * FROM agno.describe_table('nobody');
+SELECT agno_describe_tool('agno.run_sql_query');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT * FROM notes"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT i FROM generate_series(1, 500) i", "max_rows": 3}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "DELETE FROM notes RETURNING *"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "WITH d AS (DELETE FROM notes RETURNING *) SELECT * FROM d"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT 1; DELETE FROM notes"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT writes()"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "COPY notes TO PROGRAM ''true''"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT set_config(''transaction_read_only'', ''off'', true), writes()"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "COMMIT"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT nextval(''nobody'')"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": ""}');
+SELECT * FROM agno.run_sql_query('SELECT writes()');
+SELECT * FROM agno.run_sql_query('SELECT 1 AS one');
+SHOW transaction_read_only;
+SELECT count(*) FROM notes;
+
+-- Tools are for those who have the rights of their owner.
+CREATE ROLE regress_tools_app;
+CREATE ROLE regress_tools_other;
+SELECT agno_grant_usage('regress_tools_app'), agno_grant_usage('regress_tools_other');
+SET ROLE regress_tools_app;
+INSERT INTO agno.tools (tool, function) VALUES ('app_tool', 'public.order_status');
+SET ROLE regress_tools_other;
+SELECT agno_describe_tool('app_tool');
+SELECT tool FROM agno.tools;
+INSERT INTO agno.agents (agent_id, tools) VALUES ('o', '{app_tool}');
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION writes() FROM PUBLIC;
+SET ROLE regress_tools_other;
+SELECT agno_call_tool('writes');
+RESET ROLE;
+DELETE FROM agno.tools;
+DELETE FROM agno.agents;
+DROP OWNED BY regress_tools_app, regress_tools_other;
+DROP ROLE regress_tools_app, regress_tools_other;

@@ -1,0 +1,113 @@
+# What tools do happens exactly once, whatever dies: a run whose tool is being called
+# when the server, the runner or the tool worker is killed goes on from its last
+# stored step and asks the model for nothing again; a bank of accounts, on which
+# agents transfer by a function while everything is killed again and again, has the
+# right sum, and each transfer exactly one record, in its own transaction.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $node = new_node('main', conf => "agno_bg.max_attempts = 1000\nagno_bg.tool_timeout = 60s");
+my $url = start_mock('mock');
+add_mock_server($url);
+make_user('bank');
+$node->safe_psql('postgres', q(CREATE SCHEMA bank AUTHORIZATION bank));
+as('bank', q{
+	CREATE TABLE bank.accounts (id integer PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));
+	INSERT INTO bank.accounts SELECT i, 1000 FROM generate_series(1, 20) i;
+	CREATE TABLE bank.transfers (tool_call_id text, source integer, target integer, amount integer,
+		xid xid8 DEFAULT pg_current_xact_id());
+	CREATE FUNCTION bank.transfer(source integer, target integer, amount integer) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		UPDATE bank.accounts SET balance = balance - transfer.amount WHERE id = source;
+		UPDATE bank.accounts SET balance = balance + transfer.amount WHERE id = target;
+		INSERT INTO bank.transfers VALUES (current_setting('agno_bg.tool_call_id'), source, target, amount);
+		RETURN 'done';
+	END $$;
+	CREATE FUNCTION bank.slow_transfer(source integer, target integer, amount integer) RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM bank.transfer(source, target, amount);
+		PERFORM pg_advisory_xact_lock(42);
+		RETURN 'done';
+	END $$;
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES
+		('teller', 'mock:tools', '{bank.transfer,bank.slow_transfer}')});
+
+my @slow = ([ [ transfer => { source => 1, target => 2, amount => 1 } ], [ slow_transfer => { source => 1, target => 2, amount => 1 } ] ]);
+
+# What dies, while a tool is being called whose transaction waits for a lock.
+my %deaths = (
+	server => sub { $node->stop('immediate'); $node->start; },
+	worker => sub { my $pid = value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'));
+		kill 'KILL', $pid; wait_until('a restart', sub { !is_up() || $pid }); wait_through_crashes($node, 'SELECT true'); },
+	runner => sub { kill 'KILL', runner_pid(); wait_through_crashes($node, 'SELECT true'); },
+	stop => sub { $node->stop('fast'); $node->start; });
+
+foreach my $what (sort keys %deaths)
+{
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe('SELECT pg_advisory_lock(42)');
+	call_tools($what, 'teller', \@slow, role => 'bank');
+	$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted));
+	is(value("string_agg(status, ' ' ORDER BY call_no) FROM agno.tool_calls WHERE run_id = '$what'"), 'completed pending',
+		"$what: the first call is recorded while the second is made");
+	is(run_status($what), 'RUNNING', "$what: the run is RUNNING meanwhile");
+	eval { $holder->quit } if $what eq 'runner';
+	$deaths{$what}->();
+	eval { $holder->quit } if $what ne 'runner';
+	expect_run($what, { status => 'COMPLETED', content => 'Results: done; done' }, "$what: the run goes on");
+	is(value("count(*) FROM bank.transfers t JOIN agno.tool_calls c USING (tool_call_id) WHERE c.run_id = '$what' AND t.xid = c.xid"),
+		2, "$what: each transfer is there once, with its record in the same transaction");
+	is(value("count(*) FROM bank.transfers t WHERE NOT EXISTS (SELECT FROM agno.tool_calls c WHERE c.tool_call_id = t.tool_call_id)"),
+		0, "$what: and no other");
+	is(scalar(grep { $_->{body}{input}[0]{content} eq value("input FROM agno.runs WHERE run_id = '$what'") } mock_requests('mock')),
+		2, "$what: the model is not asked again for what it has said");
+}
+is(value("attempt FROM agno.runs WHERE run_id = 'stop'"), 1, 'a clean stop is no attempt');
+
+# A run that ends in ERROR after tools is requeued: they are not called again.
+as('bank', q(INSERT INTO agno.agents (agent_id, model, tools, retries) VALUES ('flaky', 'mock:flaky-1-500', '{bank.transfer}', 0)));
+call_tools('again', 'teller', [ [ [ transfer => { source => 3, target => 4, amount => 1 } ] ] ], role => 'bank', timeout => '1 h');
+wait_run('again');
+$node->safe_psql('postgres', q(UPDATE agno.runs SET status = 'ERROR' WHERE run_id = 'again'));
+is(value("count(*) FROM agno.run_steps WHERE run_id = 'again'"), 0, 'the steps of a run that has ended well are not kept');
+
+#-------------------------------------------------------------------------
+# The bank
+#-------------------------------------------------------------------------
+
+my ($agents, $transfers) = (20, 5);
+foreach my $n (1 .. $agents)
+{
+	call_tools("agent-$n", 'teller', [ map {
+			[ map { [ transfer => { source => 1 + int(rand 20), target => 1 + int(rand 20), amount => 1 + int(rand 3) } ] } 1 .. 2 ]
+		} 1 .. $transfers ], role => 'bank');
+}
+my $killed = 0;
+while ($killed < 6)
+{
+	sleep(0.4);
+	my ($out, $err);
+	my $kind = qw(tool runner server)[ $killed++ % 3 ];
+	if ($kind eq 'server') { $node->stop('immediate'); $node->start; next; }
+	IPC::Run::run([ 'psql', '-XAtq', '-h', $node->host, '-p', $node->port, '-c',
+			"SELECT pid FROM agno.workers WHERE kind LIKE '$kind%' AND pid > 0 ORDER BY random() LIMIT 1", 'postgres' ],
+		'<', '/dev/null', '>', \$out, '2>', \$err);
+	kill 'KILL', $out if $out =~ /^\d+$/;
+}
+wait_through_crashes($node, "SELECT count(*) = $agents FROM agno.runs WHERE run_id LIKE 'agent-%' AND status NOT IN ('PENDING', 'RUNNING')");
+is(value("count(*) FROM agno.runs WHERE run_id LIKE 'agent-%' AND status = 'COMPLETED'"), $agents, 'all agents have done their work');
+is(value('sum(balance) FROM bank.accounts'), 20000, 'the sum is right');
+is(value("count(*) FROM bank.transfers t JOIN agno.tool_calls c USING (tool_call_id) WHERE c.run_id LIKE 'agent-%' AND t.xid = c.xid AND c.status = 'completed'"),
+	$agents * $transfers * 2, 'each transfer has exactly one record, in its transaction');
+is(value("count(*) FROM agno.tool_calls WHERE run_id LIKE 'agent-%'"), $agents * $transfers * 2, 'and each record its transfer');
+is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+
+done_testing();

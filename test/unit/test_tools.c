@@ -1,0 +1,344 @@
+/*
+ * tool.c, history.c and the loop of run.c: tools as a run keeps them, what becomes of
+ * calls, which of them are sent along later, and calls in pieces.
+ */
+#include "core/portable.h"
+
+#include "core/history.h"
+#include "core/json.h"
+#include "core/run.h"
+#include "unit.h"
+
+static pg_prng_state random_state;
+
+static const char tools_json[] =
+"[{\"name\":\"a\",\"function\":\"s.a(integer)\",\"description\":\"A \\\"tool\\\"\",\"parameters\":{\"type\":\"object\"},"
+"\"bind\":{\"x\":\"user_id\"},\"read_only\":true,\"strict\":true,\"stop_after_call\":true,\"timeout_ms\":5},"
+"{\"name\":\"b\",\"function\":\"s.b()\",\"description\":\"\",\"parameters\":{}}]";
+
+static void
+test_list(void)
+{
+	ToolList	list;
+	StringInfoData out;
+
+	tools_read(tools_json, &list);
+	check(list.count == 2);
+	initStringInfo(&out);
+	for (int i = 0; i < list.count; i++)
+	{
+		appendStringInfoChar(&out, i > 0 ? ',' : '[');
+		tool_append(&out, &list.tools[i]);
+	}
+	appendStringInfoChar(&out, ']');
+	check_text(out.data, tools_json);
+	check(tools_find(&list, "b") == &list.tools[1]);
+	check(tools_find(&list, "c") == NULL);
+	check(tools_find(&list, NULL) == NULL);
+	tools_read(NULL, &list);
+	check(list.count == 0);
+	tools_read("[]", &list);
+	check(list.count == 0);
+
+	check(tool_name_is_valid("aZ_-9"));
+	check(!tool_name_is_valid(""));
+	check(!tool_name_is_valid("a b"));
+	check(!tool_name_is_valid("s.a"));
+	check(tool_name_is_valid("0123456789012345678901234567890123456789012345678901234567890123"));
+	check(!tool_name_is_valid("01234567890123456789012345678901234567890123456789012345678901234"));
+}
+
+static void
+test_shown(void)
+{
+	check_text(tool_result_shown("abc", 3), "abc");
+	check_text(tool_result_shown("abcd", 3), "abc\n(1 more bytes are not shown)");
+	check_text(tool_result_shown("a\xc3\xa4\xc3\xa4", 2), "a\n(4 more bytes are not shown)");
+	check_text(tool_result_shown("[1,22,333]", 10), "[1,22,333]");
+	check_text(tool_result_shown("[1,22,333]", 9), "[1,22]\n(1 more rows are not shown)");
+	check_text(tool_result_shown("[1,22,333]", 4), "[1]\n(2 more rows are not shown)");
+	check_text(tool_result_shown("[{\"a\":\"],[\"},{\"b\":2}]", 14), "[{\"a\":\"],[\"}]\n(1 more rows are not shown)");
+	/* not even one fits */
+	check_text(tool_result_shown("[123456]", 4), "[123\n(4 more bytes are not shown)");
+}
+
+/* A run with the tools a and b that has been sent. */
+static Run
+sent_run(ToolList *list, int limit)
+{
+	Run			run = {0};
+
+	tools_read(tools_json, list);
+	run.run_id = "r1";
+	run.model = "m";
+	run.provider = &provider_openai_responses;
+	run.tools = list;
+	run.call_limit = limit;
+	run.tool_choice = "a";
+	run.attempt = 1;
+	run.deadline = 60 * INT64CONST(1000000);
+	run.step = STEP_SEND;
+	run_add_message(&run, MESSAGE_USER, "Hello");
+	run_sent(&run);
+	return run;
+}
+
+static void
+receive(Run *run, const char *body)
+{
+	HttpResult	result = {HTTP_OK, "", 200, body, strlen(body), -1, -1, 0.5, 0.75};
+
+	run_answered(run, &result, 1, &random_state);
+}
+
+#define CALL(id, name, arguments) \
+	"{\"type\":\"function_call\",\"id\":\"fc_" id "\",\"call_id\":\"call_" id "\",\"name\":\"" name "\",\"arguments\":\"" arguments "\"}"
+#define ANSWER(items) \
+	"{\"status\":\"completed\",\"id\":\"r\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"Hi. \"}]}," items "]," \
+	"\"usage\":{\"input_tokens\":1,\"output_tokens\":2,\"total_tokens\":3}}"
+
+static void
+test_planning(void)
+{
+	ToolList	list;
+	Run			run = sent_run(&list, 6);
+
+	receive(&run, ANSWER(CALL("1", "a", "{\\\"x\\\":1}") "," CALL("2", "c", "{}") "," CALL("3", "b", "")
+						 "," CALL("4", "b", "[]") "," CALL("5", "b", "[1]") "," CALL("6", "b", "{") "," CALL("7", "b", "{}")));
+	check(run.step == STEP_STORE);
+	check(run.outcome.status == RUN_RUNNING);
+	check(run.planned_count == 7);
+	check(run.planned[0].tool == &list.tools[0]);
+	check_text(run.planned[0].arguments, "{\"x\":1}");
+	check_text(run.planned[1].refusal, "Error: The requested tool does not exist or is not available.");
+	check_text(run.planned[2].arguments, "{}");
+	check_text(run.planned[3].arguments, "{}");
+	check_text(run.planned[4].refusal, "Function arguments are not a valid JSON object.\n\n Please fix and retry.");
+	check(run.planned[5].tool == NULL && run.planned[5].refusal != NULL);
+	check_text(run.planned[6].refusal,
+			   "Tool call limit reached. Tool call b not executed. Don't try to execute it again.");
+	check(run.planned[6].refusal_is_error);
+	check_text(run.outcome.content, "Hi. ");
+	check(strstr(run_step_json(&run), "\"output\":[{\"type\":\"message\"") != NULL);
+
+	/* a cancel comes before that is stored */
+	run_cancelled(&run, 2);
+	check(run.outcome.status == RUN_CANCELLED && run.planned_count == 0);
+	check_text(run.outcome.content, "Hi. ");
+
+	/* no ids, no names, and absurd numbers of calls */
+	run = sent_run(&list, 6);
+	receive(&run, "{\"status\":\"completed\",\"output\":[{\"type\":\"function_call\"}]}");
+	check(run.outcome.status == RUN_RUNNING && run.planned_count == 1);
+	check(run.planned[0].call->id != NULL && strncmp(run.planned[0].call->id, "call_", 5) == 0);
+	check(run.planned[0].tool == NULL);
+
+	/* who has been told that there are no tools may call none */
+	run = sent_run(&list, 6);
+	run.no_more_tools = true;
+	receive(&run, ANSWER(CALL("1", "a", "{}")));
+	check_text(run.outcome.error_type, "tool_call_limit");
+	check_text(run.outcome.content, "Hi. ");
+}
+
+/* Put a run together again that has called tools; the results are these. */
+static Run
+resumed_run(ToolList *list, int limit, bool stop, bool error, int64 now)
+{
+	Run			run = sent_run(list, limit);
+	Message    *message;
+
+	receive(&run, ANSWER(CALL("1", "a", "{}") "," CALL("2", "b", "{}")));
+	run.step = STEP_SEND;
+	run.calls = 0;
+	memset(&run.outcome, 0, sizeof(RunOutcome));
+	for (int i = 1; i <= 2; i++)
+	{
+		message = run_add_message(&run, MESSAGE_TOOL, i == 1 ? "one" : "two");
+		message->tool_call_id = i == 1 ? "fc_1" : "fc_2";
+		message->executed = true;
+		message->tool_call_error = error;
+		message->stop_after_call = stop && i == 1;
+	}
+	run.turns = 1;
+	run_resumed(&run, now);
+	return run;
+}
+
+static void
+test_resumed(void)
+{
+	ToolList	list;
+	Run			run = resumed_run(&list, 2, false, false, 1);
+	StringInfoData body;
+
+	check(run.step == STEP_SEND);
+	check(run.calls == 2 && !run.no_more_tools);
+	check_text(run.messages[2].call_id, "call_1");
+	check(run.outcome.usage.total == 3);
+	initStringInfo(&body);
+	run_write_request(&run, &body);
+	check(strstr(body.data, "\"tools\":[") != NULL);
+	check(strstr(body.data, "tool_choice") == NULL);
+	check(strstr(body.data, "{\"type\":\"function_call_output\",\"call_id\":\"call_2\",\"output\":\"two\"}") != NULL);
+	run_sent(&run);
+	receive(&run, "{\"status\":\"completed\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"End.\"}]}]}");
+	check(run.outcome.status == RUN_COMPLETED);
+	check_text(run.outcome.content, "Hi. End.");
+
+	run = resumed_run(&list, 1, false, false, 1);
+	check(run.no_more_tools);
+	resetStringInfo(&body);
+	run_write_request(&run, &body);
+	check(strstr(body.data, "\"tools\"") == NULL);
+
+	run = resumed_run(&list, 2, true, false, 1);
+	check(run.outcome.status == RUN_COMPLETED);
+	check_text(run.outcome.content, "Hi. one");
+	run = resumed_run(&list, 2, true, true, 1);
+	check(run.step == STEP_SEND);
+	run = resumed_run(&list, 2, false, false, INT64CONST(61000000));
+	check_text(run.outcome.error_type, "timeout");
+}
+
+static Message
+tool_message(const char *id)
+{
+	Message		message;
+
+	message_init(&message, MESSAGE_TOOL, "r");
+	message.tool_call_id = pstrdup(id);
+	return message;
+}
+
+static Message
+calling_message(const char *content, const char *first, const char *second)
+{
+	Message		message;
+
+	message_init(&message, MESSAGE_ASSISTANT, unconstify(char *, content));
+	message_add_tool_call(&message)->id = pstrdup(first);
+	message.tool_calls[0].call_id = pstrdup(first);
+	if (second != NULL)
+	{
+		message_add_tool_call(&message)->id = pstrdup(second);
+		message.tool_calls[1].call_id = pstrdup(second);
+	}
+	message.items = "[]";
+	message.items_name = "output";
+	return message;
+}
+
+static void
+test_history(void)
+{
+	Message		messages[8];
+	int			count;
+
+	for (int results = -1; results <= 3; results++)
+	{
+		messages[0] = tool_message("lost");
+		messages[1] = calling_message("", "1", "2");
+		messages[2] = tool_message("1");
+		messages[3] = tool_message("2");
+		messages[4] = calling_message("text", "3", "unanswered");
+		messages[5] = tool_message("3");
+		messages[6] = calling_message("", "interrupted", NULL);
+		message_init(&messages[7], MESSAGE_ASSISTANT, "end");
+		count = history_select(messages, 8, results);
+		if (results == 0)
+		{
+			check(count == 2);
+			check(messages[0].tool_call_count == 0);
+			check_text(messages[0].content, "text");
+		}
+		else if (results == 1)
+		{
+			check(count == 3);
+			check(messages[0].tool_call_count == 1 && messages[0].items == NULL);
+			check_text(messages[0].tool_calls[0].id, "3");
+			check_text(messages[1].tool_call_id, "3");
+		}
+		else if (results == 2)
+		{
+			check(count == 5);
+			check(messages[0].tool_call_count == 1);
+			check_text(messages[0].tool_calls[0].id, "2");
+		}
+		else
+		{
+			check(count == 6);
+			check(messages[0].tool_call_count == 2 && messages[0].items != NULL);
+		}
+		check_text(messages[count - 1].content, "end");
+	}
+}
+
+static ModelAnswer
+stream_of(const Provider *provider, const char *body)
+{
+	ModelStream *stream = model_stream_create(provider);
+	ModelAnswer answer;
+
+	model_stream_feed(stream, body, strlen(body));
+	model_stream_end(stream, &answer);
+	return answer;
+}
+
+static void
+test_pieces(void)
+{
+	StringInfoData body;
+	ModelAnswer answer;
+
+	/* whole calls without numbers, as some servers send them */
+	answer = stream_of(&provider_openai_chat,
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+					   "{\"id\":\"y\",\"function\":{\"name\":\"g\",\"arguments\":\"{\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{\"arguments\":\"}\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\n");
+	check(answer.message.tool_call_count == 2);
+	check_text(answer.message.tool_calls[1].id, "y");
+	check_text(answer.message.tool_calls[1].arguments, "{}");
+
+	/* one number for two calls, and another id */
+	answer = stream_of(&provider_openai_chat,
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"y\",\"function\":{\"name\":\"g\"}}]},\"finish_reason\":\"tool_calls\"}]}\n\n");
+	check(answer.message.tool_call_count == 2);
+
+	/* more parts than anybody needs */
+	initStringInfo(&body);
+	for (int i = 0; i < MAX_STREAM_PARTS + 1; i++)
+		appendStringInfo(&body, "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":%d,\"id\":\"%d\"}]}}]}\n\n", i, i);
+	appendStringInfoString(&body, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n");
+	answer = stream_of(&provider_openai_chat, body.data);
+	check(answer.outcome == ANSWER_INVALID);
+
+	/*
+	 * Anthropic: input at once, a block that nobody knows, and one that never
+	 * began
+	 */
+	answer = stream_of(&provider_anthropic,
+					   "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\n"
+					   "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"redacted_thinking\",\"data\":\"D\"}}\n\n"
+					   "data: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{\"a\":1.50}}}\n\n"
+					   "data: {\"type\":\"content_block_delta\",\"index\":7,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"x\"}}\n\n"
+					   "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n");
+	check(answer.message.tool_call_count == 1);
+	check_text(answer.message.tool_calls[0].arguments, "{\"a\":1.50}");
+	check_text(answer.message.items,
+			   "[{\"type\":\"redacted_thinking\",\"data\":\"D\"},{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{\"a\":1.50}}]");
+}
+
+int
+main(void)
+{
+	pg_prng_seed(&random_state, 42);
+	test_list();
+	test_shown();
+	test_planning();
+	test_resumed();
+	test_history();
+	test_pieces();
+	return unit_done();
+}
