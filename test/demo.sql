@@ -48,3 +48,17 @@ SELECT agno_cancel_run(:'run_id');
 SELECT status FROM agno_arun(:'question3', model => :'model', run_id => :'run_id');
 
 SELECT status, content FROM agno_wait_run(:'run_id');
+
+\echo
+\echo === 4. Ask a question about a table: the agent looks it up itself, read-only
+\echo
+CREATE TABLE orders (id integer, customer text, amount numeric);
+INSERT INTO orders VALUES (1, 'Ann', 20), (2, 'Bob', 15), (3, 'Ann', 30);
+INSERT INTO agno.agents (agent_id, model, tools)
+VALUES ('analyst', :'tool_model', '{agno.list_tables,agno.describe_table,agno.run_sql_query}');
+
+SELECT run_id FROM agno_arun(:'question4', 'analyst') \gset
+
+SELECT status, content FROM agno_wait_run(:'run_id', '1 min');
+
+SELECT turn, tool, arguments, result FROM agno.tool_calls WHERE run_id = :'run_id' ORDER BY turn, call_no;

@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 14) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 15) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -336,4 +336,70 @@ if wanted 14; then
 	rate=$(burn_down 20000 fast)
 	rate=$(burn_down 50000 fast)
 	row 14 "figure 1 with agno_bg.runners = 2: runs/s" "$rate" ""
+fi
+
+if wanted 15; then
+	start_mock "$work"
+	trap 'kill "$mock_pid" 2>/dev/null || true; cleanup' EXIT
+	sql "ALTER SYSTEM RESET agno_bg.runners"
+	as_user "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart \
+		</dev/null >/dev/null 2>&1
+	sql "TRUNCATE agno.runs, agno.sessions, agno.run_queue, agno.run_requests"
+	"${psql[@]}" <<-SQL
+		CREATE SERVER tools FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$mock_url');
+		CREATE FUNCTION look(i integer) RETURNS integer LANGUAGE sql STABLE AS 'SELECT i + 1';
+		CREATE TABLE counted (n bigint);
+		CREATE FUNCTION count_up(i integer) RETURNS integer LANGUAGE sql AS 'INSERT INTO counted VALUES (i) RETURNING 1';
+		INSERT INTO agno.agents (agent_id, model, tools, tool_call_limit)
+			VALUES ('caller', 'tools:tools', '{look,count_up}', 100000);
+		-- what the mock is to say: so many answers with so many calls each
+		CREATE FUNCTION script(tool text, turns integer, calls integer, id text) RETURNS text LANGUAGE sql AS \$\$
+			SELECT json_build_object('id', id, 'calls', json_agg((SELECT json_agg(json_build_object('name', tool,
+				'arguments', json_build_object('i', c))) FROM generate_series(1, calls) c)))::text
+			FROM generate_series(1, turns) t \$\$;
+		CREATE PROCEDURE count_plain(n integer) LANGUAGE plpgsql AS \$\$ BEGIN
+			FOR i IN 1..n LOOP PERFORM count_up(i); COMMIT; END LOOP; END \$\$;
+	SQL
+	ask() { sql "SELECT run_id FROM agno_arun(script('$1', $2, $3, '$4'), 'caller', run_id => '$4')" >/dev/null
+		sql "SELECT status FROM agno_wait_run('$4')" >/dev/null; }
+	ask look 20 1 warm
+	ask look 50 1 fifty
+	row 15 "a warm read-only tool: ms from the answer to the next request" \
+		"$(python3 - "$work/mock.log" <<-'PY'
+			import json, statistics, sys
+			answered, waits = None, []
+			for line in open(sys.argv[1]):
+			    event = json.loads(line)
+			    if event["event"] == "answered":
+			        answered = event["time"]
+			    elif event["event"] == "request" and len(event["body"]["input"]) > 1:
+			        waits.append(event["time"] - answered)
+			print("%.1f" % (1000 * statistics.median(waits[-49:])))
+		PY
+		)" "1"
+	ask count_up 1 1000 many
+	calls=$(sql "SELECT round(1000 / extract(epoch FROM max(finished_at) - min(started_at)))
+		FROM agno.tool_calls WHERE run_id = 'many'")
+	plain=$("${psql[@]}" <<-'SQL'
+		SELECT clock_timestamp() AS start \gset
+		CALL count_plain(1000);
+		SELECT round(1000 / extract(epoch FROM clock_timestamp() - :'start'));
+	SQL
+	)
+	row "" "    calls/s of one worker, one commit each; of a session; ratio" \
+		"$calls $plain $(ratio "$calls" "$plain")" "- - 0.5"
+	for turns in 10 100; do
+		before=$(sql "SELECT pg_current_wal_insert_lsn()")
+		ask look $turns 1 "wal$turns"
+		sql "SELECT round((pg_current_wal_insert_lsn() - '$before') / $turns)"
+	done >"$work/wal.out"
+	row "" "    WAL of a step, bytes: of 10 steps, of 100" \
+		"$(tr '\n' ' ' <"$work/wal.out")" "the same"
+	start=$(date +%s.%N)
+	sql "SELECT count(*) FROM generate_series(1, 1000) i,
+		agno_arun(script('count_up', 3, 1, 'r' || i), 'caller')" >/dev/null
+	until [ "$(sql "SELECT count(*) FROM agno.run_queue")" = 0 ]; do sleep 0.1; done
+	row "" "    1,000 runs with 3 calls each, 4 workers: calls/s, not COMPLETED" \
+		"$(awk "BEGIN { print int(3000 / ($(date +%s.%N) - $start)) }") $(sql "SELECT count(*)
+			FROM agno.runs WHERE status <> 'COMPLETED'")" "- 0"
 fi
