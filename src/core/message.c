@@ -216,6 +216,20 @@ raw_member(const char *object, const char *name)
 }
 
 /*
+ * Keep the parts of an answer as they came, under this name of the API's, to be
+ * sent back. They are stored as jsonb: what cannot be is not kept, since calls and
+ * text are known without.
+ */
+void
+message_keep_items(Message *message, char *items, const char *name)
+{
+	if (items == NULL || items[0] != '[' || !json_is_jsonb(items))
+		return;
+	message->items = items;
+	message->items_name = name;
+}
+
+/*
  * Results of tools name the call by its id: find out what the API is to be told.
  */
 void

@@ -75,6 +75,8 @@ extern ToolCall *message_add_tool_call(Message *message);
 extern void message_append_json(StringInfo out, const Message *message);
 extern bool message_read(const cJSON *object, const char *json,
 						 Message *message);
+extern void message_keep_items(Message *message, char *items,
+							   const char *name);
 extern void messages_link(Message *messages, int count);
 extern void message_append_execution(StringInfo out, const Message *message);
 extern const char *const message_items_names[];

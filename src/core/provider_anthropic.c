@@ -46,18 +46,18 @@ append_calls(StringInfo body, const Message *message)
 	for (int i = 0; i < message->tool_call_count; i++)
 	{
 		const ToolCall *call = &message->tool_calls[i];
-		const char *arguments = provider_arguments(call);
-		cJSON	   *tree = json_parse(arguments, strlen(arguments));
+		const char *given = provider_arguments(call);
+		const char *arguments = json_scrub(given, strlen(given));
+		bool		usable = arguments[strspn(arguments, " \t\r\n")] == '{' &&
+			json_is_jsonb(arguments);
 
 		appendStringInfoString(body, i > 0 ? ",{" : "{");
 		json_append_member(body, "type", "tool_use");
 		json_append_member(body, "id", call->call_id);
 		json_append_member(body, "name", call->name);
 		json_append_key(body, "input");
-		appendStringInfoString(body, cJSON_IsObject(tree) ?
-							   json_scrub(arguments, strlen(arguments)) : "{}");
+		appendStringInfoString(body, usable ? arguments : "{}");
 		appendStringInfoChar(body, '}');
-		cJSON_Delete(tree);
 	}
 	appendStringInfoString(body, "]}");
 }
@@ -291,8 +291,7 @@ read_calls(const cJSON *blocks, char *raw, Message *message)
 						  provider_raw_member(at, end - at, NULL, "input"));
 		at = end;
 	}
-	message->items = raw;
-	message->items_name = ITEMS_NAME;
+	message_keep_items(message, raw, ITEMS_NAME);
 }
 
 /*
@@ -500,8 +499,7 @@ end_stream(ModelStream *stream)
 	if (message->tool_call_count == 0)
 		return;
 	appendStringInfoChar(&items, ']');
-	message->items = items.data;
-	message->items_name = ITEMS_NAME;
+	message_keep_items(message, items.data, ITEMS_NAME);
 }
 
 /*

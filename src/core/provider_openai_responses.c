@@ -380,10 +380,8 @@ is_error(const cJSON *tree)
 static void
 keep_items(Message *message, char *items)
 {
-	if (message->tool_call_count == 0 || items == NULL || items[0] != '[')
-		return;
-	message->items = items;
-	message->items_name = ITEMS_NAME;
+	if (message->tool_call_count > 0)
+		message_keep_items(message, items, ITEMS_NAME);
 }
 
 /*

@@ -93,6 +93,7 @@ struct Chores
 	uint32		again;			/* chores of which the last turn left some */
 	List	   *dead_tools;		/* ids of runs whose tools' processes died; in
 								 * TopMemoryContext */
+	int64		dead_at;		/* when to look for more of them */
 	Patrol		patrol;			/* how far it is */
 	PickOrder	order;			/* whose runs are next */
 	char		signals_after[ID_SIZE]; /* read signals about runs after this
@@ -230,7 +231,7 @@ due_at(Chores *chores, Chore chore)
 			return again ? 0 : NEVER;
 		case CHORE_SIGNALS:
 			return again || runner_slot_wakes() != chores->wakes_seen ?
-				0 : NEVER;
+				0 : chores->dead_at;
 		case CHORE_STORE:
 			return next_store_at(chores);
 		case CHORE_RESPONSES:
@@ -612,12 +613,14 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
  * The runs whose tools' processes have died, until a turn has taken note of it.
  */
 static List *
-find_dead_tools(Chores *chores)
+find_dead_tools(Chores *chores, int64 now)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	int			next;
 
 	chores->dead_tools = list_concat(chores->dead_tools,
-									 tool_slots_take_dead(MyDatabaseId));
+									 tool_slots_take_dead(MyDatabaseId, &next));
+	chores->dead_at = next >= 0 ? now + next * INT64CONST(1000) : NEVER;
 	MemoryContextSwitchTo(old);
 	return chores->dead_tools;
 }
@@ -640,7 +643,7 @@ do_turn(Chores *chores, uint32 todo)
 		.order = &chores->order,
 		.patrol = &patrol,
 		.extension = chores->extension,
-		.dead_tools = find_dead_tools(chores),
+		.dead_tools = find_dead_tools(chores, now),
 		.signals_after = chores->signals_after,
 		.limit = turn_limit(chores),
 		.room = room_for_runs(chores),
@@ -773,6 +776,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	strlcpy(chores->expire_run, chores->expire_after.run_id,
 			sizeof(chores->expire_run));
 	chores->expire_after.run_id = chores->expire_run;
+	chores->dead_at = NEVER;
 	chores->clock_at = NEVER;
 	chores->paced_at = NEVER;
 	return chores;

@@ -181,10 +181,8 @@ do_chores(Turn *turn)
 		patrol_step(turn->patrol, &turn->lost))
 		turn_again(turn, CHORE_PATROL);
 	if (turn_is_to(turn, CHORE_SIGNALS))
-	{
 		turn_read_signals(turn);
-		note_dead_tools(turn);
-	}
+	note_dead_tools(turn);
 	turn_store_flights(turn);
 	store_response_ids(turn);
 

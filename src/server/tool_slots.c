@@ -42,6 +42,12 @@
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000
 
+/*
+ * After this time it is known that a process has not died since all of the server
+ * stops, in ms.
+ */
+#define DEATH_MS 1000
+
 /* Guarded by the lock, all of it. */
 typedef struct ToolSlot
 {
@@ -50,7 +56,7 @@ typedef struct ToolSlot
 	ToolWorkerState state;
 	int			process;		/* the worker's number, or NO_PROCESS */
 	int			pid;			/* 0: there is no process */
-	TimestampTz since;			/* when it started */
+	TimestampTz since;			/* when it started, or died */
 	TimestampTz turn_since;		/* when it was last given to its role */
 	uint64		wakes;			/* how often it was woken */
 	bool		leave;			/* it is to leave after its call */
@@ -272,13 +278,16 @@ tool_slots_is_dead(const char *run_id)
 
 /*
  * The runs whose tools' processes have died in this database since this was last
- * called: a list of ids.
+ * called: a list of ids. Those of the last moment are left for later: *next is then
+ * how many milliseconds later, else -1.
  */
 List *
-tool_slots_take_dead(Oid database)
+tool_slots_take_dead(Oid database, int *next)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	List	   *run_ids = NIL;
 
+	*next = -1;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
@@ -286,8 +295,14 @@ tool_slots_take_dead(Oid database)
 
 		if (slot->state != TOOL_WORKER_DEAD || slot->database != database)
 			continue;
-		run_ids = lappend(run_ids, pstrdup(slot->run_id));
-		free_slot(slot);
+		if (now < TimestampTzPlusMilliseconds(slot->since, DEATH_MS) &&
+			now >= slot->since)
+			*next = DEATH_MS;
+		else
+		{
+			run_ids = lappend(run_ids, pstrdup(slot->run_id));
+			free_slot(slot);
+		}
 	}
 	LWLockRelease(lock);
 	return run_ids;
@@ -522,6 +537,7 @@ detach(int code, Datum arg)
 	if (died)
 	{
 		slot->state = TOOL_WORKER_DEAD;
+		slot->since = GetCurrentTimestamp();
 		slot->process = NO_PROCESS;
 		slot->pid = 0;
 	}

@@ -45,7 +45,7 @@ extern ToolWorkerView tool_slots_view(int slot);
 /* For runners, and tool workers that cannot do all. */
 extern void tool_slots_want(Oid database, Oid role);
 extern void tool_slots_cancel(const char *run_id);
-extern List *tool_slots_take_dead(Oid database);
+extern List *tool_slots_take_dead(Oid database, int *next);
 
 /* For backends whose commands want a database, or a role, for themselves. */
 extern void tool_slots_send_home(Oid database, Oid role);

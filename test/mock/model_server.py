@@ -36,7 +36,8 @@ How it behaves is in the id of the model that a request names:
                             last message of the user says in JSON: {"calls":
                             [[{"name": …, "arguments": …}, …], …]} with a list for
                             each answer, "say" the text beside them, "final" the
-                            last answer; by default, it tells the last results
+                            last answer; by default, it tells the last results;
+                            with "fail": N, answer N is an error 400, once
 
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 (/messages), and streams all three when asked to.
@@ -284,6 +285,10 @@ class ModelServer:
 
     async def call_tools(self, request, writer):
         api = writer.api
+        script, turn = script_of(request)
+        if turn == script.get("fail") and script["id"] not in self.failures:
+            self.failures[script["id"]] = 1
+            return await reply(writer, 400, error_body("400"))
         whole = with_calls(request, api)
         if not request.get("stream"):
             return await reply(writer, 200, json.dumps(whole).encode())
@@ -475,9 +480,9 @@ def conversation(request):
     return script, calls, results
 
 
-def with_calls(request, api):
-    """The next answer that the script of a conversation asks for."""
-    text, made, results = conversation(request)
+def script_of(request):
+    """The script of a conversation, and how many of its answers were given."""
+    text, made, _ = conversation(request)
     try:
         script = json.loads(text)
     except ValueError:
@@ -487,6 +492,14 @@ def with_calls(request, api):
     while turn < len(turns) and made > 0:
         made -= len(turns[turn])
         turn += 1
+    return script, turn
+
+
+def with_calls(request, api):
+    """The next answer that the script of a conversation asks for."""
+    script, turn = script_of(request)
+    results = conversation(request)[2]
+    turns = script.get("calls", [])
     choice = request.get("tool_choice")
     may_call = request.get("tools") and choice not in ("none", {"type": "none"})
     calls = turns[turn] if turn < len(turns) and may_call else []

@@ -2,8 +2,9 @@
 # servers are killed at random; and a checker that proves from the tables and
 # from the log of the model server that nothing was lost and nothing happened
 # twice. A role with nothing but usage does its worst meanwhile: it floods, lets
-# runs hang, and holds runs locked in open and in prepared transactions. The
-# invariants of the queue are checked all the time. The seed decides who does what
+# runs hang, and holds runs locked in open and in prepared transactions. Agents
+# move money in a bank by their tools, each transfer of which must have exactly one
+# record, in its own transaction. The invariants of the queue are checked all the time. The seed decides who does what
 # in which order.
 
 package AgnoChaos;
@@ -46,6 +47,7 @@ my @KINDS = (
 
 my @FAULTS = (
 	'kill runner', 'kill runner', 'terminate runner', 'terminate runner',
+	'kill tool worker', 'kill tool worker', 'terminate tool worker',
 	'immediate stop', 'immediate stop', 'fast restart', 'fast restart',
 	'model server dies', 'model server dies', 'freeze runner', 'reload');
 
@@ -249,23 +251,110 @@ sub evil_client
 	}
 }
 
-sub start_evil_clients
+sub start_other_clients
 {
 	my ($node, $seed, $until) = @_;
 	my @pids;
 
-	foreach my $client (1 .. EVIL_CLIENTS)
+	foreach my $client (0 .. EVIL_CLIENTS)
 	{
 		my $pid = fork // die "fork: $!";
 		if ($pid == 0)
 		{
-			eval { evil_client($node, $client, $seed, $until) };
+			eval {
+				$client == 0
+				  ? bank_client($node, $seed, $until)
+				  : evil_client($node, $client, $seed, $until);
+			};
 			print STDERR $@ if $@;
 			POSIX::_exit($@ ? 1 : 0);
 		}
 		push @pids, $pid;
 	}
 	return @pids;
+}
+
+#-------------------------------------------------------------------------
+# A bank
+#-------------------------------------------------------------------------
+
+my $BANK = q(
+	SELECT agno_grant_usage('bank');
+	CREATE SCHEMA bank AUTHORIZATION bank;
+	SET SESSION AUTHORIZATION bank;
+	CREATE TABLE bank.accounts (id integer PRIMARY KEY, balance bigint NOT NULL);
+	INSERT INTO bank.accounts SELECT i, 1000 FROM generate_series(1, 10) i;
+	CREATE TABLE bank.transfers (tool_call_id text, xid xid8 DEFAULT pg_current_xact_id());
+	CREATE FUNCTION bank.transfer(source integer, target integer, amount integer,
+		seconds float8) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO bank.transfers VALUES (current_setting('agno_bg.tool_call_id'));
+		UPDATE bank.accounts SET balance = balance - amount WHERE id = source;
+		PERFORM pg_sleep(seconds);
+		UPDATE bank.accounts SET balance = balance + amount WHERE id = target;
+		RETURN 'done'; END $$;
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES
+		('teller', 'mock:tools-20', '{bank.transfer}'));
+
+# A teller with two transfers in each of two answers; some are cancelled.
+sub bank_client
+{
+	my ($node, $seed, $until) = @_;
+	my $number = 0;
+
+	srand($seed * 100 + 70);
+	while (time < $until)
+	{
+		my $id = 'bank' . ++$number;
+		my $transfer = sub {
+			return { name => 'transfer', arguments => {
+				source => 1 + int(rand 10), target => 1 + int(rand 10),
+				amount => 1 + int(rand 9), seconds => rand() < 0.2 ? 0.3 : 0 } };
+		};
+		my $script = JSON::PP->new->canonical->encode({
+			id => $id, calls => [ map { [ $transfer->(), $transfer->() ] } 1 .. 2 ] });
+		my $sql = "SELECT agno_arun('$script', 'teller', run_id => '$id',
+			session_id => 'teller-' || @{[ int(rand 8) ]});";
+
+		$sql .= "SELECT agno_cancel_run('bank' || @{[ $number - int(rand 3) ]});"
+		  if rand() < 0.2;
+		my ($out, $outcome, $err) =
+		  execute($node, (DATABASES)[ rand 2 ], $sql, '-U', 'bank');
+		die $err if $outcome eq 'failed';
+		usleep(50_000);
+	}
+}
+
+sub check_bank
+{
+	my ($node, $database) = @_;
+
+	is( $node->safe_psql($database, 'SELECT sum(balance) FROM bank.accounts'),
+		10000, "$database: the sum of the bank is right");
+	report("$database: each transfer has its record, in its transaction",
+		map { $_->{tool_call_id} } rows($node, $database, q(
+			SELECT tool_call_id FROM bank.transfers t
+			FULL JOIN (SELECT * FROM agno.tool_calls WHERE status = 'completed') c
+				USING (tool_call_id)
+			WHERE t.xid IS DISTINCT FROM c.xid)));
+	report("$database: each transfer was made once",
+		map { $_->{tool_call_id} } rows($node, $database, q(
+			SELECT tool_call_id FROM bank.transfers GROUP BY 1 HAVING count(*) > 1)));
+	report("$database: a COMPLETED run has made all of its transfers",
+		map { $_->{run_id} } rows($node, $database, q(
+			SELECT run_id FROM agno.runs r WHERE status = 'COMPLETED'
+			AND run_id LIKE 'bank%' AND 4 <> (SELECT count(*) FROM agno.tool_calls c
+				WHERE c.run_id = r.run_id AND c.status = 'completed'))));
+	report("$database: no call is left to be made",
+		map { $_->{run_id} } rows($node, $database,
+			q(SELECT run_id FROM agno.tool_queue UNION ALL
+			SELECT run_id FROM agno.tool_calls WHERE status = 'pending' UNION ALL
+			SELECT run_id FROM agno.run_steps JOIN agno.runs USING (run_id)
+				WHERE status <> 'ERROR')));
+	cmp_ok($node->safe_psql($database, q(SELECT count(*) FROM agno.tool_calls
+			WHERE status = 'completed')), '>', 0, "$database: there are transfers");
+	note($node->safe_psql($database, q(SELECT 'tellers: ' || string_agg(status || ' ' || n, ', ')
+		FROM (SELECT status, count(*) AS n FROM agno.runs WHERE run_id LIKE 'bank%'
+			GROUP BY status) s)));
 }
 
 # Look at the queue of each database. Returns what is not as it should be; a
@@ -310,12 +399,12 @@ sub start_clients
 # Faults
 #-------------------------------------------------------------------------
 
-# Some runner's process, or nothing when there is none right now.
-sub some_runner
+# Some runner's process, or a tool worker's, or nothing when there is none right now.
+sub some_worker
 {
-	my ($node) = @_;
+	my ($node, $kind) = @_;
 	my ($out) = execute($node, 'template1',
-		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner' "
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg $kind' "
 		  . "ORDER BY datname, pid;\n");
 	my @pids = split /\n/, $out;
 	return @pids ? $pids[ rand @pids ] : undef;
@@ -335,15 +424,15 @@ sub inject
 	my ($node, $fault) = @_;
 	my $graceful = 0;
 
-	if ($fault =~ /runner/)
+	if ($fault =~ /(runner|tool worker)/)
 	{
-		my $pid = some_runner($node) or return 0;
-		if ($fault eq 'kill runner')
+		my $pid = some_worker($node, $1) or return 0;
+		if ($fault =~ /^kill/)
 		{
 			kill 'KILL', $pid;
 			usleep(300_000);
 		}
-		elsif ($fault eq 'terminate runner')
+		elsif ($fault =~ /^terminate/)
 		{
 			kill 'TERM', $pid;
 			$graceful = 1;
@@ -441,7 +530,7 @@ sub check
 		$stored{"$database/$_->{run_id}"} = $_ foreach rows($node, $database,
 			'SELECT run_id, session_id, status, content, attempt, '
 			  . "error->>'type' AS error FROM agno.runs "
-			  . "WHERE run_id !~ '^evil' OR status NOT IN "
+			  . "WHERE run_id !~ '^(evil|bank)' OR status NOT IN "
 			  . "('COMPLETED', 'CANCELLED', 'ERROR')");
 	}
 	# Ids are of one database each, but for those of early cancels.
@@ -450,8 +539,9 @@ sub check
 	foreach my $entry (mock_log('mock'))
 	{
 		next if $entry->{event} ne 'request' || !$entry->{body}{input};
-		my $id = $entry->{body}{input}[-1]{content};
-		next if $id =~ /^evil/;
+		my ($id) = map { $_->{content} }
+		  grep { ($_->{role} // '') eq 'user' } @{ $entry->{body}{input} };
+		next if $id =~ /^evil/ || $id =~ /^\{/;
 		my $database = $database_of{$id} // 'none';
 		push @{ $requests{"$database/$id"} }, $entry->{number};
 	}
@@ -527,6 +617,7 @@ sub check
 	}
 	report('in the order of their acceptance', @disordered);
 
+	check_bank($node, $_) foreach DATABASES;
 	foreach my $database (DATABASES)
 	{
 		report("$database: events are numbered without gaps and end once",
@@ -580,7 +671,8 @@ sub chaos
 	my $runners = 1 + $seed % 2;
 	my $node = new_node('main', conf => "agno_bg.runners = $runners
 		max_prepared_transactions = 50
-		max_worker_processes = 20");
+		max_worker_processes = 20
+		agno_bg.max_attempts = 1000");
 	my $url = start_mock('mock');
 	my $until = time + $seconds;
 	my $graceful = 0;
@@ -589,16 +681,16 @@ sub chaos
 	note("seed $seed, $seconds s, $runners runners per database");
 	$node->safe_psql('postgres', 'CREATE DATABASE other');
 	$node->safe_psql('other', 'CREATE EXTENSION agno_bg');
-	$node->safe_psql('postgres', 'CREATE ROLE evil LOGIN');
+	$node->safe_psql('postgres', 'CREATE ROLE evil LOGIN; CREATE ROLE bank LOGIN');
 	foreach my $database (DATABASES)
 	{
 		add_mock_server($node, $url, database => $database);
-		$node->safe_psql($database, "SELECT agno_grant_usage('evil')");
+		$node->safe_psql($database, "SELECT agno_grant_usage('evil'); $BANK");
 	}
 	my @violations;
 
 	my %clients = start_clients($node, $seed, $until);
-	my @evil = start_evil_clients($node, $seed, $until);
+	my @others = start_other_clients($node, $seed, $until);
 	srand($seed);
 	while (time < $until)
 	{
@@ -609,7 +701,7 @@ sub chaos
 		$graceful += inject($node, $fault);
 		push @violations, violations($node);
 	}
-	foreach my $pid (@evil)
+	foreach my $pid (@others)
 	{
 		# It may wait for a lock of a transaction that it has prepared itself.
 		until (waitpid($pid, WNOHANG) == $pid)
@@ -617,7 +709,7 @@ sub chaos
 			roll_back_prepared($node, $_, "owner = 'evil'") foreach DATABASES;
 			usleep(200_000);
 		}
-		is($?, 0, 'an evil client came to its end');
+		is($?, 0, 'another client came to its end');
 	}
 	foreach my $pid (keys %clients)
 	{

@@ -34,7 +34,10 @@ foreach my $api (keys %models)
 }
 $node->safe_psql('postgres', q(
 	INSERT INTO agno.agents (agent_id, add_history_to_context)
-		VALUES ('rememberer', true)));
+		VALUES ('rememberer', true);
+	CREATE FUNCTION weather(town text) RETURNS text LANGUAGE sql STABLE
+		AS 'SELECT ''sun in '' || town';
+	INSERT INTO agno.agents (agent_id, tools) VALUES ('forecaster', '{weather}')));
 
 my $said = 'A mock says: all is well, in more than twenty characters.';
 my $number = 0;
@@ -81,6 +84,14 @@ foreach my $api (sort keys %models)
 		is(ask($api, $stream, "second question", $session),
 			'COMPLETED|The second answer.',
 				"$what: the second question is asked with the first");
+
+		is(ask($api, $stream, "two towns $tag", ", agent_id => 'forecaster'"),
+			'COMPLETED|Let me look.Sun in both.',
+				"$what: a conversation with tools comes to its end");
+		is(value("string_agg(coalesce(result, sqlstate, left(error, 25)), '; ' ORDER BY turn, call_no)
+				FROM agno.tool_calls WHERE run_id = 'run $number'"),
+			'sun in Oslo; sun in Rome; 22023; Error: The requested tool',
+				"$what: each call has its result, or its error");
 
 		is(ask($api, $stream, "refused $tag") =~ s/\n.*//sr,
 			'ERROR|' . last_run("error->>'message'"),

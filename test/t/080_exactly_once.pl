@@ -73,10 +73,17 @@ foreach my $what (sort keys %deaths)
 is(value("attempt FROM agno.runs WHERE run_id = 'stop'"), 1, 'a clean stop is no attempt');
 
 # A run that ends in ERROR after tools is requeued: they are not called again.
-as('bank', q(INSERT INTO agno.agents (agent_id, model, tools, retries) VALUES ('flaky', 'mock:flaky-1-500', '{bank.transfer}', 0)));
-call_tools('again', 'teller', [ [ [ transfer => { source => 3, target => 4, amount => 1 } ] ] ], role => 'bank', timeout => '1 h');
-wait_run('again');
-$node->safe_psql('postgres', q(UPDATE agno.runs SET status = 'ERROR' WHERE run_id = 'again'));
+call_tools('again', 'teller', [ map { [ [ transfer => { source => 3, target => 4, amount => 1 } ] ] } 1 .. 2 ],
+	role => 'bank', script => { fail => 1 });
+is(wait_run('again'), 'ERROR', 'a run ends in ERROR after a tool');
+is(value("agno_requeue_run('again')::text"), '(again,' . value("session_id FROM agno.runs WHERE run_id = 'again'") . ',PENDING)',
+	'it is put back');
+expect_run('again', { status => 'COMPLETED', content => 'Results: done' }, 'it goes on where it ended');
+is(value("string_agg(c.turn || '.' || c.call_no || ' ' || c.status, ', ' ORDER BY c.turn, c.call_no)
+		FROM agno.tool_calls c JOIN bank.transfers t USING (tool_call_id) WHERE run_id = 'again' AND c.xid = t.xid"),
+	'1.1 completed, 2.1 completed', 'and nothing that was done is done again');
+is(scalar(grep { $_->{body}{input}[0]{content} =~ /"again"/ } mock_requests('mock')), 4,
+	'nor is the model asked again for what it has said');
 is(value("count(*) FROM agno.run_steps WHERE run_id = 'again'"), 0, 'the steps of a run that has ended well are not kept');
 
 #-------------------------------------------------------------------------
