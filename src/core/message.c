@@ -89,7 +89,9 @@ message_append_json(StringInfo out, const Message *message)
 	appendStringInfoChar(out, '{');
 	json_append_member(out, "id", message->id);
 	json_append_member(out, "role", role_names[message->role]);
-	json_append_member(out, "content", message->content);
+	if (message->content != NULL &&
+		(message->content[0] != '\0' || message->tool_call_count == 0))
+		json_append_member(out, "content", message->content);
 	json_append_member(out, "reasoning_content", message->reasoning);
 	if (message->tool_call_count > 0)
 		append_tool_calls(out, message);
@@ -97,7 +99,7 @@ message_append_json(StringInfo out, const Message *message)
 	{
 		json_append_member(out, "tool_call_id", message->tool_call_id);
 		json_append_member(out, "tool_name", message->tool_name);
-		if (message->tool_args != NULL)
+		if (message->tool_args != NULL && strcmp(message->tool_args, "{}") != 0)
 		{
 			json_append_key(out, "tool_args");
 			appendStringInfoString(out, message->tool_args);

@@ -7,7 +7,9 @@ JSON object {name: {"run_id", "session_id", "status"}} of runs that there are.
 
 import asyncio
 import copy
+import difflib
 import json
+import pprint
 import sys
 import urllib.request
 
@@ -32,7 +34,9 @@ def same(got, expected, name):
     failed += not ok
     print("%sok %d - Agno %s: %s" % ("" if ok else "not ", count, VERSION, name))
     if not ok:
-        print("#      got: %r\n# expected: %r" % (got, expected))
+        print("\n".join("# " + line for line in difflib.ndiff(
+            pprint.pformat(expected).split("\n"), pprint.pformat(got).split("\n"))
+            if line[0] != " "))
 
 
 engine = sqlalchemy.create_engine(DB_URL)
@@ -173,10 +177,14 @@ async def reads():
              >= {RUNS["cancelled"]["run_id"]}, True, "db.get_runs by status")
 
 
-def last_input():
+def last_request():
     """What the mock was asked last."""
     with urllib.request.urlopen(MOCK_URL + "/last") as answer:
-        return json.load(answer)["input"]
+        return json.load(answer)
+
+
+def last_input():
+    return last_request()["input"]
 
 
 # Definitions that assemble to the same prompt in both lines of Agno; those of
@@ -252,9 +260,111 @@ async def sends():
              "agno_run_output_dict() for %s" % json.dumps(definition))
 
 
+def wire_weather(city: str, days: int = 3, exact: bool = False) -> str:
+    """Get the weather.
+
+    Args:
+        city: name of the city
+        days: for how many days
+    """
+    return "sunny in %s for %d days" % (city, days)
+
+
+def wire_now() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+WIRE_FUNCTIONS = (
+    "CREATE OR REPLACE FUNCTION wire_weather(city text, days integer DEFAULT 3, "
+    "exact boolean DEFAULT false) RETURNS text LANGUAGE sql STABLE AS "
+    "'SELECT format(''sunny in %s for %s days'', city, days)'",
+    "COMMENT ON FUNCTION wire_weather IS 'Get the weather.\n\nArgs:\n"
+    "    city: name of the city\n    days: for how many days'",
+    "CREATE OR REPLACE FUNCTION wire_now() RETURNS text LANGUAGE sql STABLE AS "
+    "'SELECT ''noon'''",
+    "COMMENT ON FUNCTION wire_now IS 'Tell the time.'")
+WIRE_SCRIPTS = [
+    {"calls": [[{"name": "wire_weather", "arguments": {"city": "Paris"}},
+                {"name": "wire_now", "arguments": {}}],
+               [{"name": "wire_weather",
+                 "arguments": {"city": "Rome", "days": 1}}]],
+     "say": ["Let me look.", ""]},
+    {"calls": [[{"name": "nobody", "arguments": {}}],
+               [{"name": "wire_now", "arguments": ""}]]},
+    {"calls": [[{"name": "wire_weather", "arguments": "[1]"}]]},
+    {"calls": [[{"name": "wire_now", "arguments": {}}] * 3]},
+]
+WIRE_DEFINITIONS = [
+    {}, {"tool_choice": "auto"},
+    {"description": "D", "markdown": True},
+]
+
+
+def sent(request):
+    """A request, but for what is ours alone: the bounds of an integer, whether
+    the server is to hold the model to the schema (its default differs from API to
+    API), and what the model says and thinks beside its calls (which Agno sends
+    back to models only whose names it knows)."""
+    request = copy.deepcopy(request)
+    for tool in request.get("tools", []):
+        tool.pop("strict", None)
+        tool["parameters"].pop("additionalProperties", None)
+        for its in tool["parameters"]["properties"].values():
+            its.pop("minimum", None)
+            its.pop("maximum", None)
+    request["input"] = [item for item in request["input"]
+                        if item.get("type") not in ("reasoning", "message")]
+    return {name: request.get(name)
+            for name in ("input", "tools", "tool_choice", "include", "store")}
+
+
+def without_wire(run):
+    """A run without the items of answers as they came, which Agno does not keep,
+    and the time to the first token, which it tells of some messages."""
+    for message in run["messages"]:
+        message.get("provider_data", {}).pop("output", None)
+        message.get("metrics", {}).pop("time_to_first_token", None)
+    return run
+
+
+async def sends_tools():
+    """The same functions, called for Agno and for agno_bg."""
+    with engine.begin() as connection:
+        for statement in WIRE_FUNCTIONS:
+            connection.execute(sqlalchemy.text(statement.replace(":", "\\:")))
+    for number, definition in enumerate(WIRE_DEFINITIONS):
+        agent_id = "wire-%s-%d" % (VERSION, number)
+        columns = dict(definition, agent_id=agent_id, model="mock:tools",
+                       tools=["wire_weather", "wire_now"])
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text(
+                "INSERT INTO agno.agents (%s) VALUES (%s)" % (
+                    ", ".join(columns), ", ".join(":" + name for name in columns))),
+                columns)
+        for script in WIRE_SCRIPTS:
+            text = json.dumps(script)
+            output = await agent(id=agent_id, model=model("tools"),
+                                 tools=[wire_weather, wire_now],
+                                 **definition).arun(text)
+            expected = sent(last_request())
+            with engine.begin() as connection:
+                run_id = connection.execute(sqlalchemy.text(
+                    "SELECT run_id FROM agno_arun(:input, :id)"),
+                    dict(input=text, id=agent_id)).scalar()
+            query("SELECT status FROM agno_wait_run(:id, '1 min')", id=run_id)
+            name = "%s, %s" % (json.dumps(definition), text)
+            same(sent(last_request()), expected, "sent with tools: " + name)
+            written = query("SELECT agno_run_output_dict(:id)", id=run_id)
+            same(shape(without_wire(normal(written))),
+                 shape(without_wire(normal(output.to_dict()))),
+                 "agno_run_output_dict() with tools: " + name)
+
+
 async def main():
     await reads()
     await sends()
+    await sends_tools()
     print("1..%d" % count)
     return failed > 0
 
