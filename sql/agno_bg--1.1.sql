@@ -291,7 +291,7 @@ COMMENT ON COLUMN agno.agents.tool_choice IS
 COMMENT ON COLUMN agno.agents.tool_call_limit IS
 	'how many tool calls one run may make';
 COMMENT ON COLUMN agno.agents.requires_confirmation IS
-	'those of the tools that wait for agno_continue_run';
+	'those of the tools whose calls somebody has to approve of';
 COMMENT ON COLUMN agno.agents.max_tool_calls_from_history IS
 	'how many calls of tools in earlier runs are sent along; null: all';
 COMMENT ON COLUMN agno.agents.retries IS
@@ -471,7 +471,8 @@ COMMENT ON TABLE agno.run_events IS
 COMMENT ON COLUMN agno.run_events.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_events.seq IS 'from 1, without gaps';
 COMMENT ON COLUMN agno.run_events.event IS
-	'RunStarted, RunContent, RunRetried, RunCompleted, RunCancelled, RunError';
+	'RunStarted, RunContent, RunRetried, ToolCallStarted, ToolCallCompleted, '
+	'ToolCallError, RunPaused, RunContinued, RunCompleted, RunCancelled, RunError';
 COMMENT ON COLUMN agno.run_events.data IS
 	'the fields of the event; content of a RunContent is a piece of the answer';
 COMMENT ON COLUMN agno.run_events.created_at IS 'when it was stored';
@@ -536,8 +537,9 @@ COMMENT ON COLUMN agno.tool_calls.tool IS 'the tool as the model names it';
 COMMENT ON COLUMN agno.tool_calls.arguments IS
 	'what the model gave; null if that was no JSON object';
 COMMENT ON COLUMN agno.tool_calls.status IS
-	'pending, completed, error (the tool failed), refused (it was not called) '
-	'or cancelled';
+	'pending; preview (what it would do is to be found out) and paused '
+	'(somebody is to decide); completed, error (the tool failed), refused (it '
+	'was not called), rejected (by somebody) or cancelled';
 COMMENT ON COLUMN agno.tool_calls.result IS 'all that the tool returned';
 COMMENT ON COLUMN agno.tool_calls.error IS
 	'what the model is told of a call that failed or was refused';
@@ -556,6 +558,103 @@ CREATE POLICY tool_calls_owner ON agno.tool_calls FOR SELECT
 	USING (EXISTS (SELECT FROM agno.runs r
 				   WHERE r.run_id OPERATOR(pg_catalog.=) tool_calls.run_id));
 GRANT SELECT ON agno.tool_calls TO PUBLIC;
+
+CREATE TABLE agno.requirements (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	call_no integer NOT NULL,
+	requirement_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	kind pg_catalog.text NOT NULL,
+	approver pg_catalog.regrole,
+	requested_at pg_catalog.timestamptz NOT NULL,
+	expires_after interval,
+	expires_at pg_catalog.timestamptz,
+	input_schema pg_catalog.text,
+	preview pg_catalog.jsonb,
+	fingerprint pg_catalog.text,
+	decision pg_catalog.text,
+	note pg_catalog.text,
+	answer pg_catalog.text,
+	decided_by pg_catalog.regrole,
+	decided_at pg_catalog.timestamptz,
+	CONSTRAINT requirements_pkey PRIMARY KEY (run_id, turn, call_no)
+);
+CREATE INDEX requirements_waiting_idx ON agno.requirements (requested_at)
+	WHERE decision IS NULL;
+
+COMMENT ON TABLE agno.requirements IS
+	'the calls of tools that somebody has to decide about, and what has been '
+	'decided, by whom; for those who see the run. See agno.approvals';
+COMMENT ON COLUMN agno.requirements.run_id IS 'the run';
+COMMENT ON COLUMN agno.requirements.turn IS 'as in agno.tool_calls';
+COMMENT ON COLUMN agno.requirements.call_no IS 'as in agno.tool_calls';
+COMMENT ON COLUMN agno.requirements.requirement_id IS
+	'unique for all time: the id in agno.runs.requirements. Who is asked again '
+	'is asked by another';
+COMMENT ON COLUMN agno.requirements.kind IS
+	'confirmation, user_input or external_execution';
+COMMENT ON COLUMN agno.requirements.approver IS
+	'the role whose members decide; null: those who may cancel the run';
+COMMENT ON COLUMN agno.requirements.requested_at IS
+	'when the model asked for the call, or when somebody was asked again';
+COMMENT ON COLUMN agno.requirements.expires_after IS
+	'how long a decision is waited for; null: for ever';
+COMMENT ON COLUMN agno.requirements.expires_at IS
+	'the call is rejected then';
+COMMENT ON COLUMN agno.requirements.input_schema IS
+	'the JSON schema of the arguments that are to be given';
+COMMENT ON COLUMN agno.requirements.preview IS
+	'what the call would do: its result, or error, and the rows it changes';
+COMMENT ON COLUMN agno.requirements.fingerprint IS
+	'of the function: one that replaces it is asked for again';
+COMMENT ON COLUMN agno.requirements.decision IS
+	'approved, rejected or answered; null: it is waited for';
+COMMENT ON COLUMN agno.requirements.note IS 'what was said with it';
+COMMENT ON COLUMN agno.requirements.answer IS
+	'the arguments that have been given, as JSON, or the result';
+COMMENT ON COLUMN agno.requirements.decided_by IS
+	'who decided; - if it was rejected since it expired';
+COMMENT ON COLUMN agno.requirements.decided_at IS 'and when';
+
+ALTER TABLE agno.requirements ENABLE ROW LEVEL SECURITY;
+CREATE POLICY requirements_owner ON agno.requirements FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) requirements.run_id));
+GRANT SELECT ON agno.requirements TO PUBLIC;
+
+-- A view has the rights of its owner, so it says to whom it shows what.
+CREATE VIEW agno.approvals WITH (security_barrier) AS
+	SELECT q.run_id,
+		   c.tool_call_id,
+		   q.kind,
+		   c.tool,
+		   c.arguments,
+		   q.preview,
+		   r.agent_id,
+		   r.user_id,
+		   q.requested_at,
+		   q.expires_at,
+		   q.input_schema::pg_catalog.jsonb AS input_schema,
+		   c.model_call_id,
+		   r.session_id,
+		   r.owner,
+		   q.approver
+	FROM agno.requirements q
+	JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
+	JOIN agno.tool_calls c ON c.run_id OPERATOR(pg_catalog.=) q.run_id
+		AND c.turn OPERATOR(pg_catalog.=) q.turn
+		AND c.call_no OPERATOR(pg_catalog.=) q.call_no
+	WHERE q.decision IS NULL
+	  AND r.status OPERATOR(pg_catalog.=) 'PAUSED'::agno.run_status
+	  AND c.status OPERATOR(pg_catalog.=) 'paused'
+	  AND (q.expires_at IS NULL OR q.expires_at OPERATOR(pg_catalog.>)
+								   pg_catalog.clock_timestamp())
+	  AND pg_catalog.pg_has_role(COALESCE(q.approver, r.owner)::pg_catalog.oid,
+								 'USAGE');
+COMMENT ON VIEW agno.approvals IS
+	'the calls that the current user may decide about, with agno_approve_call, '
+	'agno_reject_call or agno_answer_call';
+GRANT SELECT ON agno.approvals TO PUBLIC;
 
 -- Agents are shared, and changed, by those who have their owner's rights.
 ALTER TABLE agno.agents ENABLE ROW LEVEL SECURITY;
@@ -660,6 +759,7 @@ CREATE TABLE agno.run_queue (
 	waits_since pg_catalog.timestamptz,
 	cancelled boolean NOT NULL DEFAULT false,
 	continues boolean NOT NULL DEFAULT false,
+	paused_at pg_catalog.timestamptz,
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx
@@ -677,6 +777,8 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	  AND waits_since IS NOT NULL;
 CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
+CREATE INDEX run_queue_decision_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char";
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS
@@ -690,7 +792,8 @@ COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready, s scheduled (not before run_at), w waits for an earlier run '
 	'of its session, k could not be had: its run is locked or not there, and '
 	'is looked at again at run_at, p parked until its model server has room, '
-	'x executing, t its tools are called, until run_at at the latest';
+	'x executing, t its tools are called, until run_at at the latest, d paused: '
+	'somebody is to decide, until run_at if that is not null';
 COMMENT ON COLUMN agno.run_queue.priority IS
 	'higher first, among the runs of its owner';
 COMMENT ON COLUMN agno.run_queue.run_at IS
@@ -710,6 +813,8 @@ COMMENT ON COLUMN agno.run_queue.waits_since IS
 	'be reached';
 COMMENT ON COLUMN agno.run_queue.continues IS
 	'the run goes on with its attempt when it is started';
+COMMENT ON COLUMN agno.run_queue.paused_at IS
+	'when the run was paused last: the time until it goes on does not count';
 COMMENT ON COLUMN agno.run_queue.cancelled IS
 	'the run is to be cancelled as soon as it can be had';
 
@@ -743,6 +848,7 @@ COMMENT ON COLUMN agno.run_signals.shard IS
 	'which of agno_bg.runners the signal is for';
 COMMENT ON COLUMN agno.run_signals.kind IS
 	'c: the run is to be cancelled, or has been; t: its tools have been called; '
+	'd: all that it waited for has been decided; '
 	'x: the process that called its tool is gone';
 
 CREATE TABLE agno.run_steps (
@@ -830,6 +936,7 @@ SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_steps', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.tool_calls', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.tool_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.requirements', '');
 
 ---------------------------------------------------------------------------
 -- Model servers
@@ -921,12 +1028,47 @@ LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) IS
 	'has a run that ended in ERROR executed again';
 
-CREATE FUNCTION @extschema@.agno_continue_run(run_id pg_catalog.text, requirements pg_catalog.jsonb)
+CREATE FUNCTION @extschema@.agno_continue_run(
+	run_id pg_catalog.text,
+	requirements pg_catalog.jsonb DEFAULT NULL)
 RETURNS agno.run_ref
 AS 'MODULE_PATHNAME', 'agno_continue_run'
-LANGUAGE C STRICT VOLATILE;
+LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb) IS
-	'goes on with a PAUSED run, whose requirements these fulfil';
+	'decides about calls that a PAUSED run waits for, as Agno''s dicts say; the '
+	'run goes on when nothing is waited for any more';
+
+CREATE FUNCTION @extschema@.agno_approve_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text DEFAULT NULL,
+	note pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_approve_call'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+	'lets a call be made that a PAUSED run waits for, or all of them';
+
+CREATE FUNCTION @extschema@.agno_reject_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text DEFAULT NULL,
+	note pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_reject_call'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+	'rejects a call that a PAUSED run waits for, or all of them: the model is '
+	'told the note';
+
+CREATE FUNCTION @extschema@.agno_answer_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text,
+	answer pg_catalog.jsonb)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_answer_call'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
+	'gives what a call of a PAUSED run waits for: arguments, as an object, or '
+	'its result';
 
 CREATE FUNCTION @extschema@.agno_wait_run(
 	run_id pg_catalog.text,
@@ -1365,7 +1507,8 @@ BEGIN ATOMIC
 	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
 		  'agno_wait_run', 'agno_run', 'agno_run_events',
-		  'agno_requeue_run', 'agno_continue_run',
+		  'agno_requeue_run', 'agno_continue_run', 'agno_approve_call',
+		  'agno_reject_call', 'agno_answer_call',
 		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
 		  'agno_session_state', 'agno_update_session_state',
 		  'list_tables', 'describe_table', 'run_sql_query',
@@ -1430,6 +1573,12 @@ REVOKE ALL ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text, pg_catal
 REVOKE ALL ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb)
+	FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
 	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) FROM PUBLIC;

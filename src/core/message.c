@@ -168,31 +168,45 @@ void
 message_append_execution(StringInfo out, const Message *message)
 {
 	static const char *const unset[] = {
-		"child_run_id", "requires_confirmation", "confirmed",
-		"confirmation_note", "requires_user_input", "user_input_schema",
-		"user_feedback_schema", "answered", "external_execution_required",
-		"external_execution_silent", "approval_type", "approval_id",
-		"parent_tool_call_id"
+		"child_run_id", "user_feedback_schema", "external_execution_silent",
+		"approval_type", "approval_id", "parent_tool_call_id"
 	};
+	const Requirement *requirement = message->requirement;
+	bool		rejected = requirement != NULL &&
+		requirement->decision == DECISION_REJECTED;
+	char	   *arguments = message->tool_args;
 
+	if (message->executed && requirement != NULL)
+		arguments = requirement_arguments(requirement, arguments);
 	appendStringInfoChar(out, '{');
 	json_append_member(out, "tool_call_id", message->tool_call_id);
 	json_append_member(out, "tool_name", message->tool_name);
 	json_append_key(out, "tool_args");
-	appendStringInfoString(out, message->tool_args != NULL ?
-						   message->tool_args : "{}");
+	appendStringInfoString(out, arguments != NULL ? arguments : "{}");
 	json_append_key(out, "tool_call_error");
-	appendStringInfoString(out, message->tool_call_error ? "true" : "false");
-	json_append_member(out, "result", message->content);
+	appendStringInfoString(out, message->tool_call_error ? "true" :
+						   requirement != NULL && !message->executed ?
+						   "null" : "false");
+	json_append_key(out, "result");
+	if (message->content != NULL && !rejected)
+		json_append_string(out, message->content);
+	else
+		appendStringInfoString(out, "null");
 	json_append_key(out, "metrics");
-	appendStringInfo(out, "{\"start_time\":%.6f,\"end_time\":%.6f,\"duration\":%.6f}",
-					 message->tool_started,
-					 message->tool_started + message->tool_duration,
-					 message->tool_duration);
+	if (message->tool_started > 0)
+		appendStringInfo(out, "{\"start_time\":%.6f,\"end_time\":%.6f,\"duration\":%.6f}",
+						 message->tool_started,
+						 message->tool_started + message->tool_duration,
+						 message->tool_duration);
+	else
+		appendStringInfoString(out, "null");
 	json_append_key(out, "stop_after_tool_call");
 	appendStringInfoString(out, message->stop_after_call ? "true" : "false");
 	json_append_key(out, "created_at");
-	appendStringInfo(out, INT64_FORMAT, (int64) message->tool_started);
+	appendStringInfo(out, INT64_FORMAT, message->tool_started > 0 ?
+					 (int64) message->tool_started : message->created_at);
+	requirement_append_execution(out, requirement, message->tool_args,
+								 message->executed);
 	for (int i = 0; i < (int) lengthof(unset); i++)
 	{
 		json_append_key(out, unset[i]);

@@ -10,6 +10,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "core/requirement.h"
 #include "core/usage.h"
 #include "core/uuid.h"
 #include "lib/stringinfo.h"
@@ -58,7 +59,8 @@ typedef struct Message
 	char	   *tool_name;
 	char	   *tool_args;		/* a JSON object, or NULL */
 	bool		tool_call_error;
-	bool		executed;		/* else it was refused */
+	bool		executed;		/* else it was refused, or waits */
+	const Requirement *requirement; /* what it needed, or NULL */
 	double		tool_started;	/* seconds since 1970 */
 	double		tool_duration;	/* in seconds */
 	bool		stop_after_call;	/* its tool ends the run */

@@ -18,7 +18,9 @@
  *
  * An answer with calls of tools leads to STEP_STORE as well, with the status
  * RUNNING: it is stored, the tools are called elsewhere, and then a run of the
- * same attempt is put together from all that is stored, and run_resumed().
+ * same attempt is put together from all that is stored, and run_resumed(). If
+ * somebody is to decide about some of the calls, that leads to STEP_STORE again,
+ * with the status PAUSED, and once all is decided, there is another run.
  *
  *-------------------------------------------------------------------------
  */
@@ -650,6 +652,22 @@ run_failed(Run *run, const char *type, const char *message, int64 now)
 }
 
 /*
+ * Some calls wait for decisions.
+ */
+static void
+pause_run(Run *run, int64 now)
+{
+	RequirementKind *kinds = palloc(sizeof(RequirementKind) *
+									run->waiting_count);
+
+	for (int i = 0; i < run->waiting_count; i++)
+		kinds[i] = run->waiting[i].requirement->kind;
+	run->outcome.content = run->earlier != NULL ? run->earlier :
+		requirement_pause_text(kinds, run->waiting_count);
+	end(run, RUN_PAUSED, now);
+}
+
+/*
  * The run goes on with a conversation that has been put together from what was
  * stored of it: turns answers with calls, and the results of the calls.
  */
@@ -693,7 +711,9 @@ run_resumed(Run *run, int64 now)
 	run->earlier = said.len > 0 ? said.data : NULL;
 	run->stored_messages = run->message_count;
 	run->no_more_tools = run->calls > run->call_limit;
-	if (stop)
+	if (run->waiting_count > 0 && now < run->deadline)
+		pause_run(run, now);
+	else if (stop && run->waiting_count == 0)
 	{
 		run->outcome.content = all_said(run, results.data);
 		end(run, RUN_COMPLETED, now);
@@ -739,26 +759,77 @@ run_step_json(const Run *run)
 }
 
 /*
+ * Append an execution to an array, which is begun if out is empty.
+ */
+static void
+append_execution(StringInfo out, const Message *execution)
+{
+	appendStringInfoChar(out, out->len > 0 ? ',' : '[');
+	message_append_execution(out, execution);
+}
+
+/*
  * The executions for agno.runs.tools; NULL when there have been none.
  */
 char *
 run_tools_json(const Run *run)
 {
 	StringInfoData out;
-	bool		any = false;
 
 	initStringInfo(&out);
 	for (int i = 0; i < run->message_count; i++)
 	{
 		const Message *message = &run->messages[i];
 
-		if (message->role != MESSAGE_TOOL || message->from_history ||
-			!message->executed)
-			continue;
-		appendStringInfoChar(&out, any ? ',' : '[');
-		message_append_execution(&out, message);
-		any = true;
+		if (message->role == MESSAGE_TOOL && !message->from_history &&
+			message->executed)
+			append_execution(&out, message);
 	}
+	for (int i = 0; i < run->waiting_count; i++)
+		append_execution(&out, &run->waiting[i]);
+	if (out.len == 0)
+		return NULL;
 	appendStringInfoChar(&out, ']');
-	return any ? out.data : NULL;
+	return out.data;
+}
+
+/*
+ * Append what a call requires to an array, if it requires something.
+ */
+static void
+append_requirement(StringInfo out, const Message *execution)
+{
+	StringInfoData tool;
+
+	if (execution->requirement == NULL)
+		return;
+	initStringInfo(&tool);
+	message_append_execution(&tool, execution);
+	appendStringInfoChar(out, out->len > 0 ? ',' : '[');
+	requirement_append(out, execution->requirement, execution->tool_args,
+					   tool.data);
+	pfree(tool.data);
+}
+
+/*
+ * What the run waits for, or has waited for, for agno.runs.requirements; NULL:
+ * nothing.
+ */
+char *
+run_requirements_json(const Run *run)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < run->message_count; i++)
+	{
+		if (!run->messages[i].from_history)
+			append_requirement(&out, &run->messages[i]);
+	}
+	for (int i = 0; i < run->waiting_count; i++)
+		append_requirement(&out, &run->waiting[i]);
+	if (out.len == 0)
+		return NULL;
+	appendStringInfoChar(&out, ']');
+	return out.data;
 }

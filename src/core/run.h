@@ -85,6 +85,10 @@ typedef struct Run
 	TokenUsage	earlier_usage;	/* what they cost */
 	PlannedCall *planned;		/* planned_count calls of the last answer */
 	int			planned_count;
+	Message    *waiting;		/* waiting_count calls of the last answer that
+								 * somebody is to decide about: executions
+								 * without results */
+	int			waiting_count;
 
 	/* how it ended: whole at STEP_STORE */
 	RunOutcome	outcome;		/* its status may be RUNNING: tools are to be
@@ -111,5 +115,6 @@ extern void run_resumed(Run *run, int64 now);
 extern char *run_messages_json(const Run *run);
 extern char *run_step_json(const Run *run);
 extern char *run_tools_json(const Run *run);
+extern char *run_requirements_json(const Run *run);
 
 #endif							/* AGNO_RUN_H */

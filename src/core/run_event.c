@@ -132,6 +132,37 @@ run_event_tool_ended(const RunEventSource *source, const Message *execution,
 	return 2;
 }
 
+/*
+ * The run waits for decisions. tools and requirements are those of agno.runs.
+ */
+RunEvent
+run_event_paused(const RunEventSource *source, const RunOutcome *outcome,
+				 const char *tools, const char *requirements)
+{
+	StringInfoData out;
+
+	begin(&out, source, "RunPaused");
+	json_append_member(&out, "content", outcome->content);
+	json_append_member(&out, "content_type", "str");
+	json_append_key(&out, "tools");
+	appendStringInfoString(&out, tools != NULL ? tools : "[]");
+	json_append_key(&out, "requirements");
+	appendStringInfoString(&out, requirements != NULL ? requirements : "[]");
+	return finish(&out, "RunPaused");
+}
+
+/*
+ * All has been decided, and the run goes on.
+ */
+RunEvent
+run_event_continued(const RunEventSource *source)
+{
+	StringInfoData out;
+
+	begin(&out, source, "RunContinued");
+	return finish(&out, "RunContinued");
+}
+
 static RunEvent
 completed(const RunEventSource *source, const RunOutcome *outcome)
 {

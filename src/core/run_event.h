@@ -37,6 +37,10 @@ extern RunEvent run_event_tool_started(const RunEventSource *source,
 									   const Message *execution);
 extern int	run_event_tool_ended(const RunEventSource *source,
 								 const Message *execution, RunEvent *events);
+extern RunEvent run_event_paused(const RunEventSource *source,
+								 const RunOutcome *outcome, const char *tools,
+								 const char *requirements);
+extern RunEvent run_event_continued(const RunEventSource *source);
 extern int	run_event_end(const RunEventSource *source, const RunOutcome *outcome,
 						  RunEvent *events);
 

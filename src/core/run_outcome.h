@@ -28,7 +28,8 @@ typedef enum RunStatus
 typedef struct RunOutcome
 {
 	RunStatus	status;			/* PENDING: it goes back to the queue;
-								 * RUNNING: tools are to be called */
+								 * RUNNING: tools are to be called; PAUSED:
+								 * somebody is to decide about calls */
 	int			attempt;		/* to which this belongs, from 1; 0 when the
 								 * run ends without having been started */
 	const char *content;		/* the answer, or what stands for it; or NULL */

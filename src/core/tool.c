@@ -59,6 +59,21 @@ tool_append(StringInfo out, const Tool *tool)
 		json_append_key(out, "timeout_ms");
 		appendStringInfo(out, "%d", tool->timeout_ms);
 	}
+	if (tool->requires != REQUIRES_NOTHING)
+		json_append_member(out, "requires",
+						   requirement_kind_name(tool->requires));
+	append_flag(out, "preview", tool->preview);
+	json_append_member(out, "approver", tool->approver);
+	if (tool->expires_ms > 0)
+	{
+		json_append_key(out, "expires_ms");
+		appendStringInfo(out, INT64_FORMAT, tool->expires_ms);
+	}
+	if (tool->input_schema != NULL)
+	{
+		json_append_key(out, "input_schema");
+		appendStringInfoString(out, tool->input_schema);
+	}
 	appendStringInfoChar(out, '}');
 }
 
@@ -93,6 +108,19 @@ read_tool(const char *object, Tool *tool)
 			tool->stop_after_call = is_true;
 		else if (strcmp(key, "timeout_ms") == 0)
 			tool->timeout_ms = atoi(member.value);
+		else if (strcmp(key, "requires") == 0)
+			tool->requires =
+				requirement_kind_parse(json_decode_string(member.value,
+														  member.value_length));
+		else if (strcmp(key, "preview") == 0)
+			tool->preview = is_true;
+		else if (strcmp(key, "approver") == 0)
+			tool->approver = json_decode_string(member.value,
+												member.value_length);
+		else if (strcmp(key, "expires_ms") == 0)
+			tool->expires_ms = strtoll(member.value, NULL, 10);
+		else if (strcmp(key, "input_schema") == 0)
+			tool->input_schema = pnstrdup(member.value, member.value_length);
 	}
 }
 

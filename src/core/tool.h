@@ -8,6 +8,7 @@
 #ifndef AGNO_TOOL_H
 #define AGNO_TOOL_H
 
+#include "core/requirement.h"
 #include "lib/stringinfo.h"
 
 /* The longest name of a tool, which all APIs take. */
@@ -20,7 +21,8 @@
 typedef struct Tool
 {
 	char	   *name;			/* what the model calls it */
-	char	   *function;		/* the SQL function: schema.name(types) */
+	char	   *function;		/* the SQL function: schema.name(types); NULL:
+								 * it is executed elsewhere */
 	char	   *description;	/* may be "" */
 	char	   *parameters;		/* JSON schema of an object */
 	char	   *bind;			/* a JSON object: arguments that the model
@@ -29,6 +31,16 @@ typedef struct Tool
 	bool		strict;			/* the server can be held to the schema */
 	bool		stop_after_call;	/* its result ends the run */
 	int			timeout_ms;		/* 0: agno_bg.tool_timeout */
+
+	/* if somebody has a say in its calls */
+	RequirementKind requires;
+	bool		preview;		/* who decides is shown what a call would do */
+	char	   *approver;		/* the role that decides, as an identifier;
+								 * NULL: who may cancel the run */
+	int64		expires_ms;		/* a call that waits longer is rejected; 0:
+								 * none */
+	char	   *input_schema;	/* JSON schema of the arguments that somebody
+								 * gives; NULL but for user input */
 } Tool;
 
 /* All of a run. */

@@ -360,10 +360,12 @@ carry_out(Chores *chores, Turn *turn)
 
 		dispatch_forget(chores->dispatch, flight);
 		count_end(&flight->run);
-		others |= pacing_ended(chores->dispatch->pacing, flight->pace,
-							   flight->owner, flight->trying,
-							   flight->run.outcome.usage.total -
-							   flight->run.earlier_usage.total, clock_now());
+		if (flight->admitted)
+			others |= pacing_ended(chores->dispatch->pacing, flight->pace,
+								   flight->owner, flight->trying,
+								   flight->run.outcome.usage.total -
+								   flight->run.earlier_usage.total,
+								   clock_now());
 		fleet_remove(chores->dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
@@ -384,8 +386,10 @@ carry_out(Chores *chores, Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(chores->dispatch->fleet, flight);
-		flight->trying = pacing_started(chores->dispatch->pacing, flight->pace,
-										flight->owner);
+		if (flight->admitted)
+			flight->trying =
+				pacing_started(chores->dispatch->pacing, flight->pace,
+							   flight->owner);
 		dispatch_begin(chores->dispatch, flight);
 	}
 	if (turn->lost)

@@ -22,6 +22,7 @@
 #include "runner/flight.h"
 #include "server/encoding.h"
 #include "server/settings.h"
+#include "server/tool_fingerprint.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -159,6 +160,32 @@ add_result(Run *run, const StoredCall *call)
 	message->tool_started = call->started;
 	message->tool_duration = call->duration;
 	message->stop_after_call = tool != NULL && tool->stop_after_call;
+	message->requirement = requirement_copy(call->requirement);
+}
+
+/*
+ * Add calls of the last answer that somebody is to decide about.
+ */
+static void
+add_waiting(Run *run, const StoredStep *step)
+{
+	ListCell   *cell;
+
+	run->waiting = palloc(sizeof(Message) * Max(list_length(step->calls), 1));
+	foreach(cell, step->calls)
+	{
+		const StoredCall *call = lfirst(cell);
+		Message    *message;
+
+		if (!call->waits || call->requirement == NULL)
+			continue;
+		message = &run->waiting[run->waiting_count++];
+		message_init(message, MESSAGE_TOOL, NULL);
+		message->tool_call_id = pstrdup(call->model_call_id);
+		message->tool_name = pstrdup(call->tool);
+		message->tool_args = copy_or_null(call->arguments);
+		message->requirement = requirement_copy(call->requirement);
+	}
 }
 
 /*
@@ -181,8 +208,12 @@ resume_conversation(Run *run, const ReadyRun *ready)
 			*run_add_message(run, message->role, NULL) = *message;
 		}
 		foreach(inner, step->calls)
-			add_result(run, lfirst(inner));
+		{
+			if (!((StoredCall *) lfirst(inner))->waits)
+				add_result(run, lfirst(inner));
+		}
 	}
+	add_waiting(run, llast(ready->steps));
 	run->turns = list_length(ready->steps);
 	run_resumed(run, clock_now());
 }
@@ -487,11 +518,13 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	ended->messages = flight_clean(flight, run_messages_json(run));
 	ended->error = flight_clean(flight, ended->error);
 	ended->tools = flight_clean(flight, run_tools_json(run));
+	ended->requirements = flight_clean(flight, run_requirements_json(run));
 	ended->has_steps = run->turns > 0;
 	ended->postpone_ms = run->postpone_ms;
 	ended->retries = run->retries;
 	ended->repeated = run->repetitions > 0;
-	if (run->outcome.status == RUN_PENDING)
+	if (run->outcome.status == RUN_PENDING ||
+		run->outcome.status == RUN_PAUSED)
 		return;
 	ended->session_state = flight->session_state;
 	if (!token_usage_is_zero(usage))
@@ -499,6 +532,22 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 												   run->model,
 												   flight->server_name,
 												   usage);
+}
+
+/*
+ * What a call of this tool requires.
+ */
+static void
+fill_requirement(NewCall *call, const Tool *tool)
+{
+	call->requires = tool->requires;
+	call->preview = tool->preview;
+	call->approver = tool->approver;
+	call->expires_ms = tool->expires_ms;
+	call->input_schema = tool->input_schema;
+	if (tool->requires != REQUIRES_NOTHING && tool->function != NULL)
+		call->fingerprint =
+			tool_fingerprint(encoding_to_server(tool->function));
 }
 
 /*
@@ -529,6 +578,10 @@ flight_fill_step(const Flight *flight, NewStep *step)
 		call->tool = planned->call->name;
 		call->arguments = flight_clean(flight, planned->arguments);
 		call->refusal = planned->refusal;
+		if (planned->tool != NULL)
+			fill_requirement(call, planned->tool);
+		step->has_work |= call->refusal == NULL &&
+			(call->requires == REQUIRES_NOTHING || call->preview);
 	}
 }
 
@@ -608,6 +661,7 @@ known_answer(const Run *run)
 	if (run->stream != NULL)
 		return run->stream->content.data;
 	if (run->step != STEP_STORE || run->outcome.status == RUN_ERROR ||
+		(run->outcome.status == RUN_PAUSED && run->earlier == NULL) ||
 		(run->outcome.status == RUN_CANCELLED &&
 		 strcmp(run->outcome.content, run_cancelled_text(run->run_id)) == 0))
 		return NULL;
@@ -675,13 +729,21 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	{
 		RunEvent	started;
 
-		if (run->planned[i].tool == NULL)
+		if (run->planned[i].tool == NULL ||
+			run->planned[i].tool->requires != REQUIRES_NOTHING)
 			continue;
 		started = call_started(&source, &run->planned[i]);
 		rows[count].event = started.name;
 		rows[count++].data = started.data;
 	}
-	if (run->step == STEP_STORE && run->outcome.status != RUN_RUNNING)
+	if (run->step == STEP_STORE && run->outcome.status == RUN_PAUSED)
+	{
+		events[0] = run_event_paused(&source, &run->outcome,
+									 run_tools_json(run),
+									 run_requirements_json(run));
+		ends = 1;
+	}
+	else if (run->step == STEP_STORE && run->outcome.status != RUN_RUNNING)
 		ends = run_event_end(&source, &run->outcome, events);
 	for (int i = 0; i < ends; i++)
 	{

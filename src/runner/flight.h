@@ -58,6 +58,8 @@ typedef struct Flight
 	Pace	   *pace;			/* of the server, as used with this key */
 	bool		continues;		/* it goes on with its attempt */
 	bool		cancelled;		/* it is to be ended at once */
+	bool		admitted;		/* to its model server, by pacing_admit(); one
+								 * that only pauses asks nothing of it */
 	bool		trying;			/* it finds out whether its server can be
 								 * reached */
 	int64		bytes;			/* of what was handed in with the run */

@@ -26,6 +26,12 @@
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
 #include "server/waiters.h"
+#include "store/store_decisions.h"
+
+/*
+ * Calls of how many runs are rejected in one turn that have waited for too long.
+ */
+#define EXPIRED_BATCH 100
 
 /*
  * Keep the ids of responses that servers have begun to work on.
@@ -122,8 +128,9 @@ start_runs(Turn *turn)
 	{
 		bool		more_due = store_promote_due(TURN_BATCH);
 		bool		more_late = store_promote_late(TURN_BATCH);
+		bool		more_expired = store_reject_expired(EXPIRED_BATCH);
 
-		if (more_due || more_late)
+		if (more_due || more_late || more_expired)
 			turn_again(turn, CHORE_CLOCK);
 	}
 	turn_give_up(turn);

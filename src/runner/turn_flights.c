@@ -205,6 +205,8 @@ typedef struct Ends
 {
 	EndedRun   *ended;			/* for good */
 	int			ended_count;
+	EndedRun   *paused;			/* until somebody has decided */
+	int			paused_count;
 	EndedRun   *postponed;		/* to be started again at a known time */
 	int			postponed_count;
 	NewStep    *steps;			/* whose tools are to be called */
@@ -240,15 +242,18 @@ store_end(Turn *turn, Flight *flight, const RunLock *lock, Ends *ends)
 	{
 		if (flight->run.streamed)
 			ends->streamed = lappend(ends->streamed, flight);
-		turn->stepped = lappend(turn->stepped, flight);
 		blame_begin(flight->run_id);
-		flight_fill_step(flight, &ends->steps[ends->step_count++]);
+		flight_fill_step(flight, &ends->steps[ends->step_count]);
 		blame_end();
+		if (ends->steps[ends->step_count++].has_work)
+			turn->stepped = lappend(turn->stepped, flight);
 		return;
 	}
 	if (flight->run.outcome.status != RUN_PENDING)
 	{
-		ended = &ends->ended[ends->ended_count++];
+		ended = flight->run.outcome.status == RUN_PAUSED ?
+			&ends->paused[ends->paused_count++] :
+			&ends->ended[ends->ended_count++];
 		turn->ended_ids = lappend(turn->ended_ids, pstrdup(flight->run_id));
 		if (flight->run.streamed)
 			ends->streamed = lappend(ends->streamed, flight);
@@ -288,6 +293,7 @@ turn_store_flights(Turn *turn)
 	turn_follow_signals(turn, store_take_signals_of(keys.run_ids, keys.count));
 
 	ends.ended = palloc(sizeof(EndedRun) * size);
+	ends.paused = palloc(sizeof(EndedRun) * size);
 	ends.postponed = palloc(sizeof(EndedRun) * size);
 	ends.held_back = palloc(sizeof(EndedRun) * size);
 	ends.steps = palloc(sizeof(NewStep) * size);
@@ -303,6 +309,7 @@ turn_store_flights(Turn *turn)
 
 	if (ends.ended_count > 0)
 		store_finish(ends.ended, ends.ended_count);
+	store_pause(ends.paused, ends.paused_count);
 	store_keep_steps(ends.steps, ends.step_count);
 	store_postpone(ends.postponed, ends.postponed_count);
 	store_hold_back(ends.held_back, ends.held_back_count);

@@ -132,6 +132,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	int			size = list_length(signals);
 	RunKeys		called = run_keys(size);
 	RunKeys		crashed = run_keys(size);
+	RunKeys		decided = run_keys(size);
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -146,6 +147,9 @@ turn_follow_signals(Turn *turn, List *signals)
 			case SIGNAL_TOOLS:
 				run_keys_add(&called, signal->run_id, NULL);
 				break;
+			case SIGNAL_DECIDED:
+				run_keys_add(&decided, signal->run_id, NULL);
+				break;
 			case SIGNAL_TOOL_CRASH:
 				run_keys_add(&crashed, signal->run_id, NULL);
 				break;
@@ -153,6 +157,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	}
 	if (called.count > 0)
 		store_tools_called(called.run_ids, called.count);
+	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	if (waiting != NIL)
 		cancel_waiting(turn, waiting);

@@ -242,6 +242,7 @@ typedef struct AdmittedRun
 	ReadyRun   *run;
 	ModelServer server;
 	Pace	   *pace;
+	bool		asks;			/* its model server; else it is to be paused */
 } AdmittedRun;
 
 /*
@@ -307,12 +308,12 @@ time_left(const ReadyRun *run)
 }
 
 /*
- * What becomes of a run that is locked. *server, *pace and *outcome are filled as
- * far as that goes.
+ * What becomes of a run that is locked. *server, *pace, *asks and *outcome are
+ * filled as far as that goes.
  */
 static StartDecision
 decide(Turn *turn, const Starts *starts, const ReadyRun *run,
-	   ModelServer *server, Pace **pace, RunOutcome *outcome)
+	   ModelServer *server, Pace **pace, bool *asks, RunOutcome *outcome)
 {
 	Pacing	   *pacing = turn->dispatch->pacing;
 
@@ -324,6 +325,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return END;
 	if (run->pending_calls && !run->marked && time_left(run) > 0)
 		return CALL_TOOLS;
+	*asks = !run->waiting_calls || run->marked || time_left(run) <= 0;
 	if (starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES)
 		return DEFER;
 
@@ -331,7 +333,8 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
 		pacing_forget_limits(pacing, run->picked->parked_for);
-	return pacing_admit(pacing, *pace, server, run->owner, clock_now()) ?
+	return !*asks ||
+		pacing_admit(pacing, *pace, server, run->owner, clock_now()) ?
 		START : PARK;
 }
 
@@ -378,7 +381,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 	RunLock    *lock;
 
 	switch (decide(turn, starts, run, &admitted->server, &admitted->pace,
-				   &outcome))
+				   &admitted->asks, &outcome))
 	{
 		case START:
 			store_read_rest(run);
@@ -387,7 +390,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			starts->bytes += run->bytes;
 			break;
 		case CALL_TOOLS:
-			run->elapsed_ms = time_left(run);
+			run->left_ms = time_left(run);
 			starts->calling[starts->calling_count++] = run;
 			turn->tool_owners = list_append_unique_oid(turn->tool_owners,
 													   run->owner);
@@ -436,6 +439,7 @@ make_flights(Turn *turn, Starts *starts)
 	foreach(cell, starts->admitted)
 	{
 		AdmittedRun *admitted = lfirst(cell);
+		Flight	   *flight;
 
 		if (admitted->run->deferred)
 		{
@@ -444,10 +448,10 @@ make_flights(Turn *turn, Starts *starts)
 		}
 		blame_begin(admitted->run->run_id);
 		starts->starting[starts->starting_count++] = admitted->run;
-		turn->started = lappend(turn->started,
-								flight_create(admitted->run,
-											  &admitted->server,
-											  admitted->pace));
+		flight = flight_create(admitted->run, &admitted->server,
+							   admitted->pace);
+		flight->admitted = admitted->asks;
+		turn->started = lappend(turn->started, flight);
 		blame_end();
 	}
 }

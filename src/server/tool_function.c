@@ -47,8 +47,8 @@
 /*
  * Parse schema.name(types). InvalidOid if there is no such function.
  */
-static Oid
-find_signature(const char *signature)
+Oid
+tool_function_oid(const char *signature)
 {
 	LOCAL_FCINFO(fcinfo, 1);
 	Datum		found;
@@ -84,7 +84,7 @@ tool_function_lookup(const char *name)
 
 	if (strchr(name, '(') != NULL)
 	{
-		function = find_signature(name);
+		function = tool_function_oid(name);
 		if (!OidIsValid(function))
 			complain_missing(name);
 		return function;
@@ -123,7 +123,7 @@ tool_function_signature(Oid function)
 bool
 tool_function_find(const char *signature, ToolFunction *function)
 {
-	Oid			oid = find_signature(signature);
+	Oid			oid = tool_function_oid(signature);
 
 	if (!OidIsValid(oid))
 		return false;

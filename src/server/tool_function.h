@@ -50,6 +50,7 @@ typedef struct ToolFunction
 	int			out_count;
 } ToolFunction;
 
+extern Oid	tool_function_oid(const char *signature);
 extern Oid	tool_function_lookup(const char *name);
 extern char *tool_function_signature(Oid function);
 extern bool tool_function_find(const char *signature, ToolFunction *function);

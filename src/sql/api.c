@@ -29,6 +29,7 @@
 #include "sql/arguments.h"
 #include "sql/cancel.h"
 #include "sql/enqueue.h"
+#include "sql/run_ref.h"
 #include "storage/latch.h"
 #include "store/store.h"
 #include "tcop/utility.h"
@@ -39,7 +40,6 @@
 
 SQL_FUNCTION(agno_arun);
 SQL_FUNCTION(agno_requeue_run);
-SQL_FUNCTION(agno_continue_run);
 SQL_FUNCTION(agno_wait_run);
 SQL_FUNCTION(agno_run);
 SQL_FUNCTION(agno_request_runner);
@@ -51,33 +51,6 @@ SQL_FUNCTION(agno_check_output_schema);
  * agno_arun
  *-------------------------------------------------------------------------
  */
-
-static Datum
-status_datum(RunStatus status, Oid type)
-{
-	return DirectFunctionCall2(enum_in,
-							   CStringGetDatum(run_status_name(status)),
-							   ObjectIdGetDatum(type));
-}
-
-/*
- * The agno.run_ref that a function returns.
- */
-static Datum
-run_ref(FunctionCallInfo fcinfo, const RunRow *state)
-{
-	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = BlessTupleDesc(desc);
-	values[0] = CStringGetTextDatum(state->run_id);
-	values[1] = CStringGetTextDatum(state->session_id);
-	values[2] = status_datum(state->status, TupleDescAttr(desc, 2)->atttypid);
-	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-}
 
 /*
  * agno_arun(input text, …) returns agno.run_ref
@@ -97,7 +70,7 @@ agno_arun(PG_FUNCTION_ARGS)
 }
 
 /*-------------------------------------------------------------------------
- * agno_requeue_run and agno_continue_run
+ * agno_requeue_run
  *-------------------------------------------------------------------------
  */
 
@@ -144,28 +117,6 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);
 	return run_ref(fcinfo, &state);
-}
-
-/*
- * agno_continue_run(run_id text, requirements jsonb) returns agno.run_ref
- *
- * Goes on with a PAUSED run. Nothing pauses a run in this version, so there is
- * none to go on with. Errors: undefined_object,
- * object_not_in_prerequisite_state, feature_not_supported.
- */
-Datum
-agno_continue_run(PG_FUNCTION_ARGS)
-{
-	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			caller = GetUserId();
-	RunRow		state;
-
-	PreventCommandIfReadOnly("agno_continue_run()");
-	(void) store_enter();
-	lock_run_in(run_id, caller, RUN_PAUSED, &state);
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("tools, which a paused run waits for, are not supported yet")));
 }
 
 /*-------------------------------------------------------------------------
@@ -347,8 +298,8 @@ agno_run(PG_FUNCTION_ARGS)
 	nulls[1] = nulls[2] = !found;
 	if (found)
 	{
-		values[1] = status_datum(state.status,
-								 TupleDescAttr(desc, 1)->atttypid);
+		values[1] = run_ref_status(state.status,
+								   TupleDescAttr(desc, 1)->atttypid);
 		nulls[2] = state.content == NULL;
 		if (state.content != NULL)
 			values[2] = CStringGetTextDatum(state.content);

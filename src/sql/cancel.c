@@ -139,7 +139,8 @@ cancel_locked(const RunRow *state)
 		case RUN_PENDING:
 		case RUN_PAUSED:
 			store_cancel_waiting(state->run_id,
-								 run_cancelled_text(state->run_id));
+								 run_cancelled_text(state->run_id),
+								 !requirement_is_pause_text(state->content));
 			break;
 		case RUN_RUNNING:
 			break;

@@ -136,7 +136,7 @@ static const char *
 copied_table(Node *command)
 {
 	static const char *const tables[] = {
-		"cancellations", "run_events", "run_queue", "run_requests",
+		"cancellations", "requirements", "run_events", "run_queue", "run_requests",
 		"run_signals", "run_steps", "runs", "sessions", "tool_calls",
 		"tool_queue"
 	};

@@ -74,17 +74,6 @@ typedef struct QueueRoom
 } QueueRoom;
 
 /*
- * Refuse what a later version will do.
- */
-static void
-refuse_unsupported(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s not supported yet", what)));
-}
-
-/*
  * SHA-256 of the arguments, as bytea: to tell a request that is repeated from
  * another that has the same idempotency_key. An id that is generated, and a
  * time that is relative to now, are different each time: run_id and run_at do
@@ -300,6 +289,27 @@ check_tool_owner(const NewRun *run, const AgentRow *agent, const char *agent_id)
 }
 
 /*
+ * The elements of an array of text without nulls, or of NULL.
+ */
+static char **
+text_array(NullableDatum array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **strings;
+
+	*count = 0;
+	if (array.isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(array.value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &values, &nulls, count);
+	strings = palloc(sizeof(char *) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
+		strings[i] = TextDatumGetCString(values[i]);
+	return strings;
+}
+
+/*
  * The run may call the tools of its agent: keep their definitions, as they are
  * now. Not within store_enter(): the tools are those of the user.
  */
@@ -307,28 +317,17 @@ static void
 apply_tools(NewRun *run, const AgentRow *agent)
 {
 	char	   *agent_id = TextDatumGetCString(run->agent_id.value);
-	Datum	   *values;
-	bool	   *nulls;
-	char	  **names;
 	int			count;
+	int			confirmed_count;
+	char	  **names = text_array(agent->tools, &count);
+	char	  **confirmed = text_array(agent->requires_confirmation,
+									   &confirmed_count);
 
-	if (agent->tools.isnull)
-		return;
-	deconstruct_array(DatumGetArrayTypeP(agent->tools.value), TEXTOID, -1,
-					  false, TYPALIGN_INT, &values, &nulls, &count);
 	if (count == 0)
 		return;
-	if (!agent->requires_confirmation.isnull &&
-		ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(agent->requires_confirmation.value)),
-					   ARR_DIMS(DatumGetArrayTypeP(agent->requires_confirmation.value))) > 0)
-		refuse_unsupported(psprintf("agent \"%s\" has tools that wait for a confirmation, which are",
-									agent_id));
 	check_tool_owner(run, agent, agent_id);
-	names = palloc(sizeof(char *) * count);
-	for (int i = 0; i < count; i++)
-		names[i] = TextDatumGetCString(values[i]);
-	run->tools = tool_definitions(names, count, run->owner,
-								  !run->output_schema.isnull);
+	run->tools = tool_definitions(names, count, confirmed, confirmed_count,
+								  run->owner, !run->output_schema.isnull);
 	run->tool_choice = agent->tool_choice;
 	run->tool_call_limit = agent->tool_call_limit;
 	run->max_tool_calls_from_history = agent->max_tool_calls_from_history;

@@ -99,6 +99,7 @@ typedef enum SignalKind
 {
 	SIGNAL_CANCEL = 'c',		/* it is to be cancelled, or has been */
 	SIGNAL_TOOLS = 't',			/* its tools have been called */
+	SIGNAL_DECIDED = 'd',		/* all that it waited for has been decided */
 	SIGNAL_TOOL_CRASH = 'x'		/* the process that called one is gone */
 } SignalKind;
 
@@ -135,7 +136,8 @@ extern void store_requeue(const char *run_id, const char *session_id,
 						  TimestampTz accepted_at);
 
 /* store_runs.c: cancelling */
-extern void store_cancel_waiting(const char *run_id, const char *content);
+extern void store_cancel_waiting(const char *run_id, const char *content,
+								 bool keep);
 extern void store_put_signal(const char *run_id, Oid owner, int shard,
 							 SignalKind kind);
 extern void store_put_marker(const char *run_id, Oid owner);
@@ -156,6 +158,7 @@ typedef struct PickedRun
 	bool		behind;			/* an earlier run of its session is queued */
 	bool		cancelled;		/* it is to be cancelled rather than started */
 	bool		continues;		/* it goes on with its attempt */
+	TimestampTz paused_at;		/* when it was paused last; 0: never */
 	int			looks;			/* how often in a row it could not be had */
 	char	   *parked_for;		/* the key of pacing.c that it was parked for
 								 * last, or NULL */
@@ -191,7 +194,10 @@ typedef struct ReadyRun
 	int64		last_event;		/* the number of its last event, or 0 */
 	int			turns;			/* how many answers with calls are stored */
 	bool		pending_calls;	/* there are calls that have not been made */
-	int64		elapsed_ms;		/* since the attempt started; 0: unknown */
+	int64		left_ms;		/* of its time, when calls are to be made */
+	bool		waiting_calls;	/* and calls that somebody is to decide about */
+	int64		elapsed_ms;		/* since the attempt started, but for the time
+								 * that it was paused; 0: unknown */
 	int			tool_call_limit;	/* -1: not given */
 	int			max_history_calls;	/* -1: any number */
 
@@ -254,6 +260,7 @@ typedef struct EndedRun
 	const char *session_state;	/* JSON; NULL: leave it as it is */
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 	const char *tools;			/* JSON; NULL: it has called none */
+	const char *requirements;	/* JSON; NULL: leave them as they are */
 	bool		has_steps;		/* some of it is in agno.run_steps */
 } EndedRun;
 
@@ -264,6 +271,14 @@ typedef struct NewCall
 	const char *tool;
 	const char *arguments;		/* JSON, or NULL */
 	const char *refusal;		/* NULL: it is to be made */
+
+	/* if somebody has a say in it, else REQUIRES_NOTHING */
+	RequirementKind requires;
+	bool		preview;		/* what it would do is to be found out before */
+	const char *approver;		/* an identifier of a role, or NULL */
+	int64		expires_ms;		/* 0: never */
+	const char *input_schema;	/* JSON, or NULL */
+	const char *fingerprint;	/* of the function, or NULL */
 } NewCall;
 
 /* An answer with calls, of a run that is locked. */
@@ -278,6 +293,7 @@ typedef struct NewStep
 	int64		left_ms;		/* of the run's time */
 	NewCall    *calls;			/* call_count of them */
 	int			call_count;
+	bool		has_work;		/* for tool workers: calls to be made */
 	bool		background;		/* its server works in the background */
 } NewStep;
 
@@ -290,6 +306,8 @@ typedef struct StoredCall
 	bool		executed;		/* else it was refused */
 	bool		failed;			/* the tool, or the limit */
 	char	   *result;			/* what the model is told */
+	bool		waits;			/* somebody is to decide about it */
+	Requirement *requirement;	/* what it needed; NULL: nothing */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
 } StoredCall;
@@ -399,6 +417,7 @@ extern void store_keep_steps(NewStep *steps, int count);
 extern void store_await_tools(ReadyRun **runs, int count);
 extern void store_read_steps(List *ready);
 extern void store_tools_called(char *const *run_ids, int count);
+extern void store_run_decided(char *const *run_ids, int count);
 extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);
 
@@ -421,6 +440,7 @@ extern void store_response_id(const char *run_id, Oid owner,
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
 extern void store_finish(EndedRun *runs, int count);
+extern void store_pause(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count);
 extern List *store_read_grounded(char *const *run_ids, int count);
 

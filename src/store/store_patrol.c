@@ -233,9 +233,15 @@ insert_lost(const Column *run_ids, const Column *shards)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at, accepted_at, shard, runner, owner) "
-		"SELECT r.run_id, r.session_id, " SCHEDULED_OR_READY("r.run_at") ","
-		" r.priority, r.run_at, r.created_at, d.shard, d.shard % $3, r.owner "
+		" run_at, paused_at, accepted_at, shard, runner, owner) "
+		"SELECT r.run_id, r.session_id, CASE WHEN r.status = 'PAUSED' THEN "
+		DECISION " ELSE " SCHEDULED_OR_READY("r.run_at") " END, r.priority,"
+		" CASE WHEN r.status = 'PAUSED' THEN"
+		" (SELECT min(p.expires_at) FROM agno.requirements p"
+		" WHERE p.run_id = r.run_id AND p.decision IS NULL)"
+		" ELSE r.run_at END,"
+		" CASE WHEN r.status = 'PAUSED' THEN clock_timestamp() END,"
+		" r.created_at, d.shard, d.shard % $3, r.owner "
 		"FROM unnest($1, $2) AS d (run_id, shard)"
 		" JOIN agno.runs r ON r.run_id = d.run_id "
 		"ON CONFLICT (run_id) DO NOTHING"
@@ -292,7 +298,7 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 		" WHERE r.created_at >= $1 AND r.created_at <= $3"
 		" AND (r.created_at, r.run_id) > ($1, $2)"
 		" AND (r.created_at, r.run_id) <= ($3, $4)"
-		" AND r.status IN ('PENDING', 'RUNNING')"
+		" AND r.status IN ('PENDING', 'RUNNING', 'PAUSED')"
 		" AND NOT EXISTS (SELECT FROM agno.run_queue q"
 		" WHERE q.run_id = r.run_id)"
 	};

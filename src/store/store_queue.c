@@ -21,9 +21,6 @@
 #include "store/store.h"
 #include "store/store_queue.h"
 
-/* The channel that listeners learn of ends from. */
-#define END_CHANNEL "agno_run"
-
 /*
  * What cannot be had is looked at again after a pause that doubles from a
  * second to this, in seconds.
@@ -213,6 +210,9 @@ store_next_time(TimestampTz *next)
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
 		" WHERE q.state = " TOOLS " AND q.runner = $2"
 		" AND " MINE("q") "),"
+		"(SELECT min(q.run_at) FROM agno.run_queue q"
+		" WHERE q.state = " DECISION " AND q.runner = $2"
+		" AND " MINE("q") "),"
 		"(SELECT min(c.requested_at) + " MARKER_LIFE
 		" FROM agno.cancellations c WHERE $2 = 0))"
 	};
@@ -288,34 +288,52 @@ set_executing(ReadyRun **runs, int count)
 }
 
 /*
- * These runs, all of them locked, start their next attempt, or go on with the one
- * that they are in.
+ * These runs, all of them locked, are in their next attempt, or go on with the one
+ * that they are in. That one started later, by the time for which it was paused.
  */
 void
-store_start(ReadyRun **runs, int count)
+store_set_running(ReadyRun **runs, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'RUNNING', attempt = d.attempt,"
-		" error = NULL, started_at = clock_timestamp() "
-		"FROM unnest($1, $2) AS d (row, attempt) WHERE r.ctid = d.row"
+		" error = NULL, started_at = clock_timestamp()"
+		" - d.elapsed_ms::bigint * '1 ms'::interval "
+		"FROM unnest($1, $2, $3) AS d (row, attempt, elapsed_ms)"
+		" WHERE r.ctid = d.row"
 	};
 	Arguments	args = {0};
 	Column		rows = {TIDOID};
 	Column		attempts = {INT4OID};
+	Column		elapsed = {TEXTOID};
 
-	if (count == 0)
-		return;
 	for (int i = 0; i < count; i++)
 	{
-		if (runs[i]->picked->continues)
+		bool		continues = runs[i]->picked->continues;
+
+		if (continues && runs[i]->status == RUN_RUNNING)
 			continue;
 		add_tid(&rows, &runs[i]->row);
-		add_int(&attempts, runs[i]->attempt + 1);
+		add_int(&attempts, runs[i]->attempt + (continues ? 0 : 1));
+		add_text(&elapsed, psprintf(INT64_FORMAT,
+									continues ? runs[i]->elapsed_ms : 0));
 	}
+	if (rows.count == 0)
+		return;
 	bind_column(&args, &rows);
 	bind_column(&args, &attempts);
-	if (rows.count > 0)
-		store_execute(&statement, &args);
+	bind_column(&args, &elapsed);
+	store_execute(&statement, &args);
+}
+
+/*
+ * These runs, all of them locked, are executed now.
+ */
+void
+store_start(ReadyRun **runs, int count)
+{
+	if (count == 0)
+		return;
+	store_set_running(runs, count);
 	set_executing(runs, count);
 }
 

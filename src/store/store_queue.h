@@ -81,6 +81,12 @@ typedef enum QueueState
 	QUEUE_TOOLS = 't',
 
 	/*
+	 * Paused: somebody is to decide about calls, until run_at, if that is not
+	 * null. From executing. To ready.
+	 */
+	QUEUE_DECISION = 'd',
+
+	/*
 	 * In flight. From ready or locked. To scheduled, parked, ready if its
 	 * runner stops or has crashed, or locked if it has been taken away.
 	 */
@@ -96,6 +102,7 @@ typedef enum QueueState
 #define PARKED QUEUE_STATE("p")
 #define EXECUTING QUEUE_STATE("x")
 #define TOOLS QUEUE_STATE("t")
+#define DECISION QUEUE_STATE("d")
 
 /* The state of a run that waits for nothing but its run_at, if it has one. */
 #define SCHEDULED_OR_READY(run_at) \
@@ -107,6 +114,9 @@ typedef enum QueueState
  * with which bind_mine() was called before anything else was bound.
  */
 #define MINE(alias) alias ".shard::integer % $1 = $2"
+
+/* The channel that listeners learn of ends, and of pauses, from. */
+#define END_CHANNEL "agno_run"
 
 /* Markers that met no run are removed after this. */
 #define MARKER_LIFE "'1 day'::interval"
@@ -124,6 +134,7 @@ extern ThisRunner this_runner;
 
 extern void bind_mine(Arguments *args);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
+extern void store_set_running(ReadyRun **runs, int count);
 extern void store_advance(const Column *session_ids);
 extern void store_forget_steps(const Column *run_ids, bool finally);
 

@@ -36,7 +36,7 @@
 		" EXISTS (SELECT FROM agno.run_queue e" \
 		" WHERE e.session_id = q.session_id" \
 		" AND e.accepted_at < q.accepted_at), q.cancelled, q.continues," \
-		" q.looks," \
+		" q.paused_at, q.looks," \
 		" q.parked_for, q.ctid " \
 		"FROM agno.run_queue q "
 
@@ -51,6 +51,7 @@ read_picked(RowReader *row)
 	run->behind = next_bool(row);
 	run->cancelled = next_bool(row);
 	run->continues = next_bool(row);
+	run->paused_at = next_time_or(row, 0);
 	run->looks = next_int(row);
 	run->parked_for = next_text(row);
 	run->row = next_tid(row);
@@ -158,6 +159,21 @@ next_merged_state(RowReader *row)
 }
 
 /*
+ * How long the attempt of a run has taken that started at this time; 0: at none.
+ */
+static int64
+elapsed_ms(const ReadyRun *run, TimestampTz started_at)
+{
+	TimestampTz until = GetCurrentTimestamp();
+
+	/* It goes on after a pause. */
+	if (run->status == RUN_PENDING && run->picked->continues &&
+		run->picked->paused_at != 0)
+		until = run->picked->paused_at;
+	return started_at != 0 ? Max(until - started_at, 0) / 1000 : 0;
+}
+
+/*
  * Read what is of small size, and how long the rest is in bytes.
  */
 static ReadyRun *
@@ -193,10 +209,10 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->last_event = next_int64_or(row, 0);
 	run->turns = next_int_or(row, 0);
 	run->pending_calls = next_bool(row);
-	run->elapsed_ms = next_int64_or(row, 0);
+	run->waiting_calls = next_bool(row);
+	run->elapsed_ms = elapsed_ms(run, next_time_or(row, 0));
 	run->tool_call_limit = next_int_or(row, -1);
 	run->max_history_calls = next_int_or(row, -1);
-	run->elapsed_ms = Max(run->elapsed_ms, 0);
 	run->bytes = unread_bytes(row);
 	return run;
 }
@@ -224,8 +240,10 @@ store_lock_ready(PickedRun **picked, int count)
 		" (SELECT max(t.turn) FROM agno.run_steps t"
 		" WHERE t.run_id = r.run_id) END,"
 		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
-		" WHERE c.run_id = r.run_id AND c.status = 'pending'),"
-		" (extract(epoch FROM clock_timestamp() - r.started_at) * 1000)::bigint,"
+		" WHERE c.run_id = r.run_id AND c.status IN ('pending', 'preview')),"
+		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
+		" WHERE c.run_id = r.run_id AND c.status = 'paused'),"
+		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"
 		" r.input, r.user_id, r.metadata,"
 		" d.model_options, d.output_schema, d.agent, d.tools, d.tool_choice,"

@@ -146,10 +146,13 @@ update_runs(EndedRun *runs, int count)
 		" error = d.error::pg_catalog.jsonb,"
 		" tools = d.tools::pg_catalog.jsonb,"
 		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
-		" r.session_state), finished_at = clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		" r.session_state), finished_at = CASE WHEN d.status <> 'PAUSED'"
+		" THEN clock_timestamp() END,"
+		" requirements = coalesce(d.requirements::pg_catalog.jsonb,"
+		" r.requirements) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 		" AS d (row, attempt, status, content, content_type, reasoning,"
-		" messages, metrics, error, session_state, tools) "
+		" messages, metrics, error, session_state, tools, requirements) "
 		"WHERE r.ctid = d.row AND r.attempt = d.attempt"
 	};
 	Arguments	args = {0};
@@ -164,6 +167,7 @@ update_runs(EndedRun *runs, int count)
 	Column		errors = {TEXTOID};
 	Column		session_states = {TEXTOID};
 	Column		tools = {TEXTOID};
+	Column		requirements = {TEXTOID};
 
 	for (int i = 0; i < count; i++)
 	{
@@ -180,6 +184,7 @@ update_runs(EndedRun *runs, int count)
 		add_utf8(&errors, run->error);
 		add_utf8(&session_states, run->session_state);
 		add_utf8(&tools, run->tools);
+		add_utf8(&requirements, run->requirements);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &attempts);
@@ -192,6 +197,7 @@ update_runs(EndedRun *runs, int count)
 	bind_column(&args, &errors);
 	bind_column(&args, &session_states);
 	bind_column(&args, &tools);
+	bind_column(&args, &requirements);
 	store_execute(&statement, &args);
 }
 
@@ -259,6 +265,35 @@ store_finish(EndedRun *runs, int count)
 		drop_markers(&cancelled);
 	store_forget_steps(&stepped, true);
 	store_forget_steps(&failed, false);
+}
+
+/*
+ * These runs, all of them locked, wait for somebody to decide: store what there is
+ * of them, and announce it. They keep their places in their sessions.
+ */
+void
+store_pause(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " DECISION ", continues = false,"
+		" looks = 0, paused_at = clock_timestamp(), waits_since = NULL,"
+		" run_at = (SELECT min(p.expires_at) FROM agno.requirements p"
+		" WHERE p.run_id = q.run_id AND p.decision IS NULL) "
+		"WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+
+	if (count == 0)
+		return;
+	update_runs(runs, count);
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, runs[i].run_id);
+		store_notify(END_CHANNEL, runs[i].run_id);
+	}
+	bind_column(&args, &run_ids);
+	store_execute(&statement, &args);
 }
 
 /*

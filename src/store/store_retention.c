@@ -251,6 +251,9 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	static Statement steps = {
 		"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"
 	};
+	static Statement requirements = {
+		"DELETE FROM agno.requirements q WHERE q.run_id = ANY ($1)"
+	};
 	Arguments	args = {0};
 	int			gone = delete_rows(&runs, run_ids, count);
 
@@ -260,6 +263,7 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	store_execute(&requests, &args);
 	store_execute(&events, &args);
 	store_execute(&calls, &args);
+	store_execute(&requirements, &args);
 	store_execute(&steps, &args);
 	delete_sessions(session_ids, count, age);
 }

@@ -551,14 +551,14 @@ store_requeue(const char *run_id, const char *session_id,
 
 /*
  * End a run that is PENDING or PAUSED, and locked, in CANCELLED. content is
- * what it says then, unless it says something already.
+ * what it says then, unless it is to keep what it says already.
  */
 void
-store_cancel_waiting(const char *run_id, const char *content)
+store_cancel_waiting(const char *run_id, const char *content, bool keep)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'CANCELLED'::agno.run_status,"
-		" content = COALESCE(r.content, $2),"
+		" content = COALESCE(CASE WHEN $3 THEN r.content END, $2),"
 		" finished_at = pg_catalog.clock_timestamp() "
 		"WHERE r.run_id" EQ "$1"
 	};
@@ -566,6 +566,7 @@ store_cancel_waiting(const char *run_id, const char *content)
 
 	bind_text(&args, run_id);
 	bind_text(&args, content);
+	bind_bool(&args, keep);
 	store_execute(&statement, &args);
 }
 

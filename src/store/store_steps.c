@@ -53,6 +53,19 @@ insert_steps(NewStep *steps, int count)
 	store_execute(&statement, &args);
 }
 
+/*
+ * What becomes of a call first of all.
+ */
+static const char *
+first_status(const NewCall *call)
+{
+	if (call->refusal != NULL)
+		return "refused";
+	if (call->requires == REQUIRES_NOTHING)
+		return "pending";
+	return call->preview ? "preview" : "paused";
+}
+
 static void
 insert_calls(NewStep *steps, int count)
 {
@@ -61,11 +74,10 @@ insert_calls(NewStep *steps, int count)
 		" model_call_id, tool, arguments, status, error, attempt) "
 		"SELECT d.run_id, d.turn, d.call_no, d.id, d.model_id, d.tool,"
 		" d.arguments::pg_catalog.jsonb,"
-		" CASE WHEN d.refusal IS NULL THEN 'pending' ELSE 'refused' END,"
-		" d.refusal, d.attempt "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" d.status, d.refusal, d.attempt "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 		" AS d (run_id, turn, call_no, id, model_id, tool, arguments, refusal,"
-		" attempt)"
+		" status, attempt)"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
@@ -76,6 +88,7 @@ insert_calls(NewStep *steps, int count)
 	Column		tools = {TEXTOID};
 	Column		arguments = {TEXTOID};
 	Column		refusals = {TEXTOID};
+	Column		statuses = {TEXTOID};
 	Column		attempts = {INT4OID};
 
 	for (int i = 0; i < count; i++)
@@ -95,6 +108,7 @@ insert_calls(NewStep *steps, int count)
 			add_utf8(&tools, call->tool);
 			add_utf8(&arguments, call->arguments);
 			add_utf8(&refusals, call->refusal);
+			add_text(&statuses, first_status(call));
 			add_int(&attempts, steps[i].attempt);
 		}
 	}
@@ -106,7 +120,77 @@ insert_calls(NewStep *steps, int count)
 	bind_column(&args, &tools);
 	bind_column(&args, &arguments);
 	bind_column(&args, &refusals);
+	bind_column(&args, &statuses);
 	bind_column(&args, &attempts);
+	store_execute(&statement, &args);
+}
+
+/*
+ * What calls of these answers require. An approver that does not exist any more
+ * is nobody.
+ */
+static void
+insert_requirements(NewStep *steps, int count)
+{
+	static Statement statement = {
+		"INSERT INTO agno.requirements (run_id, turn, call_no, requirement_id,"
+		" kind, approver, requested_at, expires_after, expires_at,"
+		" input_schema, fingerprint) "
+		"SELECT d.run_id, d.turn, d.call_no, d.id, d.kind,"
+		" CASE WHEN d.approver IS NOT NULL THEN coalesce("
+		"to_regrole(d.approver), 0::pg_catalog.oid::pg_catalog.regrole) END,"
+		" clock_timestamp(), d.expires_ms::bigint * '1 ms'::interval,"
+		" clock_timestamp() + d.expires_ms::bigint * '1 ms'::interval,"
+		" d.input_schema, d.fingerprint "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		" AS d (run_id, turn, call_no, id, kind, approver, expires_ms,"
+		" input_schema, fingerprint)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		turns = {INT4OID};
+	Column		numbers = {INT4OID};
+	Column		ids = {TEXTOID};
+	Column		kinds = {TEXTOID};
+	Column		approvers = {TEXTOID};
+	Column		expiries = {TEXTOID};
+	Column		schemas = {TEXTOID};
+	Column		fingerprints = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		for (int c = 0; c < steps[i].call_count; c++)
+		{
+			NewCall    *call = &steps[i].calls[c];
+			char		id[UUID_TEXT_SIZE];
+
+			if (call->refusal != NULL || call->requires == REQUIRES_NOTHING)
+				continue;
+			if (!uuid_v7(id))
+				elog(ERROR, "could not generate random values");
+			add_text(&run_ids, steps[i].run_id);
+			add_int(&turns, steps[i].turn);
+			add_int(&numbers, c + 1);
+			add_text(&ids, id);
+			add_text(&kinds, requirement_kind_name(call->requires));
+			add_utf8(&approvers, call->approver);
+			add_text(&expiries, call->expires_ms > 0 ?
+					 psprintf(INT64_FORMAT, call->expires_ms) : NULL);
+			add_utf8(&schemas, call->input_schema);
+			add_text(&fingerprints, call->fingerprint);
+		}
+	}
+	if (run_ids.count == 0)
+		return;
+	bind_column(&args, &run_ids);
+	bind_column(&args, &turns);
+	bind_column(&args, &numbers);
+	bind_column(&args, &ids);
+	bind_column(&args, &kinds);
+	bind_column(&args, &approvers);
+	bind_column(&args, &expiries);
+	bind_column(&args, &schemas);
+	bind_column(&args, &fingerprints);
 	store_execute(&statement, &args);
 }
 
@@ -205,7 +289,8 @@ forget_responses(const Column *run_ids)
 }
 
 /*
- * All calls of these runs' answers have been made or refused: they go on.
+ * All calls of these runs' answers have been made or refused, or wait for somebody
+ * to decide: they go on.
  */
 static void
 set_continuing(const Column *run_ids)
@@ -226,7 +311,7 @@ set_continuing(const Column *run_ids)
 
 /*
  * Store answers with calls of runs that are locked, and have tool workers make
- * the calls. Those with nothing but calls that are refused go on.
+ * the calls. Those with nothing for tool workers go on.
  */
 void
 store_keep_steps(NewStep *steps, int count)
@@ -239,16 +324,14 @@ store_keep_steps(NewStep *steps, int count)
 		return;
 	insert_steps(steps, count);
 	insert_calls(steps, count);
+	insert_requirements(steps, count);
 	for (int i = 0; i < count; i++)
 	{
 		NewStep    *step = &steps[i];
-		bool		pending = false;
 
-		for (int c = 0; c < step->call_count; c++)
-			pending |= step->calls[c].refusal == NULL;
 		if (step->background)
 			add_text(&background, step->run_id);
-		if (pending)
+		if (step->has_work)
 			add_work(&work, step->run_id, step->session_id, step->turn,
 					 step->attempt, step->owner, step->left_ms);
 		else
@@ -261,43 +344,21 @@ store_keep_steps(NewStep *steps, int count)
 
 /*
  * These runs, all of them locked, begin their next attempt where the last one has
- * ended: with calls that have not been made. Of each, elapsed_ms is what is left
- * of its time.
+ * ended, or go on: with calls that have not been made. Of each, left_ms is what is
+ * left of its time.
  */
 void
 store_await_tools(ReadyRun **runs, int count)
 {
-	static Statement statement = {
-		"UPDATE agno.runs r SET status = 'RUNNING', attempt = d.attempt,"
-		" error = NULL, started_at = clock_timestamp() "
-		"FROM unnest($1, $2) AS d (row, attempt) WHERE r.ctid = d.row"
-	};
 	Work		work = no_work();
-	Arguments	args = {0};
-	Column		rows = {TIDOID};
-	Column		attempts = {INT4OID};
 
 	if (count == 0)
 		return;
 	for (int i = 0; i < count; i++)
-	{
-		int			attempt = runs[i]->attempt +
-			(runs[i]->picked->continues ? 0 : 1);
-
-		if (!runs[i]->picked->continues)
-		{
-			add_tid(&rows, &runs[i]->row);
-			add_int(&attempts, attempt);
-		}
 		add_work(&work, runs[i]->run_id, runs[i]->session_id, runs[i]->turns,
-				 attempt, runs[i]->owner, runs[i]->elapsed_ms);
-	}
-	if (rows.count > 0)
-	{
-		bind_column(&args, &rows);
-		bind_column(&args, &attempts);
-		store_execute(&statement, &args);
-	}
+				 runs[i]->attempt + (runs[i]->picked->continues ? 0 : 1),
+				 runs[i]->owner, runs[i]->left_ms);
+	store_set_running(runs, count);
 	give_work(&work);
 }
 
@@ -305,6 +366,25 @@ store_await_tools(ReadyRun **runs, int count)
  * Reading what is stored
  *-------------------------------------------------------------------------
  */
+
+/*
+ * Read what a call requires; NULL: nothing.
+ */
+static Requirement *
+read_requirement(RowReader *row)
+{
+	Requirement *requirement = palloc(sizeof(Requirement));
+
+	requirement->id = next_utf8(row);
+	requirement->kind = requirement_kind_parse(next_text(row));
+	requirement->created_at = next_utf8(row);
+	requirement->input_schema = next_utf8(row);
+	requirement->preview = next_utf8(row);
+	requirement->decision = decision_parse(next_text(row));
+	requirement->note = next_utf8(row);
+	requirement->answer = next_utf8(row);
+	return requirement->id != NULL ? requirement : NULL;
+}
 
 static void *
 read_call(RowReader *row)
@@ -319,6 +399,8 @@ read_call(RowReader *row)
 	call->result = next_utf8(row);
 	call->started = next_int64_or(row, 0) / 1e6;
 	call->duration = next_int64_or(row, 0) / 1e6;
+	call->waits = next_bool(row);
+	call->requirement = read_requirement(row);
 	return call;
 }
 
@@ -345,12 +427,19 @@ read_calls(List *ready, const Column *run_ids)
 {
 	static Statement statement = {
 		"SELECT c.run_id, c.turn, c.model_call_id, c.tool, c.arguments,"
-		" c.status IN ('completed', 'error'), c.status = 'error'"
+		" c.status IN ('completed', 'error', 'rejected'),"
+		" c.status IN ('error', 'rejected')"
 		" OR c.error LIKE 'Tool call limit reached.%',"
 		" coalesce(c.shown, c.result, c.error, ''),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint,"
-		" (extract(epoch FROM c.finished_at - c.started_at) * 1000000)::bigint "
-		"FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"
+		" (extract(epoch FROM c.finished_at - c.started_at) * 1000000)::bigint,"
+		" c.status = 'paused',"
+		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
+		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
+		" q.decision, q.note, q.answer "
+		"FROM agno.tool_calls c LEFT JOIN agno.requirements q"
+		" ON q.run_id = c.run_id AND q.turn = c.turn AND q.call_no = c.call_no"
+		" WHERE c.run_id = ANY ($1)"
 		" ORDER BY c.run_id, c.turn, c.call_no"
 	};
 	Arguments	args = {0};
@@ -374,6 +463,8 @@ read_calls(List *ready, const Column *run_ids)
 		step = list_nth(run->steps, turn - 1);
 		call = read_call(&row);
 		run->bytes += strlen(call->result);
+		if (call->requirement != NULL && call->requirement->preview != NULL)
+			run->bytes += strlen(call->requirement->preview);
 		step->calls = lappend(step->calls, call);
 	}
 }
@@ -439,6 +530,27 @@ store_tools_called(char *const *run_ids, int count)
 }
 
 /*
+ * All that these runs have waited for has been decided: they go on.
+ */
+void
+store_run_decided(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
+		" looks = 0, run_at = NULL "
+		"FROM agno.runs r WHERE q.run_id = ANY ($3) AND q.state = " DECISION
+		" AND r.run_id = q.run_id AND r.status = 'PENDING' AND " MINE("q")
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_mine(&args);
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+/*
  * The processes are gone that made calls of these runs, and nobody knows why:
  * that was an attempt of each.
  */
@@ -497,7 +609,8 @@ store_forget_steps(const Column *run_ids, bool finally)
 	static Statement calls = {
 		"UPDATE agno.tool_calls c SET status = 'cancelled'"
 		" FROM (SELECT l.run_id, l.turn, l.call_no FROM agno.tool_calls l"
-		" WHERE l.run_id = ANY ($1) AND l.status = 'pending'"
+		" WHERE l.run_id = ANY ($1)"
+		" AND l.status IN ('pending', 'preview', 'paused')"
 		" FOR NO KEY UPDATE SKIP LOCKED) l WHERE c.run_id = l.run_id"
 		" AND c.turn = l.turn AND c.call_no = l.call_no"
 	};

@@ -16,8 +16,36 @@
 #include "store/store.h"
 #include "store/store_statement.h"
 #include "store/store_tools.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
+
+/* Tool workers have something to do for this row of agno.tool_calls. */
+#define TO_BE_CALLED(alias) \
+	" AND " alias ".status" EQ "ANY ('{pending,preview}'::pg_catalog.text[])"
+
+/*
+ * Read an array of text: its elements, and a NULL.
+ */
+static const char *const *
+read_names(RowReader *row)
+{
+	NullableDatum array = next_nullable(row);
+	Datum	   *values = NULL;
+	bool	   *nulls;
+	const char **names;
+	int			count = 0;
+
+	if (!array.isnull)
+		deconstruct_array(DatumGetArrayTypeP(array.value), TEXTOID, -1, false,
+						  TYPALIGN_INT, &values, &nulls, &count);
+	names = palloc(sizeof(char *) * (count + 1));
+	for (int i = 0; i < count; i++)
+		names[i] = nulls[i] ? "" : TextDatumGetCString(values[i]);
+	names[count] = NULL;
+	return names;
+}
 
 /*
  * Look at the row of agno.tools of this name. False when there is none.
@@ -29,9 +57,10 @@ store_find_tool(const char *tool, ToolRow *result)
 		"SELECT t.owner::pg_catalog.oid, t.function, t.description,"
 		" t.parameters::pg_catalog.text, t.bind::pg_catalog.text,"
 		" t.read_only::integer,"
-		" t.requires_confirmation OR t.external_execution OR t.preview"
-		" OR t.requires_user_input IS NOT NULL OR t.approver IS NOT NULL"
-		" OR t.expires_after IS NOT NULL,"
+		" t.requires_confirmation, t.external_execution, t.preview,"
+		" t.requires_user_input, t.approver::pg_catalog.oid,"
+		" (pg_catalog.date_part('epoch', t.expires_after)"
+		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint,"
 		" t.stop_after_call,"
 		" (pg_catalog.date_part('epoch', t.timeout)"
 		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint "
@@ -39,6 +68,7 @@ store_find_tool(const char *tool, ToolRow *result)
 	};
 	Arguments	args = {0};
 	RowReader	row;
+	NullableDatum approver;
 
 	bind_text(&args, tool);
 	if (store_execute(&statement, &args) == 0)
@@ -50,7 +80,15 @@ store_find_tool(const char *tool, ToolRow *result)
 	result->parameters = next_text(&row);
 	result->bind = next_text(&row);
 	result->read_only = next_int_or(&row, -1);
-	result->pauses = next_bool(&row);
+	result->requires_confirmation = next_bool(&row);
+	result->external_execution = next_bool(&row);
+	result->preview = next_bool(&row);
+	result->inputs = read_names(&row);
+	approver = next_nullable(&row);
+	result->has_approver = !approver.isnull;
+	result->approver = approver.isnull ?
+		InvalidOid : DatumGetObjectId(approver.value);
+	result->expires_ms = next_int64_or(&row, 0);
 	result->stop_after_call = next_bool(&row);
 	result->timeout_ms = next_int64_or(&row, -1);
 	return true;
@@ -110,14 +148,19 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 		" d.agent OPERATOR(pg_catalog.->>) 'name', r.model, r.model_provider,"
 		" d.tools::pg_catalog.text, COALESCE(d.stream, false),"
 		" agno.merge_json(COALESCE(s.session_state, '{}'),"
-		" COALESCE(d.session_state, '{}'))::pg_catalog.text "
+		" COALESCE(d.session_state, '{}'))::pg_catalog.text,"
+		" COALESCE(c.status" EQ "'preview', false), p.requirement_id IS NOT NULL,"
+		" p.fingerprint, p.answer "
 		"FROM agno.runs r "
 		"JOIN agno.run_requests d ON d.run_id" EQ "r.run_id "
 		"LEFT JOIN agno.sessions s ON s.session_id" EQ "r.session_id"
 		" AND s.owner" EQ "r.owner "
 		"LEFT JOIN LATERAL (SELECT c.* FROM agno.tool_calls c"
 		" WHERE c.run_id" EQ "r.run_id AND c.turn" EQ "$3"
-		" AND c.call_no OPERATOR(pg_catalog.>) $5 AND c.status" EQ "'pending' ORDER BY c.call_no LIMIT 1) c ON true "
+		" AND c.call_no OPERATOR(pg_catalog.>) $5" TO_BE_CALLED("c")
+		" ORDER BY c.call_no LIMIT 1) c ON true "
+		"LEFT JOIN agno.requirements p ON p.run_id" EQ "r.run_id"
+		" AND p.turn" EQ "$3 AND p.call_no" EQ "c.call_no "
 		"WHERE r.run_id" EQ "$1 AND r.owner" EQ "$4::pg_catalog.regrole"
 	};
 	Arguments	args = {0};
@@ -150,6 +193,10 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 	work->tools = next_text(&row);
 	work->stream = next_bool(&row);
 	work->session_state = next_text(&row);
+	work->preview = next_bool(&row);
+	work->gated = next_bool(&row);
+	work->fingerprint = next_text(&row);
+	work->answer = next_text(&row);
 	return true;
 }
 
@@ -214,11 +261,10 @@ store_lock_for_result(const ToolWork *work, Oid role)
 }
 
 /*
- * Store what came of a call, in the transaction that made it. Returns whether
- * there are more calls to be made in the turn.
+ * Store what came of a call, in the transaction that made it.
  */
-bool
-store_tool_result(const ToolWork *work, Oid role, const ToolResult *result)
+void
+store_tool_result(const ToolWork *work, const ToolResult *result)
 {
 	static Statement update = {
 		"UPDATE agno.tool_calls c SET"
@@ -228,13 +274,7 @@ store_tool_result(const ToolWork *work, Oid role, const ToolResult *result)
 		" finished_at = $9, shown = $10 "
 		"WHERE c.run_id" EQ "$1 AND c.turn" EQ "$2 AND c.call_no" EQ "$3"
 	};
-	static Statement more = {
-		"SELECT FROM agno.tool_calls c WHERE c.run_id" EQ "$1"
-		" AND c.turn" EQ "$2 AND c.call_no OPERATOR(pg_catalog.>) $3"
-		" AND c.status" EQ "'pending' LIMIT 1"
-	};
 	Arguments	args = {0};
-	Arguments	turn = {0};
 
 	bind_text(&args, work->run_id);
 	bind_int(&args, work->turn);
@@ -247,10 +287,132 @@ store_tool_result(const ToolWork *work, Oid role, const ToolResult *result)
 	bind_time(&args, result->finished_at);
 	bind_text(&args, result->shown);
 	store_execute(&update, &args);
-	bind_text(&turn, work->run_id);
-	bind_int(&turn, work->turn);
-	bind_int(&turn, work->call_no);
-	return store_execute(&more, &turn) > 0;
+}
+
+/*
+ * Whether tool workers have to do more for the turn, from this call on.
+ */
+bool
+store_more_calls(const ToolWork *work)
+{
+	static Statement statement = {
+		"SELECT FROM agno.tool_calls c WHERE c.run_id" EQ "$1"
+		" AND c.turn" EQ "$2 AND c.call_no OPERATOR(pg_catalog.>=) $3"
+		TO_BE_CALLED("c") " LIMIT 1"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->turn);
+	bind_int(&args, work->call_no);
+	return store_execute(&statement, &args) > 0;
+}
+
+/*-------------------------------------------------------------------------
+ * Calls that somebody decides about
+ *-------------------------------------------------------------------------
+ */
+
+static void
+set_call_status(const ToolWork *work, const char *status)
+{
+	static Statement statement = {
+		"UPDATE agno.tool_calls c SET status = $4 WHERE c.run_id" EQ "$1"
+		" AND c.turn" EQ "$2 AND c.call_no" EQ "$3"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->turn);
+	bind_int(&args, work->call_no);
+	bind_text(&args, status);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Keep what the call would do, JSON, for who decides about it.
+ */
+void
+store_preview(const ToolWork *work, const char *preview,
+			  const char *fingerprint)
+{
+	static Statement statement = {
+		"UPDATE agno.requirements q SET preview = $4::pg_catalog.jsonb,"
+		" fingerprint = $5 WHERE q.run_id" EQ "$1"
+		" AND q.turn" EQ "$2 AND q.call_no" EQ "$3"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->turn);
+	bind_int(&args, work->call_no);
+	bind_text(&args, preview);
+	bind_text(&args, fingerprint);
+	store_execute(&statement, &args);
+	set_call_status(work, "paused");
+}
+
+/*
+ * The function of a call has been replaced since somebody approved of it: ask once
+ * more, and if there was a preview, make another one.
+ */
+void
+store_ask_again(const ToolWork *work, const char *fingerprint)
+{
+	static Statement statement = {
+		"UPDATE agno.requirements q SET decision = NULL, note = NULL,"
+		" answer = NULL, decided_by = NULL, decided_at = NULL,"
+		" requirement_id = pg_catalog.gen_random_uuid()::pg_catalog.text,"
+		" requested_at = pg_catalog.clock_timestamp(),"
+		" expires_at = pg_catalog.clock_timestamp()"
+		" OPERATOR(pg_catalog.+) q.expires_after, fingerprint = $4 "
+		"WHERE q.run_id" EQ "$1 AND q.turn" EQ "$2"
+		" AND q.call_no" EQ "$3 RETURNING q.preview IS NOT NULL"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->turn);
+	bind_int(&args, work->call_no);
+	bind_text(&args, fingerprint);
+	if (store_execute(&statement, &args) == 0)
+		return;
+	row = row_reader(0);
+	set_call_status(work, next_bool(&row) ? "preview" : "paused");
+}
+
+/*
+ * How many rows of each table the current transaction has inserted, updated and
+ * deleted, as a JSON array; NULL if none. What earlier transactions of the process
+ * did must have been reported.
+ */
+char *
+store_changes(void)
+{
+	static Statement statement = {
+		"SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object("
+		"'table', pg_catalog.format('%I.%I', n.nspname, c.relname),"
+		" 'inserted', pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid),"
+		" 'updated', pg_catalog.pg_stat_get_xact_tuples_updated(c.oid),"
+		" 'deleted', pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid))"
+		" ORDER BY n.nspname, c.relname)::pg_catalog.text "
+		"FROM pg_catalog.pg_class c"
+		" JOIN pg_catalog.pg_namespace n ON n.oid" EQ "c.relnamespace"
+		" WHERE c.relkind" EQ "ANY ('{r,m}'::pg_catalog.\"char\"[])"
+		" AND n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.name"
+		" AND (pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)"
+		" OPERATOR(pg_catalog.>) 0"
+		" OR pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)"
+		" OPERATOR(pg_catalog.>) 0"
+		" OR pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)"
+		" OPERATOR(pg_catalog.>) 0)"
+	};
+	RowReader	row;
+
+	store_execute(&statement, NULL);
+	row = row_reader(0);
+	return next_text(&row);
 }
 
 /*

@@ -24,7 +24,14 @@ typedef struct ToolRow
 	char	   *parameters;		/* JSON, or NULL: those of the function */
 	char	   *bind;			/* a JSON object, or NULL */
 	int			read_only;		/* -1: as the function says */
-	bool		pauses;			/* somebody is to decide about its calls */
+	bool		requires_confirmation;
+	bool		external_execution;
+	bool		preview;
+	const char *const *inputs;	/* the arguments that somebody gives:
+								 * NULL-terminated */
+	bool		has_approver;
+	Oid			approver;
+	int64		expires_ms;		/* 0: not given */
 	bool		stop_after_call;
 	int64		timeout_ms;		/* -1: not given */
 } ToolRow;
@@ -44,6 +51,11 @@ typedef struct ToolWork
 	char	   *model_call_id;
 	char	   *tool;
 	char	   *arguments;		/* JSON */
+	bool		preview;		/* it is only to be found out what it would do */
+	bool		gated;			/* somebody has, or will have, a say in it */
+	char	   *fingerprint;	/* of the function that is meant, or NULL */
+	char	   *answer;			/* a JSON object of arguments that somebody
+								 * has given, or NULL */
 
 	/* its run */
 	bool		runs;			/* it is in this attempt */
@@ -73,6 +85,12 @@ typedef struct ToolResult
 	const char *shown;			/* of the result, if that is not all; or NULL */
 	const char *error;			/* or NULL */
 	const char *sqlstate;		/* of the error */
+	const char *changes;		/* of a preview: the rows it changed, as a
+								 * JSON array */
+	bool		stale;			/* the function is not the one that somebody
+								 * has approved of */
+	const char *fingerprint;	/* of the function, for who decides next; or
+								 * NULL */
 	TimestampTz started_at;
 	TimestampTz finished_at;
 } ToolResult;
@@ -89,8 +107,13 @@ extern bool store_find_tool(const char *tool, ToolRow *row);
 extern bool store_take_work(Oid role, const LastCall *last, ToolWork *work);
 extern bool store_has_more_work(Oid role, const ToolWork *work);
 extern ToolFence store_lock_for_result(const ToolWork *work, Oid role);
-extern bool store_tool_result(const ToolWork *work, Oid role,
+extern void store_tool_result(const ToolWork *work,
 							  const ToolResult *result);
+extern void store_preview(const ToolWork *work, const char *preview,
+						  const char *fingerprint);
+extern void store_ask_again(const ToolWork *work, const char *fingerprint);
+extern bool store_more_calls(const ToolWork *work);
+extern char *store_changes(void);
 extern int64 store_last_event(const char *run_id);
 extern void store_end_turn(const ToolWork *work, Oid role);
 extern void store_drop_turn(const ToolWork *work);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "core/json.h"
 #include "miscadmin.h"
 #include "server/encoding.h"
 #include "server/settings.h"
@@ -28,10 +29,49 @@ SQL_FUNCTION(agno_session_state);
 SQL_FUNCTION(agno_update_session_state);
 
 /*
+ * Take those arguments out of a JSON object that somebody else than the model
+ * gives: returns them as another one, or NULL. In the database's encoding.
+ */
+static char *
+take_answer(const Tool *tool, char **arguments)
+{
+	cJSON	   *schema;
+	const cJSON *asked;
+	const char *json = encoding_from_server(*arguments);
+	StringInfoData of_model;
+	StringInfoData of_others;
+	JsonMember	member;
+
+	if (tool->input_schema == NULL)
+		return NULL;
+	schema = json_parse(tool->input_schema, strlen(tool->input_schema));
+	asked = cJSON_GetObjectItemCaseSensitive(schema, "properties");
+	initStringInfo(&of_model);
+	initStringInfo(&of_others);
+	appendStringInfoChar(&of_model, '{');
+	appendStringInfoChar(&of_others, '{');
+	while (json_next_member(&json, &member))
+	{
+		StringInfo	out =
+			cJSON_GetObjectItemCaseSensitive(asked, member.key) != NULL ?
+			&of_others : &of_model;
+
+		json_append_key(out, member.key);
+		appendBinaryStringInfo(out, member.value, member.value_length);
+	}
+	appendStringInfoChar(&of_model, '}');
+	appendStringInfoChar(&of_others, '}');
+	cJSON_Delete(schema);
+	*arguments = encoding_to_server(of_model.data);
+	return encoding_to_server(of_others.data);
+}
+
+/*
  * agno_call_tool(tool text, arguments jsonb, user_id text) returns text
  *
  * Does what the model's call of a tool would do, in a subtransaction of the
- * caller's, and returns what the model would be shown. Errors: those of
+ * caller's, and returns what the model would be shown. The caller needs nobody's
+ * approval, and gives what requires_user_input asks for. Errors: those of
  * tool_definition() and of the tool.
  */
 Datum
@@ -46,6 +86,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 	ResourceOwner owner = CurrentResourceOwner;
 	Tool		tool;
 	char	   *arguments;
+	char	   *answer;
 	char	   *volatile result = NULL;
 	bool		nested = run_context_is_set();
 
@@ -65,6 +106,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arguments must be a JSON object")));
 	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), &tool);
+	answer = take_answer(&tool, &arguments);
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
@@ -74,7 +116,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 			run_context_set(&context);
 		if (tool.read_only)
 			XactReadOnly = true;
-		result = tool_call(&tool, arguments, &context, NULL);
+		result = tool_call(&tool, arguments, answer, &context, NULL);
 		if (!nested)
 			run_context_clear();
 		ReleaseCurrentSubTransaction();

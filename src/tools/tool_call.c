@@ -199,15 +199,16 @@ without_nulls(const ToolFunction *function, const char *json)
 }
 
 /*
- * Refuse arguments, in UTF-8, that do not fit what the model was told.
+ * Refuse arguments, in UTF-8, that do not fit a schema, which is of the database's
+ * encoding.
  */
 static void
-check_arguments(const Tool *tool, const char *json)
+check_arguments(const char *parameters, const char *json)
 {
 	OutputSchema schema = {0};
 	char	   *problem;
 
-	schema.schema = encoding_from_server(tool->parameters);
+	schema.schema = encoding_from_server(parameters);
 	if (schema_answer(&schema, json, &problem) == NULL)
 		complain(encoding_to_server(problem));
 }
@@ -302,13 +303,35 @@ default_of(const ToolFunction *function, const ToolArgument *argument)
 }
 
 /*
- * Collect what the model gives, and what is bound. A bound argument that has no
+ * Add the members of a JSON object, in UTF-8, as arguments.
+ */
+static void
+add_members(CallArguments *call, const ToolFunction *function,
+			const char *json)
+{
+	JsonMember	member;
+
+	while (json_next_member(&json, &member))
+	{
+		char	   *name = encoding_to_server(member.key);
+		const ToolArgument *argument = tool_function_argument(function, name);
+
+		if (argument == NULL)
+			complain(psprintf("there is no argument \"%s\"", name));
+		add_argument(call, argument, member.value, member.value_length);
+	}
+}
+
+/*
+ * Collect what the model gives, what somebody else gives (a JSON object, or NULL),
+ * and what is bound. A bound argument that has no
  * value is NULL, never left to the model or to its default.
  */
 static void
 collect_arguments(const Tool *tool, const ToolFunction *function,
-				  const char *json, const RunContext *context,
-				  const char *session_state, CallArguments *call)
+				  const char *json, const char *answer,
+				  const RunContext *context, const char *session_state,
+				  CallArguments *call)
 {
 	int			size = Max(function->argument_count, 1);
 	const char *bind = tool->bind != NULL ?
@@ -321,15 +344,9 @@ collect_arguments(const Tool *tool, const ToolFunction *function,
 	call->datums = palloc0(sizeof(Datum) * size);
 	call->nulls = palloc0(size + 1);
 	call->count = 0;
-	while (json_next_member(&json, &member))
-	{
-		char	   *name = encoding_to_server(member.key);
-		const ToolArgument *argument = tool_function_argument(function, name);
-
-		if (argument == NULL)
-			complain(psprintf("there is no argument \"%s\"", name));
-		add_argument(call, argument, member.value, member.value_length);
-	}
+	add_members(call, function, json);
+	if (answer != NULL)
+		add_members(call, function, answer);
 	while (bind != NULL && json_next_member(&bind, &member))
 	{
 		const ToolArgument *argument =
@@ -561,23 +578,30 @@ call_procedure(const ToolFunction *function, const CallArguments *call,
 }
 
 /*
- * Call the tool with these arguments, a JSON object, for a run that has this
- * context, and a session with this state (a JSON object, or NULL). Strings are of
+ * Call the tool with these arguments, a JSON object, and those that somebody has
+ * given besides (likewise, or NULL), for a run that has this context, and a session
+ * with this state (a JSON object, or NULL). Strings are of
  * the database's encoding. Returns the result in the current memory context:
  * the text of a single value, a row as a JSON object, a set as an array, "ok" for
  * nothing. Errors: any; undefined_function if the function is gone,
  * invalid_parameter_value if the arguments do not fit.
  */
 char *
-tool_call(const Tool *tool, const char *arguments, const RunContext *context,
-		  const char *session_state)
+tool_call(const Tool *tool, const char *arguments, const char *answer,
+		  const RunContext *context, const char *session_state)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ToolFunction function;
 	CallArguments call;
 	StringInfoData result;
 	char	   *given;
+	char	   *more = NULL;
 
+	if (tool->function == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tool \"%s\" is executed elsewhere", tool->name),
+				 errhint("Its result is given by agno_answer_call().")));
 	initStringInfo(&result);
 	SPI_connect();
 	if (!tool_function_find(tool->function, &function))
@@ -586,8 +610,13 @@ tool_call(const Tool *tool, const char *arguments, const RunContext *context,
 				 errmsg("function %s does not exist any more",
 						tool->function)));
 	given = without_nulls(&function, encoding_from_server(arguments));
-	check_arguments(tool, given);
-	collect_arguments(tool, &function, given, context,
+	check_arguments(tool->parameters, given);
+	if (tool->input_schema != NULL && answer != NULL)
+	{
+		more = without_nulls(&function, encoding_from_server(answer));
+		check_arguments(tool->input_schema, more);
+	}
+	collect_arguments(tool, &function, given, more, context,
 					  session_state != NULL ?
 					  encoding_from_server(session_state) : NULL, &call);
 	convert_arguments(&call);

@@ -147,51 +147,137 @@ is_strict(const char *schema)
 		read.strict;
 }
 
+static bool
+has_name(const char *const *names, const char *name)
+{
+	for (; *names != NULL; names++)
+	{
+		if (strcmp(*names, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * All of these names, two NULL-terminated lists.
+ */
+static const char **
+both(const char *const *a, const char *const *b)
+{
+	int			count = 0;
+	const char **names;
+
+	for (int i = 0; a[i] != NULL; i++)
+		count++;
+	for (int i = 0; b[i] != NULL; i++)
+		count++;
+	names = palloc(sizeof(char *) * (count + 1));
+	count = 0;
+	for (; *a != NULL; a++)
+		names[count++] = *a;
+	for (; *b != NULL; b++)
+		names[count++] = *b;
+	names[count] = NULL;
+	return names;
+}
+
+/*
+ * The arguments of the function but for these.
+ */
+static const char **
+other_arguments(const ToolFunction *function, const char *const *names)
+{
+	const char **others = palloc(sizeof(char *) *
+								 (function->argument_count + 1));
+	int			count = 0;
+
+	for (int i = 0; i < function->argument_count; i++)
+	{
+		if (!has_name(names, function->arguments[i].name))
+			others[count++] = function->arguments[i].name;
+	}
+	others[count] = NULL;
+	return others;
+}
+
 /*
  * The parameters that a model is told of: in a strict form if that is wanted and
- * can be had.
+ * can be had. function is NULL if the call is executed elsewhere.
  */
 static void
 set_parameters(Tool *tool, const ToolFunction *function, const ToolRow *row,
 			   bool strict)
 {
-	const char **hidden = member_names(row->bind);
+	const char **hidden = both(member_names(row->bind), row->inputs);
 
 	if (row->parameters != NULL)
 		tool->parameters = row->parameters;
-	else
+	else if (function != NULL)
 		tool->parameters = tool_function_schema(function, hidden, strict);
+	else
+		tool->parameters = "{\"type\":\"object\",\"properties\":{},"
+			"\"required\":[],\"additionalProperties\":false}";
 	tool->strict = strict && is_strict(tool->parameters);
 	if (strict && !tool->strict && row->parameters == NULL)
 		tool->parameters = tool_function_schema(function, hidden, false);
+	if (tool->requires == REQUIRES_USER_INPUT)
+		tool->input_schema =
+			tool_function_schema(function,
+								 other_arguments(function, row->inputs),
+								 false);
+}
+
+/*
+ * Who has a say in the calls of a tool. An answer is an approval, too.
+ */
+static void
+set_requirement(Tool *tool, const ToolRow *row, bool confirmed)
+{
+	if (row->external_execution)
+		tool->requires = REQUIRES_EXTERNAL_EXECUTION;
+	else if (row->inputs[0] != NULL)
+		tool->requires = REQUIRES_USER_INPUT;
+	else if (row->requires_confirmation || row->preview || confirmed)
+		tool->requires = REQUIRES_CONFIRMATION;
+	if (tool->requires == REQUIRES_NOTHING)
+		return;
+	tool->preview = row->preview && tool->requires == REQUIRES_CONFIRMATION;
+	tool->expires_ms = row->expires_ms;
+	if (row->has_approver)
+	{
+		char	   *name = GetUserNameFromId(row->approver, true);
+
+		/* Names like this are reserved: there is no such role. */
+		tool->approver = pstrdup(name != NULL ? quote_identifier(name) :
+								 "pg_dropped_approver");
+	}
 }
 
 /*
  * What this name, as it stands in agents.tools or as a caller has written it, is
- * for the role, with parameters in a strict form if that can be had. Strings of
- * the result are of the database's encoding. Errors: undefined_function,
+ * for the role, with parameters in a strict form if that can be had; confirmed:
+ * the agent has its calls confirmed. Strings of the result are of the database's
+ * encoding. Errors: undefined_function,
  * ambiguous_function, wrong_object_type, invalid_function_definition,
  * invalid_name, feature_not_supported, insufficient_privilege.
  */
 static void
 define_tool(const char *name, Oid role, bool strict, bool check_owners,
-			Tool *tool)
+			bool confirmed, Tool *tool)
 {
-	ToolRow		row = {.read_only = -1,.timeout_ms = -1};
-	ToolFunction function;
-	Docstring	docstring;
+	static const char *const none[] = {NULL};
+	ToolRow		row = {.inputs = none,.read_only = -1,.timeout_ms = -1};
+	ToolFunction function = {0};
+	Docstring	docstring = {0};
 	bool		found;
+	bool		executed;		/* here */
 
 	refuse_agents(name);
 	found = find_row(name, role, &row);
-	if (found && row.pauses)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("tool \"%s\" waits for a decision, which is not supported yet",
-						name)));
+	executed = !found || row.function != NULL;
 	if (!found)
 		tool_function_read(tool_function_lookup(name), &function);
-	else if (!tool_function_find(row.function, &function))
+	else if (executed && !tool_function_find(row.function, &function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s of tool \"%s\" does not exist",
@@ -199,24 +285,26 @@ define_tool(const char *name, Oid role, bool strict, bool check_owners,
 				 errhint("UPDATE agno.tools with a function that exists.")));
 	if (check_owners && found)
 		check_trust(role, row.owner, psprintf("tool \"%s\"", name));
-	if (check_owners)
+	if (check_owners && executed)
 		check_trust(role, function.owner,
 					psprintf("function %s", function.signature));
 	if (!found)
 		check_name(function.name, function.signature);
 
 	memset(tool, 0, sizeof(Tool));
-	docstring_read(tool_function_comment(&function), &docstring);
+	if (executed)
+		docstring_read(tool_function_comment(&function), &docstring);
 	tool->name = found ? pstrdup(name) : function.name;
 	tool->function = function.signature;
 	tool->description = row.description != NULL ? row.description :
-		docstring.description;
+		docstring.description != NULL ? docstring.description : "";
 	tool->bind = row.bind;
 	tool->read_only = row.read_only >= 0 ? row.read_only == 1 :
 		function.read_only;
 	tool->stop_after_call = row.stop_after_call;
 	tool->timeout_ms = (int) Min(Max(row.timeout_ms, 0), INT_MAX);
-	set_parameters(tool, &function, &row, strict);
+	set_requirement(tool, &row, confirmed);
+	set_parameters(tool, executed ? &function : NULL, &row, strict);
 }
 
 static int
@@ -238,8 +326,9 @@ check_names(const Tool *tools, int count)
 					(errcode(ERRCODE_DUPLICATE_OBJECT),
 					 errmsg("two tools of the agent are named \"%s\"",
 							tools[i].name),
+					 tools[i - 1].function != NULL && tools[i].function != NULL ?
 					 errdetail("They are functions %s and %s.",
-							   tools[i - 1].function, tools[i].function),
+							   tools[i - 1].function, tools[i].function) : 0,
 					 errhint("Give one of them another name by a row of agno.tools.")));
 	}
 }
@@ -263,16 +352,24 @@ tool_role_can_connect(Oid role)
 
 /*
  * The tools of these names for a run of this role, as tools_read() reads them, in
- * the order of their names. Errors: as of define_tool(), and duplicate_object.
+ * the order of their names; calls of those that are named once more, in confirmed,
+ * are to be confirmed. Errors: as of define_tool(), and duplicate_object.
  */
 char *
-tool_definitions(char *const *names, int count, Oid role, bool strict)
+tool_definitions(char *const *names, int count, char *const *confirmed,
+				 int confirmed_count, Oid role, bool strict)
 {
 	Tool	   *tools = palloc(sizeof(Tool) * Max(count, 1));
 	StringInfoData out;
 
 	for (int i = 0; i < count; i++)
-		define_tool(names[i], role, strict, true, &tools[i]);
+	{
+		bool		confirm = false;
+
+		for (int c = 0; c < confirmed_count; c++)
+			confirm |= strcmp(confirmed[c], names[i]) == 0;
+		define_tool(names[i], role, strict, true, confirm, &tools[i]);
+	}
 	qsort(tools, count, sizeof(Tool), compare_tools);
 	check_names(tools, count);
 
@@ -292,7 +389,7 @@ tool_definitions(char *const *names, int count, Oid role, bool strict)
 void
 tool_definition(const char *name, Oid role, Tool *tool)
 {
-	define_tool(name, role, false, false, tool);
+	define_tool(name, role, false, false, false, tool);
 }
 
 /*
@@ -566,6 +663,34 @@ json_of(const WrittenColumn *column)
 	return JsonbToCString(NULL, &json->root, VARSIZE(json));
 }
 
+static bool
+is_set(TriggerData *data, const char *name)
+{
+	WrittenColumn column = written_column(data, name);
+
+	return !column.isnull && DatumGetBool(column.value);
+}
+
+/*
+ * Refuse what cannot be had together.
+ */
+static void
+check_exclusive(TriggerData *data, const WrittenColumn *inputs)
+{
+	bool		external = is_set(data, "external_execution");
+
+	if (external && !inputs->isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("external_execution and requires_user_input exclude each other"),
+				 errhint("Whoever gives the result can use any input for it.")));
+	if (is_set(data, "preview") && (external || !inputs->isnull))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("preview goes with requires_confirmation only"),
+				 errdetail("What a call would do cannot be found out without its arguments, or if it is executed elsewhere.")));
+}
+
 /*
  * Trigger on agno.tools: the function is kept with its schema and types, and
  * what is said of its arguments fits it.
@@ -594,6 +719,7 @@ agno_check_tool(PG_FUNCTION_ARGS)
 	bind = written_column(data, "bind");
 	parameters = written_column(data, "parameters");
 	inputs = written_column(data, "requires_user_input");
+	check_exclusive(data, &inputs);
 	if (!name.isnull)
 		check_name(TextDatumGetCString(name.value), NULL);
 	if (!parameters.isnull)

@@ -12,7 +12,8 @@
 
 extern void tool_definition(const char *name, Oid role, Tool *tool);
 extern bool tool_role_can_connect(Oid role);
-extern char *tool_definitions(char *const *names, int count, Oid role,
-							  bool strict);
+extern char *tool_definitions(char *const *names, int count,
+							  char *const *confirmed, int confirmed_count,
+							  Oid role, bool strict);
 
 #endif							/* AGNO_TOOL_DEFINITION_H */

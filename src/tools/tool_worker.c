@@ -19,6 +19,10 @@
  *	   happened;
  *	4. store what came of the call, and commit.
  *
+ * Of a call whose preview is wanted, the subtransaction is undone, and what it did
+ * is stored for who decides about the call. A call that somebody has approved is
+ * made only of the function that was meant.
+ *
  * So effect and record are there together or not at all, and a call is made again
  * only if there is nothing of it. Serialization failures, deadlocks and locks that
  * are not to be had undo the whole transaction, which is tried again.
@@ -47,6 +51,7 @@
 #include "server/encoding.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
+#include "server/tool_fingerprint.h"
 #include "server/tool_slots.h"
 #include "server/wait_event.h"
 #include "server/wake.h"
@@ -60,6 +65,7 @@
 #include "tools/tool_call.h"
 #include "tools/tool_worker.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
@@ -103,6 +109,9 @@ static bool reads_only = false;
 
 /* Some turn has been put off, and is to be looked at again soon. */
 static bool put_off = false;
+
+/* What earlier transactions changed has been reported to the statistics. */
+static bool counts_reported = false;
 
 /* What to do after a call. */
 typedef enum CallOutcome
@@ -320,7 +329,8 @@ call_function(const Tool *tool, const ToolWork *work)
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 	char	   *result;
 
-	result = tool_call(tool, work->arguments, &context, work->session_state);
+	result = tool_call(tool, work->arguments, work->answer, &context,
+					   work->session_state);
 	AfterTriggerSetState(immediate);
 	PortalHashTableDeleteAll();
 	return result;
@@ -358,7 +368,37 @@ is_worth_a_try(const ErrorData *error)
 }
 
 /*
- * Call the tool in a subtransaction. Returns what went wrong, or NULL.
+ * Find out whether the function of a call that somebody decides about is the one
+ * that was meant. One that is gone is an error of the call.
+ */
+static void
+check_function(const ToolWork *work, const Tool *tool, ToolResult *result)
+{
+	if (!work->gated)
+		return;
+	AcceptInvalidationMessages();
+	result->fingerprint = tool_fingerprint(tool->function);
+	result->stale = !work->preview && result->fingerprint != NULL &&
+		(work->fingerprint == NULL ||
+		 strcmp(result->fingerprint, work->fingerprint) != 0);
+}
+
+/*
+ * The rows that the call has changed. No code of the role is executed meanwhile.
+ */
+static char *
+find_changes(void)
+{
+	StoreUser	user = enter();
+	char	   *changes = store_changes();
+
+	store_leave(user);
+	return changes;
+}
+
+/*
+ * Call the tool in a subtransaction, which is undone if the call is not to have
+ * happened. Returns what went wrong, or NULL.
  */
 static ErrorData *
 call_in_subtransaction(const ToolWork *work, ToolResult *result)
@@ -379,15 +419,27 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 		reads_only = tool.read_only || DefaultXactReadOnly;
 		if (reads_only)
 			XactReadOnly = true;
-		enable_timeout_after(STATEMENT_TIMEOUT, most);
-		enable_timeout_after(worker.last_resort, most + GRACE_MS);
-		QueryCancelHoldoffCount = 0;
-		result->result = call_function(&tool, work);
-		CHECK_FOR_INTERRUPTS();
-		QueryCancelHoldoffCount = 1;
-		disable_timeout(worker.last_resort, false);
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		ReleaseCurrentSubTransaction();
+		check_function(work, &tool, result);
+		if (!result->stale)
+		{
+			enable_timeout_after(STATEMENT_TIMEOUT, most);
+			enable_timeout_after(worker.last_resort, most + GRACE_MS);
+			QueryCancelHoldoffCount = 0;
+			result->result = call_function(&tool, work);
+			CHECK_FOR_INTERRUPTS();
+			QueryCancelHoldoffCount = 1;
+			disable_timeout(worker.last_resort, false);
+			disable_timeout(STATEMENT_TIMEOUT, false);
+
+			/* It may have been replaced just before it was called. */
+			check_function(work, &tool, result);
+		}
+		if (work->preview)
+			result->changes = find_changes();
+		if (work->preview || result->stale)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(worker.context);
 		CurrentResourceOwner = owner;
 	}
@@ -425,6 +477,21 @@ shown_of(const char *text)
 }
 
 /*
+ * The arguments with which the tool is called, but for those that are bound.
+ */
+static char *
+arguments_of(const ToolWork *work)
+{
+	Requirement given = {.kind = REQUIRES_USER_INPUT};
+	char	   *arguments = encoding_from_server(work->arguments);
+
+	if (work->answer == NULL)
+		return arguments;
+	given.answer = encoding_from_server(work->answer);
+	return requirement_arguments(&given, arguments);
+}
+
+/*
  * The result as a message for the model, for events.
  */
 static Message
@@ -437,7 +504,7 @@ execution_of(const ToolWork *work, const ToolResult *result)
 	message_init(&message, MESSAGE_TOOL, encoding_from_server(text));
 	message.tool_call_id = encoding_from_server(work->model_call_id);
 	message.tool_name = encoding_from_server(work->tool);
-	message.tool_args = encoding_from_server(work->arguments);
+	message.tool_args = arguments_of(work);
 	message.tool_call_error = result->error != NULL;
 	message.executed = true;
 	message.tool_started = (double) result->started_at / USECS_PER_SEC +
@@ -462,10 +529,20 @@ tell(const ToolWork *work, const ToolResult *result)
 		encoding_from_server(work->agent_name) : NULL,
 	};
 	Message		execution = execution_of(work, result);
-	RunEvent	events[2];
-	EventRow	rows[2];
-	int			count = run_event_tool_ended(&source, &execution, events);
+	Message		beginning = execution;
+	RunEvent	events[3];
+	EventRow	rows[3];
+	int			count = 0;
 	int64		last = store_last_event(work->run_id);
+
+	/* Of other calls, their runner has told that already. */
+	if (work->gated)
+	{
+		beginning.content = NULL;
+		beginning.tool_call_error = false;
+		events[count++] = run_event_tool_started(&source, &beginning);
+	}
+	count += run_event_tool_ended(&source, &execution, events + count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -475,6 +552,27 @@ tell(const ToolWork *work, const ToolResult *result)
 		rows[i].data = events[i].data;
 	}
 	store_append_events(rows, count);
+}
+
+/*
+ * What a call would do, as JSON in the database's encoding.
+ */
+static char *
+preview_json(const ToolResult *result)
+{
+	StringInfoData out;
+	const char *text = result->shown != NULL ? result->shown : result->result;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	if (result->error != NULL)
+		json_append_member(&out, "error", encoding_from_server(result->error));
+	else if (text != NULL)
+		json_append_member(&out, "result", encoding_from_server(text));
+	json_append_key(&out, "changes");
+	appendStringInfo(&out, "%s}", result->changes != NULL ?
+					 encoding_from_server(result->changes) : "[]");
+	return encoding_to_server(out.data);
 }
 
 /*
@@ -500,12 +598,18 @@ store_result(const ToolWork *work, ToolResult *result)
 	fence = store_lock_for_result(work, worker.role);
 	if (fence == FENCE_OPEN)
 	{
-		if (!store_tool_result(work, worker.role, result))
+		if (result->stale)
+			store_ask_again(work, result->fingerprint);
+		else if (work->preview)
+			store_preview(work, preview_json(result), result->fingerprint);
+		else
+			store_tool_result(work, result);
+		if (!store_more_calls(work))
 		{
 			store_end_turn(work, worker.role);
 			wake_at_commit(work->shard);
 		}
-		if (work->stream)
+		if (work->stream && !work->preview && !result->stale)
 			tell(work, result);
 	}
 	store_leave(user);
@@ -573,8 +677,12 @@ make_call(const ToolWork *work, ToolResult *result)
 		ReThrowError(error);
 	if (error != NULL)
 		set_error(result, error);
-	else if (shown_of(result->result) != result->result)
-		result->shown = shown_of(result->result);
+	else if (result->result != NULL)
+	{
+		const char *shown = shown_of(result->result);
+
+		result->shown = shown != result->result ? shown : NULL;
+	}
 	return store_result(work, result);
 }
 
@@ -688,6 +796,16 @@ do_next_call(void)
 		return found;
 	}
 
+	/* The changes of a preview are counted from here on. */
+	if (work.preview && !counts_reported)
+	{
+		undo();
+		pgstat_report_stat(true);
+		counts_reported = true;
+		return true;
+	}
+	counts_reported = false;
+
 	/* That may be the tool's fault: its runner is to say whether to go on. */
 	if (tool_slots_is_dead(work.run_id))
 	{
@@ -709,7 +827,8 @@ do_next_call(void)
 		tool_slot_count(result.error != NULL);
 		strlcpy(worker.last.run_id, work.run_id, sizeof(worker.last.run_id));
 		worker.last.turn = work.turn;
-		worker.last.call_no = work.call_no;
+		/* If it was not the function that was meant, there may be more to do. */
+		worker.last.call_no = result.stale ? 0 : work.call_no;
 	}
 	clean_up();
 	pgstat_report_stat(false);

@@ -13,13 +13,26 @@ our @EXPORT = qw(queue_violations);
 
 my %RULES = (
 	'the state is unknown' => q(
-		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x', 't')),
+		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x', 't', 'd')),
 	'its tools may be called for ever' => q(
 		SELECT run_id FROM agno.run_queue WHERE state = 't' AND run_at IS NULL),
 	'nobody is to call its tools' => q(
 		SELECT run_id FROM agno.run_queue q WHERE state = 't' AND run_at > clock_timestamp()
 			AND NOT EXISTS (SELECT FROM agno.tool_queue t WHERE t.run_id = q.run_id)
 			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)),
+	'it waits for no decision' => q(
+		SELECT run_id FROM agno.run_queue q WHERE state = 'd'
+			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)
+			AND NOT EXISTS (SELECT FROM agno.runs r JOIN agno.requirements p USING (run_id) JOIN agno.tool_calls c
+				USING (run_id, turn, call_no) WHERE r.run_id = q.run_id AND r.status = 'PAUSED'
+				AND p.decision IS NULL AND c.status = 'paused')),
+	'it is paused, but not in the queue' => q(
+		SELECT run_id FROM agno.runs r WHERE status = 'PAUSED'
+			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id AND state = 'd')),
+	'its decision will never expire' => q(
+		SELECT run_id FROM agno.run_queue q JOIN agno.requirements p USING (run_id)
+			WHERE state = 'd' AND decision IS NULL AND expires_at IS NOT NULL AND (run_at IS NULL
+			OR run_at > greatest(expires_at, clock_timestamp()) + interval '5 s')),
 	'it is scheduled for no time' => q(
 		SELECT run_id FROM agno.run_queue WHERE state = 's' AND run_at IS NULL),
 	'it is to be looked at at no time' => q(

@@ -91,9 +91,6 @@ SELECT agno_arun('x', '');
 SELECT agno_arun('x', output_schema => '[]');
 SELECT agno_arun('x', output_schema => '{"properties": {"a": {"type": "date"}}}');
 SELECT agno_arun('x', session_state => '1');
-INSERT INTO agno.agents (agent_id, tools) VALUES ('tools', '{now}');
-UPDATE agno.agents SET requires_confirmation = '{now}' WHERE agent_id = 'tools';
-SELECT agno_arun('x', 'tools');
 INSERT INTO agno.agents (agent_id, model, model_options)
 VALUES ('reserved', 'agents_server:m', '{"input": []}');
 SELECT agno_arun('x', 'reserved');

@@ -1,0 +1,13 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_fingerprint.h
+ *	  What tells a function from one that replaces it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_TOOL_FINGERPRINT_H
+#define AGNO_TOOL_FINGERPRINT_H
+
+extern char *tool_fingerprint(const char *signature);
+
+#endif							/* AGNO_TOOL_FINGERPRINT_H */
