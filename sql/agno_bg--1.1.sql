@@ -875,6 +875,7 @@ CREATE TABLE agno.tool_queue (
 	shard smallint NOT NULL,
 	queued_at pg_catalog.timestamptz NOT NULL,
 	deadline pg_catalog.timestamptz NOT NULL,
+	looks smallint NOT NULL DEFAULT 0,
 	CONSTRAINT tool_queue_pkey PRIMARY KEY (run_id, attempt, turn)
 );
 CREATE INDEX tool_queue_owner_idx ON agno.tool_queue (owner, queued_at);
@@ -888,6 +889,8 @@ COMMENT ON COLUMN agno.tool_queue.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.tool_queue.shard IS
 	'a hash of the session, which decides who executes the run';
 COMMENT ON COLUMN agno.tool_queue.queued_at IS 'first come, first served';
+COMMENT ON COLUMN agno.tool_queue.looks IS
+	'how often the turn was put off';
 COMMENT ON COLUMN agno.tool_queue.deadline IS
 	'the run must have ended by then';
 

@@ -11,8 +11,11 @@
  */
 #include "postgres.h"
 
+#include "core/clock.h"
 #include "core/run_event.h"
+#include "runner/conversation.h"
 #include "runner/ended_run.h"
+#include "server/encoding.h"
 
 /*
  * What is to be stored of a run that ended like this. The ids are of the
@@ -32,6 +35,48 @@ ended_run_fill(EndedRun *ended, const RunOutcome *outcome, const char *run_id,
 	ended->reasoning = outcome->reasoning;
 	ended->metrics = run_outcome_metrics_json(outcome);
 	ended->error = run_outcome_error_json(outcome);
+}
+
+/*
+ * What is to be stored of a run, with its conversation.
+ */
+void
+ended_run_fill_run(EndedRun *ended, const Run *run, const char *run_id,
+				   const char *session_id)
+{
+	ended_run_fill(ended, &run->outcome, run_id, session_id);
+	ended->messages = run_messages_json(run);
+	ended->tools = run_tools_json(run);
+	ended->requirements = run_requirements_json(run);
+	ended->has_steps = run->turns > 0;
+}
+
+/*
+ * A run that has called tools ends without being in flight: *ended, which is filled
+ * by its outcome, gets all that is known of it from StoredSteps. It started the
+ * attempt elapsed_ms ago.
+ */
+void
+ended_run_put_together(EndedRun *ended, const RunOutcome *outcome, List *steps,
+					   int64 elapsed_ms)
+{
+	int64		now = clock_now();
+	Run			run = {
+		.run_id = encoding_from_server(ended->run_id),
+		.attempt = outcome->attempt,
+		.started_at = now - elapsed_ms * US_PER_MS,
+		.deadline = PG_INT64_MAX,
+	};
+	EndedRun	before = *ended;
+
+	conversation_resume(&run, steps);
+	if (outcome->status == RUN_CANCELLED)
+		run_cancelled(&run, now);
+	else
+		run_failed(&run, outcome->error_type, outcome->error_message, now);
+	ended_run_fill_run(ended, &run, before.run_id, before.session_id);
+	ended->row = before.row;
+	ended->owner = before.owner;
 }
 
 /*

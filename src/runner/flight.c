@@ -12,11 +12,11 @@
 #include <ctype.h>
 
 #include "core/clock.h"
-#include "core/history.h"
 #include "core/json.h"
 #include "core/prompt.h"
 #include "core/usage.h"
 #include "pgtime.h"
+#include "runner/conversation.h"
 #include "runner/ended_run.h"
 #include "runner/fleet.h"
 #include "runner/flight.h"
@@ -80,145 +80,6 @@ python_now(const char *timezone_identifier)
 }
 
 /*
- * Read an array of messages, and append them to a list.
- */
-static List *
-read_messages(List *messages, const char *json)
-{
-	char	   *scrubbed = json_scrub(json, strlen(json));
-	cJSON	   *tree = json_parse(scrubbed, strlen(scrubbed));
-	const char *at = scrubbed;
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, tree)
-	{
-		Message    *message = palloc(sizeof(Message));
-		const char *end;
-
-		if (!json_next_element(&at))
-			break;
-		end = json_skip_value(at);
-		if (message_read(item, pnstrdup(at, end - at), message))
-			messages = lappend(messages, message);
-		at = end;
-	}
-	cJSON_Delete(tree);
-	return messages;
-}
-
-/*
- * Add the messages of earlier runs, but for their system messages and for what
- * was history to them; the last ones only, when there is a limit. As
- * AgentSession.get_messages() of Agno, but for calls of tools without results.
- */
-static void
-add_history(Run *run, const ReadyRun *ready)
-{
-	List	   *messages = NIL;
-	Message    *history;
-	int			count = 0;
-	int			skip = 0;
-	ListCell   *cell;
-
-	foreach(cell, ready->history)
-		messages = read_messages(messages, lfirst(cell));
-	history = palloc(sizeof(Message) * Max(list_length(messages), 1));
-	foreach(cell, messages)
-	{
-		Message    *message = lfirst(cell);
-
-		if (!message->from_history && message->role != MESSAGE_SYSTEM)
-			history[count++] = *message;
-	}
-	if (ready->history_messages >= 0)
-		skip = Max(count - ready->history_messages, 0);
-	count = history_select(history + skip, count - skip,
-						   ready->max_history_calls);
-	for (int i = skip; i < skip + count; i++)
-	{
-		history[i].from_history = true;
-		*run_add_message(run, history[i].role, NULL) = history[i];
-	}
-}
-
-/*
- * Add the result of a call.
- */
-static void
-add_result(Run *run, const StoredCall *call)
-{
-	const Tool *tool = run->tools != NULL ?
-		tools_find(run->tools, call->tool) : NULL;
-	Message    *message =
-		run_add_message(run, MESSAGE_TOOL, pstrdup(call->result));
-
-	message->tool_call_id = pstrdup(call->model_call_id);
-	message->tool_name = pstrdup(call->tool);
-	message->tool_args = copy_or_null(call->arguments);
-	message->executed = call->executed;
-	message->tool_call_error = call->failed;
-	message->tool_started = call->started;
-	message->tool_duration = call->duration;
-	message->stop_after_call = tool != NULL && tool->stop_after_call;
-	message->requirement = requirement_copy(call->requirement);
-}
-
-/*
- * Add calls of the last answer that somebody is to decide about.
- */
-static void
-add_waiting(Run *run, const StoredStep *step)
-{
-	ListCell   *cell;
-
-	run->waiting = palloc(sizeof(Message) * Max(list_length(step->calls), 1));
-	foreach(cell, step->calls)
-	{
-		const StoredCall *call = lfirst(cell);
-		Message    *message;
-
-		if (!call->waits || call->requirement == NULL)
-			continue;
-		message = &run->waiting[run->waiting_count++];
-		message_init(message, MESSAGE_TOOL, NULL);
-		message->tool_call_id = pstrdup(call->model_call_id);
-		message->tool_name = pstrdup(call->tool);
-		message->tool_args = copy_or_null(call->arguments);
-		message->requirement = requirement_copy(call->requirement);
-	}
-}
-
-/*
- * Put the conversation together from what is stored of it.
- */
-static void
-resume_conversation(Run *run, const ReadyRun *ready)
-{
-	ListCell   *cell;
-
-	foreach(cell, ready->steps)
-	{
-		StoredStep *step = lfirst(cell);
-		ListCell   *inner;
-
-		foreach(inner, read_messages(NIL, step->messages))
-		{
-			Message    *message = lfirst(inner);
-
-			*run_add_message(run, message->role, NULL) = *message;
-		}
-		foreach(inner, step->calls)
-		{
-			if (!((StoredCall *) lfirst(inner))->waits)
-				add_result(run, lfirst(inner));
-		}
-	}
-	add_waiting(run, llast(ready->steps));
-	run->turns = list_length(ready->steps);
-	run_resumed(run, clock_now());
-}
-
-/*
  * The conversation up to the first request.
  */
 static void
@@ -243,7 +104,7 @@ begin_conversation(Flight *flight, const ReadyRun *ready, const Agent *agent)
 	system_message = prompt_system_message(&context);
 	if (system_message != NULL)
 		run_add_message(run, MESSAGE_SYSTEM, system_message);
-	add_history(run, ready);
+	conversation_add_history(run, ready);
 	run_add_message(run, MESSAGE_USER,
 					prompt_user_message(&context, ready->input));
 	if (context.too_long)
@@ -423,7 +284,7 @@ flight_begin(Flight *flight)
 			ready->tool_call_limit : agno_tool_call_limit;
 	}
 	if (ready->steps != NIL)
-		resume_conversation(run, ready);
+		conversation_resume(run, ready->steps);
 	else
 		begin_conversation(flight, ready, agent);
 	if (flight->cancelled)
@@ -511,15 +372,14 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	const Run  *run = &flight->run;
 	const TokenUsage *usage = &run->outcome.usage;
 
-	ended_run_fill(ended, &run->outcome, flight->run_id, flight->session_id);
+	ended_run_fill_run(ended, run, flight->run_id, flight->session_id);
 	ended->owner = flight->owner;
 	ended->content = flight_clean(flight, ended->content);
 	ended->reasoning = flight_clean(flight, ended->reasoning);
-	ended->messages = flight_clean(flight, run_messages_json(run));
+	ended->messages = flight_clean(flight, ended->messages);
 	ended->error = flight_clean(flight, ended->error);
-	ended->tools = flight_clean(flight, run_tools_json(run));
-	ended->requirements = flight_clean(flight, run_requirements_json(run));
-	ended->has_steps = run->turns > 0;
+	ended->tools = flight_clean(flight, ended->tools);
+	ended->requirements = flight_clean(flight, ended->requirements);
 	ended->postpone_ms = run->postpone_ms;
 	ended->retries = run->retries;
 	ended->repeated = run->repetitions > 0;

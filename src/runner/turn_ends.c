@@ -9,6 +9,7 @@
 
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
+#include "server/encoding.h"
 
 /*
  * End these runs, which are locked and not in flight, and tell subscribers.
@@ -30,21 +31,70 @@ turn_end_runs(Turn *turn, EndedRun *ended, int count)
 }
 
 /*
+ * What has been said and done of those of these runs that have called tools and
+ * are not CANCELLED yet: a list of ReadyRuns, of which nothing else is known.
+ */
+static List *
+read_steps(RunLock **runs, int count)
+{
+	List	   *stubs = NIL;
+
+	for (int i = 0; i < count; i++)
+	{
+		ReadyRun   *stub = palloc0(sizeof(ReadyRun));
+
+		stub->run_id = runs[i]->run_id;
+		stub->turns = runs[i]->status != RUN_CANCELLED ? 1 : 0;
+		stubs = lappend(stubs, stub);
+	}
+	store_read_steps(stubs);
+	return stubs;
+}
+
+/*
  * End these runs, which are locked and not in flight, since they have been or are
  * to be cancelled, and tell subscribers.
  */
 void
 turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 {
+	RunLock   **others = palloc(sizeof(RunLock *) * Max(count, 1));
+	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(count, 1));
 	RunKeys		keys = run_keys(count);
+	int			other_count = 0;
+	int			ended_count = 0;
+	ListCell   *cell;
 
 	if (count == 0)
 		return;
-	for (int i = 0; i < count; i++)
+	foreach(cell, read_steps(runs, count))
 	{
-		run_keys_add(&keys, runs[i]->run_id, runs[i]->session_id);
-		turn->ended_ids = lappend(turn->ended_ids, runs[i]->run_id);
+		RunLock    *lock = runs[foreach_current_index(cell)];
+		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
+		RunOutcome	outcome;
+		int64		elapsed_ms = lock->started_at == 0 ? 0 :
+			Max(GetCurrentTimestamp() - lock->started_at, 0) / 1000;
+
+		if (steps == NIL)
+		{
+			others[other_count++] = lock;
+			run_keys_add(&keys, lock->run_id, lock->session_id);
+			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+			continue;
+		}
+		outcome = run_outcome_cancelled(lock->attempt,
+										encoding_from_server(lock->run_id));
+		ended_run_fill(&ended[ended_count], &outcome, lock->run_id,
+					   lock->session_id);
+		ended[ended_count].row = lock->row;
+		ended[ended_count].owner = lock->owner;
+		ended_run_put_together(&ended[ended_count++], &outcome, steps,
+							   elapsed_ms);
 	}
-	store_end_cancelled(runs, count);
-	ended_runs_tell(keys.run_ids, count);
+	if (other_count > 0)
+	{
+		store_end_cancelled(others, other_count);
+		ended_runs_tell(keys.run_ids, keys.count);
+	}
+	turn_end_runs(turn, ended, ended_count);
 }

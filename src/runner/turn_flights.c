@@ -215,6 +215,9 @@ typedef struct Ends
 								 * be reached */
 	int			held_back_count;
 	List	   *streamed;		/* Flights that have subscribers */
+	PartialRun *partial;		/* what streamed runs whose tools are to be
+								 * called have said */
+	int			partial_count;
 	RunKeys		over;			/* runs that somebody else has ended */
 	RunKeys		others;			/* runs that somebody else has taken over */
 } Ends;
@@ -241,7 +244,12 @@ store_end(Turn *turn, Flight *flight, const RunLock *lock, Ends *ends)
 	if (flight->run.outcome.status == RUN_RUNNING)
 	{
 		if (flight->run.streamed)
+		{
 			ends->streamed = lappend(ends->streamed, flight);
+			ends->partial[ends->partial_count].row = lock->row;
+			ends->partial[ends->partial_count++].content =
+				flight_clean(flight, flight->run.outcome.content);
+		}
 		blame_begin(flight->run_id);
 		flight_fill_step(flight, &ends->steps[ends->step_count]);
 		blame_end();
@@ -297,6 +305,7 @@ turn_store_flights(Turn *turn)
 	ends.postponed = palloc(sizeof(EndedRun) * size);
 	ends.held_back = palloc(sizeof(EndedRun) * size);
 	ends.steps = palloc(sizeof(NewStep) * size);
+	ends.partial = palloc(sizeof(PartialRun) * size);
 	ends.over = run_keys(size);
 	ends.others = run_keys(size);
 	foreach(cell, locks)
@@ -311,6 +320,7 @@ turn_store_flights(Turn *turn)
 		store_finish(ends.ended, ends.ended_count);
 	store_pause(ends.paused, ends.paused_count);
 	store_keep_steps(ends.steps, ends.step_count);
+	store_show_content(ends.partial, ends.partial_count);
 	store_postpone(ends.postponed, ends.postponed_count);
 	store_hold_back(ends.held_back, ends.held_back_count);
 	store_events(ends.streamed);

@@ -96,15 +96,13 @@ cancel_waiting(Turn *turn, List *signals)
 
 		if (run_id_set_has(&queued, signal->run_id) &&
 			!run_id_set_has(&locked, signal->run_id))
-		{
 			later[later_count++] = signal;
-			turn->cancelled_ids = lappend(turn->cancelled_ids, signal->run_id);
-		}
 	}
 
 	turn_end_cancelled(turn, cancelled, cancelled_count);
 	if (later_count > 0)
-		store_cancel_later(later, later_count);
+		turn->cancelled_ids = list_concat(turn->cancelled_ids,
+										  store_cancel_later(later, later_count));
 }
 
 /*

@@ -404,7 +404,12 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			ended_run_fill(ended, &outcome, run->run_id, run->session_id);
 			ended->row = run->row;
 			ended->owner = run->owner;
-			ended->has_steps = run->turns > 0;
+			if (run->turns > 0)
+			{
+				store_read_steps(list_make1(run));
+				ended_run_put_together(ended, &outcome, run->steps,
+									   run->elapsed_ms);
+			}
 			break;
 		case CANCEL:
 			lock = palloc0(sizeof(RunLock));

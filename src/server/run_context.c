@@ -127,6 +127,16 @@ run_context_is_set(void)
 	return active;
 }
 
+/*
+ * The end user for whom the tool is called; NULL: nobody in particular, or no tool
+ * is being called.
+ */
+const char *
+run_context_user_id(void)
+{
+	return active ? show(2)[0] != '\0' ? show(2) : NULL : NULL;
+}
+
 static void
 set_all(const RunContext *context)
 {

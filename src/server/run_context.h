@@ -20,6 +20,7 @@ typedef struct RunContext
 
 extern void run_context_define(void);
 extern bool run_context_is_set(void);
+extern const char *run_context_user_id(void);
 extern void run_context_set(const RunContext *context);
 extern void run_context_clear(void);
 

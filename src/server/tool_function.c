@@ -71,6 +71,23 @@ complain_missing(const char *name)
 }
 
 /*
+ * The functions of this name, which may have a schema, as the current user finds
+ * them with the current search_path.
+ */
+static FuncCandidateList
+candidates(const char *name)
+{
+	List	   *names;
+
+#if PG_VERSION_NUM >= 160000
+	names = stringToQualifiedNameList(name, NULL);
+#else
+	names = stringToQualifiedNameList(name);
+#endif
+	return FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
+}
+
+/*
  * The function of this name, which may have a schema and the types of its
  * arguments: as the current user finds it with the current search_path. Errors:
  * undefined_function, ambiguous_function.
@@ -80,7 +97,6 @@ tool_function_lookup(const char *name)
 {
 	FuncCandidateList found;
 	Oid			function;
-	List	   *names;
 
 	if (strchr(name, '(') != NULL)
 	{
@@ -90,12 +106,7 @@ tool_function_lookup(const char *name)
 		return function;
 	}
 
-#if PG_VERSION_NUM >= 160000
-	names = stringToQualifiedNameList(name, NULL);
-#else
-	names = stringToQualifiedNameList(name);
-#endif
-	found = FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
+	found = candidates(name);
 	if (found == NULL)
 		complain_missing(name);
 	function = found->oid;
@@ -106,6 +117,28 @@ tool_function_lookup(const char *name)
 				 errhint("Give the types of its arguments, as in %s.",
 						 format_procedure_qualified(function))));
 	return function;
+}
+
+/*
+ * Whether there is a function of this name, which has no schema, but the one of
+ * this signature; NULL: none.
+ */
+bool
+tool_function_is_other(const char *name, const char *signature)
+{
+	Oid			function = signature != NULL ?
+		tool_function_oid(signature) : InvalidOid;
+
+	/* Some names that models can call are no identifiers. */
+	if (strchr(name, '-') != NULL || (name[0] >= '0' && name[0] <= '9'))
+		return false;
+	for (FuncCandidateList found = candidates(name); found != NULL;
+		 found = found->next)
+	{
+		if (found->oid != function)
+			return true;
+	}
+	return false;
 }
 
 /*

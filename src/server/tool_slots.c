@@ -636,19 +636,28 @@ tool_slot_begin_call(const char *run_id)
 }
 
 /*
- * The call is over. Returns whether the run has been cancelled meanwhile.
+ * Whether somebody has wanted the call to end since it began.
  */
 bool
-tool_slot_end_call(void)
+tool_slot_is_cancelled(void)
 {
-	ToolSlot   *slot = &shared->slots[my_slot];
 	bool		cancelled;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	cancelled = slot->cancelled;
-	slot->state = TOOL_WORKER_IDLE;
+	LWLockAcquire(lock, LW_SHARED);
+	cancelled = shared->slots[my_slot].cancelled;
 	LWLockRelease(lock);
 	return cancelled;
+}
+
+/*
+ * The call is over.
+ */
+void
+tool_slot_end_call(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	shared->slots[my_slot].state = TOOL_WORKER_IDLE;
+	LWLockRelease(lock);
 }
 
 /*

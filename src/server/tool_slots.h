@@ -62,7 +62,8 @@ extern uint64 tool_slot_wakes(void);
 extern bool tool_slot_is_to_leave(void);
 extern bool tool_slot_try_leave(uint64 wakes_seen);
 extern void tool_slot_begin_call(const char *run_id);
-extern bool tool_slot_end_call(void);
+extern bool tool_slot_is_cancelled(void);
+extern void tool_slot_end_call(void);
 extern void tool_slot_count(bool failed);
 
 #endif							/* AGNO_TOOL_SLOTS_H */

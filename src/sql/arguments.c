@@ -14,6 +14,7 @@
 #include "core/schema.h"
 #include "core/uuid.h"
 #include "server/encoding.h"
+#include "server/json_size.h"
 #include "server/settings.h"
 #include "sql/arguments.h"
 #include "utils/builtins.h"
@@ -111,6 +112,7 @@ check_json(Jsonb *json, const char *name)
 	int			depth = 0;
 
 	argument_check_size(name, VARSIZE(json));
+	json_check_size(name, json);
 	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
 		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)

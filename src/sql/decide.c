@@ -21,6 +21,7 @@
 #include "core/shard.h"
 #include "miscadmin.h"
 #include "server/encoding.h"
+#include "server/json_size.h"
 #include "server/sql_function.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
@@ -492,6 +493,7 @@ agno_answer_call(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tool_call_id and answer must not be null")));
 	answer = PG_GETARG_JSONB_P(2);
+	json_check_size("answer", answer);
 	text = result_text(answer);
 	argument_check_size("answer", strlen(text));
 
@@ -640,7 +642,10 @@ agno_continue_run(PG_FUNCTION_ARGS)
 		argument_error("requirements must be a JSON array",
 					   "Send agno.runs.requirements with the decisions filled in.");
 	if (dicts != NULL)
+	{
+		json_check_size("requirements", dicts);
 		count = JB_ROOT_COUNT(dicts);
+	}
 	begin(&decisions, fcinfo);
 	json = store_requirements(decisions.run.run_id);
 	if (json != NULL)

@@ -23,6 +23,7 @@
 #include "server/acceptance.h"
 #include "server/json_merge.h"
 #include "server/model_server.h"
+#include "server/run_context.h"
 #include "server/settings.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
@@ -95,7 +96,7 @@ hash_request(FunctionCallInfo fcinfo, const NewRun *run)
 		{fcinfo->args[ARG_INPUT], -1},
 		{fcinfo->args[ARG_AGENT_ID], -1},
 		{fcinfo->args[ARG_SESSION_ID], -1},
-		{fcinfo->args[ARG_USER_ID], -1},
+		{run->user_id, -1},
 		{fcinfo->args[ARG_MODEL], -1},
 		{run->output_schema, -1},
 		{run->session_state, -1},
@@ -150,6 +151,28 @@ hash_request(FunctionCallInfo fcinfo, const NewRun *run)
 }
 
 /*
+ * The user_id of the run. A tool that is called for somebody speaks for nobody
+ * else. Errors: insufficient_privilege.
+ */
+static NullableDatum
+user_id_argument(FunctionCallInfo fcinfo)
+{
+	NullableDatum user_id = fcinfo->args[ARG_USER_ID];
+	const char *caller = run_context_user_id();
+
+	if (caller == NULL)
+		return user_id;
+	if (!user_id.isnull &&
+		strcmp(TextDatumGetCString(user_id.value), caller) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a tool that is called for one user_id cannot enqueue a run for another")));
+	user_id.value = CStringGetTextDatum(caller);
+	user_id.isnull = false;
+	return user_id;
+}
+
+/*
  * Put the arguments into *run, as far as they need no table. Returns whether
  * the caller chose the run's id.
  */
@@ -179,7 +202,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 								  &session_given);
 	run->new_session = !session_given;
 	run->agent_id = fcinfo->args[ARG_AGENT_ID];
-	run->user_id = fcinfo->args[ARG_USER_ID];
+	run->user_id = user_id_argument(fcinfo);
 	run->metadata = argument_object(fcinfo, ARG_METADATA, "metadata");
 	run->session_state = argument_object(fcinfo, ARG_SESSION_STATE,
 										 "session_state");

@@ -307,6 +307,7 @@ typedef struct StoredCall
 	bool		failed;			/* the tool, or the limit */
 	char	   *result;			/* what the model is told */
 	bool		waits;			/* somebody is to decide about it */
+	bool		pending;		/* it has not been made */
 	Requirement *requirement;	/* what it needed; NULL: nothing */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
@@ -374,6 +375,7 @@ typedef struct RunLock
 	Oid			owner;
 	ItemPointerData row;		/* where it is in agno.runs */
 	int			attempt;
+	TimestampTz started_at;		/* the attempt; 0: none has */
 	bool		mine;			/* it is for this runner */
 } RunLock;
 
@@ -431,7 +433,7 @@ extern TimestampTz store_waits_since(const char *key);
 /* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(const char *after, int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);
-extern void store_cancel_later(Signal **signals, int count);
+extern List *store_cancel_later(Signal **signals, int count);
 extern void store_expire_markers(int limit);
 
 /* store_results.c: what comes of runs */

@@ -69,6 +69,7 @@ read_lock(RowReader *row)
 	lock->owner = next_oid(row);
 	lock->attempt = next_int(row);
 	lock->row = next_tid(row);
+	lock->started_at = next_time_or(row, 0);
 	lock->mine = shard_runner(shard_of_session(lock->session_id),
 							  this_runner.runners) == this_runner.number;
 	return lock;
@@ -82,7 +83,8 @@ List *
 store_lock_runs(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt, r.ctid "
+		"SELECT r.run_id, r.session_id, r.status, r.owner, r.attempt, r.ctid,"
+		" r.started_at "
 		"FROM agno.runs r WHERE r.run_id = ANY ($1) "
 		"FOR NO KEY UPDATE SKIP LOCKED"
 	};

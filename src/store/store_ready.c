@@ -181,6 +181,7 @@ read_ready(RowReader *row, PickedRun **picked)
 {
 	ReadyRun   *run = palloc0(sizeof(ReadyRun));
 	PickedRun  *its = picked[next_int(row) - 1];
+	int64		step_bytes;
 
 	its->had = true;
 	run->picked = its;
@@ -208,12 +209,14 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->stream = next_bool(row);
 	run->last_event = next_int64_or(row, 0);
 	run->turns = next_int_or(row, 0);
+	step_bytes = next_int64_or(row, 0);
+	step_bytes += next_int64_or(row, 0);
 	run->pending_calls = next_bool(row);
 	run->waiting_calls = next_bool(row);
 	run->elapsed_ms = elapsed_ms(run, next_time_or(row, 0));
 	run->tool_call_limit = next_int_or(row, -1);
 	run->max_history_calls = next_int_or(row, -1);
-	run->bytes = unread_bytes(row);
+	run->bytes = unread_bytes(row) + step_bytes;
 	return run;
 }
 
@@ -239,6 +242,12 @@ store_lock_ready(PickedRun **picked, int count)
 		" CASE WHEN d.tools IS NOT NULL THEN"
 		" (SELECT max(t.turn) FROM agno.run_steps t"
 		" WHERE t.run_id = r.run_id) END,"
+		" CASE WHEN d.tools IS NOT NULL THEN"
+		" (SELECT sum(octet_length(t.messages)) FROM agno.run_steps t"
+		" WHERE t.run_id = r.run_id)::bigint END,"
+		" CASE WHEN d.tools IS NOT NULL THEN"
+		" (SELECT sum(octet_length(coalesce(c.shown, c.result)))"
+		" FROM agno.tool_calls c WHERE c.run_id = r.run_id)::bigint END,"
 		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
 		" WHERE c.run_id = r.run_id AND c.status IN ('pending', 'preview')),"
 		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"

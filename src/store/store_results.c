@@ -306,12 +306,7 @@ store_end_cancelled(RunLock **runs, int count)
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'CANCELLED',"
 		" content = coalesce(r.content, d.content),"
-		/* the results of tools are in agno.tool_calls */
-		" messages = coalesce((SELECT jsonb_agg(m.message ORDER BY s.turn, m.n)"
-		" FROM agno.run_steps s,"
-		" jsonb_array_elements(s.messages::pg_catalog.jsonb)"
-		" WITH ORDINALITY m (message, n) WHERE s.run_id = r.run_id),"
-		" r.messages), finished_at = clock_timestamp() "
+		" finished_at = clock_timestamp() "
 		"FROM unnest($1, $2) AS d (run_id, content) "
 		"WHERE r.run_id = d.run_id AND r.status <> 'CANCELLED'"
 	};

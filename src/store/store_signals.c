@@ -74,9 +74,10 @@ store_take_signals_of(char *const *run_ids, int count)
 /*
  * The runs of these signals, which somebody has locked, are to be cancelled as
  * soon as they can be had. What is not in the queue for this runner has ended,
- * or is not ours; and a signal is for a run of its own role only.
+ * or is not ours; and a signal is for a run of its own role only. Returns the ids of
+ * those that are to be cancelled.
  */
-void
+List *
 store_cancel_later(Signal **signals, int count)
 {
 	static Statement statement = {
@@ -86,7 +87,7 @@ store_cancel_later(Signal **signals, int count)
 		"FROM unnest($3, $4) AS d (run_id, owner)"
 		" JOIN agno.runs r ON r.run_id = d.run_id"
 		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid "
-		"WHERE q.run_id = d.run_id AND " MINE("q")
+		"WHERE q.run_id = d.run_id AND " MINE("q") " RETURNING q.run_id"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
@@ -100,7 +101,7 @@ store_cancel_later(Signal **signals, int count)
 	bind_mine(&args);
 	bind_column(&args, &run_ids);
 	bind_column(&args, &owners);
-	store_execute(&statement, &args);
+	return store_read_list(&statement, &args, read_id);
 }
 
 /*

@@ -400,6 +400,7 @@ read_call(RowReader *row)
 	call->started = next_int64_or(row, 0) / 1e6;
 	call->duration = next_int64_or(row, 0) / 1e6;
 	call->waits = next_bool(row);
+	call->pending = next_bool(row);
 	call->requirement = read_requirement(row);
 	return call;
 }
@@ -433,7 +434,7 @@ read_calls(List *ready, const Column *run_ids)
 		" coalesce(c.shown, c.result, c.error, ''),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint,"
 		" (extract(epoch FROM c.finished_at - c.started_at) * 1000000)::bigint,"
-		" c.status = 'paused',"
+		" c.status = 'paused', c.status IN ('pending', 'preview'),"
 		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
 		" q.decision, q.note, q.answer "
@@ -462,9 +463,6 @@ read_calls(List *ready, const Column *run_ids)
 			continue;
 		step = list_nth(run->steps, turn - 1);
 		call = read_call(&row);
-		run->bytes += strlen(call->result);
-		if (call->requirement != NULL && call->requirement->preview != NULL)
-			run->bytes += strlen(call->requirement->preview);
 		step->calls = lappend(step->calls, call);
 	}
 }
@@ -504,7 +502,6 @@ store_read_steps(List *ready)
 			run = find_ready(ready, run_id);
 		step->turn = next_int(&row);
 		step->messages = next_utf8(&row);
-		run->bytes += strlen(step->messages);
 		run->steps = lappend(run->steps, step);
 	}
 	read_calls(ready, &run_ids);

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "server/json_merge.h"
 #include "store/store.h"
@@ -157,7 +158,9 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 		" AND s.owner" EQ "r.owner "
 		"LEFT JOIN LATERAL (SELECT c.* FROM agno.tool_calls c"
 		" WHERE c.run_id" EQ "r.run_id AND c.turn" EQ "$3"
-		" AND c.call_no OPERATOR(pg_catalog.>) $5" TO_BE_CALLED("c")
+		" AND c.call_no OPERATOR(pg_catalog.>) COALESCE((SELECT l.call_no"
+		" FROM agno.tool_calls l WHERE l.tool_call_id" EQ "$5"
+		" AND l.run_id" EQ "$1 AND l.turn" EQ "$3), 0)" TO_BE_CALLED("c")
 		" ORDER BY c.call_no LIMIT 1) c ON true "
 		"LEFT JOIN agno.requirements p ON p.run_id" EQ "r.run_id"
 		" AND p.turn" EQ "$3 AND p.call_no" EQ "c.call_no "
@@ -173,8 +176,7 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 	bind_int(&args, work->attempt);
 	bind_int(&args, work->turn);
 	bind_oid(&args, role);
-	bind_int(&args, last->call_no > 0 && last->turn == work->turn &&
-			 strcmp(last->run_id, work->run_id) == 0 ? last->call_no : 0);
+	bind_text(&args, last->tool_call_id);
 	if (store_execute(&statement, &args) == 0)
 		return true;
 	row = row_reader(0);
@@ -222,6 +224,45 @@ store_has_more_work(Oid role, const ToolWork *work)
 }
 
 /*
+ * Whether the run of a call is to be cancelled: a signal says so that its runner
+ * has not read yet, or the queue, if the runner could not have it. *own: the
+ * current transaction alone says so. In this order, since the runner turns the one
+ * into the other.
+ */
+static bool
+is_cancelled(const ToolWork *work, Oid role, bool *own)
+{
+	static Statement signals = {
+		"SELECT s.xmin FROM agno.run_signals s WHERE s.run_id" EQ "$1"
+		" AND s.owner" EQ "$2::pg_catalog.regrole"
+		" AND s.kind" EQ "'c'::pg_catalog.\"char\""
+	};
+	static Statement queue = {
+		"SELECT FROM agno.run_queue q WHERE q.run_id" EQ "$1 AND q.cancelled"
+	};
+	Arguments	args = {0};
+	Arguments	id = {0};
+	uint64		count;
+
+	bind_text(&args, work->run_id);
+	bind_oid(&args, role);
+	count = store_execute(&signals, &args);
+	*own = count > 0;
+	for (uint64 n = 0; n < count; n++)
+	{
+		RowReader	row = row_reader(n);
+		bool		isnull;
+		Datum		xmin = next_datum(&row, &isnull);
+
+		*own &= TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+	}
+	if (count > 0)
+		return true;
+	bind_text(&id, work->run_id);
+	return store_execute(&queue, &id) > 0;
+}
+
+/*
  * Lock the run of a call, to store what came of it, unless it is not in its
  * attempt any more or has been cancelled. A cancel that has been committed is
  * seen, since who cancels has the run locked until then.
@@ -237,15 +278,10 @@ store_lock_for_result(const ToolWork *work, Oid role)
 	static Statement exists = {
 		"SELECT FROM agno.runs r WHERE r.run_id" EQ "$1"
 	};
-	static Statement signals = {
-		"SELECT FROM agno.run_signals s WHERE s.run_id" EQ "$1"
-		" AND s.owner" EQ "$2::pg_catalog.regrole"
-		" AND s.kind" EQ "'c'::pg_catalog.\"char\" LIMIT 1"
-	};
 	Arguments	args = {0};
 	Arguments	id = {0};
-	Arguments	signal = {0};
 	RowReader	row;
+	bool		own;
 
 	bind_text(&id, work->run_id);
 	bind_text(&args, work->run_id);
@@ -255,9 +291,29 @@ store_lock_for_result(const ToolWork *work, Oid role)
 	row = row_reader(0);
 	if (!next_bool(&row))
 		return FENCE_CLOSED;
-	bind_text(&signal, work->run_id);
-	bind_oid(&signal, role);
-	return store_execute(&signals, &signal) > 0 ? FENCE_CLOSED : FENCE_OPEN;
+	if (is_cancelled(work, role, &own))
+		return own ? FENCE_OWN_CANCEL : FENCE_CLOSED;
+	return FENCE_OPEN;
+}
+
+/*
+ * Whether the run of a call is still in its attempt and not cancelled, as far as
+ * that has been committed.
+ */
+bool
+store_still_wanted(const ToolWork *work, Oid role)
+{
+	static Statement statement = {
+		"SELECT FROM agno.runs r WHERE r.run_id" EQ "$1"
+		" AND r.status" EQ "'RUNNING'::agno.run_status AND r.attempt" EQ "$2"
+	};
+	Arguments	args = {0};
+	bool		own;
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->attempt);
+	return store_execute(&statement, &args) > 0 &&
+		!is_cancelled(work, role, &own);
 }
 
 /*
@@ -463,22 +519,36 @@ store_end_turn(const ToolWork *work, Oid role)
 }
 
 /*
- * The turn could not be gone on with: others come first, for a moment.
+ * The turn could not be gone on with: others come first, for a while; longer: that
+ * doubles up to some seconds. Returns how long that is, in milliseconds.
  */
-void
-store_put_off_turn(const ToolWork *work)
+int
+store_put_off_turn(const ToolWork *work, bool longer)
 {
 	static Statement statement = {
-		"UPDATE agno.tool_queue q SET queued_at ="
-		" pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '200 ms'::interval"
-		" WHERE q.run_id" EQ "$1 AND q.attempt" EQ "$2 AND q.turn" EQ "$3"
+		"UPDATE agno.tool_queue q SET looks ="
+		" CASE WHEN $4 THEN q.looks OPERATOR(pg_catalog.+) 1 ELSE 1 END,"
+		" queued_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+		" ('200 ms'::interval OPERATOR(pg_catalog.*)"
+		" pg_catalog.power(2.0::pg_catalog.float8,"
+		" CASE WHEN $4 THEN LEAST(q.looks, 5) ELSE 0 END"
+		"::pg_catalog.float8))"
+		" WHERE q.run_id" EQ "$1 AND q.attempt" EQ "$2 AND q.turn" EQ "$3 "
+		"RETURNING q.looks"
 	};
 	Arguments	args = {0};
+	RowReader	row;
+	int			looks;
 
 	bind_text(&args, work->run_id);
 	bind_int(&args, work->attempt);
 	bind_int(&args, work->turn);
-	store_execute(&statement, &args);
+	bind_bool(&args, longer);
+	if (store_execute(&statement, &args) == 0)
+		return 0;
+	row = row_reader(0);
+	looks = next_int(&row);
+	return 200 << Min(looks - 1, 5);
 }
 
 /*-------------------------------------------------------------------------

@@ -73,9 +73,7 @@ typedef struct ToolWork
 /* A call that has been made, as have those before it in its turn. */
 typedef struct LastCall
 {
-	char		run_id[ID_SIZE];
-	int			turn;
-	int			call_no;		/* 0: none is known */
+	char		tool_call_id[ID_SIZE];	/* "": none is known */
 } LastCall;
 
 /* What came of a call. */
@@ -100,6 +98,7 @@ typedef enum ToolFence
 {
 	FENCE_OPEN,					/* the run is locked, and in the attempt */
 	FENCE_LOCKED,				/* somebody has locked it: later */
+	FENCE_OWN_CANCEL,			/* the call itself has cancelled it */
 	FENCE_CLOSED				/* it is over, or cancelled: never */
 } ToolFence;
 
@@ -117,7 +116,8 @@ extern char *store_changes(void);
 extern int64 store_last_event(const char *run_id);
 extern void store_end_turn(const ToolWork *work, Oid role);
 extern void store_drop_turn(const ToolWork *work);
-extern void store_put_off_turn(const ToolWork *work);
+extern int	store_put_off_turn(const ToolWork *work, bool longer);
+extern bool store_still_wanted(const ToolWork *work, Oid role);
 extern Jsonb *store_session_state(const char *run_id);
 extern void store_set_session_state(const char *run_id, Oid owner,
 									Jsonb *patch);

@@ -17,9 +17,12 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/read_only.h"
 #include "server/sql_function.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 /* How many rows are fetched at once, and returned at most. */
 #define FETCH_ROWS 100
@@ -87,7 +90,8 @@ Datum
 agno_run_sql_query(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool		read_only = XactReadOnly;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
 	char	   *query;
 	int			max_rows;
 
@@ -99,20 +103,34 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 	max_rows = PG_ARGISNULL(1) ? FETCH_ROWS : PG_GETARG_INT32(1);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 
-	XactReadOnly = true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
 		Portal		portal;
 
+		read_only_begin();
 		SPI_connect();
 		portal = SPI_cursor_open(NULL, prepare(query), NULL, NULL, true);
 		return_rows(portal, Min(max_rows, MOST_ROWS), result);
 		SPI_cursor_close(portal);
 		SPI_finish();
+		read_only_check();
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
-		XactReadOnly = read_only;
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
 	}
 	PG_END_TRY();
 	PG_RETURN_NULL();

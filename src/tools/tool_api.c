@@ -11,6 +11,8 @@
 #include "core/json.h"
 #include "miscadmin.h"
 #include "server/encoding.h"
+#include "server/json_size.h"
+#include "server/read_only.h"
 #include "server/settings.h"
 #include "server/sql_function.h"
 #include "store/store.h"
@@ -105,7 +107,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arguments must be a JSON object")));
-	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), &tool);
+	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), true, &tool);
 	answer = take_answer(&tool, &arguments);
 
 	BeginInternalSubTransaction(NULL);
@@ -115,8 +117,10 @@ agno_call_tool(PG_FUNCTION_ARGS)
 		if (!nested)
 			run_context_set(&context);
 		if (tool.read_only)
-			XactReadOnly = true;
-		result = tool_call(&tool, arguments, answer, &context, NULL);
+			read_only_begin();
+		result = tool_call(&tool, arguments, answer, &context, NULL, false);
+		if (tool.read_only)
+			read_only_check();
 		if (!nested)
 			run_context_clear();
 		ReleaseCurrentSubTransaction();
@@ -201,15 +205,13 @@ agno_update_session_state(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("patch must be a JSON object")));
+	json_check_size("patch", patch);
 	user = store_enter();
 	store_set_session_state(run_id, owner, patch);
 	state = store_session_state(run_id);
 	store_leave(user);
 	if (state == NULL)
 		PG_RETURN_NULL();
-	if (VARSIZE(state) > (Size) agno_max_input_size * 1024)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("the session state is longer than agno_bg.max_input_size")));
+	json_check_size("the session state", state);
 	PG_RETURN_JSONB_P(state);
 }

@@ -23,6 +23,7 @@
 #include "server/encoding.h"
 #include "server/tool_function.h"
 #include "tools/tool_call.h"
+#include "tools/tool_definition.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -40,14 +41,18 @@ typedef struct CallArguments
 	const ToolArgument **arguments; /* count of them: those that are given */
 	const char **values;		/* of each its JSON in UTF-8 */
 	int			count;
+	bool		keep_plans;		/* for the next call */
 	Oid		   *types;
 	Datum	   *datums;			/* converted */
 	char	   *nulls;			/* as SPI has them */
 } CallArguments;
 
 /*
- * Statements that are prepared once: a process calls the same few tools. Lives as
- * long as the process; PostgreSQL plans them again when what they use changes.
+ * Statements that are prepared once: a tool worker calls the same few tools. Lives
+ * as long as the process; PostgreSQL plans them again when what they use changes.
+ *
+ * A plan that is given up must not be executing: so calls that are made within
+ * others, by agno_call_tool(), keep none.
  */
 #define KEPT_PLANS 32
 
@@ -63,10 +68,24 @@ static KeptPlan kept_plans[KEPT_PLANS];
 static int	next_place;			/* whose plan is given up next */
 
 /*
- * The plan of a statement with parameters of these types.
+ * Prepare a statement with parameters of these types, until SPI_finish().
  */
 static SPIPlanPtr
-plan_of(const char *sql, int count, Oid *types)
+prepare(const char *sql, int count, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, count, types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare the call of a tool: %s",
+			 SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+/*
+ * The plan of a statement with parameters of these types, kept for the next time.
+ */
+static SPIPlanPtr
+kept_plan(const char *sql, int count, Oid *types)
 {
 	KeptPlan   *place;
 	SPIPlanPtr	plan;
@@ -81,10 +100,7 @@ plan_of(const char *sql, int count, Oid *types)
 			return place->plan;
 	}
 
-	plan = SPI_prepare(sql, count, types);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare the call of a tool: %s",
-			 SPI_result_code_string(SPI_result));
+	plan = prepare(sql, count, types);
 	place = &kept_plans[next_place];
 	next_place = (next_place + 1) % KEPT_PLANS;
 	if (place->plan != NULL)
@@ -103,6 +119,16 @@ plan_of(const char *sql, int count, Oid *types)
 	SPI_keepplan(plan);
 	place->plan = plan;
 	return plan;
+}
+
+/*
+ * The plan of a statement with some parameters, of these types.
+ */
+static SPIPlanPtr
+plan_of(const CallArguments *call, const char *sql, int count, Oid *types)
+{
+	return call->keep_plans ? kept_plan(sql, count, types) :
+		prepare(sql, count, types);
 }
 
 static void
@@ -403,7 +429,7 @@ convert_arguments(CallArguments *call)
 	appendStringInfoChar(&object, '}');
 	json = DirectFunctionCall1(jsonb_in,
 							   CStringGetDatum(encoding_to_server(object.data)));
-	if (SPI_execute_plan(plan_of(sql.data, 1, &type), &json, NULL, true, 1) !=
+	if (SPI_execute_plan(plan_of(call, sql.data, 1, &type), &json, NULL, true, 1) !=
 		SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not convert the arguments");
 	for (int i = 0; i < call->count; i++)
@@ -479,7 +505,7 @@ check_length(int length)
 static void
 fetch(const char *sql, const CallArguments *call, bool set, StringInfo result)
 {
-	SPIPlanPtr	plan = plan_of(sql, call->count, call->types);
+	SPIPlanPtr	plan = plan_of(call, sql, call->count, call->types);
 	Portal		portal;
 	bool		first = true;
 
@@ -521,7 +547,7 @@ call_function(const ToolFunction *function, const CallArguments *call,
 	{
 		appendStringInfoString(&sql, "SELECT ");
 		append_call(&sql, function, call);
-		if (SPI_execute_plan(plan_of(sql.data, call->count, call->types),
+		if (SPI_execute_plan(plan_of(call, sql.data, call->count, call->types),
 							 call->datums, call->nulls, false, 0) !=
 			SPI_OK_SELECT)
 			elog(ERROR, "could not call the tool");
@@ -580,7 +606,8 @@ call_procedure(const ToolFunction *function, const CallArguments *call,
 /*
  * Call the tool with these arguments, a JSON object, and those that somebody has
  * given besides (likewise, or NULL), for a run that has this context, and a session
- * with this state (a JSON object, or NULL). Strings are of
+ * with this state (a JSON object, or NULL). keep_plans: it is not called within
+ * another call. Strings are of
  * the database's encoding. Returns the result in the current memory context:
  * the text of a single value, a row as a JSON object, a set as an array, "ok" for
  * nothing. Errors: any; undefined_function if the function is gone,
@@ -588,11 +615,12 @@ call_procedure(const ToolFunction *function, const CallArguments *call,
  */
 char *
 tool_call(const Tool *tool, const char *arguments, const char *answer,
-		  const RunContext *context, const char *session_state)
+		  const RunContext *context, const char *session_state,
+		  bool keep_plans)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ToolFunction function;
-	CallArguments call;
+	CallArguments call = {.keep_plans = keep_plans};
 	StringInfoData result;
 	char	   *given;
 	char	   *more = NULL;
@@ -609,6 +637,9 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s does not exist any more",
 						tool->function)));
+	/* It may have another owner than when the run was enqueued. */
+	tool_check_trust(GetUserId(), function.owner,
+					 psprintf("function %s", function.signature));
 	given = without_nulls(&function, encoding_from_server(arguments));
 	check_arguments(tool->parameters, given);
 	if (tool->input_schema != NULL && answer != NULL)

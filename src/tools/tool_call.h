@@ -12,6 +12,7 @@
 #include "server/run_context.h"
 
 extern char *tool_call(const Tool *tool, const char *arguments,
-					   const char *answer, const RunContext *context, const char *session_state);
+					   const char *answer, const RunContext *context,
+					   const char *session_state, bool keep_plans);
 
 #endif							/* AGNO_TOOL_CALL_H */

@@ -4,13 +4,13 @@
  *	  What a name in agents.tools stands for.
  *
  * A name is a row of agno.tools, or else a function. When a row of agno.agents
- * or agno.tools is written, a function is looked up with the search_path of
- * whoever writes, and kept with its schema and the types of its arguments; when
- * a run is enqueued, what the model is to be told is made from that and from the
- * catalog, and kept with the run.
+ * or agno.tools is written (tool_rows.c), a function is looked up with the
+ * search_path of whoever writes, and kept with its schema and the types of its
+ * arguments; when a run is enqueued, what the model is to be told is made from that
+ * and from the catalog, and kept with the run.
  *
- * While a dump is restored (check_function_bodies is off then), names are left
- * as they are: what they stand for may not be there yet.
+ * A row has what its owner wants to be executed. So it never takes the place of a
+ * function that somebody with other rights means, and nothing takes its place.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,30 +21,25 @@
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "core/docstring.h"
 #include "core/json.h"
 #include "core/schema.h"
 #include "miscadmin.h"
 #include "server/encoding.h"
+#include "server/settings.h"
 #include "server/sql_function.h"
 #include "server/tool_function.h"
 #include "store/store.h"
 #include "store/store_tools.h"
 #include "tools/tool_definition.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/jsonb.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 /* The prefix of a tool that is another agent. */
 #define AGENT_PREFIX "agent:"
 
-SQL_FUNCTION(agno_check_agent_tools);
-SQL_FUNCTION(agno_check_tool);
 SQL_FUNCTION(agno_describe_tool);
 
 /*-------------------------------------------------------------------------
@@ -53,24 +48,54 @@ SQL_FUNCTION(agno_describe_tool);
  */
 
 /*
- * Look at the row of agno.tools of this name, if the role may use it.
+ * Look at the row of agno.tools of this name, if the role may use it: only then,
+ * *row is filled.
  */
 static bool
 find_row(const char *name, Oid role, ToolRow *row)
 {
 	StoreUser	user;
-	bool		found;
+	ToolRow		found;
+	bool		usable;
 
 	if (!tool_name_is_valid(name))
 		return false;
 	user = store_enter();
-	found = store_find_tool(name, row) && has_privs_of_role(role, row->owner);
+	usable = store_find_tool(name, &found) &&
+		has_privs_of_role(role, found.owner);
 	store_leave(user);
-	return found;
+	if (usable)
+		*row = found;
+	return usable;
 }
 
-static void
-refuse_agents(const char *name)
+/*
+ * The same for a name that somebody has written: if it may be that the function of
+ * this name is meant, and it would be replaced by what somebody with other rights
+ * has put into a row, say so. Errors: ambiguous_function.
+ */
+bool
+tool_find_row(const char *name, Oid role, ToolRow *row)
+{
+	if (!find_row(name, role, row))
+		return false;
+	if (row->owner != role && !superuser_arg(row->owner) &&
+		tool_function_is_other(name, row->function))
+		ereport(ERROR,
+				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
+				 errmsg("\"%s\" is a function, and also a row of agno.tools that belongs to another role",
+						name),
+				 errdetail("The row belongs to role \"%s\".",
+						   GetUserNameFromId(row->owner, true)),
+				 errhint("Write the function with its schema, or have the row renamed.")));
+	return true;
+}
+
+/*
+ * Refuse agents as tools.
+ */
+void
+tool_refuse_agents(const char *name)
 {
 	if (strncmp(name, AGENT_PREFIX, strlen(AGENT_PREFIX)) == 0)
 		ereport(ERROR,
@@ -82,8 +107,8 @@ refuse_agents(const char *name)
 /*
  * Refuse a name that not all APIs take; function is what has it, or NULL.
  */
-static void
-check_name(const char *name, const char *function)
+void
+tool_check_name(const char *name, const char *function)
 {
 	if (tool_name_is_valid(name))
 		return;
@@ -101,8 +126,8 @@ check_name(const char *name, const char *function)
 /*
  * A superuser executes nothing by a run that somebody else has written.
  */
-static void
-check_trust(Oid role, Oid owner, const char *what)
+void
+tool_check_trust(Oid role, Oid owner, const char *what)
 {
 	if (!superuser_arg(role) || superuser_arg(owner))
 		return;
@@ -254,16 +279,101 @@ set_requirement(Tool *tool, const ToolRow *row, bool confirmed)
 }
 
 /*
- * What this name, as it stands in agents.tools or as a caller has written it, is
- * for the role, with parameters in a strict form if that can be had; confirmed:
+ * What may be bound to an argument: something of the run, or of the state of
+ * its session.
+ */
+static bool
+is_bindable(const JsonMember *member)
+{
+	static const char *const sources[] = {
+		"user_id", "session_id", "run_id", "agent_id"
+	};
+	char	   *source;
+
+	if (member->value[0] != '"')
+		return false;
+	source = json_decode_string(member->value, member->value_length);
+	if (strncmp(source, "state.", 6) == 0 && source[6] != '\0')
+		return true;
+	for (int i = 0; i < (int) lengthof(sources); i++)
+	{
+		if (strcmp(source, sources[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_bind(const ToolFunction *function, const char *bind)
+{
+	JsonMember	member;
+
+	bind = encoding_from_server(bind);
+	while (json_next_member(&bind, &member))
+	{
+		char	   *name = encoding_to_server(member.key);
+
+		if (function != NULL && tool_function_argument(function, name) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("bind names \"%s\", which is no argument of function %s",
+							name, function->signature)));
+		if (!is_bindable(&member))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("bind has an invalid value for argument \"%s\"",
+							name),
+					 errhint("Write \"user_id\", \"session_id\", \"run_id\", \"agent_id\", or \"state.\" and a key of the session state.")));
+	}
+}
+
+static void
+check_parameters(const char *parameters)
+{
+	OutputSchema read;
+	char	   *problem = schema_read(encoding_from_server(parameters), &read);
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid parameters: %s", encoding_to_server(problem)),
+				 errhint("Write a JSON schema of type object, or leave it null for that of the function.")));
+}
+
+/*
+ * Refuse what a row says of the arguments if it makes no sense: of those of the
+ * function, if that is known. A dump may be restored before the function is there,
+ * and checks may be switched off meanwhile, so this is done again before a row is
+ * used. Errors: invalid_parameter_value.
+ */
+void
+tool_check_row(const ToolRow *row, const ToolFunction *function)
+{
+	if (row->parameters != NULL)
+		check_parameters(row->parameters);
+	if (row->bind != NULL)
+		check_bind(function, row->bind);
+	for (int i = 0; function != NULL && row->inputs[i] != NULL; i++)
+	{
+		if (tool_function_argument(function, row->inputs[i]) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("requires_user_input names \"%s\", which is no argument of function %s",
+							row->inputs[i], function->signature)));
+	}
+}
+
+/*
+ * What this name is for the role, as it is kept in agents.tools or as a caller has
+ * written it, with parameters in a strict form if that can be had; confirmed:
  * the agent has its calls confirmed. Strings of the result are of the database's
  * encoding. Errors: undefined_function,
  * ambiguous_function, wrong_object_type, invalid_function_definition,
  * invalid_name, feature_not_supported, insufficient_privilege.
  */
 static void
-define_tool(const char *name, Oid role, bool strict, bool check_owners,
-			bool confirmed, Tool *tool)
+define_tool(const char *name, bool kept, Oid role, bool strict,
+			bool check_owners, bool confirmed, Tool *tool)
 {
 	static const char *const none[] = {NULL};
 	ToolRow		row = {.inputs = none,.read_only = -1,.timeout_ms = -1};
@@ -272,8 +382,15 @@ define_tool(const char *name, Oid role, bool strict, bool check_owners,
 	bool		found;
 	bool		executed;		/* here */
 
-	refuse_agents(name);
-	found = find_row(name, role, &row);
+	tool_refuse_agents(name);
+	found = kept ? find_row(name, role, &row) : tool_find_row(name, role, &row);
+	if (!found && kept && tool_name_is_valid(name))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("tool \"%s\" does not exist", name),
+				 errdetail("There is no row of agno.tools of this name whose owner's rights role \"%s\" has.",
+						   GetUserNameFromId(role, false)),
+				 errhint("Have the owner share the tool, or UPDATE the tools of the agent.")));
 	executed = !found || row.function != NULL;
 	if (!found)
 		tool_function_read(tool_function_lookup(name), &function);
@@ -283,13 +400,15 @@ define_tool(const char *name, Oid role, bool strict, bool check_owners,
 				 errmsg("function %s of tool \"%s\" does not exist",
 						row.function, name),
 				 errhint("UPDATE agno.tools with a function that exists.")));
+	if (found)
+		tool_check_row(&row, executed ? &function : NULL);
 	if (check_owners && found)
-		check_trust(role, row.owner, psprintf("tool \"%s\"", name));
+		tool_check_trust(role, row.owner, psprintf("tool \"%s\"", name));
 	if (check_owners && executed)
-		check_trust(role, function.owner,
-					psprintf("function %s", function.signature));
+		tool_check_trust(role, function.owner,
+						 psprintf("function %s", function.signature));
 	if (!found)
-		check_name(function.name, function.signature);
+		tool_check_name(function.name, function.signature);
 
 	memset(tool, 0, sizeof(Tool));
 	if (executed)
@@ -314,11 +433,13 @@ compare_tools(const void *a, const void *b)
 }
 
 /*
- * Refuse two tools of one name: a model could not tell them apart.
+ * Put tools into the order of their names, and refuse two of one name: a model
+ * could not tell them apart.
  */
-static void
-check_names(const Tool *tools, int count)
+void
+tool_check_names(Tool *tools, int count)
 {
+	qsort(tools, count, sizeof(Tool), compare_tools);
 	for (int i = 1; i < count; i++)
 	{
 		if (strcmp(tools[i - 1].name, tools[i].name) == 0)
@@ -368,10 +489,9 @@ tool_definitions(char *const *names, int count, char *const *confirmed,
 
 		for (int c = 0; c < confirmed_count; c++)
 			confirm |= strcmp(confirmed[c], names[i]) == 0;
-		define_tool(names[i], role, strict, true, confirm, &tools[i]);
+		define_tool(names[i], true, role, strict, true, confirm, &tools[i]);
 	}
-	qsort(tools, count, sizeof(Tool), compare_tools);
-	check_names(tools, count);
+	tool_check_names(tools, count);
 
 	initStringInfo(&out);
 	for (int i = 0; i < count; i++)
@@ -380,16 +500,24 @@ tool_definitions(char *const *names, int count, char *const *confirmed,
 		tool_append(&out, &tools[i]);
 	}
 	appendStringInfoString(&out, count > 0 ? "]" : "[]");
+	if (out.len > agno_max_input_size * INT64CONST(1024))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the definitions of the tools are too long"),
+				 errdetail("They have %d bytes; agno_bg.max_input_size allows " INT64_FORMAT ".",
+						   out.len, agno_max_input_size * INT64CONST(1024)),
+				 errhint("Shorten the comments and the parameters, or use fewer tools.")));
 	return out.data;
 }
 
 /*
- * The tool of this name, for a caller.
+ * The tool of this name, for a caller; called: to be called with the rights of the
+ * role.
  */
 void
-tool_definition(const char *name, Oid role, Tool *tool)
+tool_definition(const char *name, Oid role, bool called, Tool *tool)
 {
-	define_tool(name, role, false, false, false, tool);
+	define_tool(name, false, role, false, called, false, tool);
 }
 
 /*
@@ -404,7 +532,8 @@ agno_describe_tool(PG_FUNCTION_ARGS)
 	Tool		tool;
 	StringInfoData out;
 
-	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), &tool);
+	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), false,
+					&tool);
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '{');
 	json_append_member(&out, "name", tool.name);
@@ -412,337 +541,4 @@ agno_describe_tool(PG_FUNCTION_ARGS)
 	json_append_key(&out, "parameters");
 	appendStringInfo(&out, "%s}", tool.parameters);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
-}
-
-/*-------------------------------------------------------------------------
- * Triggers
- *-------------------------------------------------------------------------
- */
-
-/*
- * What is to be kept of a name: a function in full, anything else as it is.
- */
-static char *
-keep_name(const char *name, Oid role)
-{
-	ToolRow		row;
-	ToolFunction function;
-
-	refuse_agents(name);
-	if (find_row(name, role, &row))
-		return pstrdup(name);
-	tool_function_read(tool_function_lookup(name), &function);
-	return function.signature;
-}
-
-/* A column of a row that is written. */
-typedef struct WrittenColumn
-{
-	int			number;			/* of the column */
-	Datum		value;
-	bool		isnull;
-} WrittenColumn;
-
-static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, const char *name)
-{
-	TriggerData *data = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(data->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(data->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s() is a trigger function", name)));
-	return data;
-}
-
-static WrittenColumn
-written_column(TriggerData *data, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(data->tg_relation);
-	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
-		data->tg_newtuple : data->tg_trigtuple;
-	WrittenColumn column = {0};
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (!attribute->attisdropped &&
-			strcmp(NameStr(attribute->attname), name) == 0)
-			column.number = i + 1;
-	}
-	if (column.number == 0)
-		elog(ERROR, "column \"%s\" does not exist", name);
-	column.value = heap_getattr(tuple, column.number, desc, &column.isnull);
-	return column;
-}
-
-/*
- * The strings of an array of text that has no nulls.
- */
-static char **
-strings_of(const WrittenColumn *column, int *count)
-{
-	Datum	   *values;
-	bool	   *nulls;
-	char	  **strings;
-
-	*count = 0;
-	if (column->isnull)
-		return NULL;
-	deconstruct_array(DatumGetArrayTypeP(column->value), TEXTOID, -1, false,
-					  TYPALIGN_INT, &values, &nulls, count);
-	strings = palloc(sizeof(char *) * Max(*count, 1));
-	for (int i = 0; i < *count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("the name of a tool must not be null")));
-		strings[i] = TextDatumGetCString(values[i]);
-	}
-	return strings;
-}
-
-static Datum
-array_of(char *const *strings, int count)
-{
-	Datum	   *values = palloc(sizeof(Datum) * Max(count, 1));
-
-	for (int i = 0; i < count; i++)
-		values[i] = CStringGetTextDatum(strings[i]);
-	return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false,
-										   TYPALIGN_INT));
-}
-
-/*
- * The column tool_choice names none, auto, required, or one of the tools.
- */
-static void
-check_choice(const char *choice, const Tool *tools, int count)
-{
-	bool		valid = strcmp(choice, "none") == 0 ||
-		strcmp(choice, "auto") == 0 || strcmp(choice, "required") == 0;
-
-	for (int i = 0; i < count; i++)
-		valid |= strcmp(choice, tools[i].name) == 0;
-	if (!valid)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid tool_choice: \"%s\"", choice),
-				 errhint("Write none, auto, required, or the name of one of the tools.")));
-}
-
-/*
- * Trigger on agno.agents: the functions that the columns tools and
- * requires_confirmation name are kept with their schemas and types.
- */
-Datum
-agno_check_agent_tools(PG_FUNCTION_ARGS)
-{
-	TriggerData *data = trigger_data(fcinfo, "agno.check_agent_tools");
-	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
-		data->tg_newtuple : data->tg_trigtuple;
-	WrittenColumn columns[2];
-	WrittenColumn choice;
-	char	  **names[2];
-	int			counts[2];
-	int			numbers[2];
-	Datum		values[2];
-	bool		nulls[2];
-	Tool	   *tools;
-	Oid			writer = GetUserId();
-
-	if (!check_function_bodies)
-		return PointerGetDatum(tuple);
-	columns[0] = written_column(data, "tools");
-	columns[1] = written_column(data, "requires_confirmation");
-	choice = written_column(data, "tool_choice");
-	for (int c = 0; c < 2; c++)
-	{
-		names[c] = strings_of(&columns[c], &counts[c]);
-		for (int i = 0; i < counts[c]; i++)
-			names[c][i] = keep_name(names[c][i], writer);
-		numbers[c] = columns[c].number;
-		nulls[c] = columns[c].isnull;
-		values[c] = nulls[c] ? (Datum) 0 : array_of(names[c], counts[c]);
-	}
-
-	tools = palloc0(sizeof(Tool) * Max(counts[0], 1));
-	for (int i = 0; i < counts[0]; i++)
-	{
-		ToolFunction function;
-
-		tools[i].name = tools[i].function = names[0][i];
-		if (tool_name_is_valid(names[0][i]))
-			continue;
-		tool_function_read(tool_function_lookup(names[0][i]), &function);
-		check_name(function.name, function.signature);
-		tools[i].name = function.name;
-	}
-	if (!choice.isnull)
-		check_choice(TextDatumGetCString(choice.value), tools, counts[0]);
-	qsort(tools, counts[0], sizeof(Tool), compare_tools);
-	check_names(tools, counts[0]);
-	return PointerGetDatum(heap_modify_tuple_by_cols(tuple,
-													 RelationGetDescr(data->tg_relation),
-													 2, numbers, values, nulls));
-}
-
-/*
- * What may be bound to an argument: something of the run, or of the state of
- * its session.
- */
-static bool
-is_bindable(const JsonMember *member)
-{
-	static const char *const sources[] = {
-		"user_id", "session_id", "run_id", "agent_id"
-	};
-	char	   *source;
-
-	if (member->value[0] != '"')
-		return false;
-	source = json_decode_string(member->value, member->value_length);
-	if (strncmp(source, "state.", 6) == 0 && source[6] != '\0')
-		return true;
-	for (int i = 0; i < (int) lengthof(sources); i++)
-	{
-		if (strcmp(source, sources[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void
-check_bind(const ToolFunction *function, const char *bind)
-{
-	JsonMember	member;
-
-	bind = encoding_from_server(bind);
-	while (json_next_member(&bind, &member))
-	{
-		char	   *name = encoding_to_server(member.key);
-
-		if (tool_function_argument(function, name) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("bind names \"%s\", which is no argument of function %s",
-							name, function->signature)));
-		if (!is_bindable(&member))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("bind has an invalid value for argument \"%s\"",
-							name),
-					 errhint("Write \"user_id\", \"session_id\", \"run_id\", \"agent_id\", or \"state.\" and a key of the session state.")));
-	}
-}
-
-static void
-check_parameters(const char *parameters)
-{
-	OutputSchema read;
-	char	   *problem = schema_read(encoding_from_server(parameters), &read);
-
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid parameters: %s", encoding_to_server(problem)),
-				 errhint("Write a JSON schema of type object, or leave it null for that of the function.")));
-}
-
-static char *
-json_of(const WrittenColumn *column)
-{
-	Jsonb	   *json;
-
-	if (column->isnull)
-		return NULL;
-	json = DatumGetJsonbP(column->value);
-	return JsonbToCString(NULL, &json->root, VARSIZE(json));
-}
-
-static bool
-is_set(TriggerData *data, const char *name)
-{
-	WrittenColumn column = written_column(data, name);
-
-	return !column.isnull && DatumGetBool(column.value);
-}
-
-/*
- * Refuse what cannot be had together.
- */
-static void
-check_exclusive(TriggerData *data, const WrittenColumn *inputs)
-{
-	bool		external = is_set(data, "external_execution");
-
-	if (external && !inputs->isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("external_execution and requires_user_input exclude each other"),
-				 errhint("Whoever gives the result can use any input for it.")));
-	if (is_set(data, "preview") && (external || !inputs->isnull))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("preview goes with requires_confirmation only"),
-				 errdetail("What a call would do cannot be found out without its arguments, or if it is executed elsewhere.")));
-}
-
-/*
- * Trigger on agno.tools: the function is kept with its schema and types, and
- * what is said of its arguments fits it.
- */
-Datum
-agno_check_tool(PG_FUNCTION_ARGS)
-{
-	TriggerData *data = trigger_data(fcinfo, "agno.check_tool");
-	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
-		data->tg_newtuple : data->tg_trigtuple;
-	WrittenColumn name;
-	WrittenColumn column;
-	WrittenColumn bind;
-	WrittenColumn parameters;
-	WrittenColumn inputs;
-	ToolFunction function;
-	char	  **asked;
-	int			count;
-	bool		isnull = false;
-	Datum		value;
-
-	if (!check_function_bodies)
-		return PointerGetDatum(tuple);
-	name = written_column(data, "tool");
-	column = written_column(data, "function");
-	bind = written_column(data, "bind");
-	parameters = written_column(data, "parameters");
-	inputs = written_column(data, "requires_user_input");
-	check_exclusive(data, &inputs);
-	if (!name.isnull)
-		check_name(TextDatumGetCString(name.value), NULL);
-	if (!parameters.isnull)
-		check_parameters(json_of(&parameters));
-	if (column.isnull)
-		return PointerGetDatum(tuple);
-
-	tool_function_read(tool_function_lookup(TextDatumGetCString(column.value)),
-					   &function);
-	if (!bind.isnull)
-		check_bind(&function, json_of(&bind));
-	asked = strings_of(&inputs, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (tool_function_argument(&function, asked[i]) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("requires_user_input names \"%s\", which is no argument of function %s",
-							asked[i], function.signature)));
-	}
-	value = CStringGetTextDatum(function.signature);
-	return PointerGetDatum(heap_modify_tuple_by_cols(tuple,
-													 RelationGetDescr(data->tg_relation),
-													 1, &column.number, &value,
-													 &isnull));
 }

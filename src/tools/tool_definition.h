@@ -9,11 +9,22 @@
 #define AGNO_TOOL_DEFINITION_H
 
 #include "core/tool.h"
+#include "server/tool_function.h"
+#include "store/store_tools.h"
 
-extern void tool_definition(const char *name, Oid role, Tool *tool);
+extern void tool_definition(const char *name, Oid role, bool called,
+							Tool *tool);
 extern bool tool_role_can_connect(Oid role);
 extern char *tool_definitions(char *const *names, int count,
 							  char *const *confirmed, int confirmed_count,
 							  Oid role, bool strict);
+
+/* What they, and tool_rows.c, check. */
+extern void tool_check_trust(Oid role, Oid owner, const char *what);
+extern void tool_check_name(const char *name, const char *function);
+extern void tool_check_names(Tool *tools, int count);
+extern void tool_check_row(const ToolRow *row, const ToolFunction *function);
+extern bool tool_find_row(const char *name, Oid role, ToolRow *row);
+extern void tool_refuse_agents(const char *name);
 
 #endif							/* AGNO_TOOL_DEFINITION_H */

@@ -13,8 +13,9 @@
  *
  *	1. take the turn: its row in agno.tool_queue is locked, so that nobody else
  *	   makes a call of it;
- *	2. in a subtransaction, call the function, have its constraints checked, and
- *	   close its cursors. An error undoes that, and is what the model is told;
+ *	2. in a subtransaction, call the function, have all happen that it has put off
+ *	   until the commit, and close its cursors. An error undoes that, and is what
+ *	   the model is told;
  *	3. lock the run, unless it is over or has been cancelled: then nothing has
  *	   happened;
  *	4. store what came of the call, and commit.
@@ -43,12 +44,12 @@
 #include "core/json.h"
 #include "core/run_event.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "server/blame.h"
 #include "server/encoding.h"
+#include "server/read_only.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/tool_fingerprint.h"
@@ -79,9 +80,6 @@
 /* How often a call is tried again that was in others' way. */
 #define MAX_TRIES 5
 
-/* When to look again at a turn that was put off, in milliseconds. */
-#define PUT_OFF_MS 210
-
 /*
  * A tool that does not end when it is told to is ended with its process after
  * this, in milliseconds.
@@ -107,8 +105,8 @@ static volatile sig_atomic_t working = false;
 /* The call that is being made writes nothing of its own. */
 static bool reads_only = false;
 
-/* Some turn has been put off, and is to be looked at again soon. */
-static bool put_off = false;
+/* When to look at a turn again that has been put off; 0: there is none. */
+static TimestampTz look_again_at = 0;
 
 /* What earlier transactions changed has been reported to the statistics. */
 static bool counts_reported = false;
@@ -118,6 +116,9 @@ typedef enum CallOutcome
 {
 	CALL_STORED,				/* it is made */
 	CALL_DROPPED,				/* its run is over */
+	CALL_INTERRUPTED,			/* somebody cancels its run, or has tried */
+	CALL_CANCELS,				/* it has cancelled its own run */
+	CALL_LOCKED,				/* somebody has its run locked */
 	CALL_PUT_OFF				/* it is to be made later */
 } CallOutcome;
 
@@ -320,18 +321,18 @@ time_for(const Tool *tool, const ToolWork *work)
 }
 
 /*
- * Call the tool, and let all that it has put off until the commit happen now.
+ * Call the tool, and let all that it has put off until the commit happen now: then
+ * nothing of the role's is executed any more.
  */
 static char *
 call_function(const Tool *tool, const ToolWork *work)
 {
 	RunContext	context = context_of(work);
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 	char	   *result;
 
 	result = tool_call(tool, work->arguments, work->answer, &context,
-					   work->session_state);
-	AfterTriggerSetState(immediate);
+					   work->session_state, true);
+	AfterTriggerFireDeferred();
 	PortalHashTableDeleteAll();
 	return result;
 }
@@ -418,7 +419,7 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 
 		reads_only = tool.read_only || DefaultXactReadOnly;
 		if (reads_only)
-			XactReadOnly = true;
+			read_only_begin();
 		check_function(work, &tool, result);
 		if (!result->stale)
 		{
@@ -428,8 +429,9 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 			result->result = call_function(&tool, work);
 			CHECK_FOR_INTERRUPTS();
 			QueryCancelHoldoffCount = 1;
-			disable_timeout(worker.last_resort, false);
 			disable_timeout(STATEMENT_TIMEOUT, false);
+			if (reads_only)
+				read_only_check();
 
 			/* It may have been replaced just before it was called. */
 			check_function(work, &tool, result);
@@ -447,7 +449,6 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 	{
 		HOLD_INTERRUPTS();
 		QueryCancelHoldoffCount = 1;
-		disable_timeout(worker.last_resort, false);
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		MemoryContextSwitchTo(worker.context);
 		error = CopyErrorData();
@@ -613,8 +614,18 @@ store_result(const ToolWork *work, ToolResult *result)
 			tell(work, result);
 	}
 	store_leave(user);
-	return fence == FENCE_OPEN ? CALL_STORED :
-		fence == FENCE_LOCKED ? CALL_PUT_OFF : CALL_DROPPED;
+	switch (fence)
+	{
+		case FENCE_OPEN:
+			return CALL_STORED;
+		case FENCE_LOCKED:
+			return CALL_LOCKED;
+		case FENCE_OWN_CANCEL:
+			return CALL_CANCELS;
+		case FENCE_CLOSED:
+			break;
+	}
+	return CALL_DROPPED;
 }
 
 /*
@@ -661,18 +672,12 @@ static CallOutcome
 make_call(const ToolWork *work, ToolResult *result)
 {
 	ErrorData  *error;
-	bool		cancelled;
 
 	result->started_at = GetCurrentTimestamp();
-	tool_slot_begin_call(work->run_id);
-	blame_begin(work->run_id);
 	error = call_in_subtransaction(work, result);
-	blame_end();
-	cancelled = tool_slot_end_call();
-	QueryCancelPending = false;
 	result->finished_at = GetCurrentTimestamp();
-	if (cancelled)
-		return CALL_DROPPED;
+	if (error != NULL && tool_slot_is_cancelled())
+		return CALL_INTERRUPTED;
 	if (error != NULL && is_worth_a_try(error) && try_again(work))
 		ReThrowError(error);
 	if (error != NULL)
@@ -712,22 +717,51 @@ static void
 settle_turn(const ToolWork *work, CallOutcome outcome)
 {
 	StoreUser	user;
+	int			pause;
+	TimestampTz again;
 
 	begin();
 	user = enter();
-	if (outcome == CALL_DROPPED)
-		store_drop_turn(work);
-	else
+	if (outcome == CALL_INTERRUPTED && !store_still_wanted(work, worker.role))
+		outcome = CALL_DROPPED;
+	switch (outcome)
 	{
-		store_put_off_turn(work);
-		put_off = true;
+		case CALL_CANCELS:
+			store_put_signal(work->run_id, worker.role, work->shard,
+							 SIGNAL_CANCEL);
+			wake_at_commit(work->shard);
+			store_drop_turn(work);
+			break;
+		case CALL_DROPPED:
+			store_drop_turn(work);
+			break;
+		default:
+			pause = store_put_off_turn(work, outcome == CALL_LOCKED);
+			again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												pause + 1);
+			if (look_again_at == 0 || again < look_again_at)
+				look_again_at = again;
+			break;
 	}
 	store_leave(user);
 	commit();
 }
 
 /*
- * Make the call, and commit. Returns what came of it; the transaction is over.
+ * The call is over, with its transaction.
+ */
+static void
+end_call(void)
+{
+	disable_timeout(worker.last_resort, false);
+	blame_end();
+	tool_slot_end_call();
+	QueryCancelPending = false;
+}
+
+/*
+ * Make the call, and commit: until that is done, whatever happens is the call's
+ * fault. Returns what came of it; the transaction is over.
  */
 static CallOutcome
 execute_call(const ToolWork *work, ToolResult *result)
@@ -735,6 +769,8 @@ execute_call(const ToolWork *work, ToolResult *result)
 	ErrorData  *volatile error = NULL;
 	volatile CallOutcome outcome = CALL_DROPPED;
 
+	tool_slot_begin_call(work->run_id);
+	blame_begin(work->run_id);
 	PG_TRY();
 	{
 		outcome = make_call(work, result);
@@ -750,11 +786,12 @@ execute_call(const ToolWork *work, ToolResult *result)
 		FlushErrorState();
 	}
 	PG_END_TRY();
+	if (error != NULL)
+		undo();
+	end_call();
 	if (error == NULL)
 		return outcome;
 
-	undo();
-	(void) tool_slot_end_call();
 	if (is_worth_a_try(error) && worker.tries < MAX_TRIES)
 	{
 		pause_before_try();
@@ -787,7 +824,7 @@ do_next_call(void)
 	}
 	else if (found && !work.runs)
 		store_drop_turn(&work);
-	more = found && strcmp(worker.last.run_id, work.run_id) != 0 &&
+	more = found && work.call_no <= 1 &&
 		store_has_more_work(worker.role, &work);
 	store_leave(user);
 	if (!found || !work.runs || work.call_no == 0)
@@ -825,10 +862,9 @@ do_next_call(void)
 	else
 	{
 		tool_slot_count(result.error != NULL);
-		strlcpy(worker.last.run_id, work.run_id, sizeof(worker.last.run_id));
-		worker.last.turn = work.turn;
 		/* If it was not the function that was meant, there may be more to do. */
-		worker.last.call_no = result.stale ? 0 : work.call_no;
+		strlcpy(worker.last.tool_call_id, result.stale ? "" : work.tool_call_id,
+				sizeof(worker.last.tool_call_id));
 	}
 	clean_up();
 	pgstat_report_stat(false);
@@ -868,6 +904,21 @@ initialize(int slot, Oid database, Oid role)
 	MemoryContextSwitchTo(worker.context);
 	(void) blame_open(BLAME_TOOL_WORKERS + slot);
 	on_proc_exit(close_blame, 0);
+}
+
+/*
+ * How long to sleep when there is nothing to do, in milliseconds.
+ */
+static long
+sleep_ms(void)
+{
+	long		until;
+
+	if (look_again_at == 0)
+		return IDLE_MS;
+	until = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+											look_again_at);
+	return Min(until + 1, IDLE_MS);
 }
 
 /*
@@ -912,6 +963,8 @@ agno_bg_tool_worker_main(Datum arg)
 		}
 		if (ShutdownRequestPending)
 			proc_exit(0);
+		if (look_again_at <= GetCurrentTimestamp())
+			look_again_at = 0;
 		working = true;
 		made = do_next_call();
 		working = false;
@@ -933,9 +986,7 @@ agno_bg_tool_worker_main(Datum arg)
 			continue;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 put_off ? PUT_OFF_MS : IDLE_MS,
-						 wait_event(WAIT_IN_TOOL_WORKER));
+						 sleep_ms(), wait_event(WAIT_IN_TOOL_WORKER));
 		ResetLatch(MyLatch);
-		put_off = false;
 	}
 }

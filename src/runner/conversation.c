@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * conversation.c
+ *	  The conversation of a run, put together from what is stored.
+ *
+ * Of earlier runs of its session, and of its own earlier answers with calls. Asks
+ * no table: what the store has read is given.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "core/history.h"
+#include "core/json.h"
+#include "runner/conversation.h"
+#include "server/settings.h"
+
+/*
+ * What a run has said, in all its answers with calls and with the results of the
+ * calls, may be so many times agno_bg.max_response_size.
+ */
+#define MOST_RESPONSES 4
+
+static char *
+copy_or_null(const char *string)
+{
+	return string != NULL ? pstrdup(string) : NULL;
+}
+
+/*
+ * Read an array of messages, and append them to a list.
+ */
+static List *
+read_messages(List *messages, const char *json)
+{
+	char	   *scrubbed = json_scrub(json, strlen(json));
+	cJSON	   *tree = json_parse(scrubbed, strlen(scrubbed));
+	const char *at = scrubbed;
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, tree)
+	{
+		Message    *message = palloc(sizeof(Message));
+		const char *end;
+
+		if (!json_next_element(&at))
+			break;
+		end = json_skip_value(at);
+		if (message_read(item, pnstrdup(at, end - at), message))
+			messages = lappend(messages, message);
+		at = end;
+	}
+	cJSON_Delete(tree);
+	return messages;
+}
+
+/*
+ * Add the messages of earlier runs, but for their system messages and for what
+ * was history to them; the last ones only, when there is a limit. As
+ * AgentSession.get_messages() of Agno, but for calls of tools without results.
+ */
+void
+conversation_add_history(Run *run, const ReadyRun *ready)
+{
+	List	   *messages = NIL;
+	Message    *history;
+	int			count = 0;
+	int			skip = 0;
+	ListCell   *cell;
+
+	foreach(cell, ready->history)
+		messages = read_messages(messages, lfirst(cell));
+	history = palloc(sizeof(Message) * Max(list_length(messages), 1));
+	foreach(cell, messages)
+	{
+		Message    *message = lfirst(cell);
+
+		if (!message->from_history && message->role != MESSAGE_SYSTEM)
+			history[count++] = *message;
+	}
+	if (ready->history_messages >= 0)
+		skip = Max(count - ready->history_messages, 0);
+	count = history_select(history + skip, count - skip,
+						   ready->max_history_calls);
+	for (int i = skip; i < skip + count; i++)
+	{
+		history[i].from_history = true;
+		*run_add_message(run, history[i].role, NULL) = history[i];
+	}
+}
+
+/*
+ * Add the result of a call.
+ */
+static void
+add_result(Run *run, const StoredCall *call)
+{
+	const Tool *tool = run->tools != NULL ?
+		tools_find(run->tools, call->tool) : NULL;
+	Message    *message =
+		run_add_message(run, MESSAGE_TOOL, pstrdup(call->result));
+
+	message->tool_call_id = pstrdup(call->model_call_id);
+	message->tool_name = pstrdup(call->tool);
+	message->tool_args = copy_or_null(call->arguments);
+	message->executed = call->executed;
+	message->tool_call_error = call->failed;
+	message->tool_started = call->started;
+	message->tool_duration = call->duration;
+	message->stop_after_call = tool != NULL && tool->stop_after_call;
+	message->requirement = requirement_copy(call->requirement);
+}
+
+/*
+ * Add calls of the last answer that somebody is to decide about.
+ */
+static void
+add_waiting(Run *run, const StoredStep *step)
+{
+	ListCell   *cell;
+
+	run->waiting = palloc(sizeof(Message) * Max(list_length(step->calls), 1));
+	foreach(cell, step->calls)
+	{
+		const StoredCall *call = lfirst(cell);
+		Message    *message;
+
+		if (!call->waits || call->requirement == NULL)
+			continue;
+		message = &run->waiting[run->waiting_count++];
+		message_init(message, MESSAGE_TOOL, NULL);
+		message->tool_call_id = pstrdup(call->model_call_id);
+		message->tool_name = pstrdup(call->tool);
+		message->tool_args = copy_or_null(call->arguments);
+		message->requirement = requirement_copy(call->requirement);
+	}
+}
+
+/*
+ * How long that is, in bytes.
+ */
+static int64
+length_of(List *steps)
+{
+	int64		length = 0;
+	ListCell   *cell;
+
+	foreach(cell, steps)
+	{
+		StoredStep *step = lfirst(cell);
+		ListCell   *inner;
+
+		length += strlen(step->messages);
+		foreach(inner, step->calls)
+			length += strlen(((StoredCall *) lfirst(inner))->result);
+	}
+	return length;
+}
+
+/*
+ * Put a conversation together from StoredSteps, and go on with it. What of the run
+ * is needed for that is there; everything is copied into the current memory
+ * context.
+ */
+void
+conversation_resume(Run *run, List *steps)
+{
+	ListCell   *cell;
+
+	foreach(cell, steps)
+	{
+		StoredStep *step = lfirst(cell);
+		ListCell   *inner;
+
+		foreach(inner, read_messages(NIL, step->messages))
+		{
+			Message    *message = lfirst(inner);
+
+			*run_add_message(run, message->role, NULL) = *message;
+		}
+		foreach(inner, step->calls)
+		{
+			StoredCall *call = lfirst(inner);
+
+			if (!call->waits && !call->pending)
+				add_result(run, call);
+		}
+	}
+	add_waiting(run, llast(steps));
+	run->turns = list_length(steps);
+	run_resumed(run, clock_now());
+	if (run->step != STEP_STORE &&
+		length_of(steps) > MOST_RESPONSES * (int64) agno_max_response_size * 1024)
+		run_failed(run, "too_large",
+				   "the conversation with the model has become too long",
+				   clock_now());
+}

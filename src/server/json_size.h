@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_size.h
+ *	  How long jsonb is as text.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_JSON_SIZE_H
+#define AGNO_JSON_SIZE_H
+
+#include "utils/jsonb.h"
+
+extern void json_check_size(const char *name, Jsonb *json);
+
+#endif							/* AGNO_JSON_SIZE_H */
