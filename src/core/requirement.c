@@ -29,19 +29,15 @@ static const char *const decision_names[] = {
 	[DECISION_ANSWERED] = "answered",
 };
 
-/*
- * What Agno says of a run that waits (utils/response.py), by the kinds that it
- * waits for: a bit each.
- */
+/* What Agno says of a run that waits (utils/response.py). */
 static const char *const pause_texts[] = {
-	NULL,
+	[REQUIRES_NOTHING] = NULL,
+	[REQUIRES_CONFIRMATION] =
 	"I have tools to execute, but I need confirmation.",
+	[REQUIRES_USER_INPUT] =
 	"I have tools to execute, but I need user input.",
-	"I have tools to execute, but I need confirmation or user input.",
+	[REQUIRES_EXTERNAL_EXECUTION] =
 	"I have tools to execute, but it needs external execution.",
-	"I have tools to execute, but I need confirmation or external execution.",
-	"I have tools to execute, but I need user input or external execution.",
-	"I have tools to execute, but I need confirmation, user input, or external execution.",
 };
 
 const char *
@@ -115,19 +111,12 @@ requirement_rejection(const char *note)
 }
 
 /*
- * The content of a run that has said nothing and waits for all of these.
+ * The content of a run that has said nothing, and waits for this last of all.
  */
 const char *
-requirement_pause_text(const RequirementKind *kinds, int count)
+requirement_pause_text(RequirementKind kind)
 {
-	int			bits = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		if (kinds[i] != REQUIRES_NOTHING)
-			bits |= 1 << (kinds[i] - 1);
-	}
-	return pause_texts[bits];
+	return pause_texts[kind];
 }
 
 bool

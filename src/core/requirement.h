@@ -52,8 +52,7 @@ extern const char *decision_name(Decision decision);
 extern Decision decision_parse(const char *name);
 extern Requirement *requirement_copy(const Requirement *requirement);
 extern const char *requirement_rejection(const char *note);
-extern const char *requirement_pause_text(const RequirementKind *kinds,
-										  int count);
+extern const char *requirement_pause_text(RequirementKind kind);
 extern bool requirement_is_pause_text(const char *content);
 extern char *requirement_arguments(const Requirement *requirement,
 								   const char *arguments);

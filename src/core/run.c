@@ -657,13 +657,10 @@ run_failed(Run *run, const char *type, const char *message, int64 now)
 static void
 pause_run(Run *run, int64 now)
 {
-	RequirementKind *kinds = palloc(sizeof(RequirementKind) *
-									run->waiting_count);
+	const Message *last = &run->waiting[run->waiting_count - 1];
 
-	for (int i = 0; i < run->waiting_count; i++)
-		kinds[i] = run->waiting[i].requirement->kind;
 	run->outcome.content = run->earlier != NULL ? run->earlier :
-		requirement_pause_text(kinds, run->waiting_count);
+		requirement_pause_text(last->requirement->kind);
 	end(run, RUN_PAUSED, now);
 }
 

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use Fcntl ':flock';
 use FindBin;
 use IO::Socket::INET;
 use IPC::Run ();
@@ -18,7 +19,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
-  start_nginx start_npm add_mock_server mock_log mock_requests mock_count
+  agno_packages start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
@@ -166,6 +167,38 @@ sub stop_mock
 	my $mock = delete $mocks{$name} or return;
 	$mock->{process}->kill_kill;
 	return $mock->{port};
+}
+
+# Install a line of Agno; returns its Python, or undef when it cannot be had. Tests that
+# run side by side wait for each other.
+sub install_agno
+{
+	my ($line, $requirement) = @_;
+	my $folder = "$FindBin::Bin/../interop/venv-$line";
+
+	open my $lock, '>', "$folder.lock" or die "$folder.lock: $!";
+	flock $lock, LOCK_EX or die "$folder.lock: $!";
+	return "$folder/bin/python" if -e "$folder/complete";
+	system("python3 -m venv $folder "
+		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
+		  . "--no-cache-dir --retries 1 --timeout 20 '$requirement' "
+		  . "sqlalchemy greenlet 'psycopg[binary]' openai "
+		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$line.log 2>&1 "
+		  . "&& touch $folder/complete") == 0
+	  or return undef;
+	return "$folder/bin/python";
+}
+
+# Python with Agno's own package, by the lines 2 and 3. The test is skipped if it cannot
+# be installed.
+sub agno_packages
+{
+	my %python = (2 => install_agno(2, 'agno<3'), 3 => install_agno(3, 'agno>=3'));
+
+	return %python unless grep { !defined } values %python;
+	print STDERR "SKIPPED: agno_bg was NOT tested with Agno's own package, "
+	  . "which could not be installed\n";
+	plan skip_all => "Agno's own package could not be installed";
 }
 
 # Start nginx with this server block, which listens at PORT. Returns the port, or

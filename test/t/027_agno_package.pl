@@ -13,31 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Install a line of Agno; returns its Python, or undef when it cannot be had.
-sub install_agno
-{
-	my ($line, $requirement) = @_;
-	my $folder = "$FindBin::Bin/../interop/venv-$line";
-
-	return "$folder/bin/python" if -e "$folder/complete";
-	system("python3 -m venv $folder "
-		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
-		  . "--no-cache-dir --retries 1 --timeout 20 '$requirement' "
-		  . "sqlalchemy greenlet 'psycopg[binary]' openai "
-		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$line.log 2>&1 "
-		  . "&& touch $folder/complete") == 0
-	  or return undef;
-	return "$folder/bin/python";
-}
-
-my %python = (2 => install_agno(2, 'agno<3'), 3 => install_agno(3, 'agno>=3'));
-
-if (grep { !defined } values %python)
-{
-	print STDERR "SKIPPED: agno_bg was NOT tested with Agno's own package, "
-	  . "which could not be installed\n";
-	plan skip_all => "Agno's own package could not be installed";
-}
+my %python = agno_packages();
 
 my $node = new_node('main');
 my $url = start_mock('mock');

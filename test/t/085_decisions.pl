@@ -123,7 +123,7 @@ forget();
 
 is(value(q(agno_describe_tool('mail') -> 'parameters' -> 'properties')), '{"subject": {"type": "string", "description": "what it is about"}}', 'the model does not see what others give');
 start('input', [ [ [ mail => { subject => 'Hi' } ], [ shell => { command => 'ls' } ] ] ]);
-expect_run('input', { status => 'PAUSED', content => 'I have tools to execute, but I need user input or external execution.' }, 'a run waits for input and a result');
+expect_run('input', { status => 'PAUSED', content => 'I have tools to execute, but it needs external execution.' }, 'a run waits for input and a result');
 is_deeply(json('input', 'requirements')->[0]{user_input_schema}, [
 		{ name => 'subject', field_type => 'str', description => undef, value => 'Hi' },
 		{ name => 'recipient', field_type => 'str', description => 'whom it is for', value => undef },

@@ -1,0 +1,109 @@
+# Who decides about a call is shown what it would do: it is executed, its result and the
+# rows it changes are noted, and it is undone. An approval is for these arguments and this
+# function: if the function has been replaced, before the approval or just before the
+# call, somebody is asked again. What a preview cannot do is an error in it.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server(start_mock('mock'));
+make_user('app');
+$node->safe_psql('postgres', 'CREATE SCHEMA app AUTHORIZATION app');
+as('app', q{
+	CREATE TABLE app.orders (id integer PRIMARY KEY, status text);
+	CREATE TABLE app.log (what text);
+	CREATE TABLE app."Odd Name" (i integer);
+	INSERT INTO app.orders SELECT i, 'paid' FROM generate_series(1, 10) i;
+	INSERT INTO app."Odd Name" VALUES (1), (2);
+	CREATE FUNCTION app.refund(first integer, last integer) RETURNS text LANGUAGE plpgsql AS $$ DECLARE n integer; BEGIN
+		UPDATE app.orders SET status = 'refunded' WHERE id BETWEEN first AND last; GET DIAGNOSTICS n = ROW_COUNT;
+		INSERT INTO app.log VALUES (format('refunded %s to %s', first, last)); DELETE FROM app."Odd Name" WHERE i = 1;
+		PERFORM pg_notify('refunds', 'x'); RETURN n || ' refunded'; END $$;
+	CREATE FUNCTION app.fails() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.log VALUES ('fails'); RAISE EXCEPTION 'not today'; END $$;
+	CREATE FUNCTION app.sleeps() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN 'slept'; END $$;
+	CREATE FUNCTION app.plain(a text) RETURNS text LANGUAGE sql AS $$ SELECT 'plain ' || a $$;
+	INSERT INTO agno.tools (tool, function, preview) VALUES ('refund', 'app.refund', true), ('fails', 'app.fails', true), ('reads', 'app.plain', true);
+	INSERT INTO agno.tools (tool, function, preview, timeout) VALUES ('sleeps', 'app.sleeps', true, '300 ms');
+	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('plain', 'app.plain', true);
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('a', 'mock:tools', '{refund,fails,sleeps,reads,plain}')});
+
+sub start { my ($id, $calls, %more) = @_; call_tools($id, 'a', $calls, role => 'app', %more); return wait_run($id); }
+sub preview { my ($id, $n) = @_; return decode_json(value("preview FROM agno.requirements WHERE run_id = '$id' AND call_no = " . ($n // 1))); }
+sub paused_again { my ($id, $tool_call_id, $after) = @_; return $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM agno.runs r JOIN agno.requirements q USING (run_id) "
+	. "WHERE run_id = '$id' AND status = 'PAUSED' AND decision IS NULL AND requirement_id <> '$after'"); }
+sub requirement { return value("requirement_id FROM agno.requirements WHERE run_id = '$_[0]'"); }
+
+is(start('one', [ [ [ refund => { first => 2, last => 4 } ] ] ]), 'PAUSED', 'the run waits');
+is_deeply(preview('one'), { result => '3 refunded', changes => [
+		{ table => 'app."Odd Name"', inserted => 0, updated => 0, deleted => 1 },
+		{ table => 'app.log', inserted => 1, updated => 0, deleted => 0 },
+		{ table => 'app.orders', inserted => 0, updated => 3, deleted => 0 } ] }, 'the preview tells result and changes by table');
+is(value(q(count(*) FROM app.orders WHERE status = 'refunded')), 0, 'nothing has happened');
+is(value('count(*) FROM app.log'), 0, 'anywhere');
+is_deeply(decode_json(as('app', 'SELECT preview FROM agno.approvals')), preview('one'), 'agno.approvals shows it');
+is_deeply(decode_json(value(q(requirements -> 0 -> 'preview' FROM agno.runs WHERE run_id = 'one'))), preview('one'), 'so do the requirements');
+is(as('app', q(SELECT status FROM agno_approve_call('one'))), 'PENDING', 'it is approved');
+expect_run('one', { status => 'COMPLETED', content => 'Results: 3 refunded' }, 'and executed');
+is(value(q(count(*) FROM app.orders WHERE status = 'refunded')), 3, 'now it has happened');
+is(value('count(*) FROM app.log'), 1, 'once');
+
+# What earlier calls of the same process did is not in a preview.
+start('two', [ [ [ refund => { first => 5, last => 5 } ], [ refund => { first => 6, last => 9 } ], [ reads => { a => 'x' } ] ] ]);
+is_deeply([ map { my $p = preview('two', $_); [ $p->{result}, map { $_->{updated} } grep { $_->{table} eq 'app.orders' } @{ $p->{changes} } ] } 1 .. 3 ],
+	[ [ '1 refunded', 1 ], [ '4 refunded', 4 ], ['plain x'] ], 'each preview is of its own call');
+as('app', q(SELECT agno_reject_call('two')));
+expect_run('two', { status => 'COMPLETED' }, 'all are rejected');
+is(value(q(count(*) FROM app.orders WHERE status = 'refunded')), 3, 'and nothing of them has happened');
+
+start('bad', [ [ ['fails'], ['sleeps'] ] ]);
+like(preview('bad', 1)->{error}, qr/^not today \(SQLSTATE P0001\)/, 'a preview tells of an error');
+like(preview('bad', 2)->{error}, qr/statement timeout \(SQLSTATE 57014\)/, 'the time of a preview is bounded');
+is(value(q(count(*) FROM app.log WHERE what = 'fails')), 0, 'and is undone');
+is(value(q(string_agg(status, ' ') FROM agno.tool_calls WHERE run_id = 'bad')), 'paused paused', 'somebody decides all the same');
+as('app', q(SELECT agno_cancel_run('bad')));
+
+#-------------------------------------------------------------------------
+# The function as it was
+#-------------------------------------------------------------------------
+
+foreach my $tool (qw(refund plain))
+{
+	my ($function, $arguments) = $tool eq 'refund' ? ('app.refund(first integer, last integer)', { first => 10, last => 10 }) : ('app.plain(a text)', { a => 'x' });
+	start("changed-$tool", [ [ [ $tool => $arguments ] ] ]);
+	my $before = requirement("changed-$tool");
+	as('app', "CREATE OR REPLACE FUNCTION $function RETURNS text LANGUAGE plpgsql AS \$\$ BEGIN INSERT INTO app.log VALUES ('$tool'); RETURN 'other'; END \$\$");
+	as('app', "SELECT agno_approve_call('changed-$tool')");
+	paused_again("changed-$tool", undef, $before);
+	is(value("count(*) FROM app.log WHERE what = '$tool'"), 0, "$tool: a function that was replaced is not executed on an earlier approval");
+	is(value("decision IS NULL AND decided_by IS NULL FROM agno.requirements WHERE run_id = 'changed-$tool'"), 't', "$tool: somebody is asked again");
+	is(preview("changed-$tool")->{result}, 'other', 'with another preview') if $tool eq 'refund';
+	as('app', "SELECT agno_approve_call('changed-$tool')");
+	expect_run("changed-$tool", { status => 'COMPLETED', content => 'Results: other', 'jsonb_array_length(requirements)' => 1 }, "$tool: and approves of that");
+	is(value("count(*) FROM app.log WHERE what = '$tool'"), 1, "$tool: which is executed once");
+}
+
+# What does not change what it does is not asked for again.
+start('same', [ [ [ plain => { a => 'x' } ] ] ]);
+as('app', q(COMMENT ON FUNCTION app.plain IS 'Other words.'; GRANT EXECUTE ON FUNCTION app.plain TO PUBLIC));
+as('app', q(SELECT agno_approve_call('same')));
+expect_run('same', { status => 'COMPLETED' }, 'a comment changes nothing');
+start('owner', [ [ [ plain => { a => 'x' } ] ] ]);
+my $before = requirement('owner');
+as('app', q(ALTER FUNCTION app.plain SET work_mem = '1MB'));
+as('app', q(SELECT agno_approve_call('owner')));
+paused_again('owner', undef, $before);
+pass('a setting does');
+as('app', q(DROP FUNCTION app.plain));
+as('app', q(SELECT agno_approve_call('owner')));
+expect_run('owner', { status => 'COMPLETED', content => qr/does not exist any more \(SQLSTATE 42883\)/ }, 'a function that is gone is an error of the tool');
+
+is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+done_testing();
