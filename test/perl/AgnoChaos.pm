@@ -256,13 +256,15 @@ sub start_other_clients
 	my ($node, $seed, $until) = @_;
 	my @pids;
 
-	foreach my $client (0 .. EVIL_CLIENTS)
+	foreach my $client (-1 .. EVIL_CLIENTS)
 	{
 		my $pid = fork // die "fork: $!";
 		if ($pid == 0)
 		{
 			eval {
-				$client == 0
+				$client == -1
+				  ? deciding_client($node, $seed, $until)
+				  : $client == 0
 				  ? bank_client($node, $seed, $until)
 				  : evil_client($node, $client, $seed, $until);
 			};
@@ -292,8 +294,11 @@ my $BANK = q(
 		PERFORM pg_sleep(seconds);
 		UPDATE bank.accounts SET balance = balance + amount WHERE id = target;
 		RETURN 'done'; END $$;
+	INSERT INTO agno.tools (tool, function, preview) VALUES ('guarded', 'bank.transfer', true);
+	INSERT INTO agno.tools (tool, function, requires_confirmation, expires_after) VALUES
+		('hasty', 'bank.transfer', true, '300 ms');
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES
-		('teller', 'mock:tools-20', '{bank.transfer}'));
+		('teller', 'mock:tools-20', '{bank.transfer,guarded,hasty}'));
 
 # A teller with two transfers in each of two answers; some are cancelled.
 sub bank_client
@@ -306,7 +311,9 @@ sub bank_client
 	{
 		my $id = 'bank' . ++$number;
 		my $transfer = sub {
-			return { name => 'transfer', arguments => {
+			return { name => choose({ name => 'transfer', weight => 6 },
+					{ name => 'guarded', weight => 3 }, { name => 'hasty', weight => 1 })->{name},
+				arguments => {
 				source => 1 + int(rand 10), target => 1 + int(rand 10),
 				amount => 1 + int(rand 9), seconds => rand() < 0.2 ? 0.3 : 0 } };
 		};
@@ -322,6 +329,44 @@ sub bank_client
 		die $err if $outcome eq 'failed';
 		usleep(50_000);
 	}
+}
+
+# Somebody who decides about the calls that wait, in transactions of all kinds; in the
+# end, about each of them.
+sub deciding_client
+{
+	my ($node, $seed, $until) = @_;
+	my $number = 0;
+	my $next = q(FROM (SELECT run_id, tool_call_id FROM agno.approvals ORDER BY random() LIMIT 1) a);
+
+	srand($seed * 100 + 71);
+	while (time < $until)
+	{
+		my $way = choose(
+			{ weight => 6, sql => "SELECT agno_approve_call(run_id, tool_call_id) $next;" },
+			{ weight => 2, sql => "SELECT agno_reject_call(run_id, tool_call_id, 'no') $next;" },
+			{ weight => 2, sql => "SELECT agno_approve_call(run_id) FROM (SELECT DISTINCT run_id FROM agno.approvals LIMIT 1) a;" },
+			{ weight => 1, sql => "BEGIN; SELECT agno_approve_call(run_id, tool_call_id) $next; SELECT pg_sleep(random() / 2); ROLLBACK;" },
+			{ weight => 1, sql => "BEGIN; SELECT agno_approve_call(run_id, tool_call_id) $next; SELECT pg_sleep(random() / 2); COMMIT;" },
+			{ weight => 1, sql => "SELECT agno_cancel_run(run_id) $next;" },
+			{ weight => 1, sql => "BEGIN; SELECT agno_approve_call(run_id, tool_call_id) $next;
+				PREPARE TRANSACTION 'd@{[ ++$number ]}'; COMMIT PREPARED 'd$number';" });
+
+		execute($node, (DATABASES)[ rand 2 ], $way->{sql}, '-U', 'bank');
+		usleep(20_000);
+	}
+}
+
+# Decide about all that waits, until nothing does any more.
+sub decide_the_rest
+{
+	my ($node, $database) = @_;
+
+	wait_until("$database to be decided", sub {
+		execute($node, $database, "SELECT agno_approve_call(run_id, tool_call_id) FROM agno.approvals;\n", '-U', 'bank');
+		my ($out) = execute($node, $database, "SELECT count(*) FROM agno.runs WHERE status IN ('PENDING', 'RUNNING', 'PAUSED') AND run_id LIKE 'bank%';\n");
+		return $out =~ /^0/;
+	});
 }
 
 sub check_bank
@@ -343,11 +388,19 @@ sub check_bank
 		map { $_->{run_id} } rows($node, $database, q(
 			SELECT run_id FROM agno.runs r WHERE status = 'COMPLETED'
 			AND run_id LIKE 'bank%' AND 4 <> (SELECT count(*) FROM agno.tool_calls c
-				WHERE c.run_id = r.run_id AND c.status = 'completed'))));
+				WHERE c.run_id = r.run_id AND (c.status = 'completed' OR c.status = 'rejected'
+					AND EXISTS (SELECT FROM agno.requirements q WHERE q.run_id = c.run_id
+						AND q.turn = c.turn AND q.call_no = c.call_no AND q.decision = 'rejected'))))));
+	report("$database: what was gated was executed if it was approved, and only then",
+		map { $_->{tool_call_id} } rows($node, $database, q(
+			SELECT tool_call_id FROM agno.tool_calls c LEFT JOIN agno.requirements q USING (run_id, turn, call_no)
+			WHERE c.status = 'completed' AND c.tool <> 'transfer' AND q.decision IS DISTINCT FROM 'approved')));
+	cmp_ok($node->safe_psql($database, q(SELECT count(*) FROM agno.requirements WHERE decision = 'approved')),
+		'>', 0, "$database: somebody has approved");
 	report("$database: no call is left to be made",
 		map { $_->{run_id} } rows($node, $database,
 			q(SELECT run_id FROM agno.tool_queue UNION ALL
-			SELECT run_id FROM agno.tool_calls WHERE status = 'pending' UNION ALL
+			SELECT run_id FROM agno.tool_calls WHERE status IN ('pending', 'preview', 'paused') UNION ALL
 			SELECT run_id FROM agno.run_steps JOIN agno.runs USING (run_id)
 				WHERE status <> 'ERROR')));
 	cmp_ok($node->safe_psql($database, q(SELECT count(*) FROM agno.tool_calls
@@ -706,7 +759,7 @@ sub chaos
 		# It may wait for a lock of a transaction that it has prepared itself.
 		until (waitpid($pid, WNOHANG) == $pid)
 		{
-			roll_back_prepared($node, $_, "owner = 'evil'") foreach DATABASES;
+			roll_back_prepared($node, $_, "owner IN ('evil', 'bank')") foreach DATABASES;
 			usleep(200_000);
 		}
 		is($?, 0, 'another client came to its end');
@@ -723,6 +776,7 @@ sub chaos
 	foreach my $database (DATABASES)
 	{
 		roll_back_prepared($node, $database, 'true');
+		decide_the_rest($node, $database);
 		ok( $node->poll_query_until($database,
 				'SELECT NOT EXISTS (SELECT FROM agno.run_queue)
 					AND NOT EXISTS (SELECT FROM agno.run_signals)'),
