@@ -1083,6 +1083,45 @@ COMMENT ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) IS
 	'sleeps until the run has ended or is PAUSED, or the timeout has passed, '
 	'and returns the run as it is then';
 
+-- What is told of a run that has ended and was not streamed.
+CREATE FUNCTION agno.told_events(
+	run agno.runs,
+	OUT seq bigint,
+	OUT event pg_catalog.text,
+	OUT data pg_catalog.jsonb,
+	OUT at pg_catalog.timestamptz)
+RETURNS SETOF pg_catalog.record
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT row_number() OVER (ORDER BY t.n), t.event, t.data, t.at
+	FROM (VALUES
+		(1, 'RunStarted', run.attempt > 0,
+		 jsonb_build_object('model', run.model, 'model_provider', run.model_provider),
+		 coalesce(run.started_at, run.created_at)),
+		(2, 'RunContent', run.content IS NOT NULL AND run.metrics ? 'total_tokens'
+			AND run.status <> 'ERROR',
+		 jsonb_build_object('content', run.content, 'content_type', 'str'),
+		 run.finished_at),
+		(3, 'RunError', run.status = 'ERROR',
+		 jsonb_build_object('content', coalesce(run.error ->> 'message', run.content),
+			'error_type', run.error ->> 'type'), run.finished_at),
+		(4, 'RunCancelled', run.status = 'CANCELLED',
+		 jsonb_build_object('reason', 'Run ' || run.run_id || ' was cancelled'),
+		 run.finished_at),
+		(5, 'RunCompleted', run.status IN ('COMPLETED', 'CANCELLED'),
+		 jsonb_build_object('content', CASE WHEN run.content_type = 'dict'
+				THEN run.content::jsonb ELSE to_jsonb(run.content) END,
+			'content_type', coalesce(run.content_type, 'str'))
+		 || jsonb_strip_nulls(jsonb_build_object('reasoning_content',
+			run.reasoning_content, 'metrics', run.metrics)), run.finished_at)
+	) AS t (n, event, told, data, at)
+	WHERE t.told
+$$;
+COMMENT ON FUNCTION agno.told_events(agno.runs) IS
+	'what agno_run_events tells of a run that has ended and was not streamed';
+REVOKE ALL ON FUNCTION agno.told_events(agno.runs) FROM PUBLIC;
+
 CREATE FUNCTION @extschema@.agno_run_events(
 	run_id pg_catalog.text,
 	after bigint DEFAULT 0)
@@ -1093,10 +1132,27 @@ AS $$
 	FROM agno.run_events e
 	WHERE e.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
 	  AND e.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
-	ORDER BY e.seq
+	UNION ALL
+	SELECT r.run_id, o.seq, o.event,
+		   pg_catalog.jsonb_build_object('event', o.event, 'run_id', r.run_id,
+				'session_id', r.session_id, 'created_at',
+				pg_catalog.floor(pg_catalog.date_part('epoch', o.at))::bigint)
+		   OPERATOR(pg_catalog.||) pg_catalog.jsonb_strip_nulls(
+				pg_catalog.jsonb_build_object('agent_id', r.agent_id))
+		   OPERATOR(pg_catalog.||) o.data,
+		   o.at
+	FROM agno.runs r, LATERAL agno.told_events(r) o
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
+	  AND r.finished_at IS NOT NULL
+	  AND o.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
+	  AND NOT EXISTS (SELECT FROM agno.run_events x
+					  WHERE x.run_id OPERATOR(pg_catalog.=)
+							agno_run_events.run_id)
+	ORDER BY 2
 $$;
 COMMENT ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) IS
-	'the events of a streamed run after the one of this number';
+	'the events of a run after the one of this number; of one that was not '
+	'streamed, its start, content and end, once it has ended';
 
 CREATE PROCEDURE @extschema@.agno_run(
 	IN input pg_catalog.text,
@@ -1516,7 +1572,8 @@ BEGIN ATOMIC
 		  'agno_session_state', 'agno_update_session_state',
 		  'list_tables', 'describe_table', 'run_sql_query',
 		  -- what the checks of agno.agents and the views of Agno call
-		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics'
+		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics',
+		  'told_events'
 		  ]::pg_catalog.name[]);
 END;
 COMMENT ON FUNCTION agno.usage_routines() IS

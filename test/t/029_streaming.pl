@@ -217,6 +217,20 @@ is(events('unlucky'), 'RunStarted RunContent RunError',
 
 # Strangers see nothing.
 make_user('stranger');
+# Of a run that was not streamed, start, content and end are told once it has ended.
+$node->safe_psql('postgres', q(CALL agno_run('Hello', run_id => 'whole', model => 'mock:echo');
+	CALL agno_run('Hello', run_id => 'bad', model => 'mock:status-400');
+	SELECT agno_arun('Hello', run_id => 'hanging', model => 'mock:hang')));
+is(value(q(string_agg(seq || ' ' || event || ' ' || coalesce(data ->> 'content', ''), ', ' ORDER BY seq) FROM agno_run_events('whole'))),
+	'1 RunStarted , 2 RunContent You said: Hello, 3 RunCompleted You said: Hello', 'a run that was not streamed is told in the end');
+is(value(q(string_agg(event, ' ' ORDER BY seq) FROM agno_run_events('whole', 2))), 'RunCompleted', 'from a number on');
+is(value(q(string_agg(event || ' ' || coalesce(data ->> 'error_type', ''), ', ' ORDER BY seq) FROM agno_run_events('bad'))),
+	'RunStarted , RunError provider', 'also if it ends badly');
+is(value(q(count(*) FROM agno_run_events('hanging'))), 0, 'but not before');
+value(q(agno_cancel_run('hanging')));
+wait_run('hanging');
+is(value(q(string_agg(event, ' ' ORDER BY seq) FROM agno_run_events('hanging'))), 'RunStarted RunCancelled RunCompleted', 'nor without a cancel');
+
 is(as('stranger', "SELECT count(*) FROM agno_run_events('mock')"),
 	'0', 'events of other roles are hidden');
 
