@@ -116,7 +116,7 @@ while ($recipes =~ /^\*\*(.*?)\*\*.*?^```sql\n(.*?)^```\n/msg)
 	is($err, '', "the recipe \"$name\" is accepted");
 	$tried++;
 }
-is($tried, 12, 'twelve recipes have been tried');
+is($tried, 10, 'ten recipes have been tried');
 
 $node->stop;
 done_testing();
