@@ -64,6 +64,8 @@ CREATE TABLE agno.runs (
 CREATE INDEX runs_session_id_created_at_idx
 	ON agno.runs (session_id, created_at);
 CREATE INDEX runs_created_at_idx ON agno.runs (created_at);
+CREATE INDEX runs_parent_run_id_idx ON agno.runs (parent_run_id)
+	WHERE parent_run_id IS NOT NULL;
 
 COMMENT ON TABLE agno.runs IS
 	'one row per run; written by agno_bg alone, a role reads its own rows';
@@ -517,6 +519,7 @@ CREATE TABLE agno.tool_calls (
 	started_at pg_catalog.timestamptz,
 	finished_at pg_catalog.timestamptz,
 	shown pg_catalog.text,
+	child_run_id pg_catalog.text COLLATE pg_catalog."C",
 	CONSTRAINT tool_calls_pkey PRIMARY KEY (run_id, turn, call_no)
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX tool_calls_tool_call_id_idx
@@ -538,7 +541,7 @@ COMMENT ON COLUMN agno.tool_calls.arguments IS
 	'what the model gave; null if that was no JSON object';
 COMMENT ON COLUMN agno.tool_calls.status IS
 	'pending; preview (what it would do is to be found out) and paused '
-	'(somebody is to decide); completed, error (the tool failed), refused (it '
+	'(somebody is to decide); waiting (for the run of an agent); completed, error (the tool failed), refused (it '
 	'was not called), rejected (by somebody) or cancelled';
 COMMENT ON COLUMN agno.tool_calls.result IS 'all that the tool returned';
 COMMENT ON COLUMN agno.tool_calls.error IS
@@ -550,6 +553,8 @@ COMMENT ON COLUMN agno.tool_calls.xid IS
 	'the transaction that made the call, and whose effects it are';
 COMMENT ON COLUMN agno.tool_calls.started_at IS 'when the call began';
 COMMENT ON COLUMN agno.tool_calls.finished_at IS 'when it was over';
+COMMENT ON COLUMN agno.tool_calls.child_run_id IS
+	'the run that the call of an agent has enqueued';
 COMMENT ON COLUMN agno.tool_calls.shown IS
 	'what the model was shown of the result; null: all of it';
 
@@ -693,6 +698,7 @@ CREATE TABLE agno.run_requests (
 	tool_choice pg_catalog.text,
 	tool_call_limit integer,
 	max_tool_calls_from_history integer,
+	depth integer NOT NULL DEFAULT 0,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -741,6 +747,9 @@ COMMENT ON COLUMN agno.run_requests.tool_call_limit IS
 COMMENT ON COLUMN agno.run_requests.max_tool_calls_from_history IS
 	'how many tool calls of earlier runs are sent along; null: all';
 
+COMMENT ON COLUMN agno.run_requests.depth IS
+	'how many runs are above this one: the agents that have called it';
+
 -- The last columns have defaults, so that what a dump of an older version has
 -- fits.
 CREATE TABLE agno.run_queue (
@@ -760,6 +769,8 @@ CREATE TABLE agno.run_queue (
 	cancelled boolean NOT NULL DEFAULT false,
 	continues boolean NOT NULL DEFAULT false,
 	paused_at pg_catalog.timestamptz,
+	parent_run_id pg_catalog.text COLLATE pg_catalog."C",
+	parent_shard smallint,
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX run_queue_ready_idx
@@ -815,6 +826,9 @@ COMMENT ON COLUMN agno.run_queue.continues IS
 	'the run goes on with its attempt when it is started';
 COMMENT ON COLUMN agno.run_queue.paused_at IS
 	'when the run was paused last: the time until it goes on does not count';
+COMMENT ON COLUMN agno.run_queue.parent_run_id IS
+	'the run that waits for this one, and is told when it ends or pauses';
+COMMENT ON COLUMN agno.run_queue.parent_shard IS 'the shard of that one';
 COMMENT ON COLUMN agno.run_queue.cancelled IS
 	'the run is to be cancelled as soon as it can be had';
 

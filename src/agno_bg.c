@@ -65,6 +65,7 @@
 #include "server/tool_slots.h"
 #include "server/waiters.h"
 #include "sql/ddl.h"
+#include "sql/enqueue.h"
 #include "sql/log_filter.h"
 #include "storage/ipc.h"
 
@@ -117,6 +118,7 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
+	enqueue_install();
 	ddl_install_hooks();
 	log_filter_install();
 

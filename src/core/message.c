@@ -168,7 +168,7 @@ void
 message_append_execution(StringInfo out, const Message *message)
 {
 	static const char *const unset[] = {
-		"child_run_id", "user_feedback_schema", "external_execution_silent",
+		"user_feedback_schema", "external_execution_silent",
 		"approval_type", "approval_id", "parent_tool_call_id"
 	};
 	const Requirement *requirement = message->requirement;
@@ -185,7 +185,8 @@ message_append_execution(StringInfo out, const Message *message)
 	appendStringInfoString(out, arguments != NULL ? arguments : "{}");
 	json_append_key(out, "tool_call_error");
 	appendStringInfoString(out, message->tool_call_error ? "true" :
-						   requirement != NULL && !message->executed ?
+						   (requirement != NULL || message->child_run_id != NULL) &&
+						   !message->executed ?
 						   "null" : "false");
 	json_append_key(out, "result");
 	if (message->content != NULL && !rejected)
@@ -207,6 +208,11 @@ message_append_execution(StringInfo out, const Message *message)
 					 (int64) message->tool_started : message->created_at);
 	requirement_append_execution(out, requirement, message->tool_args,
 								 message->executed);
+	json_append_key(out, "child_run_id");
+	if (message->child_run_id != NULL)
+		json_append_string(out, message->child_run_id);
+	else
+		appendStringInfoString(out, "null");
 	for (int i = 0; i < (int) lengthof(unset); i++)
 	{
 		json_append_key(out, unset[i]);

@@ -61,6 +61,10 @@ typedef struct Message
 	bool		tool_call_error;
 	bool		executed;		/* else it was refused, or waits */
 	const Requirement *requirement; /* what it needed, or NULL */
+	char	   *child_run_id;	/* the run that an agent was given, or NULL */
+	char	   *member_requirements;	/* what that one waits for: a JSON
+										 * array of Agno's dicts; or NULL */
+	TokenUsage	child_usage;	/* and what it has cost */
 	double		tool_started;	/* seconds since 1970 */
 	double		tool_duration;	/* in seconds */
 	bool		stop_after_call;	/* its tool ends the run */

@@ -660,7 +660,8 @@ pause_run(Run *run, int64 now)
 	const Message *last = &run->waiting[run->waiting_count - 1];
 
 	run->outcome.content = run->earlier != NULL ? run->earlier :
-		requirement_pause_text(last->requirement->kind);
+		requirement_pause_text(last->requirement != NULL ?
+							   last->requirement->kind : REQUIRES_CONFIRMATION);
 	end(run, RUN_PAUSED, now);
 }
 
@@ -696,8 +697,10 @@ run_resumed(Run *run, int64 now)
 			stop = false;
 			resetStringInfo(&results);
 		}
-		else if (message->role == MESSAGE_TOOL && message->stop_after_call &&
-				 message->executed && !message->tool_call_error)
+		if (message->role == MESSAGE_TOOL)
+			token_usage_add(&run->outcome.usage, &message->child_usage);
+		if (message->role == MESSAGE_TOOL && message->stop_after_call &&
+			message->executed && !message->tool_call_error)
 		{
 			stop = true;
 			appendStringInfoString(&results, message->content);
@@ -797,7 +800,16 @@ static void
 append_requirement(StringInfo out, const Message *execution)
 {
 	StringInfoData tool;
+	const char *members = execution->member_requirements;
 
+	while (members != NULL && json_next_element(&members))
+	{
+		const char *end = json_skip_value(members);
+
+		appendStringInfoChar(out, out->len > 0 ? ',' : '[');
+		appendBinaryStringInfo(out, members, end - members);
+		members = end;
+	}
 	if (execution->requirement == NULL)
 		return;
 	initStringInfo(&tool);

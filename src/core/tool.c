@@ -43,6 +43,7 @@ tool_append(StringInfo out, const Tool *tool)
 	appendStringInfoChar(out, '{');
 	json_append_member(out, "name", tool->name);
 	json_append_member(out, "function", tool->function);
+	json_append_member(out, "agent", tool->agent);
 	json_append_member(out, "description", tool->description);
 	json_append_key(out, "parameters");
 	appendStringInfoString(out, tool->parameters);
@@ -93,6 +94,9 @@ read_tool(const char *object, Tool *tool)
 		else if (strcmp(key, "function") == 0)
 			tool->function = json_decode_string(member.value,
 												member.value_length);
+		else if (strcmp(key, "agent") == 0)
+			tool->agent = json_decode_string(member.value,
+											 member.value_length);
 		else if (strcmp(key, "description") == 0)
 			tool->description = json_decode_string(member.value,
 												   member.value_length);

@@ -23,6 +23,8 @@ typedef struct Tool
 	char	   *name;			/* what the model calls it */
 	char	   *function;		/* the SQL function: schema.name(types); NULL:
 								 * it is executed elsewhere */
+	char	   *agent;			/* the agent that it is, instead of a
+								 * function; or NULL */
 	char	   *description;	/* may be "" */
 	char	   *parameters;		/* JSON schema of an object */
 	char	   *bind;			/* a JSON object: arguments that the model

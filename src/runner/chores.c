@@ -392,6 +392,7 @@ carry_out(Chores *chores, Turn *turn)
 							   flight->owner);
 		dispatch_begin(chores->dispatch, flight);
 	}
+	others |= store_told_runners();
 	if (turn->lost)
 		others = PG_UINT32_MAX;
 	runner_slot_wake_siblings(others);

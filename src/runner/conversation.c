@@ -91,6 +91,22 @@ conversation_add_history(Run *run, const ReadyRun *ready)
 }
 
 /*
+ * Add what is known of the run of an agent.
+ */
+static void
+add_child(Message *message, const StoredCall *call)
+{
+	cJSON	   *metrics;
+
+	message->child_run_id = copy_or_null(call->child_run_id);
+	if (call->child_metrics == NULL)
+		return;
+	metrics = json_parse(call->child_metrics, strlen(call->child_metrics));
+	token_usage_read(metrics, &message->child_usage);
+	cJSON_Delete(metrics);
+}
+
+/*
  * Add the result of a call.
  */
 static void
@@ -110,6 +126,7 @@ add_result(Run *run, const StoredCall *call)
 	message->tool_duration = call->duration;
 	message->stop_after_call = tool != NULL && tool->stop_after_call;
 	message->requirement = requirement_copy(call->requirement);
+	add_child(message, call);
 }
 
 /*
@@ -126,14 +143,18 @@ add_waiting(Run *run, const StoredStep *step)
 		const StoredCall *call = lfirst(cell);
 		Message    *message;
 
-		if (!call->waits || call->requirement == NULL)
+		if (!call->waits ||
+			(call->requirement == NULL && call->member_requirements == NULL))
 			continue;
 		message = &run->waiting[run->waiting_count++];
 		message_init(message, MESSAGE_TOOL, NULL);
 		message->tool_call_id = pstrdup(call->model_call_id);
 		message->tool_name = pstrdup(call->tool);
 		message->tool_args = copy_or_null(call->arguments);
-		message->requirement = requirement_copy(call->requirement);
+		if (call->member_requirements == NULL)
+			message->requirement = requirement_copy(call->requirement);
+		message->member_requirements = copy_or_null(call->member_requirements);
+		add_child(message, call);
 	}
 }
 

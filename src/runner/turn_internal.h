@@ -18,6 +18,11 @@
 extern void turn_read_signals(Turn *turn);
 extern void turn_follow_signals(Turn *turn, List *signals);
 
+/* turn_families.c */
+extern void turn_children_ended(Turn *turn, char *const *parent_ids,
+								int count);
+extern void turn_settle_children(Turn *turn, List *ready);
+
 /* turn_ends.c */
 extern void turn_end_runs(Turn *turn, EndedRun *ended, int count);
 extern void turn_end_cancelled(Turn *turn, RunLock **runs, int count);

@@ -153,8 +153,7 @@ turn_follow_signals(Turn *turn, List *signals)
 				break;
 		}
 	}
-	if (called.count > 0)
-		store_tools_called(called.run_ids, called.count);
+	turn_children_ended(turn, called.run_ids, called.count);
 	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	if (waiting != NIL)

@@ -323,7 +323,8 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return END;
-	if (run->pending_calls && !run->marked && time_left(run) > 0)
+	if ((run->pending_calls || run->children) && !run->marked &&
+		time_left(run) > 0)
 		return CALL_TOOLS;
 	*asks = !run->waiting_calls || run->marked || time_left(run) <= 0;
 	if (starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES)
@@ -438,6 +439,7 @@ make_flights(Turn *turn, Starts *starts)
 
 	foreach(cell, starts->admitted)
 		runs = lappend(runs, ((AdmittedRun *) lfirst(cell))->run);
+	turn_settle_children(turn, runs);
 	store_read_steps(runs);
 	store_read_history(runs, (int64) agno_max_input_size * 1024, TURN_BYTES);
 

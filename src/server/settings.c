@@ -37,6 +37,7 @@ bool		agno_paused;
 int			agno_max_tool_workers;
 int			agno_tool_timeout;
 int			agno_tool_call_limit;
+int			agno_max_run_depth;
 int			agno_max_tool_result_size;
 
 /*
@@ -212,6 +213,14 @@ settings_define(void)
 							"The column tool_call_limit of agno.agents overrides it.",
 							&agno_tool_call_limit,
 							100, 0, 100000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("agno_bg.max_run_depth",
+							"How many levels deep agents may call agents.",
+							"A call beyond that is an error that the model is told.",
+							&agno_max_run_depth,
+							5, 0, 100,
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 

@@ -75,6 +75,7 @@ extern int	agno_tool_timeout;
 
 /* How many calls of tools one run may make. */
 extern int	agno_tool_call_limit;
+extern int	agno_max_run_depth;
 
 /* How much of the result of a tool the model is shown, in kilobytes. */
 extern int	agno_max_tool_result_size;

@@ -44,7 +44,10 @@ typedef struct Decisions
 	Oid			caller;
 	StoreUser	user;			/* who that was before the store was entered */
 	RunRow		run;			/* locked */
-	List	   *calls;			/* GatedCalls */
+	List	   *family;			/* PausedRuns that wait for it, or that it
+								 * waits for: locked */
+	PausedRun  *self;			/* itself among them */
+	List	   *calls;			/* GatedCalls of all of them */
 } Decisions;
 
 /*-------------------------------------------------------------------------
@@ -63,6 +66,18 @@ may_decide(const Decisions *decisions, const GatedCall *call)
 }
 
 /*
+ * Whether the call is one of the run, or of runs that it waits for.
+ */
+static bool
+is_below(const Decisions *decisions, const GatedCall *call)
+{
+	return decisions->self != NULL &&
+		store_family_is_below(store_family_member(decisions->family,
+												  call->run_id),
+							  decisions->self);
+}
+
+/*
  * Whether the caller may know of the run.
  */
 static bool
@@ -76,10 +91,48 @@ may_know(const Decisions *decisions)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (call->waits && call->has_approver && may_decide(decisions, call))
+		if (is_below(decisions, call) && call->waits && call->has_approver &&
+			may_decide(decisions, call))
 			return true;
 	}
 	return false;
+}
+
+static void
+look(Decisions *decisions, const char *run_id)
+{
+	decisions->family = store_paused_family(run_id);
+	decisions->self = store_family_member(decisions->family, run_id);
+	decisions->calls = store_gated_calls(decisions->family);
+}
+
+/*
+ * Lock the family from the top down, as everybody does; who has joined it meanwhile
+ * as well.
+ */
+static void
+lock_family(Decisions *decisions, const char *run_id)
+{
+	List	   *locked = NIL;
+	int			before;
+
+	do
+	{
+		ListCell   *cell;
+
+		before = list_length(locked);
+		foreach(cell, decisions->family)
+		{
+			PausedRun  *member = lfirst(cell);
+			RunRow		row;
+
+			if (store_family_member(locked, member->run_id) != NULL)
+				continue;
+			(void) store_lock_run(member->run_id, &row);
+			locked = lappend(locked, member);
+		}
+		look(decisions, run_id);
+	} while (list_length(locked) > before);
 }
 
 /*
@@ -92,6 +145,7 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 {
 	char	   *run_id = argument_text(fcinfo, 0);
 	RunRow	   *run = &decisions->run;
+	bool		known;
 
 	if (run_id == NULL)
 		ereport(ERROR,
@@ -99,13 +153,17 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 				 errmsg("run_id must not be null")));
 	decisions->caller = GetUserId();
 	decisions->user = store_enter();
+	decisions->family = NIL;
+	decisions->self = NULL;
 	decisions->calls = NIL;
 	if (store_find_run(run_id, run))
-		decisions->calls = store_gated_calls(run_id);
+		look(decisions, run_id);
 	else
 		run->owner = InvalidOid;
-	if (!OidIsValid(run->owner) || !may_know(decisions) ||
-		!store_lock_run(run_id, run))
+	known = OidIsValid(run->owner) && may_know(decisions);
+	if (known)
+		lock_family(decisions, run_id);
+	if (!known || !store_lock_run(run_id, run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run \"%s\" does not exist", run_id)));
@@ -115,8 +173,8 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 				 errmsg("run \"%s\" is not in status %s", run_id,
 						run_status_name(RUN_PAUSED)),
 				 errdetail("It is %s.", run_status_name(run->status))));
-	/* Somebody may have decided before the lock was there. */
-	decisions->calls = store_gated_calls(run_id);
+	/* Somebody may have decided before the locks were there. */
+	look(decisions, run_id);
 }
 
 /*
@@ -126,18 +184,20 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 static Datum
 finish(Decisions *decisions, FunctionCallInfo fcinfo)
 {
-	RunRow	   *run = &decisions->run;
+	List	   *go_on = store_decide(decisions->family, decisions->calls,
+									 decisions->caller);
+	ListCell   *cell;
 
-	if (store_decide(run, decisions->calls, decisions->caller))
+	foreach(cell, go_on)
 	{
-		int			shard = shard_of_session(run->session_id);
+		PausedRun  *run = lfirst(cell);
 
-		run->status = RUN_PENDING;
-		store_put_signal(run->run_id, run->owner, shard, SIGNAL_DECIDED);
-		wake_at_commit(shard);
+		if (run == decisions->self)
+			decisions->run.status = RUN_PENDING;
+		wake_at_commit(shard_of_session(run->session_id));
 	}
 	store_leave(decisions->user);
-	return run_ref(fcinfo, run);
+	return run_ref(fcinfo, &decisions->run);
 }
 
 static void
@@ -189,6 +249,8 @@ find_call(const Decisions *decisions, const char *id)
 	{
 		GatedCall  *call = lfirst(cell);
 
+		if (!is_below(decisions, call))
+			continue;
 		if (strcmp(call->tool_call_id, utf8) == 0)
 			return call;
 		if (strcmp(call->model_call_id, utf8) != 0)
@@ -400,7 +462,7 @@ confirm(FunctionCallInfo fcinfo, bool approves)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (!call->waits || call->expired ||
+		if (!is_below(&decisions, call) || !call->waits || call->expired ||
 			(approves && call->requirement.kind != REQUIRES_CONFIRMATION))
 			continue;
 		if (!may_decide(&decisions, call))
@@ -556,7 +618,7 @@ call_of_dict(const Decisions *decisions, Jsonb *dict)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (id != NULL &&
+		if (id != NULL && is_below(decisions, call) &&
 			strcmp(encoding_to_server(call->requirement.id), id) == 0)
 			return call;
 	}

@@ -18,6 +18,7 @@
 #include "common/sha2.h"
 #include "core/id.h"
 #include "core/shard.h"
+#include "core/uuid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/acceptance.h"
@@ -29,6 +30,7 @@
 #include "sql/arguments.h"
 #include "sql/enqueue.h"
 #include "tcop/utility.h"
+#include "tools/delegate.h"
 #include "tools/tool_definition.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -474,6 +476,59 @@ check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
 }
 
 /*
+ * Put a run into the tables whose arguments have been read, and completed with what
+ * its agent says. If the idempotency key has been used, *state is that earlier run;
+ * else the new one, PENDING.
+ */
+static void
+accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
+{
+	bool		repeated;
+	StoreUser	user;
+	static QueueRoom room;
+	static QueueRoom own_room;
+
+	model_parse(model != NULL ? model : agno_default_model,
+				unconstify(char **, &run->model_server),
+				unconstify(char **, &run->model));
+	check_model_options(run->model_options,
+						model_server_check(run->model_server, run->owner),
+						run->tools != NULL);
+
+	user = store_enter();
+	repeated = !run->idempotency_key.isnull &&
+		store_find_idempotent(run->owner, run->idempotency_key.value,
+							  run->request_hash.value, state);
+	if (!repeated)
+	{
+		check_queue_depth(agno_max_queue_depth, InvalidOid, &room,
+						  "agno_bg.max_queue_depth");
+		check_queue_depth(agno_max_queue_depth_per_role, run->owner, &own_room,
+						  "agno_bg.max_queue_depth_per_role");
+	}
+	if (!repeated && !store_insert_request(run))
+	{
+		/* Somebody has just been faster with the same key. */
+		repeated = store_find_idempotent(run->owner, run->idempotency_key.value,
+										 run->request_hash.value, state);
+		if (!repeated)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent use of the idempotency key")));
+	}
+	if (!repeated)
+	{
+		insert_run(run, id_given);
+		memset(state, 0, sizeof(RunRow));
+		state->run_id = unconstify(char *, run->run_id);
+		state->session_id = unconstify(char *, run->session_id);
+		state->status = RUN_PENDING;
+		wake_at_commit(shard_of_session(run->session_id));
+	}
+	store_leave(user);
+}
+
+/*
  * Enqueue the run that the arguments ask for. If the idempotency key has been
  * used, *state is that earlier run; else the new one, PENDING.
  */
@@ -483,55 +538,101 @@ enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 	NewRun		run;
 	char	   *model;
 	bool		id_given;
-	bool		repeated;
-	StoreUser	user;
-	static QueueRoom room;
-	static QueueRoom own_room;
 
 	PreventCommandIfReadOnly("agno_arun()");
 	id_given = read_arguments(fcinfo, &run);
 	model = argument_text(fcinfo, ARG_MODEL);
-
 	if (!run.agent_id.isnull)
-	{
 		apply_agent(&run, &model);
-	}
-	model_parse(model != NULL ? model : agno_default_model,
-				unconstify(char **, &run.model_server),
-				unconstify(char **, &run.model));
-	check_model_options(run.model_options,
-						model_server_check(run.model_server, run.owner),
-						run.tools != NULL);
+	accept_run(&run, model, id_given, state);
+}
 
-	user = store_enter();
-	repeated = !run.idempotency_key.isnull &&
-		store_find_idempotent(run.owner, run.idempotency_key.value,
-							  run.request_hash.value, state);
-	if (!repeated)
-	{
-		check_queue_depth(agno_max_queue_depth, InvalidOid, &room,
-						  "agno_bg.max_queue_depth");
-		check_queue_depth(agno_max_queue_depth_per_role, run.owner, &own_room,
-						  "agno_bg.max_queue_depth_per_role");
-	}
-	if (!repeated && !store_insert_request(&run))
-	{
-		/* Somebody has just been faster with the same key. */
-		repeated = store_find_idempotent(run.owner, run.idempotency_key.value,
-										 run.request_hash.value, state);
-		if (!repeated)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent use of the idempotency key")));
-	}
-	if (!repeated)
-	{
-		insert_run(&run, id_given);
-		memset(state, 0, sizeof(RunRow));
-		state->run_id = unconstify(char *, run.run_id);
-		state->session_id = unconstify(char *, run.session_id);
-		state->status = RUN_PENDING;
-		wake_at_commit(shard_of_session(run.session_id));
-	}
-	store_leave(user);
+/*-------------------------------------------------------------------------
+ * Runs that other runs enqueue
+ *-------------------------------------------------------------------------
+ */
+
+static NullableDatum
+text_or_null(const char *string)
+{
+	NullableDatum datum = {0, string == NULL};
+
+	if (string != NULL)
+		datum.value = CStringGetTextDatum(string);
+	return datum;
+}
+
+/*
+ * The time of a child: what is left of its parent's, or less if its agent says so.
+ */
+static NullableDatum
+time_of_child(const ChildRun * child, NullableDatum of_agent)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+	NullableDatum time = {0, false};
+
+	interval->time = Max(child->left_ms, 1) * INT64CONST(1000);
+	time.value = IntervalPGetDatum(interval);
+	if (!of_agent.isnull &&
+		argument_interval_ms(of_agent.value) < child->left_ms)
+		return of_agent;
+	return time;
+}
+
+/*
+ * Enqueue a run for another, in the caller's transaction. Returns its id. It has a
+ * session of its own; or, if it is to know what its agent was asked in the session
+ * before, one of the two.
+ */
+static char *
+enqueue_child(const ChildRun * child)
+{
+	NewRun		run = {0};
+	NullableDatum null = {0, true};
+	char	   *run_id = palloc(UUID_TEXT_SIZE);
+	char	   *session_id = palloc(UUID_TEXT_SIZE);
+	char	   *model = NULL;
+	RunRow		state;
+
+	if (!uuid_v7(run_id) || !uuid_v7(session_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	run.owner = GetUserId();
+	run.created_at = acceptance_time();
+	run.input = CStringGetTextDatum(child->task);
+	argument_check_size("task", strlen(child->task));
+	run.run_id = run_id;
+	run.parent_run_id = child->parent_run_id;
+	run.parent_session_id = child->session_id;
+	run.depth = child->depth;
+	run.priority = child->priority;
+	run.agent_id = text_or_null(child->agent_id);
+	run.user_id = text_or_null(child->user_id);
+	run.metadata = run.session_state = run.run_at = run.first_state = null;
+	run.idempotency_key = run.request_hash = run.max_attempts = null;
+	run.timeout = run.retries = run.stream = run.model_options = null;
+	run.output_schema = run.agent = run.num_history_runs = null;
+	run.num_history_messages = run.tool_choice = run.tool_call_limit = null;
+	run.max_tool_calls_from_history = null;
+	apply_agent(&run, &model);
+	run.timeout = time_of_child(child, run.timeout);
+	run.new_session = run.num_history_runs.isnull &&
+		run.num_history_messages.isnull;
+	run.session_id = run.new_session ? session_id :
+		psprintf("%s/%s", child->session_id, child->agent_id);
+	if (strlen(run.session_id) > MAX_ID)
+		argument_error(psprintf("the session \"%s\" has too long a name",
+								run.session_id), NULL);
+	accept_run(&run, model, false, &state);
+	return run_id;
+}
+
+/*
+ * From now on, tools can enqueue runs.
+ */
+void
+enqueue_install(void)
+{
+	delegate_enqueue = enqueue_child;
 }

@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "store/store.h"
 
+extern void enqueue_install(void);
 extern void enqueue_run(FunctionCallInfo fcinfo, RunRow *state);
 
 #endif							/* AGNO_ENQUEUE_H */

@@ -41,6 +41,9 @@ typedef struct NewRun
 	NullableDatum run_at;		/* timestamptz */
 	bool		cancelled;		/* a marker has been waiting for it */
 	NullableDatum first_state;	/* jsonb: of its session, if it opens one */
+	const char *parent_run_id;	/* or NULL */
+	const char *parent_session_id;	/* of that one, or NULL */
+	int			depth;			/* how many runs are above it */
 
 	/* of agno.run_requests */
 	NullableDatum idempotency_key;	/* text */
@@ -196,6 +199,7 @@ typedef struct ReadyRun
 	bool		pending_calls;	/* there are calls that have not been made */
 	int64		left_ms;		/* of its time, when calls are to be made */
 	bool		waiting_calls;	/* and calls that somebody is to decide about */
+	bool		children;		/* and runs of agents that are not over */
 	int64		elapsed_ms;		/* since the attempt started, but for the time
 								 * that it was paused; 0: unknown */
 	int			tool_call_limit;	/* -1: not given */
@@ -308,6 +312,10 @@ typedef struct StoredCall
 	char	   *result;			/* what the model is told */
 	bool		waits;			/* somebody is to decide about it */
 	bool		pending;		/* it has not been made */
+	char	   *child_run_id;	/* the run that an agent was given; or NULL */
+	char	   *child_metrics;	/* what that cost, a JSON object; or NULL */
+	char	   *member_requirements;	/* what that one waits for, as a JSON
+										 * array of Agno's dicts; or NULL */
 	Requirement *requirement;	/* what it needed; NULL: nothing */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
@@ -320,6 +328,24 @@ typedef struct StoredStep
 	char	   *messages;		/* JSON in UTF-8 */
 	List	   *calls;			/* StoredCalls, in their order */
 } StoredStep;
+
+/*
+ * A call of an agent whose run has ended. Texts are UTF-8, but for run_id.
+ */
+typedef struct SettledCall
+{
+	char	   *run_id;			/* of the call, of the database's encoding */
+	int			turn;
+	int			call_no;
+	char	   *model_call_id;
+	char	   *tool;
+	char	   *arguments;		/* JSON */
+	char	   *child_run_id;
+	bool		failed;
+	char	   *result;			/* what the model is told */
+	double		started;		/* seconds since 1970 */
+	double		duration;		/* in seconds */
+}			SettledCall;
 
 /* An event of a streamed run, with its number. */
 typedef struct EventRow
@@ -422,6 +448,10 @@ extern void store_tools_called(char *const *run_ids, int count);
 extern void store_run_decided(char *const *run_ids, int count);
 extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);
+
+/* store_families.c: runs that other runs have enqueued */
+extern List *store_settle_children(char *const *run_ids, int count);
+extern uint32 store_told_runners(void);
 
 /* store_parked.c: runs that wait for their model servers */
 extern void store_park(ParkedRun *runs, int count);

@@ -37,6 +37,91 @@
  *-------------------------------------------------------------------------
  */
 
+/*
+ * The PAUSED runs that wait for each other, of which this is one: agents that have
+ * called it, and that it has called. A list of PausedRun, each after its parent.
+ */
+List *
+store_paused_family(const char *run_id)
+{
+	static Statement statement = {
+		"WITH RECURSIVE up (run_id, parent_run_id, n) AS"
+		" (SELECT r.run_id, r.parent_run_id, 0 FROM agno.runs r"
+		" WHERE r.run_id" EQ "$1"
+		" UNION ALL SELECT p.run_id, p.parent_run_id,"
+		" u.n OPERATOR(pg_catalog.+) 1 FROM up u JOIN agno.runs p"
+		" ON p.run_id" EQ "u.parent_run_id"
+		" AND p.status" EQ "'PAUSED'::agno.run_status"
+		" AND p.owner" EQ "(SELECT o.owner FROM agno.runs o"
+		" WHERE o.run_id" EQ "$1)), "
+		"down (run_id, parent_run_id, depth) AS"
+		" (SELECT t.run_id, NULL::pg_catalog.text COLLATE pg_catalog.\"C\", 0"
+		" FROM (SELECT u.run_id FROM up u ORDER BY u.n DESC LIMIT 1) t"
+		" UNION ALL SELECT k.run_id, d.run_id,"
+		" d.depth OPERATOR(pg_catalog.+) 1 FROM down d"
+		" JOIN agno.tool_calls w ON w.run_id" EQ "d.run_id"
+		" AND w.status" EQ "'waiting'"
+		" JOIN agno.runs k ON k.run_id" EQ "w.child_run_id"
+		" AND k.status" EQ "'PAUSED'::agno.run_status) "
+		"SELECT r.run_id, r.session_id, r.owner, d.parent_run_id "
+		"FROM down d JOIN agno.runs r ON r.run_id" EQ "d.run_id "
+		"ORDER BY d.depth, r.run_id"
+	};
+	Arguments	args = {0};
+	List	   *family = NIL;
+	uint64		found;
+
+	bind_text(&args, run_id);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		PausedRun  *run = palloc0(sizeof(PausedRun));
+		char	   *parent;
+
+		run->run_id = next_text(&row);
+		run->session_id = next_text(&row);
+		run->owner = next_oid(&row);
+		parent = next_text(&row);
+		if (parent != NULL)
+			run->parent = store_family_member(family, parent);
+		family = lappend(family, run);
+	}
+	return family;
+}
+
+/*
+ * The run of this id among them; NULL if it is none of them.
+ */
+PausedRun *
+store_family_member(List *family, const char *run_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, family)
+	{
+		PausedRun  *run = lfirst(cell);
+
+		if (strcmp(run->run_id, run_id) == 0)
+			return run;
+	}
+	return NULL;
+}
+
+/*
+ * Whether a run is another one, or has been called by it, directly or not.
+ */
+bool
+store_family_is_below(const PausedRun * run, const PausedRun * top)
+{
+	for (; run != NULL; run = run->parent)
+	{
+		if (run == top)
+			return true;
+	}
+	return false;
+}
+
 static void *
 read_gated(RowReader *row)
 {
@@ -44,6 +129,7 @@ read_gated(RowReader *row)
 	Requirement *requirement = &call->requirement;
 	NullableDatum approver;
 
+	call->run_id = next_text(row);
 	call->turn = next_int(row);
 	call->call_no = next_int(row);
 	call->tool_call_id = next_utf8(row);
@@ -68,14 +154,14 @@ read_gated(RowReader *row)
 }
 
 /*
- * The calls of a run that require something, or did: a list of GatedCall, the
- * earliest first.
+ * The calls of these PausedRuns that require something, or did: a list of GatedCall,
+ * the earliest of a run first.
  */
 List *
-store_gated_calls(const char *run_id)
+store_gated_calls(List *family)
 {
 	static Statement statement = {
-		"SELECT q.turn, q.call_no, c.tool_call_id, c.model_call_id, c.tool,"
+		"SELECT q.run_id, q.turn, q.call_no, c.tool_call_id, c.model_call_id, c.tool,"
 		" c.arguments::pg_catalog.text, q.approver::pg_catalog.oid,"
 		" q.expires_after::pg_catalog.text,"
 		" COALESCE(q.expires_at OPERATOR(pg_catalog.<=)"
@@ -86,11 +172,17 @@ store_gated_calls(const char *run_id)
 		"FROM agno.requirements q "
 		"JOIN agno.tool_calls c ON c.run_id" EQ "q.run_id"
 		" AND c.turn" EQ "q.turn AND c.call_no" EQ "q.call_no "
-		"WHERE q.run_id" EQ "$1 ORDER BY q.turn, q.call_no"
+		"WHERE q.run_id" EQ "ANY ($1) ORDER BY q.run_id, q.turn, q.call_no"
 	};
 	Arguments	args = {0};
+	Column		ids = {TEXTOID};
+	ListCell   *cell;
 
-	bind_text(&args, run_id);
+	if (family == NIL)
+		return NIL;
+	foreach(cell, family)
+		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
+	bind_column(&args, &ids);
 	return store_read_list(&statement, &args, read_gated);
 }
 
@@ -120,19 +212,21 @@ store_requirements(const char *run_id)
  */
 
 static void
-update_requirements(const char *run_id, List *calls, Oid decider)
+update_requirements(List *calls, Oid decider)
 {
 	static Statement statement = {
 		"UPDATE agno.requirements q SET decision = d.decision, note = d.note,"
 		" answer = d.answer, decided_by = $7::pg_catalog.regrole,"
 		" decided_at = pg_catalog.clock_timestamp() "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
-		" AS d (turn, call_no, decision, note, answer) "
-		"WHERE q.run_id" EQ "$1 AND q.turn" EQ "d.turn"
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+		" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+		" pg_catalog.unnest($6))"
+		" AS d (run_id, turn, call_no, decision, note, answer) "
+		"WHERE q.run_id" EQ "d.run_id AND q.turn" EQ "d.turn"
 		" AND q.call_no" EQ "d.call_no"
 	};
 	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
 	Column		turns = {INT4OID};
 	Column		numbers = {INT4OID};
 	Column		decisions = {TEXTOID};
@@ -147,6 +241,7 @@ update_requirements(const char *run_id, List *calls, Oid decider)
 
 		if (!call->changed)
 			continue;
+		add_text(&run_ids, call->run_id);
 		add_int(&turns, call->turn);
 		add_int(&numbers, call->call_no);
 		add_text(&decisions, requirement->decision != DECISION_NONE ?
@@ -154,7 +249,7 @@ update_requirements(const char *run_id, List *calls, Oid decider)
 		add_utf8(&notes, requirement->note);
 		add_utf8(&answers, requirement->answer);
 	}
-	bind_text(&args, run_id);
+	bind_column(&args, &run_ids);
 	bind_column(&args, &turns);
 	bind_column(&args, &numbers);
 	bind_column(&args, &decisions);
@@ -169,7 +264,7 @@ update_requirements(const char *run_id, List *calls, Oid decider)
  * rejected.
  */
 static void
-update_calls(const char *run_id, List *calls)
+update_calls(List *calls)
 {
 	static Statement statement = {
 		"UPDATE agno.tool_calls c SET status = d.status, result = d.result,"
@@ -178,13 +273,15 @@ update_calls(const char *run_id, List *calls)
 		" THEN pg_catalog.pg_current_xact_id() END,"
 		" finished_at = CASE WHEN d.status OPERATOR(pg_catalog.<>) 'pending'"
 		" THEN pg_catalog.clock_timestamp() END "
-		"FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
-		" AS d (turn, call_no, status, result, shown, error) "
-		"WHERE c.run_id" EQ "$1 AND c.turn" EQ "d.turn"
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+		" pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+		" pg_catalog.unnest($6), pg_catalog.unnest($7))"
+		" AS d (run_id, turn, call_no, status, result, shown, error) "
+		"WHERE c.run_id" EQ "d.run_id AND c.turn" EQ "d.turn"
 		" AND c.call_no" EQ "d.call_no"
 	};
 	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
 	Column		turns = {INT4OID};
 	Column		numbers = {INT4OID};
 	Column		statuses = {TEXTOID};
@@ -208,6 +305,7 @@ update_calls(const char *run_id, List *calls)
 		result = has_result ? requirement->answer : NULL;
 		part = has_result ?
 			tool_result_shown(result, agno_max_tool_result_size * 1024) : NULL;
+		add_text(&run_ids, call->run_id);
 		add_int(&turns, call->turn);
 		add_int(&numbers, call->call_no);
 		add_text(&statuses, rejected ? "rejected" :
@@ -219,7 +317,7 @@ update_calls(const char *run_id, List *calls)
 	}
 	if (turns.count == 0)
 		return;
-	bind_text(&args, run_id);
+	bind_column(&args, &run_ids);
 	bind_column(&args, &turns);
 	bind_column(&args, &numbers);
 	bind_column(&args, &statuses);
@@ -230,7 +328,8 @@ update_calls(const char *run_id, List *calls)
 }
 
 /*
- * Show the decisions in agno.runs.requirements. If the run goes on, it is PENDING.
+ * Show the decisions about these calls in agno.runs.requirements. If the run goes
+ * on, it is PENDING.
  */
 static void
 update_run(const char *run_id, List *calls, bool goes_on)
@@ -263,8 +362,6 @@ update_run(const char *run_id, List *calls, bool goes_on)
 		GatedCall  *call = lfirst(cell);
 		Requirement *requirement = &call->requirement;
 
-		if (!call->changed)
-			continue;
 		add_utf8(&ids, requirement->id);
 		add_utf8(&patches, requirement_patch(requirement, call->arguments));
 		add_utf8(&executions,
@@ -311,29 +408,61 @@ tell_continued(const char *run_id)
 }
 
 /*
- * Store what has been decided about those of these calls, all of the run's, that
- * are changed; InvalidOid decides what has expired. Returns whether nothing is
- * waited for any more: then the run is PENDING, and its runner is to be told.
+ * Those of these calls that are changed, of a run and of those below it. *waits: a
+ * call among them is still waited for.
  */
-bool
-store_decide(const RunRow *run, List *calls, Oid decider)
+static List *
+changed_below(List *family, List *calls, const PausedRun * top, bool *waits)
 {
-	bool		goes_on = true;
+	List	   *changed = NIL;
 	ListCell   *cell;
 
+	*waits = false;
 	foreach(cell, calls)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (call->waits && call->requirement.decision == DECISION_NONE)
-			goes_on = false;
+		if (!store_family_is_below(store_family_member(family, call->run_id),
+								   top))
+			continue;
+		*waits |= call->waits && call->requirement.decision == DECISION_NONE;
+		if (call->changed)
+			changed = lappend(changed, call);
 	}
-	update_requirements(run->run_id, calls, decider);
-	update_calls(run->run_id, calls);
-	update_run(run->run_id, calls, goes_on);
-	if (goes_on)
+	return changed;
+}
+
+/*
+ * Store what has been decided about those of these calls, all of these PausedRuns',
+ * that are changed; InvalidOid decides what has expired. Returns the PausedRuns of
+ * which nothing is waited for any more: they are PENDING, and signals for their
+ * runners are there, who are to be woken.
+ */
+List *
+store_decide(List *family, List *calls, Oid decider)
+{
+	List	   *go_on = NIL;
+	ListCell   *cell;
+
+	update_requirements(calls, decider);
+	update_calls(calls);
+	foreach(cell, family)
+	{
+		PausedRun  *run = lfirst(cell);
+		bool		waits;
+		List	   *changed = changed_below(family, calls, run, &waits);
+
+		if (changed == NIL)
+			continue;
+		update_run(run->run_id, changed, !waits);
+		if (waits)
+			continue;
 		tell_continued(run->run_id);
-	return goes_on;
+		store_put_signal(run->run_id, run->owner,
+						 shard_of_session(run->session_id), SIGNAL_DECIDED);
+		go_on = lappend(go_on, run);
+	}
+	return go_on;
 }
 
 /*
@@ -353,29 +482,41 @@ store_reject(GatedCall *call, const char *note)
  */
 
 /*
- * Reject those calls of a locked run that have expired. Returns whether it goes
- * on.
+ * Reject those calls of a run that have expired, unless somebody has locked one of
+ * its family.
  */
-static bool
-reject_expired_of(const RunLock *lock)
+static void
+reject_expired_of(const char *run_id)
 {
-	RunRow		run = {
-		.run_id = lock->run_id,
-		.session_id = lock->session_id,
-		.owner = lock->owner,
-	};
-	List	   *calls = store_gated_calls(lock->run_id);
+	List	   *family = store_paused_family(run_id);
+	char	  **ids = palloc(sizeof(char *) * Max(list_length(family), 1));
+	List	   *calls;
+	bool		any = false;
 	ListCell   *cell;
 
+	foreach(cell, family)
+		ids[foreach_current_index(cell)] = ((PausedRun *) lfirst(cell))->run_id;
+	foreach(cell, store_lock_runs(ids, list_length(family)))
+	{
+		if (((RunLock *) lfirst(cell))->status != RUN_PAUSED)
+			return;
+	}
+	if (family == NIL || list_length(store_lock_runs(ids, list_length(family))) <
+		list_length(family))
+		return;
+	calls = store_gated_calls(family);
 	foreach(cell, calls)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (call->waits && call->expired)
-			store_reject(call, psprintf("Nobody decided within %s.",
-										call->expires_after));
+		if (!call->waits || !call->expired || strcmp(call->run_id, run_id) != 0)
+			continue;
+		store_reject(call, psprintf("Nobody decided within %s.",
+									call->expires_after));
+		any = true;
 	}
-	return store_decide(&run, calls, InvalidOid);
+	if (any)
+		store_note_told(store_decide(family, calls, InvalidOid));
 }
 
 /*
@@ -415,9 +556,7 @@ store_reject_expired(int limit)
 	Arguments	args = {0};
 	List	   *due;
 	char	  **ids;
-	char	  **decided;
 	int			count = 0;
-	int			decided_count = 0;
 	ListCell   *cell;
 
 	bind_mine(&args);
@@ -426,17 +565,11 @@ store_reject_expired(int limit)
 	if (due == NIL)
 		return false;
 	ids = palloc(sizeof(char *) * list_length(due));
-	decided = palloc(sizeof(char *) * list_length(due));
 	foreach(cell, due)
-		ids[count++] = lfirst(cell);
-	foreach(cell, store_lock_runs(ids, count))
 	{
-		RunLock    *lock = lfirst(cell);
-
-		if (lock->status == RUN_PAUSED && reject_expired_of(lock))
-			decided[decided_count++] = lock->run_id;
+		ids[count++] = lfirst(cell);
+		reject_expired_of(lfirst(cell));
 	}
 	wait_on(ids, count);
-	store_run_decided(decided, decided_count);
 	return count == limit;
 }

@@ -13,10 +13,23 @@
 #include "store/store.h"
 
 /*
- * A call for which somebody has to decide, or has decided. Strings are UTF-8.
+ * A PAUSED run among those that wait for each other: agents call agents.
+ */
+typedef struct PausedRun
+{
+	char	   *run_id;
+	char	   *session_id;
+	Oid			owner;
+	struct PausedRun *parent;	/* or NULL */
+}			PausedRun;
+
+/*
+ * A call for which somebody has to decide, or has decided. Strings are UTF-8, but
+ * for run_id, which is of the database's encoding.
  */
 typedef struct GatedCall
 {
+	char	   *run_id;
 	int			turn;
 	int			call_no;
 	char	   *tool_call_id;	/* ours */
@@ -33,9 +46,12 @@ typedef struct GatedCall
 	bool		changed;		/* store_decide() is to store requirement */
 } GatedCall;
 
-extern List *store_gated_calls(const char *run_id);
+extern List *store_paused_family(const char *run_id);
+extern PausedRun * store_family_member(List *family, const char *run_id);
+extern bool store_family_is_below(const PausedRun * run, const PausedRun * top);
+extern List *store_gated_calls(List *family);
 extern char *store_requirements(const char *run_id);
-extern bool store_decide(const RunRow *run, List *calls, Oid decider);
+extern List *store_decide(List *family, List *calls, Oid decider);
 extern void store_reject(GatedCall *call, const char *note);
 extern bool store_reject_expired(int limit);
 

@@ -226,14 +226,17 @@ store_set_checked(TimestampTz until)
 }
 
 /*
- * Put these runs, with the shards of their sessions, into the queue.
+ * Put these runs, with the shards of their sessions and of those of their parents,
+ * into the queue.
  */
 static void
-insert_lost(const Column *run_ids, const Column *shards)
+insert_lost(const Column *run_ids, const Column *shards,
+			const Column *parent_shards)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at, paused_at, accepted_at, shard, runner, owner) "
+		" run_at, paused_at, accepted_at, shard, runner, owner, parent_run_id,"
+		" parent_shard) "
 		"SELECT r.run_id, r.session_id, CASE WHEN r.status = 'PAUSED' THEN "
 		DECISION " ELSE " SCHEDULED_OR_READY("r.run_at") " END, r.priority,"
 		" CASE WHEN r.status = 'PAUSED' THEN"
@@ -241,8 +244,9 @@ insert_lost(const Column *run_ids, const Column *shards)
 		" WHERE p.run_id = r.run_id AND p.decision IS NULL)"
 		" ELSE r.run_at END,"
 		" CASE WHEN r.status = 'PAUSED' THEN clock_timestamp() END,"
-		" r.created_at, d.shard, d.shard % $3, r.owner "
-		"FROM unnest($1, $2) AS d (run_id, shard)"
+		" r.created_at, d.shard, d.shard % $3, r.owner, r.parent_run_id,"
+		" d.parent_shard "
+		"FROM unnest($1, $2, $4) AS d (run_id, shard, parent_shard)"
 		" JOIN agno.runs r ON r.run_id = d.run_id "
 		"ON CONFLICT (run_id) DO NOTHING"
 	};
@@ -251,6 +255,7 @@ insert_lost(const Column *run_ids, const Column *shards)
 	bind_column(&args, run_ids);
 	bind_column(&args, shards);
 	bind_int(&args, this_runner.runners);
+	bind_column(&args, parent_shards);
 	store_execute(&statement, &args);
 }
 
@@ -294,7 +299,8 @@ bool
 store_find_lost(RunPlace *after, int limit, bool *lost)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id FROM agno.runs r"
+		"SELECT r.run_id, r.session_id, p.session_id FROM agno.runs r"
+		" LEFT JOIN agno.runs p ON p.run_id = r.parent_run_id"
 		" WHERE r.created_at >= $1 AND r.created_at <= $3"
 		" AND (r.created_at, r.run_id) > ($1, $2)"
 		" AND (r.created_at, r.run_id) <= ($3, $4)"
@@ -305,6 +311,7 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
 	Column		shards = {INT4OID};
+	Column		parent_shards = {INT4OID};
 	RunPlace	from = *after;
 	int64		seen = next_runs(after, limit);
 	uint64		found;
@@ -319,12 +326,15 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
+		char	   *parent;
 
 		add_text(&run_ids, next_text(&row));
 		add_int(&shards, shard_of_session(next_text(&row)));
+		parent = next_text(&row);
+		add_int(&parent_shards, parent != NULL ? shard_of_session(parent) : 0);
 	}
 	if (found > 0)
-		insert_lost(&run_ids, &shards);
+		insert_lost(&run_ids, &shards, &parent_shards);
 	*lost = found > 0;
 	return seen == limit;
 }

@@ -465,9 +465,27 @@ store_postpone(EndedRun *runs, int count)
 }
 
 /*
+ * Read the columns parent_run_id, owner and parent_shard, and add what they say of
+ * the parent, if there is one.
+ */
+void
+add_parent(RowReader *row, Column *parents, Column *owners, Column *shards)
+{
+	char	   *parent = next_text(row);
+	Oid			owner = next_oid(row);
+	int			shard = next_int(row);
+
+	if (parent == NULL)
+		return;
+	add_text(parents, parent);
+	add_int(owners, (int) owner);
+	add_int(shards, shard);
+}
+
+/*
  * These runs have ended, or have been deleted: remove them from the queue,
- * notify listeners when the transaction commits, and let the next run of each
- * session go ahead.
+ * notify listeners when the transaction commits, tell their parents, and let the
+ * next run of each session go ahead.
  */
 void
 store_leave_queue(char *const *run_ids, char *const *session_ids,
@@ -475,10 +493,13 @@ store_leave_queue(char *const *run_ids, char *const *session_ids,
 {
 	static Statement statement = {
 		"DELETE FROM agno.run_queue q WHERE q.run_id = ANY ($1) "
-		"RETURNING q.run_id"
+		"RETURNING q.run_id, q.parent_run_id, q.owner, q.parent_shard"
 	};
 	Arguments	args = {0};
 	Column		sessions = {TEXTOID};
+	Column		parents = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
 	uint64		left;
 
 	bind_ids(&args, run_ids, count);
@@ -488,7 +509,9 @@ store_leave_queue(char *const *run_ids, char *const *session_ids,
 		RowReader	row = row_reader(n);
 
 		store_notify(END_CHANNEL, next_text(&row));
+		add_parent(&row, &parents, &owners, &shards);
 	}
+	store_tell_parents(&parents, &owners, &shards);
 	for (int i = 0; i < count; i++)
 		add_text(&sessions, session_ids[i]);
 	store_advance(&sessions);

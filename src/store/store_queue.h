@@ -135,6 +135,12 @@ extern ThisRunner this_runner;
 extern void bind_mine(Arguments *args);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_set_running(ReadyRun **runs, int count);
+extern void add_parent(RowReader *row, Column *parents, Column *owners,
+					   Column *shards);
+extern void store_tell_parents(const Column *run_ids, const Column *owners,
+							   const Column *shards);
+extern void store_note_told(List *runs);
+extern void store_cancel_children(const Column *parent_ids);
 extern void store_advance(const Column *session_ids);
 extern void store_forget_steps(const Column *run_ids, bool finally);
 

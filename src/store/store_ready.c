@@ -213,6 +213,8 @@ read_ready(RowReader *row, PickedRun **picked)
 	step_bytes += next_int64_or(row, 0);
 	run->pending_calls = next_bool(row);
 	run->waiting_calls = next_bool(row);
+	run->waiting_calls |= next_bool(row);
+	run->children = next_bool(row);
 	run->elapsed_ms = elapsed_ms(run, next_time_or(row, 0));
 	run->tool_call_limit = next_int_or(row, -1);
 	run->max_history_calls = next_int_or(row, -1);
@@ -252,6 +254,14 @@ store_lock_ready(PickedRun **picked, int count)
 		" WHERE c.run_id = r.run_id AND c.status IN ('pending', 'preview')),"
 		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
 		" WHERE c.run_id = r.run_id AND c.status = 'paused'),"
+		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
+		" JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" WHERE c.run_id = r.run_id AND c.status = 'waiting'"
+		" AND k.status = 'PAUSED'),"
+		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
+		" JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" WHERE c.run_id = r.run_id AND c.status = 'waiting'"
+		" AND k.status IN ('PENDING', 'RUNNING')),"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"
 		" r.input, r.user_id, r.metadata,"
@@ -328,8 +338,8 @@ history_limit(const ReadyRun *run)
 /*
  * Find the messages of earlier runs, the latest first, for these runs, as rows
  * of the number of the run, from 1, and the messages. Agno's rules: runs that
- * are PAUSED, CANCELLED or ERROR do not count, and none that another run has
- * started. Those that wait behind a run are not looked at: there may be very many.
+ * are PAUSED, CANCELLED or ERROR do not count. Runs that other runs have enqueued have
+ * sessions of their own. Those that wait behind a run are not looked at: there may be very many.
  * Returns how many rows there are.
  */
 static uint64
@@ -345,7 +355,7 @@ find_history(ReadyRun **runs, int count)
 		" AND r.created_at < q.accepted_at"
 		" ORDER BY r.created_at DESC LIMIT " EARLIER_RUNS ") e"
 		" WHERE e.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
-		" AND e.status = 'COMPLETED' AND e.parent_run_id IS NULL"
+		" AND e.status = 'COMPLETED'"
 		" AND e.messages IS NOT NULL"
 		" ORDER BY e.created_at DESC LIMIT d.runs) h "
 		"ORDER BY d.n, h.created_at DESC"

@@ -265,6 +265,8 @@ store_finish(EndedRun *runs, int count)
 		drop_markers(&cancelled);
 	store_forget_steps(&stepped, true);
 	store_forget_steps(&failed, false);
+	store_cancel_children(&stepped);
+	store_cancel_children(&failed);
 }
 
 /*
@@ -279,10 +281,15 @@ store_pause(EndedRun *runs, int count)
 		" looks = 0, paused_at = clock_timestamp(), waits_since = NULL,"
 		" run_at = (SELECT min(p.expires_at) FROM agno.requirements p"
 		" WHERE p.run_id = q.run_id AND p.decision IS NULL) "
-		"WHERE q.run_id = ANY ($1)"
+		"WHERE q.run_id = ANY ($1) "
+		"RETURNING q.parent_run_id, q.owner, q.parent_shard"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
+	Column		parents = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
+	uint64		paused;
 
 	if (count == 0)
 		return;
@@ -293,7 +300,14 @@ store_pause(EndedRun *runs, int count)
 		store_notify(END_CHANNEL, runs[i].run_id);
 	}
 	bind_column(&args, &run_ids);
-	store_execute(&statement, &args);
+	paused = store_execute(&statement, &args);
+	for (uint64 n = 0; n < paused; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_parent(&row, &parents, &owners, &shards);
+	}
+	store_tell_parents(&parents, &owners, &shards);
 }
 
 /*
@@ -329,6 +343,7 @@ store_end_cancelled(RunLock **runs, int count)
 	store_leave_queue(run_ids, session_ids, count);
 	drop_markers(&ids);
 	store_forget_steps(&ids, true);
+	store_cancel_children(&ids);
 }
 
 static void *

@@ -273,13 +273,15 @@ store_insert_request(const NewRun *run)
 		" timeout, max_attempts, retries, model_options, output_schema,"
 		" session_state, agent, num_history_runs, num_history_messages,"
 		" stream, request_hash, tools, tool_choice, tool_call_limit,"
-		" max_tool_calls_from_history) "
+		" max_tool_calls_from_history, depth) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
-		" $11, $12, $13, $14, $15::pg_catalog.json, $16, $17, $18) "
+		" $11, $12, $13, $14, $15::pg_catalog.json, $16, $17, $18,"
+		" COALESCE($19, 0)) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING"
 	};
 	Arguments	args = {0};
+	NullableDatum depth;
 	int			required;
 
 	bind_text(&args, run->run_id);
@@ -301,6 +303,9 @@ store_insert_request(const NewRun *run)
 	bind_nullable(&args, TEXTOID, run->tool_choice);
 	bind_nullable(&args, INT4OID, run->tool_call_limit);
 	bind_nullable(&args, INT4OID, run->max_tool_calls_from_history);
+	depth.value = Int32GetDatum(run->depth);
+	depth.isnull = run->depth == 0;
+	bind_nullable(&args, INT4OID, depth);
 	if (all_null_but(&args, required))
 		return true;
 	return store_execute(&statement, &args) > 0;
@@ -422,11 +427,13 @@ insert_queue(const NewRun *run, int shard)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" run_at, accepted_at, shard, runner, owner) "
+		" run_at, accepted_at, shard, runner, owner, parent_run_id,"
+		" parent_shard) "
 		"VALUES ($1, $2, " SCHEDULED_OR_READY("$4") ", $3, $4, $5, $6, $7,"
-		" $8::pg_catalog.regrole)"
+		" $8::pg_catalog.regrole, $9, $10)"
 	};
 	Arguments	args = {0};
+	NullableDatum parent_shard = {0, true};
 
 	bind_text(&args, run->run_id);
 	bind_text(&args, run->session_id);
@@ -436,6 +443,14 @@ insert_queue(const NewRun *run, int shard)
 	bind_int16(&args, shard);
 	bind_int16(&args, shard_runner(shard, agno_runners));
 	bind_oid(&args, run->owner);
+	bind_text(&args, run->parent_run_id);
+	if (run->parent_session_id != NULL)
+	{
+		parent_shard.isnull = false;
+		parent_shard.value =
+			Int16GetDatum(shard_of_session(run->parent_session_id));
+	}
+	bind_nullable(&args, INT2OID, parent_shard);
 	store_execute(&statement, &args);
 }
 
@@ -450,12 +465,13 @@ store_insert_run(const NewRun *run)
 	static Statement statement = {
 		"INSERT INTO agno.runs (run_id, session_id, user_id, status, input,"
 		" content, model, model_provider, metadata, owner, priority,"
-		" created_at, run_at, agent_id, session_state, finished_at) "
+		" created_at, run_at, agent_id, session_state, finished_at,"
+		" parent_run_id) "
 		"VALUES ($1, $2, $3, CASE WHEN $4 IS NULL"
 		" THEN 'PENDING'::agno.run_status"
 		" ELSE 'CANCELLED'::agno.run_status END, $5, $4, $6, $7, $8,"
 		" $9::pg_catalog.regrole, $10, $14, $11, $12, $13,"
-		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
+		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END, $15)"
 	};
 	Arguments	args = {0};
 	int			shard = shard_of_session(run->session_id);
@@ -475,6 +491,7 @@ store_insert_run(const NewRun *run)
 	bind_nullable(&args, TEXTOID, run->agent_id);
 	bind_nullable(&args, JSONBOID, run->session_state);
 	bind_time(&args, run->created_at);
+	bind_text(&args, run->parent_run_id);
 	store_execute(&statement, &args);
 	insert_queue(run, shard);
 	if (run->cancelled)

@@ -289,8 +289,8 @@ forget_responses(const Column *run_ids)
 }
 
 /*
- * All calls of these runs' answers have been made or refused, or wait for somebody
- * to decide: they go on.
+ * Those of these runs go on of whose last answers all calls have been made or
+ * refused, or wait for somebody to decide.
  */
 static void
 set_continuing(const Column *run_ids)
@@ -299,6 +299,13 @@ set_continuing(const Column *run_ids)
 		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
 		" looks = 0 WHERE q.run_id = ANY ($3)"
 		" AND q.state IN (" TOOLS ", " EXECUTING ") AND " MINE("q")
+		" AND NOT EXISTS (SELECT FROM agno.tool_calls c"
+		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" WHERE c.run_id = q.run_id AND c.turn = (SELECT max(s.turn)"
+		" FROM agno.run_steps s WHERE s.run_id = q.run_id)"
+		" AND CASE WHEN c.status IN ('pending', 'preview')"
+		" THEN EXISTS (SELECT FROM agno.tool_queue w WHERE w.run_id = q.run_id)"
+		" ELSE c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING') END)"
 	};
 	Arguments	args = {0};
 
@@ -402,6 +409,9 @@ read_call(RowReader *row)
 	call->waits = next_bool(row);
 	call->pending = next_bool(row);
 	call->requirement = read_requirement(row);
+	call->child_run_id = next_utf8(row);
+	call->child_metrics = next_utf8(row);
+	call->member_requirements = next_utf8(row);
 	return call;
 }
 
@@ -434,12 +444,19 @@ read_calls(List *ready, const Column *run_ids)
 		" coalesce(c.shown, c.result, c.error, ''),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint,"
 		" (extract(epoch FROM c.finished_at - c.started_at) * 1000000)::bigint,"
-		" c.status = 'paused', c.status IN ('pending', 'preview'),"
+		" c.status IN ('paused', 'waiting'), c.status IN ('pending', 'preview'),"
 		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
-		" q.decision, q.note, q.answer "
+		" q.decision, q.note, q.answer, c.child_run_id, k.metrics,"
+		" CASE WHEN c.status = 'waiting' THEN (SELECT jsonb_agg("
+		"jsonb_build_object('member_run_id', k.run_id, 'member_agent_id',"
+		" k.agent_id, 'member_agent_name', coalesce(d.agent ->> 'name',"
+		" k.agent_id)) || e.v ORDER BY e.n) FROM"
+		" jsonb_array_elements(k.requirements) WITH ORDINALITY e (v, n)) END "
 		"FROM agno.tool_calls c LEFT JOIN agno.requirements q"
 		" ON q.run_id = c.run_id AND q.turn = c.turn AND q.call_no = c.call_no"
+		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id"
 		" WHERE c.run_id = ANY ($1)"
 		" ORDER BY c.run_id, c.turn, c.call_no"
 	};
@@ -607,7 +624,7 @@ store_forget_steps(const Column *run_ids, bool finally)
 		"UPDATE agno.tool_calls c SET status = 'cancelled'"
 		" FROM (SELECT l.run_id, l.turn, l.call_no FROM agno.tool_calls l"
 		" WHERE l.run_id = ANY ($1)"
-		" AND l.status IN ('pending', 'preview', 'paused')"
+		" AND l.status IN ('pending', 'preview', 'paused', 'waiting')"
 		" FOR NO KEY UPDATE SKIP LOCKED) l WHERE c.run_id = l.run_id"
 		" AND c.turn = l.turn AND c.call_no = l.call_no"
 	};

@@ -151,7 +151,7 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 		" agno.merge_json(COALESCE(s.session_state, '{}'),"
 		" COALESCE(d.session_state, '{}'))::pg_catalog.text,"
 		" COALESCE(c.status" EQ "'preview', false), p.requirement_id IS NOT NULL,"
-		" p.fingerprint, p.answer "
+		" p.fingerprint, p.answer, r.priority, d.depth "
 		"FROM agno.runs r "
 		"JOIN agno.run_requests d ON d.run_id" EQ "r.run_id "
 		"LEFT JOIN agno.sessions s ON s.session_id" EQ "r.session_id"
@@ -199,6 +199,8 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 	work->gated = next_bool(&row);
 	work->fingerprint = next_text(&row);
 	work->answer = next_text(&row);
+	work->priority = next_int(&row);
+	work->depth = next_int(&row);
 	return true;
 }
 
@@ -324,10 +326,13 @@ store_tool_result(const ToolWork *work, const ToolResult *result)
 {
 	static Statement update = {
 		"UPDATE agno.tool_calls c SET"
-		" status = CASE WHEN $5 IS NULL THEN 'completed' ELSE 'error' END,"
+		" status = CASE WHEN $5 IS NOT NULL THEN 'error'"
+		" WHEN $11 IS NOT NULL THEN 'waiting' ELSE 'completed' END,"
+		" child_run_id = $11,"
 		" result = $4, error = $5, sqlstate = $6, attempt = $7,"
 		" xid = pg_catalog.pg_current_xact_id(), started_at = $8,"
-		" finished_at = $9, shown = $10 "
+		" finished_at = CASE WHEN $11 IS NULL OR $5 IS NOT NULL THEN $9 END,"
+		" shown = $10 "
 		"WHERE c.run_id" EQ "$1 AND c.turn" EQ "$2 AND c.call_no" EQ "$3"
 	};
 	Arguments	args = {0};
@@ -342,6 +347,7 @@ store_tool_result(const ToolWork *work, const ToolResult *result)
 	bind_time(&args, result->started_at);
 	bind_time(&args, result->finished_at);
 	bind_text(&args, result->shown);
+	bind_text(&args, result->child_run_id);
 	store_execute(&update, &args);
 }
 

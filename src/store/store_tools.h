@@ -68,6 +68,8 @@ typedef struct ToolWork
 	char	   *tools;			/* JSON */
 	bool		stream;
 	char	   *session_state;	/* JSON, or NULL */
+	int			priority;
+	int			depth;			/* how many runs are above it */
 } ToolWork;
 
 /* A call that has been made, as have those before it in its turn. */
@@ -83,6 +85,7 @@ typedef struct ToolResult
 	const char *shown;			/* of the result, if that is not all; or NULL */
 	const char *error;			/* or NULL */
 	const char *sqlstate;		/* of the error */
+	const char *child_run_id;	/* what the call waits for, or NULL */
 	const char *changes;		/* of a preview: the rows it changed, as a
 								 * JSON array */
 	bool		stale;			/* the function is not the one that somebody

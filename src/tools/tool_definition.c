@@ -92,16 +92,36 @@ tool_find_row(const char *name, Oid role, ToolRow *row)
 }
 
 /*
- * Refuse agents as tools.
+ * The agent that a name stands for; NULL if it stands for none.
  */
-void
-tool_refuse_agents(const char *name)
+const char *
+tool_agent_of(const char *name)
 {
-	if (strncmp(name, AGENT_PREFIX, strlen(AGENT_PREFIX)) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("tool \"%s\": agents that call agents are not supported yet",
-						name)));
+	size_t		length = strlen(AGENT_PREFIX);
+
+	return strncmp(name, AGENT_PREFIX, length) == 0 ? name + length : NULL;
+}
+
+/*
+ * What a model calls an agent: its id, as an URL would have it if it is no name
+ * that all APIs take.
+ */
+char *
+tool_agent_name(const char *agent_id)
+{
+	char	   *name = pstrdup(agent_id);
+
+	if (tool_name_is_valid(name))
+		return name;
+	for (char *at = name; *at != '\0'; at++)
+	{
+		char		letter[2] = {*at, '\0'};
+
+		if (!tool_name_is_valid(letter))
+			*at = '-';
+	}
+	name[Min(strlen(name), MAX_TOOL_NAME)] = '\0';
+	return name;
 }
 
 /*
@@ -364,6 +384,58 @@ tool_check_row(const ToolRow *row, const ToolFunction *function)
 }
 
 /*
+ * A member of a JSON object that is a string, or NULL.
+ */
+static char *
+string_member(NullableDatum object, const char *name)
+{
+	JsonbValue *value;
+
+	if (object.isnull)
+		return NULL;
+	value = getKeyJsonValueFromContainer(&DatumGetJsonbP(object.value)->root,
+										 name, strlen(name), NULL);
+	return value != NULL && value->type == jbvString ?
+		pnstrdup(value->val.string.val, value->val.string.len) : NULL;
+}
+
+/*
+ * An agent as a tool: it is told a task. Errors: undefined_object,
+ * insufficient_privilege.
+ */
+static void
+define_agent(const char *agent_id, Oid role, bool strict, bool check_owners,
+			 bool confirmed, Tool *tool)
+{
+	AgentRow	agent;
+	StoreUser	user = store_enter();
+	bool		found = store_find_agent(agent_id, &agent);
+
+	store_leave(user);
+	if (!found || !has_privs_of_role(role, agent.owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("agent \"%s\" does not exist", agent_id),
+				 errhint("INSERT it into agno.agents, or have its owner share it: an agent is for the roles that have the rights of its owner.")));
+	if (check_owners)
+		tool_check_trust(role, agent.owner, psprintf("agent \"%s\"", agent_id));
+
+	memset(tool, 0, sizeof(Tool));
+	tool->name = tool_agent_name(agent_id);
+	tool->agent = pstrdup(agent_id);
+	tool->description = string_member(agent.definition, "description");
+	if (tool->description == NULL)
+		tool->description = string_member(agent.definition, "role");
+	if (tool->description == NULL)
+		tool->description = "";
+	tool->parameters = "{\"type\":\"object\",\"properties\":{\"task\":"
+		"{\"type\":\"string\",\"description\":\"what the agent is to do\"}},"
+		"\"required\":[\"task\"],\"additionalProperties\":false}";
+	tool->strict = strict;
+	tool->requires = confirmed ? REQUIRES_CONFIRMATION : REQUIRES_NOTHING;
+}
+
+/*
  * What this name is for the role, as it is kept in agents.tools or as a caller has
  * written it, with parameters in a strict form if that can be had; confirmed:
  * the agent has its calls confirmed. Strings of the result are of the database's
@@ -382,7 +454,12 @@ define_tool(const char *name, bool kept, Oid role, bool strict,
 	bool		found;
 	bool		executed;		/* here */
 
-	tool_refuse_agents(name);
+	if (tool_agent_of(name) != NULL)
+	{
+		define_agent(tool_agent_of(name), role, strict, check_owners, confirmed,
+					 tool);
+		return;
+	}
 	found = kept ? find_row(name, role, &row) : tool_find_row(name, role, &row);
 	if (!found && kept && tool_name_is_valid(name))
 		ereport(ERROR,

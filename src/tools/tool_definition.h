@@ -25,6 +25,7 @@ extern void tool_check_name(const char *name, const char *function);
 extern void tool_check_names(Tool *tools, int count);
 extern void tool_check_row(const ToolRow *row, const ToolFunction *function);
 extern bool tool_find_row(const char *name, Oid role, ToolRow *row);
-extern void tool_refuse_agents(const char *name);
+extern const char *tool_agent_of(const char *name);
+extern char *tool_agent_name(const char *agent_id);
 
 #endif							/* AGNO_TOOL_DEFINITION_H */

@@ -41,7 +41,12 @@ keep_name(const char *name, Oid role)
 	ToolRow		row;
 	ToolFunction function;
 
-	tool_refuse_agents(name);
+	/* Agents may name each other, so they need not be there yet. */
+	if (tool_agent_of(name) != NULL)
+	{
+		tool_check_name(tool_agent_name(tool_agent_of(name)), NULL);
+		return pstrdup(name);
+	}
 	if (tool_find_row(name, role, &row))
 		return pstrdup(name);
 	tool_function_read(tool_function_lookup(name), &function);
@@ -188,7 +193,10 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 		ToolFunction function;
 
 		tools[i].name = tools[i].function = names[0][i];
-		if (tool_name_is_valid(names[0][i]))
+		if (tool_agent_of(names[0][i]) != NULL)
+			tools[i].name = tool_agent_name(tool_agent_of(names[0][i]));
+		if (tool_agent_of(names[0][i]) != NULL ||
+			tool_name_is_valid(names[0][i]))
 			continue;
 		tool_function_read(tool_function_lookup(names[0][i]), &function);
 		tool_check_name(function.name, function.signature);

@@ -63,6 +63,7 @@
 #include "store/store.h"
 #include "store/store_tools.h"
 #include "tcop/tcopprot.h"
+#include "tools/delegate.h"
 #include "tools/tool_call.h"
 #include "tools/tool_worker.h"
 #include "utils/guc.h"
@@ -299,7 +300,10 @@ find_tool(const ToolWork *work)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("tool \"%s\" does not exist", work->tool)));
 	tool = *found;
-	tool.function = encoding_to_server(tool.function);
+	if (tool.function != NULL)
+		tool.function = encoding_to_server(tool.function);
+	if (tool.agent != NULL)
+		tool.agent = encoding_to_server(tool.agent);
 	tool.parameters = encoding_to_server(tool.parameters);
 	if (tool.bind != NULL)
 		tool.bind = encoding_to_server(tool.bind);
@@ -375,7 +379,7 @@ is_worth_a_try(const ErrorData *error)
 static void
 check_function(const ToolWork *work, const Tool *tool, ToolResult *result)
 {
-	if (!work->gated)
+	if (!work->gated || tool->function == NULL)
 		return;
 	AcceptInvalidationMessages();
 	result->fingerprint = tool_fingerprint(tool->function);
@@ -426,7 +430,10 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 			enable_timeout_after(STATEMENT_TIMEOUT, most);
 			enable_timeout_after(worker.last_resort, most + GRACE_MS);
 			QueryCancelHoldoffCount = 0;
-			result->result = call_function(&tool, work);
+			if (tool.agent != NULL)
+				result->child_run_id = delegate(&tool, work);
+			else
+				result->result = call_function(&tool, work);
 			CHECK_FOR_INTERRUPTS();
 			QueryCancelHoldoffCount = 1;
 			disable_timeout(STATEMENT_TIMEOUT, false);
@@ -502,7 +509,10 @@ execution_of(const ToolWork *work, const ToolResult *result)
 	const char *text = result->error != NULL ? result->error :
 		result->shown != NULL ? result->shown : result->result;
 
-	message_init(&message, MESSAGE_TOOL, encoding_from_server(text));
+	message_init(&message, MESSAGE_TOOL,
+				 text != NULL ? encoding_from_server(text) : NULL);
+	if (result->child_run_id != NULL)
+		message.child_run_id = encoding_from_server(result->child_run_id);
 	message.tool_call_id = encoding_from_server(work->model_call_id);
 	message.tool_name = encoding_from_server(work->tool);
 	message.tool_args = arguments_of(work);
@@ -543,7 +553,8 @@ tell(const ToolWork *work, const ToolResult *result)
 		beginning.tool_call_error = false;
 		events[count++] = run_event_tool_started(&source, &beginning);
 	}
-	count += run_event_tool_ended(&source, &execution, events + count);
+	if (result->child_run_id == NULL)
+		count += run_event_tool_ended(&source, &execution, events + count);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -658,6 +669,7 @@ static void
 set_error(ToolResult *result, const ErrorData *error)
 {
 	result->result = NULL;
+	result->child_run_id = NULL;
 	result->shown = NULL;
 	result->error = shown_of(error_text(error));
 	result->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
@@ -862,8 +874,9 @@ do_next_call(void)
 	else
 	{
 		tool_slot_count(result.error != NULL);
-		/* If it was not the function that was meant, there may be more to do. */
-		strlcpy(worker.last.tool_call_id, result.stale ? "" : work.tool_call_id,
+		/* What was tried only, or not at all, may still have to be made. */
+		strlcpy(worker.last.tool_call_id,
+				result.stale || work.preview ? "" : work.tool_call_id,
 				sizeof(worker.last.tool_call_id));
 	}
 	clean_up();

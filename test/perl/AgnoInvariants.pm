@@ -19,13 +19,25 @@ my %RULES = (
 	'nobody is to call its tools' => q(
 		SELECT run_id FROM agno.run_queue q WHERE state = 't' AND run_at > clock_timestamp()
 			AND NOT EXISTS (SELECT FROM agno.tool_queue t WHERE t.run_id = q.run_id)
-			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)),
+			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)
+			AND NOT EXISTS (SELECT FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id
+				WHERE c.run_id = q.run_id AND c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING'))),
+	'it has ended, and what it has enqueued goes on' => q(
+		SELECT k.run_id FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
+			WHERE k.status IN ('PENDING', 'RUNNING', 'PAUSED') AND p.status IN ('COMPLETED', 'CANCELLED', 'ERROR')
+			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = k.run_id AND s.kind = 'c')
+			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = k.run_id AND q.cancelled)),
+	'no call of its parent enqueued it' => q(
+		SELECT k.run_id FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
+			WHERE NOT EXISTS (SELECT FROM agno.tool_calls c WHERE c.run_id = p.run_id AND c.child_run_id = k.run_id)),
 	'it waits for no decision' => q(
 		SELECT run_id FROM agno.run_queue q WHERE state = 'd'
 			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)
 			AND NOT EXISTS (SELECT FROM agno.runs r JOIN agno.requirements p USING (run_id) JOIN agno.tool_calls c
 				USING (run_id, turn, call_no) WHERE r.run_id = q.run_id AND r.status = 'PAUSED'
-				AND p.decision IS NULL AND c.status = 'paused')),
+				AND p.decision IS NULL AND c.status = 'paused')
+			AND NOT EXISTS (SELECT FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id
+				WHERE c.run_id = q.run_id AND c.status = 'waiting' AND k.status = 'PAUSED')),
 	'it is paused, but not in the queue' => q(
 		SELECT run_id FROM agno.runs r WHERE status = 'PAUSED'
 			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id AND state = 'd')),

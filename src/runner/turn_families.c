@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * turn_families.c
+ *	  Runs that wait for runs that they have enqueued.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/run_event.h"
+#include "runner/turn_internal.h"
+#include "server/encoding.h"
+
+/*
+ * The call of an agent, as an execution.
+ */
+static Message
+execution_of(const SettledCall * call)
+{
+	Message		execution;
+
+	message_init(&execution, MESSAGE_TOOL, call->result);
+	execution.tool_call_id = call->model_call_id;
+	execution.tool_name = call->tool;
+	execution.tool_args = call->arguments;
+	execution.tool_call_error = call->failed;
+	execution.executed = true;
+	execution.child_run_id = call->child_run_id;
+	execution.tool_started = call->started;
+	execution.tool_duration = call->duration;
+	return execution;
+}
+
+/*
+ * Tell those who follow streamed runs that calls of agents are over.
+ */
+static void
+tell(List *settled)
+{
+	char	  **ids = palloc(sizeof(char *) * Max(list_length(settled), 1));
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, settled)
+	{
+		SettledCall *call = lfirst(cell);
+
+		if (count == 0 || strcmp(ids[count - 1], call->run_id) != 0)
+			ids[count++] = call->run_id;
+	}
+	if (count == 0)
+		return;
+	foreach(cell, store_read_grounded(ids, count))
+	{
+		GroundedRun *run = lfirst(cell);
+		RunEventSource source = {
+			.run_id = run->run_id_utf8,
+			.session_id = run->session_id,
+			.agent_id = run->agent_id,
+			.agent_name = run->agent_name,
+		};
+		EventRow   *rows = palloc(sizeof(EventRow) * 2 * list_length(settled));
+		int			row_count = 0;
+		ListCell   *inner;
+
+		foreach(inner, settled)
+		{
+			SettledCall *call = lfirst(inner);
+			Message		execution;
+			RunEvent	events[2];
+			int			ends;
+
+			if (strcmp(call->run_id, run->run_id) != 0)
+				continue;
+			execution = execution_of(call);
+			ends = run_event_tool_ended(&source, &execution, events);
+			for (int i = 0; i < ends; i++)
+			{
+				rows[row_count].run_id = run->run_id;
+				rows[row_count].seq = run->last_event + row_count + 1;
+				rows[row_count].event = events[i].name;
+				rows[row_count++].data = events[i].data;
+			}
+		}
+		store_append_events(rows, row_count);
+	}
+}
+
+/*
+ * Children of these runs have ended or paused, or tool workers have done what there
+ * was to do for them: put what came of the children into their calls, and let those
+ * go on that wait for nothing else.
+ */
+void
+turn_children_ended(Turn *turn, char *const *parent_ids, int count)
+{
+	if (count == 0)
+		return;
+	tell(store_settle_children(parent_ids, count));
+	store_tools_called(parent_ids, count);
+}
+
+/*
+ * The same for ReadyRuns that go on: nothing of their children may be missing, even
+ * if a call could not be had when it was to be told.
+ */
+void
+turn_settle_children(Turn *turn, List *ready)
+{
+	RunKeys		keys = run_keys(list_length(ready));
+	ListCell   *cell;
+
+	foreach(cell, ready)
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		if (run->turns > 0)
+			run_keys_add(&keys, run->run_id, NULL);
+	}
+	tell(store_settle_children(keys.run_ids, keys.count));
+}

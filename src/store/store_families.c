@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_families.c
+ *	  The tables of agno_bg: runs that other runs have enqueued.
+ *
+ * For a runner, between store_begin() and store_commit(). A child that ends, or
+ * pauses, tells its parent's runner by a signal, in the transaction in which it does
+ * so; that runner puts what came of the child into the parent's call. A parent that
+ * ends has its children cancelled likewise, so none is left in flight whatever
+ * crashes. The search_path of a runner is pg_catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/shard.h"
+#include "server/encoding.h"
+#include "server/settings.h"
+#include "store/store.h"
+#include "store/store_decisions.h"
+#include "store/store_queue.h"
+
+/* The runners that signals are for: a bit each. Forgotten by store_told_runners(). */
+static uint32 told_runners = 0;
+
+/*
+ * Which runners have been told something since this was called last: they are to be
+ * woken when that is committed.
+ */
+uint32
+store_told_runners(void)
+{
+	uint32		told = told_runners;
+
+	told_runners = 0;
+	return told;
+}
+
+/*
+ * These PausedRuns go on, and signals say so.
+ */
+void
+store_note_told(List *runs)
+{
+	ListCell   *cell;
+
+	foreach(cell, runs)
+		told_runners |= 1U << shard_runner(shard_of_session(((PausedRun *)
+															 lfirst(cell))->session_id),
+										   this_runner.runners);
+}
+
+/*
+ * Put signals of one kind about these runs of these owners, for the runners of these
+ * shards.
+ */
+static void
+put_signals(const Column *run_ids, const Column *owners, const Column *shards,
+			SignalKind kind)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_signals (run_id, owner, shard, kind) "
+		"SELECT d.run_id, d.owner::pg_catalog.oid::pg_catalog.regrole, d.shard,"
+		" $4 FROM unnest($1, $2, $3) AS d (run_id, owner, shard)"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	bind_column(&args, owners);
+	bind_column(&args, shards);
+	bind_char(&args, (char) kind);
+	store_execute(&statement, &args);
+	for (int i = 0; i < shards->count; i++)
+		told_runners |= 1U << shard_runner(DatumGetInt32(shards->values[i]),
+										   this_runner.runners);
+}
+
+/*
+ * Tell these parents, of these owners and shards, that a child of theirs has ended
+ * or paused.
+ */
+void
+store_tell_parents(const Column *run_ids, const Column *owners,
+				   const Column *shards)
+{
+	put_signals(run_ids, owners, shards, SIGNAL_TOOLS);
+}
+
+/*
+ * These runs have ended: cancel what they have enqueued and not ended.
+ */
+void
+store_cancel_children(const Column *parent_ids)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.owner, r.session_id FROM agno.runs r"
+		" WHERE r.parent_run_id = ANY ($1)"
+		" AND r.status IN ('PENDING', 'RUNNING', 'PAUSED')"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
+	uint64		found;
+
+	if (parent_ids->count == 0)
+		return;
+	bind_column(&args, parent_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&run_ids, next_text(&row));
+		add_int(&owners, (int) next_oid(&row));
+		add_int(&shards, shard_of_session(next_text(&row)));
+	}
+	put_signals(&run_ids, &owners, &shards, SIGNAL_CANCEL);
+}
+
+/*
+ * What the model is shown of results that are too long.
+ */
+static void
+set_shown(const Column *run_ids, const Column *turns, const Column *numbers,
+		  const Column *shown)
+{
+	static Statement statement = {
+		"UPDATE agno.tool_calls c SET shown = d.shown "
+		"FROM unnest($1, $2, $3, $4) AS d (run_id, turn, call_no, shown) "
+		"WHERE c.run_id = d.run_id AND c.turn = d.turn"
+		" AND c.call_no = d.call_no"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	bind_column(&args, turns);
+	bind_column(&args, numbers);
+	bind_column(&args, shown);
+	store_execute(&statement, &args);
+}
+
+static void *
+read_settled(RowReader *row)
+{
+	SettledCall *call = palloc(sizeof(SettledCall));
+
+	call->run_id = next_text(row);
+	call->turn = next_int(row);
+	call->call_no = next_int(row);
+	call->model_call_id = next_utf8(row);
+	call->tool = next_utf8(row);
+	call->arguments = next_utf8(row);
+	call->child_run_id = next_utf8(row);
+	call->failed = next_bool(row);
+	call->result = next_utf8(row);
+	call->started = next_int64_or(row, 0) / 1e6;
+	call->duration = next_int64_or(row, 0) / 1e6;
+	return call;
+}
+
+/*
+ * Put what came of children that have ended into the calls of these runs, which wait
+ * for them: a list of SettledCall, the calls of a run next to each other. A call
+ * that somebody has locked is left for later.
+ */
+List *
+store_settle_children(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"WITH settled AS (UPDATE agno.tool_calls c SET"
+		" status = CASE WHEN l.answered THEN 'completed' ELSE 'error' END,"
+		" result = CASE WHEN l.answered THEN l.content END,"
+		" error = CASE WHEN NOT l.answered THEN l.content END,"
+		" xid = pg_current_xact_id(), finished_at = l.finished_at "
+		"FROM (SELECT w.run_id, w.turn, w.call_no,"
+		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
+		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
+		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
+		" coalesce(r.finished_at, clock_timestamp()) AS finished_at"
+		" FROM agno.tool_calls w"
+		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
+		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
+		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
+		" FOR NO KEY UPDATE OF w SKIP LOCKED) l "
+		"WHERE c.run_id = l.run_id AND c.turn = l.turn"
+		" AND c.call_no = l.call_no "
+		"RETURNING c.run_id, c.turn, c.call_no, c.model_call_id, c.tool,"
+		" c.arguments, c.child_run_id, c.status = 'error',"
+		" coalesce(c.result, c.error),"
+		" (extract(epoch FROM c.started_at) * 1000000)::bigint AS started,"
+		" (extract(epoch FROM c.finished_at - c.started_at)"
+		" * 1000000)::bigint AS duration) "
+		"SELECT * FROM settled s ORDER BY s.run_id, s.turn, s.call_no"
+	};
+	Arguments	args = {0};
+	Column		ids = {TEXTOID};
+	Column		turns = {INT4OID};
+	Column		numbers = {INT4OID};
+	Column		shown = {TEXTOID};
+	List	   *settled;
+	ListCell   *cell;
+
+	if (count == 0)
+		return NIL;
+	bind_ids(&args, run_ids, count);
+	settled = store_read_list(&statement, &args, read_settled);
+	foreach(cell, settled)
+	{
+		SettledCall *call = lfirst(cell);
+		char	   *part = tool_result_shown(call->result,
+											 agno_max_tool_result_size * 1024);
+
+		if (part == call->result)
+			continue;
+		add_text(&ids, call->run_id);
+		add_int(&turns, call->turn);
+		add_int(&numbers, call->call_no);
+		add_utf8(&shown, part);
+		call->result = part;
+	}
+	set_shown(&ids, &turns, &numbers, &shown);
+	return settled;
+}

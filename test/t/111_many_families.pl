@@ -1,0 +1,61 @@
+# A thousand agents with three others each, where no more than a hundred runs are in
+# flight and several runners share the work: who waits for others takes no place of
+# theirs, so all end. Then the same, crashed: the server is killed at random, and no
+# child is there without its call, none twice, and nobody waits for one that has ended.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $node = new_node('main', conf => "agno_bg.max_concurrent_runs = 100\nagno_bg.runners = 2\nagno_bg.max_tool_workers = 4");
+add_mock_server(start_mock('mock'));
+make_user('app');
+as('app', q{
+	INSERT INTO agno.agents (agent_id, model) VALUES ('leaf', 'mock:slow-20');
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('boss', 'mock:tools', '{agent:leaf}');});
+
+# Parents of these ids, each with three children in one answer.
+sub start
+{
+	my ($kind, $count) = @_;
+
+	as('app', qq{SELECT count(agno_arun(jsonb_build_object('id', '$kind-' || n, 'calls', jsonb_build_array((
+		SELECT jsonb_agg(jsonb_build_object('name', 'leaf', 'arguments', jsonb_build_object('task', '$kind-' || n || '-' || c)))
+		FROM generate_series(1, 3) c)))::text, agent_id => 'boss', run_id => '$kind-' || n)) FROM generate_series(1, $count) n});
+}
+
+sub check
+{
+	my ($kind, $count) = @_;
+
+	is(value("count(*) FROM agno.runs WHERE run_id LIKE '$kind-%' AND status = 'COMPLETED'
+		AND content = format('Results: You said: %s-1; You said: %s-2; You said: %s-3', run_id, run_id, run_id)"), $count, "$kind: all have the answers of theirs");
+	is(value("count(*) FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id WHERE p.run_id LIKE '$kind-%'"), 3 * $count, "$kind: which there are three of for each");
+	is(value("count(*) FROM (SELECT k.input FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
+		WHERE p.run_id LIKE '$kind-%' AND k.status = 'COMPLETED' GROUP BY k.input HAVING count(*) = 1) s"), 3 * $count, "$kind: once for each task");
+	is($node->safe_psql('postgres', queue_violations()), '', "$kind: the queue is as it should be");
+}
+
+start('many', 1000);
+ok(wait_through_crashes($node, q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'all end');
+check('many', 1000);
+
+start('crash', 150);
+for my $crash (1 .. 4)
+{
+	sleep(0.3 + rand(0.6));
+	my $pid = value(q(pid FROM pg_stat_activity WHERE backend_type LIKE 'agno_bg%' AND backend_type <> 'agno_bg launcher' ORDER BY random() LIMIT 1));
+	next if $pid !~ /^\d+$/;
+	kill 'KILL', $pid;
+	$node->poll_query_until('postgres', 'SELECT true');
+	is_deeply([ grep { !/nobody is to call/ } split /\n/, $node->safe_psql('postgres', queue_violations()) ], [], "crash $crash: the queue is as it should be");
+}
+ok(wait_through_crashes($node, q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'all end after crashes');
+check('crash', 150);
+done_testing();
