@@ -27,6 +27,7 @@
 #include "core/json.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/settings.h"
 #include "server/tool_function.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -302,12 +303,31 @@ tool_function_argument(const ToolFunction *function, const char *name)
 }
 
 /*
- * The comment on the function, or NULL.
+ * A comment that a model is to be told, or NULL. Anybody can write any number of
+ * bytes there. Errors: configuration_limit_exceeded.
+ */
+static char *
+read_comment(Oid object, Oid catalog, int column)
+{
+	char	   *comment = GetComment(object, catalog, column);
+
+	if (comment != NULL &&
+		strlen(comment) > (size_t) agno_max_input_size * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("a comment that describes a tool is longer than agno_bg.max_input_size"),
+				 errdetail("It has %zu bytes.", strlen(comment)),
+				 errhint("Shorten the comment: a model reads all of it in each request.")));
+	return comment;
+}
+
+/*
+ * The comment on the function, or NULL. Errors: configuration_limit_exceeded.
  */
 char *
 tool_function_comment(const ToolFunction *function)
 {
-	return GetComment(function->oid, ProcedureRelationId, 0);
+	return read_comment(function->oid, ProcedureRelationId, 0);
 }
 
 /*-------------------------------------------------------------------------
@@ -410,7 +430,7 @@ append_composite(StringInfo out, Oid type, bool nullable, bool strict)
 		json_append_key(out, NameStr(column->attname));
 		appendStringInfoChar(out, '{');
 		append_type(out, column->atttypid, strict, strict);
-		comment = GetComment(relation, RelationRelationId, i + 1);
+		comment = read_comment(relation, RelationRelationId, i + 1);
 		json_append_member(out, "description", comment);
 		appendStringInfoChar(out, '}');
 		if (required.len > 0)
@@ -514,7 +534,7 @@ type_note(Oid type)
 	bool		preferred;
 
 	if (type != base)
-		comment = GetComment(type, TypeRelationId, 0);
+		comment = read_comment(type, TypeRelationId, 0);
 	if (comment != NULL)
 		return comment;
 	get_type_category_preferred(base, &category, &preferred);
