@@ -38,6 +38,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#define NAME_HINT "Name a function, with its schema if that is not on the search_path, or a row of agno.tools."
 #define WRAPPER_HINT "Write a function that calls it, with named arguments of types of their own."
 
 /*-------------------------------------------------------------------------
@@ -68,13 +69,13 @@ complain_missing(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
 			 errmsg("tool \"%s\" does not exist", name),
-			 errhint("Name a function, with its schema if that is not on the search_path, or a row of agno.tools.")));
+			 errhint("%s", NAME_HINT)));
 }
 
 /*
  * The function of this name, which may have a schema and the types of its
  * arguments: as the current user finds it with the current search_path. Errors:
- * undefined_function, ambiguous_function.
+ * undefined_function, ambiguous_function, invalid_name.
  */
 Oid
 tool_function_lookup(const char *name)
@@ -83,6 +84,11 @@ tool_function_lookup(const char *name)
 	Oid			function;
 	List	   *names;
 
+	if (name[strspn(name, " \t\r\n")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the name of a tool must not be empty"),
+				 errhint("%s", NAME_HINT)));
 	if (strchr(name, '(') != NULL)
 	{
 		function = tool_function_oid(name);
@@ -407,6 +413,51 @@ append_enum(StringInfo out, Oid type, bool nullable)
 }
 
 /*
+ * The type that a domain is over, which may be a domain.
+ */
+static Oid
+domain_base(Oid domain)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+	Oid			base;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", domain);
+	base = ((Form_pg_type) GETSTRUCT(tuple))->typbasetype;
+	ReleaseSysCache(tuple);
+	return base;
+}
+
+/*
+ * What a model can know of a value of this type beyond its JSON, or NULL: the
+ * comment on a domain, or the name of a type that is not plain text.
+ */
+static char *
+type_note(Oid type)
+{
+	Oid			base = getBaseType(type);
+	char	   *comment;
+	char		category;
+	bool		preferred;
+
+	/* A domain may be over another one. */
+	for (Oid domain = type; domain != base; domain = domain_base(domain))
+	{
+		comment = read_comment(domain, TypeRelationId, 0);
+		if (comment != NULL)
+			return comment;
+	}
+	get_type_category_preferred(base, &category, &preferred);
+	if (category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM ||
+		category == TYPCATEGORY_NUMERIC || category == TYPCATEGORY_BOOLEAN ||
+		category == TYPCATEGORY_ARRAY || category == TYPCATEGORY_COMPOSITE ||
+		category == TYPCATEGORY_DATETIME || base == UUIDOID ||
+		base == JSONOID || base == JSONBOID)
+		return NULL;
+	return psprintf("of the PostgreSQL type %s", format_type_be(base));
+}
+
+/*
  * A composite type: its columns, of which any may be null.
  */
 static void
@@ -431,7 +482,9 @@ append_composite(StringInfo out, Oid type, bool nullable, bool strict)
 		appendStringInfoChar(out, '{');
 		append_type(out, column->atttypid, strict, strict);
 		comment = read_comment(relation, RelationRelationId, i + 1);
-		json_append_member(out, "description", comment);
+		json_append_member(out, "description",
+						   comment != NULL ? comment :
+						   type_note(column->atttypid));
 		appendStringInfoChar(out, '}');
 		if (required.len > 0)
 			appendStringInfoChar(&required, ',');
@@ -463,6 +516,7 @@ append_type(StringInfo out, Oid type, bool nullable, bool strict)
 		json_append_key(out, "items");
 		appendStringInfoChar(out, '{');
 		append_type(out, element, false, strict);
+		json_append_member(out, "description", type_note(element));
 		appendStringInfoChar(out, '}');
 		return;
 	}
@@ -519,32 +573,6 @@ append_type(StringInfo out, Oid type, bool nullable, bool strict)
 			append_name(out, "string", nullable);
 			break;
 	}
-}
-
-/*
- * What a model can know of a value of this type beyond its JSON, or NULL: the
- * comment on a domain, or the name of a type that is not plain text.
- */
-static char *
-type_note(Oid type)
-{
-	char	   *comment = NULL;
-	Oid			base = getBaseType(type);
-	char		category;
-	bool		preferred;
-
-	if (type != base)
-		comment = read_comment(type, TypeRelationId, 0);
-	if (comment != NULL)
-		return comment;
-	get_type_category_preferred(base, &category, &preferred);
-	if (category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM ||
-		category == TYPCATEGORY_NUMERIC || category == TYPCATEGORY_BOOLEAN ||
-		category == TYPCATEGORY_ARRAY || category == TYPCATEGORY_COMPOSITE ||
-		category == TYPCATEGORY_DATETIME || base == UUIDOID ||
-		base == JSONOID || base == JSONBOID)
-		return NULL;
-	return psprintf("of the PostgreSQL type %s", format_type_be(base));
 }
 
 /*

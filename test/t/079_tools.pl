@@ -192,6 +192,14 @@ expect_run('schema', { status => 'COMPLETED', content => '{"answer": "x"}', cont
 my ($strict) = (bodies_of('schema'))[0]{tools};
 ok($strict->[0]{strict}, 'tools are strict then');
 is_deeply($strict->[0]{parameters}{properties}{verbose}{type}, [ 'boolean', 'null' ], 'and what may be left out may be null');
+is(value("concat_ws(' ', status, error, result) FROM agno.tool_calls WHERE run_id = 'schema'"),
+	'completed order 1 is on its way to ann/app/app', 'null for an argument with a default means left out');
+as('app', q{CREATE FUNCTION shop.free(what jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT what';
+	INSERT INTO agno.agents (agent_id, model, tools, output_schema)
+		SELECT 'structured_json', model, '{shop.free}', output_schema FROM agno.agents WHERE agent_id = 'structured'});
+call_tools('json', 'structured_json', [ [ [ free => { what => 1 } ] ] ], role => 'app', script => { final => '{"answer": "x"}' });
+wait_run('json');
+ok(!(bodies_of('json'))[0]{tools}[0]{strict}, 'a tool that takes anything is not strict');
 
 # The state of the session
 call_tools('visit1', 'mock_agent', [ [ ['visit'] ], [ ['visit'] ] ], role => 'app', session_id => 'v');
