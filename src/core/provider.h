@@ -61,6 +61,8 @@ typedef struct Provider
 	const char *path;			/* of the request, after the base URL */
 	const char *key_header;		/* what comes before the key in its header */
 	const char *const *headers; /* others, NULL-terminated, or NULL */
+	const char *tools_text;		/* what Agno adds to the system message when
+								 * there are tools, or NULL */
 	bool		background;		/* with the option "background", answers are
 								 * fetched from path/id, and cancelled at
 								 * path/id/cancel */

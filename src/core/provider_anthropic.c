@@ -18,6 +18,8 @@
 
 /* As Agno's Claude. */
 #define DEFAULT_MAX_TOKENS 8192
+#define TOOLS_TEXT \
+	"Do not reflect on the quality of the returned search results in your response\n\n"
 
 static const char *const reserved_options[] = {
 	"model", "messages", "system", "stream", NULL
@@ -553,6 +555,7 @@ const Provider provider_anthropic = {
 	.path = "/messages",
 	.key_header = "x-api-key: ",
 	.headers = headers,
+	.tools_text = TOOLS_TEXT,
 	.reserved_options = reserved_options,
 	.write_request = write_request,
 	.read_answer = read_answer,

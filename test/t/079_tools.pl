@@ -91,7 +91,7 @@ foreach my $case ([ 'mock', 0 ], [ 'mock', 1 ], [ 'chat', 0 ], [ 'chat', 1 ], [ 
 			content => qr/^Let me look\. Results: ok; invalid arguments/,
 			"metrics ->> 'total_tokens'" => 18 * 2 + ($server eq 'claude' ? 18 : 18),
 			'jsonb_array_length(tools)' => 4,
-			'jsonb_array_length(messages)' => 6 + scalar(@own) - 0 },
+			'jsonb_array_length(messages)' => 6 + scalar(@own) + ($server eq 'claude' ? 1 : 0) },
 		"$id: a run calls tools and ends")
 	  or diag(value("content FROM agno.runs WHERE run_id = '$id'"));
 	is( value("string_agg(concat_ws(' ', turn, call_no, tool, status, sqlstate, xid IS NOT NULL), ', '
@@ -155,6 +155,19 @@ is_deeply([ map { $_->{type} } @{ $second->{messages}[1]{content} } ], [ 'thinki
 is($second->{messages}[1]{content}[0]{signature}, 'sig0', 'Anthropic: thinking is sent back with its signature');
 is_deeply([ map { [ $_->{tool_use_id}, $_->{is_error} ? 1 : 0 ] } @{ $second->{messages}[2]{content} } ],
 	[ [ 'toolu_1_1', 1 ], [ 'toolu_1_2', 0 ] ], 'Anthropic: all results are one message');
+is($first->{system}, 'Do not reflect on the quality of the returned search results in your response',
+	'Anthropic: the system message says what Agno adds to it');
+is(value("messages #>> '{0,content}' FROM agno.runs WHERE run_id = 'loop-claude-1'"), $first->{system}, 'and is stored');
+is(value("messages #>> '{0,role}' FROM agno.runs WHERE run_id = 'loop-chat-1'"), 'user', 'others are not told that');
+is( value("string_agg(DISTINCT run_id, ' ' ORDER BY run_id) FROM agno.runs
+		WHERE run_id ~ 'loop' AND jsonb_path_exists(messages, '\$[*].tool_calls[*].call_id')"),
+	'loop-mock-0 loop-mock-1 loop-mock-background loop-mock-items', 'only calls of the Responses API have an id of their own');
+is( value("string_agg(data #>> '{tool,tool_name}', ' ' ORDER BY seq) FROM agno_run_events('loop-mock-1') WHERE event = 'ToolCallStarted'
+		AND data #> '{tool,result}' = 'null' AND data #> '{tool,tool_call_error}' = 'null' AND data #> '{tool,metrics}' = 'null'"),
+	'order_status note note fails', 'of a call that begins, nothing is known but what it is');
+like( value("data ->> 'content' FROM agno_run_events('loop-mock-1') WHERE event = 'ToolCallCompleted' ORDER BY seq LIMIT 1"),
+	qr/^order_status\(order_id=42\) completed in \d\.\d{4}s\. $/, 'a call that is done is told in the words of Agno');
+is(value("reasoning_content FROM agno.runs WHERE run_id = 'loop-claude-0'"), 'Hm.', 'the last reasoning is kept');
 my ($items) = (bodies_of('loop-mock-items'))[1];
 is($items->{input}[1]{encrypted_content}, 'ENC0', 'items of a stream whose end has none are kept');
 
