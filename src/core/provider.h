@@ -70,6 +70,9 @@ typedef struct Provider
 	/* Keys of ModelRequest.options that this API reserves, NULL-terminated. */
 	const char *const *reserved_options;
 
+	/* A header that requests with these tools need, or NULL; or NULL: none. */
+	const char *(*tools_header) (const ToolList *tools);
+
 	/* Append the body of a request. */
 	void		(*write_request) (StringInfo body, const ModelRequest *request);
 

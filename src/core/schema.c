@@ -418,6 +418,101 @@ schema_read(const char *json, OutputSchema *result)
 }
 
 /*-------------------------------------------------------------------------
+ * Writing
+ *-------------------------------------------------------------------------
+ */
+
+static int	append_schema(StringInfo out, const char *schema, size_t length,
+						  const char *const *keywords);
+
+/*
+ * Append the schemas that are the elements of an array, or the members of an
+ * object.
+ */
+static int
+append_schemas(StringInfo out, const char *schemas,
+			   const char *const *keywords)
+{
+	JsonMember	member;
+	const char *comma = "";
+	int			choices = 0;
+
+	if (schemas[0] == '{')
+	{
+		appendStringInfoChar(out, '{');
+		while (json_next_member(&schemas, &member))
+		{
+			json_append_key(out, member.key);
+			choices += append_schema(out, member.value, member.value_length,
+									 keywords);
+		}
+		appendStringInfoChar(out, '}');
+		return choices;
+	}
+	appendStringInfoChar(out, '[');
+	while (json_next_element(&schemas))
+	{
+		const char *end = json_skip_value(schemas);
+
+		appendStringInfoString(out, comma);
+		choices += append_schema(out, schemas, end - schemas, keywords);
+		comma = ",";
+		schemas = end;
+	}
+	appendStringInfoChar(out, ']');
+	return choices;
+}
+
+static int
+append_schema(StringInfo out, const char *schema, size_t length,
+			  const char *const *keywords)
+{
+	JsonMember	its;
+	int			choices = 0;
+
+	if (schema[0] != '{')
+	{
+		appendBinaryStringInfo(out, schema, length);
+		return 0;
+	}
+	appendStringInfoChar(out, '{');
+	while (json_next_member(&schema, &its))
+	{
+		bool		many = (is_in(its.key, array_keywords) ||
+							strcmp(its.key, "items") == 0) &&
+			its.value[0] == '[';
+
+		if (is_in(its.key, keywords))
+			continue;
+		json_append_key(out, its.key);
+		if (strcmp(its.key, "anyOf") == 0 ||
+			(strcmp(its.key, "type") == 0 && its.value[0] == '['))
+			choices++;
+		if (many || (is_in(its.key, object_keywords) && its.value[0] == '{'))
+			choices += append_schemas(out, its.value, keywords);
+		else if (is_in(its.key, schema_keywords) ||
+				 strcmp(its.key, "items") == 0)
+			choices += append_schema(out, its.value, its.value_length,
+									 keywords);
+		else
+			appendBinaryStringInfo(out, its.value, its.value_length);
+	}
+	appendStringInfoChar(out, '}');
+	return choices;
+}
+
+/*
+ * Append a schema that schema_read() has accepted without these keywords. Returns
+ * in how many places it has a choice of types, by "anyOf" or by an array of them.
+ */
+int
+schema_append_without(StringInfo out, const char *schema,
+					  const char *const *keywords)
+{
+	return append_schema(out, schema, strlen(schema), keywords);
+}
+
+/*-------------------------------------------------------------------------
  * Does a value fit?
  *
  * The schema may be one that schema_read() has not seen, or has refused, and a

@@ -205,6 +205,18 @@ expect_run('schema', { status => 'COMPLETED', content => '{"answer": "x"}', cont
 my ($strict) = (bodies_of('schema'))[0]{tools};
 ok($strict->[0]{strict}, 'tools are strict then');
 is_deeply($strict->[0]{parameters}{properties}{verbose}{type}, [ 'boolean', 'null' ], 'and what may be left out may be null');
+as('app', q{INSERT INTO agno.agents (agent_id, model, tools, output_schema)
+	SELECT 'structured_claude', 'claude:tools', tools, output_schema FROM agno.agents WHERE agent_id = 'structured'});
+call_tools('schema-claude', 'structured_claude', [ [ [ order_status => { order_id => 1, verbose => undef } ] ] ], role => 'app',
+	user_id => 'ann', script => { final => '{"answer": "x"}' });
+expect_run('schema-claude', { status => 'COMPLETED', content => '{"answer": "x"}' }, 'and so it is with Anthropic');
+my ($claude) = (bodies_of('schema-claude'))[0]{tools}[0];
+ok($claude->{strict}, 'Anthropic: tools are strict');
+is_deeply($claude->{input_schema}{properties}{order_id}, { type => 'integer', description => 'the number on the invoice' },
+	'Anthropic: without the bounds that it does not take');
+is_deeply([ map { $_->{headers}{'anthropic-beta'} } grep { $_->{path} =~ /messages/ && $_->{body}{tools}[0]{strict} } mock_requests('mock') ],
+	[ ('structured-outputs-2025-11-13') x 2 ], 'Anthropic: strict tools have a header');
+is(scalar(grep { exists $_->{headers}{'anthropic-beta'} } mock_requests('mock')), 2, 'and others have not');
 is(value("concat_ws(' ', status, error, result) FROM agno.tool_calls WHERE run_id = 'schema'"),
 	'completed order 1 is on its way to ann/app/app', 'null for an argument with a default means left out');
 as('app', q{CREATE FUNCTION shop.free(what jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT what';

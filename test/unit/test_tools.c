@@ -378,6 +378,65 @@ test_reasoning(void)
 	check_text(run.outcome.reasoning, NULL);
 }
 
+#define STRICT_SCHEMA(its) "{\"type\":\"object\",\"properties\":{" its "},\"required\":[\"a\"],\"additionalProperties\":false}"
+
+/* A request to Anthropic with so many tools of this schema, some of them strict. */
+static char *
+anthropic_request(ToolList *list, const char *schema, int count, int strict)
+{
+	Message		message;
+	ModelRequest request = {.model = "m",.messages = &message,.message_count = 1,.tools = list};
+	StringInfoData body;
+
+	message_init(&message, MESSAGE_USER, "U");
+	list->tools = palloc0(sizeof(Tool) * count);
+	list->count = count;
+	for (int i = 0; i < count; i++)
+	{
+		list->tools[i].name = "t";
+		list->tools[i].description = "";
+		list->tools[i].parameters = unconstify(char *, schema);
+		list->tools[i].strict = i < strict;
+	}
+	initStringInfo(&body);
+	provider_anthropic.write_request(&body, &request);
+	return body.data;
+}
+
+static void
+test_strict_anthropic(void)
+{
+	const char *schema = STRICT_SCHEMA("\"a\":{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5.50},"
+									   "\"minimum\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"integer\",\"minimum\":1},\"maxItems\":3},"
+									   "\"b\":{\"anyOf\":[{\"type\":\"number\",\"multipleOf\":2},{\"type\":\"null\"}],\"enum\":[{\"minimum\":1}]}");
+	const char *sent = STRICT_SCHEMA("\"a\":{\"type\":\"integer\"},"
+									 "\"minimum\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"integer\"}},"
+									 "\"b\":{\"anyOf\":[{\"type\":\"number\"},{\"type\":\"null\"}],\"enum\":[{\"minimum\":1}]}");
+	ToolList	list;
+	char	   *body;
+
+	/* its API refuses bounds in strict schemas */
+	body = anthropic_request(&list, schema, 2, 1);
+	check(strstr(body, psprintf("\"input_schema\":%s,\"strict\":true},{", sent)) != NULL);
+	check(strstr(body, psprintf("\"input_schema\":%s}]", schema)) != NULL);
+	check_text(provider_anthropic.tools_header(&list),
+			   "anthropic-beta: structured-outputs-2025-11-13");
+
+	/* and too many of them: then none is strict */
+	body = anthropic_request(&list, schema, 8, 8);
+	check(strstr(body, "\"strict\"") != NULL);
+	body = anthropic_request(&list, schema, 9, 9);
+	check(strstr(body, "\"strict\"") == NULL);
+	check_text(provider_anthropic.tools_header(&list), NULL);
+	body = anthropic_request(&list, STRICT_SCHEMA("\"a\":{\"type\":\"string\"}"), 20, 20);
+	check(strstr(body, "\"strict\"") != NULL);
+	body = anthropic_request(&list, STRICT_SCHEMA("\"a\":{\"type\":\"string\"}"), 21, 21);
+	check(strstr(body, "\"strict\"") == NULL);
+	body = anthropic_request(&list, schema, 2, 0);
+	check(strstr(body, "\"strict\"") == NULL);
+	check_text(provider_anthropic.tools_header(&list), NULL);
+}
+
 static ModelAnswer
 stream_of(const Provider *provider, const char *body)
 {
@@ -446,6 +505,7 @@ main(void)
 	test_kept_calls();
 	test_events();
 	test_reasoning();
+	test_strict_anthropic();
 	test_pieces();
 	return unit_done();
 }
