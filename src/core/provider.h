@@ -63,6 +63,8 @@ typedef struct Provider
 	const char *const *headers; /* others, NULL-terminated, or NULL */
 	const char *tools_text;		/* what Agno adds to the system message when
 								 * there are tools, or NULL */
+	bool		calls_need_tools;	/* a conversation with calls is refused if
+									 * the request has no tools */
 	bool		background;		/* with the option "background", answers are
 								 * fetched from path/id, and cancelled at
 								 * path/id/cancel */

@@ -610,6 +610,7 @@ const Provider provider_anthropic = {
 	.key_header = "x-api-key: ",
 	.headers = headers,
 	.tools_text = TOOLS_TEXT,
+	.calls_need_tools = true,
 	.reserved_options = reserved_options,
 	.tools_header = tools_header,
 	.write_request = write_request,

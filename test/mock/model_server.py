@@ -175,6 +175,8 @@ class ModelServer:
         text = input_text(request)
         kind, *arguments = model.split("-")
 
+        if writer.api == "messages" and calls_without_tools(request):
+            return await reply(writer, 400, error_body("400"))
         if request.get("background"):
             whole = json.loads(response(request, "You said: " + text)
                                if kind != "tools" else
@@ -478,6 +480,15 @@ def conversation(request):
             if made:
                 calls, results = calls + made, []
     return script, calls, results
+
+
+def calls_without_tools(request):
+    """What Anthropic refuses."""
+    return not request.get("tools") and any(
+        isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result")
+        for message in request.get("messages", [])
+        if isinstance(message.get("content"), list)
+        for block in message["content"])
 
 
 def script_of(request):

@@ -254,6 +254,23 @@ is_deeply([ map { $_->{type} // $_->{role} } @{ (bodies_of('forgets-2'))[0]{inpu
 	[ 'user', 'assistant', 'function_call', 'function_call_output', 'assistant', 'user' ],
 	'with max_tool_calls_from_history, no more calls than that, and each with its result');
 
+# An agent without tools in such a session: Anthropic refuses calls without tools.
+as('app', q{INSERT INTO agno.agents (agent_id, model, tools, add_history_to_context)
+	SELECT s || w, s || ':tools', CASE WHEN w = '_caller' THEN '{shop.note}'::text[] END, true
+	FROM unnest('{claude,chat}'::text[]) s, unnest('{_caller,_talker}'::text[]) w});
+foreach my $server ('claude', 'chat')
+{
+	call_tools("$server-calls", "${server}_caller", [ [ [ note => { id => 9, note => 'x' } ] ] ], role => 'app',
+		session_id => "$server-mixed", script => { say => ['One. '], final => 'Two.' });
+	wait_run("$server-calls");
+	call_tools("$server-talks", "${server}_talker", [], role => 'app', session_id => "$server-mixed", script => { final => 'x' });
+	expect_run("$server-talks", { status => 'COMPLETED' }, "$server: an agent without tools goes on with a session that has calls");
+}
+is_deeply([ map { $_->{content} } @{ (bodies_of('claude-talks'))[0]{messages} }[ 1, 2 ] ], [ 'One. ', 'Two.' ],
+	'Anthropic: it is told the text without the calls');
+is_deeply([ map { $_->{role} } @{ (bodies_of('chat-talks'))[0]{messages} } ], [qw(user assistant tool assistant user)],
+	'Chat: and the calls as well');
+
 #-------------------------------------------------------------------------
 # A function that is gone, and one that has changed
 #-------------------------------------------------------------------------
