@@ -473,7 +473,8 @@ def conversation(request):
         elif blocks and blocks[0].get("type") == "tool_result":
             results = [block["content"] for block in blocks]
         elif item.get("role") == "user":
-            script, calls, results = str(content), 0, []
+            script, calls, results = "".join(
+                block["text"] for block in blocks) or str(content), 0, []
         elif item.get("role") == "assistant":
             made = len(item.get("tool_calls") or []) + sum(
                 block.get("type") == "tool_use" for block in blocks)

@@ -23,7 +23,7 @@ sub install_agno
 	system("python3 -m venv $folder "
 		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
 		  . "--no-cache-dir --retries 1 --timeout 20 '$requirement' "
-		  . "sqlalchemy greenlet 'psycopg[binary]' openai "
+		  . "sqlalchemy greenlet 'psycopg[binary]' openai anthropic "
 		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$line.log 2>&1 "
 		  . "&& touch $folder/complete") == 0
 	  or return undef;
@@ -76,6 +76,9 @@ $node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')");
 wait_run('cancelled');
 
 # A run with tools
+$node->safe_psql('postgres', qq(
+	CREATE SERVER chat FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-chat', base_url '$url');
+	CREATE SERVER claude FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'anthropic', base_url '$url')));
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION weather(city text) RETURNS text LANGUAGE sql STABLE
 		AS 'SELECT ''sunny in '' || city';
