@@ -187,6 +187,15 @@ check_schemas_in(JsonIndex *index, const cJSON *root, const cJSON *keyword,
 	return NULL;
 }
 
+static bool
+leads_to_schema(JsonIndex *index, const cJSON *root, const cJSON *reference)
+{
+	const cJSON *schema = cJSON_IsString(reference) ?
+		follow_reference(index, root, reference->valuestring) : NULL;
+
+	return cJSON_IsObject(schema) || cJSON_IsBool(schema);
+}
+
 /*
  * What is wrong with a schema, or NULL.
  */
@@ -214,9 +223,7 @@ check_schema(JsonIndex *index, const cJSON *root, const cJSON *schema,
 		(!cJSON_IsArray(member(schema, "enum")) ||
 		 cJSON_GetArraySize(member(schema, "enum")) == 0))
 		return pstrdup("\"enum\" must be an array of one element or more");
-	if (reference != NULL &&
-		(!cJSON_IsString(reference) ||
-		 follow_reference(index, root, reference->valuestring) == NULL))
+	if (reference != NULL && !leads_to_schema(index, root, reference))
 		return pstrdup("\"$ref\" must point to a schema within the schema, such as #/$defs/name");
 
 	cJSON_ArrayForEach(keyword, schema)

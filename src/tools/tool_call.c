@@ -16,7 +16,6 @@
 
 #include <ctype.h>
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "core/json.h"
 #include "core/schema.h"

@@ -176,6 +176,7 @@ test_unread(void)
 		check_text(unread_misfit(cases[i][1], cases[i][2]),
 				   psprintf("the schema is not valid: \"%s\" is not understood",
 							cases[i][0]));
+	check(problem_of("{\"minimum\": 1, \"$ref\": \"#/minimum\"}") != NULL);
 	check_text(unread_misfit("true", "1"), NULL);
 	check(unread_misfit("false", "1") != NULL);
 	check_text(unread_misfit("{\"unknown\": [{}]}", "1"), NULL);
