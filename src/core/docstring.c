@@ -86,17 +86,39 @@ is_argument_section(const Line *line)
 	return is_heading(line, names);
 }
 
+/* A comment that is being read. */
+typedef struct Reader
+{
+	Docstring  *docstring;
+	StringInfoData text;		/* what is said of the last argument so far */
+	int			indent;			/* of that argument's first line, or -1 */
+}			Reader;
+
 /*
- * Add the argument that the line describes. Returns false if it describes none.
+ * All has been read that is said of the last argument.
+ */
+static void
+end_argument(Reader * reader)
+{
+	Docstring  *docstring = reader->docstring;
+
+	if (docstring->argument_count > 0)
+		docstring->arguments[docstring->argument_count - 1].description =
+			pnstrdup(reader->text.data, reader->text.len);
+	resetStringInfo(&reader->text);
+}
+
+/*
+ * Begin the argument that the line describes. Returns false if it describes none.
  */
 static bool
-add_argument(Docstring *docstring, const Line *line)
+begin_argument(Reader * reader, const Line *line)
 {
+	Docstring  *docstring = reader->docstring;
 	const char *colon = memchr(line->text, ':', line->length);
+	const char *line_end = line->text + line->length;
 	const char *end;
-	const char *type = NULL;
-	int			type_length = 0;
-	DocArgument *argument;
+	const char *type;
 	int			count = docstring->argument_count;
 	const char *text;
 
@@ -107,31 +129,51 @@ add_argument(Docstring *docstring, const Line *line)
 		;
 	if (end == line->text)
 		return false;
-	if (memchr(end, '(', colon - end) != NULL && colon[-1] == ')')
-	{
-		type = (const char *) memchr(end, '(', colon - end);
-		type_length = (int) (colon - type);
-	}
 
 	/* There is room up to the next power of two. */
+	end_argument(reader);
 	if (count == 0)
 		docstring->arguments = palloc(sizeof(DocArgument));
 	else if ((count & (count - 1)) == 0)
 		docstring->arguments = repalloc(docstring->arguments,
 										sizeof(DocArgument) * count * 2);
-	argument = &docstring->arguments[docstring->argument_count++];
-	argument->name = pnstrdup(line->text, end - line->text);
-	text = colon + 1;
-	text += strspn(text, " \t");
-	argument->description =
-		psprintf("%.*s%s%.*s", type_length, type != NULL ? type : "",
-				 type != NULL ? " " : "",
-				 Max((int) (line->text + line->length - text), 0), text);
+	docstring->arguments[docstring->argument_count++].name =
+		pnstrdup(line->text, end - line->text);
+	reader->indent = line->indent;
+
+	type = memchr(end, '(', colon - end);
+	if (type != NULL && colon[-1] == ')')
+	{
+		appendBinaryStringInfo(&reader->text, type, (int) (colon - type));
+		appendStringInfoChar(&reader->text, ' ');
+	}
+	for (text = colon + 1;
+		 text < line_end && (*text == ' ' || *text == '\t'); text++)
+		;
+	appendBinaryStringInfo(&reader->text, text, (int) (line_end - text));
 	return true;
 }
 
 /*
- * Take a comment apart; NULL is an empty one.
+ * A line of a section of arguments: it begins one, or goes on with the last.
+ */
+static void
+read_argument_line(Reader * reader, const Line *line)
+{
+	bool		deeper = reader->indent >= 0 && line->indent > reader->indent;
+
+	if (!deeper && begin_argument(reader, line))
+		return;
+	if (reader->docstring->argument_count == 0)
+		return;
+	if (reader->text.len > 0)
+		appendStringInfoChar(&reader->text, ' ');
+	appendBinaryStringInfo(&reader->text, line->text, line->length);
+}
+
+/*
+ * Take a comment apart; NULL is an empty one. Takes time and memory in proportion
+ * to its length.
  */
 void
 docstring_read(const char *comment, Docstring *docstring)
@@ -139,39 +181,30 @@ docstring_read(const char *comment, Docstring *docstring)
 	const char *at = comment != NULL ? comment : "";
 	bool		described = false;	/* the description is over */
 	bool		in_arguments = false;
-	int			indent = -1;	/* of an argument's first line */
+	Reader		reader = {.docstring = docstring,.indent = -1};
 	Line		line;
 	StringInfoData description;
 
 	memset(docstring, 0, sizeof(Docstring));
 	initStringInfo(&description);
+	initStringInfo(&reader.text);
 	while (next_line(&at, &line))
 	{
 		if (is_section(&line))
 		{
 			described = true;
 			in_arguments = is_argument_section(&line);
-			indent = -1;
+			reader.indent = -1;
 		}
 		else if (!described)
-			appendStringInfo(&description, "%.*s\n", line.length, line.text);
-		else if (in_arguments && line.length > 0)
 		{
-			bool		deeper = indent >= 0 && line.indent > indent;
-
-			if (!deeper && add_argument(docstring, &line))
-				indent = line.indent;
-			else if (docstring->argument_count > 0)
-			{
-				DocArgument *last =
-					&docstring->arguments[docstring->argument_count - 1];
-
-				last->description = psprintf("%s%s%.*s", last->description,
-											 last->description[0] ? " " : "",
-											 line.length, line.text);
-			}
+			appendBinaryStringInfo(&description, line.text, line.length);
+			appendStringInfoChar(&description, '\n');
 		}
+		else if (in_arguments && line.length > 0)
+			read_argument_line(&reader, &line);
 	}
+	end_argument(&reader);
 	while (description.len > 0 &&
 		   strchr(" \n", description.data[description.len - 1]) != NULL)
 		description.data[--description.len] = '\0';

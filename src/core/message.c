@@ -66,10 +66,13 @@ append_tool_calls(StringInfo out, const Message *message)
 	for (int i = 0; i < message->tool_call_count; i++)
 	{
 		const ToolCall *call = &message->tool_calls[i];
+		const char *id = call->id != NULL ? call->id : call->call_id;
 
 		appendStringInfoString(out, i > 0 ? ",{" : "{");
-		json_append_member(out, "id", call->id ? call->id : call->call_id);
-		json_append_member(out, "call_id", call->call_id);
+		json_append_member(out, "id", id);
+		/* Only the Responses API has two of them. */
+		if (call->call_id != NULL && strcmp(call->call_id, id) != 0)
+			json_append_member(out, "call_id", call->call_id);
 		json_append_member(out, "type", "function");
 		json_append_key(out, "function");
 		appendStringInfoChar(out, '{');
@@ -156,6 +159,8 @@ read_tool_calls(const cJSON *calls, Message *message)
 
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "call_id");
+		if (call->call_id == NULL)
+			call->call_id = call->id;
 		call->name = json_copy_string(function, "name");
 		call->arguments = json_copy_string(function, "arguments");
 	}
@@ -185,9 +190,7 @@ message_append_execution(StringInfo out, const Message *message)
 	appendStringInfoString(out, arguments != NULL ? arguments : "{}");
 	json_append_key(out, "tool_call_error");
 	appendStringInfoString(out, message->tool_call_error ? "true" :
-						   (requirement != NULL || message->child_run_id != NULL) &&
-						   !message->executed ?
-						   "null" : "false");
+						   message->executed ? "false" : "null");
 	json_append_key(out, "result");
 	if (message->content != NULL && !rejected)
 		json_append_string(out, message->content);

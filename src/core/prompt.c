@@ -383,6 +383,8 @@ prompt_system_message(PromptContext *context)
 						 python_strip(agent->expected_output));
 	if (agent->additional_context != NULL)
 		appendStringInfo(&out, "%s\n", agent->additional_context);
+	if (context->model_text != NULL)
+		appendStringInfoString(&out, context->model_text);
 	if (agent->add_session_state_to_context)
 	{
 		const char *state = get_variables(context)->state;

@@ -24,6 +24,7 @@ typedef struct PromptContext
 	const char *metadata;		/* likewise */
 	const char *now;			/* the time as text, when the agent tells it */
 	bool		structured;		/* there is an output schema */
+	const char *model_text;		/* what the model is told besides, or NULL */
 	size_t		max_length;		/* bytes that a text may grow to when its
 								 * variables are replaced; 0: any number */
 

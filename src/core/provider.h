@@ -61,12 +61,19 @@ typedef struct Provider
 	const char *path;			/* of the request, after the base URL */
 	const char *key_header;		/* what comes before the key in its header */
 	const char *const *headers; /* others, NULL-terminated, or NULL */
+	const char *tools_text;		/* what Agno adds to the system message when
+								 * there are tools, or NULL */
+	bool		calls_need_tools;	/* a conversation with calls is refused if
+									 * the request has no tools */
 	bool		background;		/* with the option "background", answers are
 								 * fetched from path/id, and cancelled at
 								 * path/id/cancel */
 
 	/* Keys of ModelRequest.options that this API reserves, NULL-terminated. */
 	const char *const *reserved_options;
+
+	/* A header that requests with these tools need, or NULL; or NULL: none. */
+	const char *(*tools_header) (const ToolList *tools);
 
 	/* Append the body of a request. */
 	void		(*write_request) (StringInfo body, const ModelRequest *request);

@@ -18,6 +18,15 @@
 
 /* As Agno's Claude. */
 #define DEFAULT_MAX_TOKENS 8192
+#define TOOLS_TEXT \
+	"Do not reflect on the quality of the returned search results in your response\n\n"
+
+/*
+ * How many strict tools a request may have, and in how many places their schemas
+ * may have a choice of types.
+ */
+#define MAX_STRICT_TOOLS 20
+#define MAX_STRICT_CHOICES 16
 
 static const char *const reserved_options[] = {
 	"model", "messages", "system", "stream", NULL
@@ -137,6 +146,45 @@ append_messages(StringInfo body, const ModelRequest *request)
 	}
 }
 
+/* What strict schemas may not say here: the arguments are checked in any case. */
+static const char *const unknown_keywords[] = {
+	"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+	"minLength", "maxLength", "minItems", "maxItems", NULL
+};
+
+/*
+ * Whether those tools are to be sent as strict that are. A request with too much of
+ * it is refused.
+ */
+static bool
+may_be_strict(const ToolList *tools)
+{
+	StringInfoData schema;
+	int			count = 0;
+	int			choices = 0;
+
+	initStringInfo(&schema);
+	for (int i = 0; i < tools->count; i++)
+	{
+		if (!tools->tools[i].strict)
+			continue;
+		resetStringInfo(&schema);
+		choices += schema_append_without(&schema, tools->tools[i].parameters,
+										 unknown_keywords);
+		count++;
+	}
+	pfree(schema.data);
+	return count > 0 && count <= MAX_STRICT_TOOLS &&
+		choices <= MAX_STRICT_CHOICES;
+}
+
+static const char *
+tools_header(const ToolList *tools)
+{
+	return may_be_strict(tools) ?
+		"anthropic-beta: structured-outputs-2025-11-13" : NULL;
+}
+
 /*
  * The tools. They stay when no more may be called: a conversation with calls is
  * refused without them.
@@ -145,9 +193,11 @@ static void
 append_tools(StringInfo body, const ModelRequest *request)
 {
 	const char *choice = request->no_more_tools ? "none" : request->tool_choice;
+	bool		strict;
 
 	if (request->tools == NULL)
 		return;
+	strict = may_be_strict(request->tools);
 	json_append_key(body, "tools");
 	for (int i = 0; i < request->tools->count; i++)
 	{
@@ -157,7 +207,13 @@ append_tools(StringInfo body, const ModelRequest *request)
 		json_append_member(body, "name", tool->name);
 		json_append_member(body, "description", tool->description);
 		json_append_key(body, "input_schema");
-		appendStringInfoString(body, tool->parameters);
+		if (strict && tool->strict)
+		{
+			schema_append_without(body, tool->parameters, unknown_keywords);
+			appendStringInfoString(body, ",\"strict\":true");
+		}
+		else
+			appendStringInfoString(body, tool->parameters);
 		appendStringInfoChar(body, '}');
 	}
 	appendStringInfoChar(body, ']');
@@ -553,7 +609,10 @@ const Provider provider_anthropic = {
 	.path = "/messages",
 	.key_header = "x-api-key: ",
 	.headers = headers,
+	.tools_text = TOOLS_TEXT,
+	.calls_need_tools = true,
 	.reserved_options = reserved_options,
+	.tools_header = tools_header,
 	.write_request = write_request,
 	.read_answer = read_answer,
 	.read_event = read_event,

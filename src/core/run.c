@@ -394,7 +394,8 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 		run->outcome.time_to_first_token = result->time_to_first_byte;
 	token_usage_add(&run->outcome.usage, &answer.message.usage);
 	run->outcome.content = all_said(run, answer.message.content);
-	run->outcome.reasoning = answer.message.reasoning;
+	if (answer.message.reasoning != NULL)
+		run->outcome.reasoning = answer.message.reasoning;
 	message = add_message(run);
 	*message = answer.message;
 
@@ -693,6 +694,8 @@ run_resumed(Run *run, int64 now)
 			token_usage_add(&run->outcome.usage, &message->usage);
 			if (message->content != NULL)
 				appendStringInfoString(&said, message->content);
+			if (message->reasoning != NULL)
+				run->outcome.reasoning = message->reasoning;
 			run->calls += message->tool_call_count;
 			stop = false;
 			resetStringInfo(&results);

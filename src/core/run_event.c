@@ -15,7 +15,12 @@
 #include <time.h>
 
 #include "core/json.h"
+#include "core/python.h"
 #include "core/run_event.h"
+
+/* What Agno's texts of calls are made for. */
+#define TERMINAL_WIDTH 80
+#define SHORTEST_ARGUMENT 20
 
 /*
  * Begin the data of an event with the fields that each has.
@@ -92,16 +97,67 @@ append_tool(StringInfo out, const Message *execution)
 }
 
 /*
- * A tool is about to be called.
+ * A tool is about to be called: nothing has come of it yet.
  */
 RunEvent
 run_event_tool_started(const RunEventSource *source, const Message *execution)
 {
 	StringInfoData out;
+	Message		beginning = *execution;
 
+	beginning.content = NULL;
+	beginning.tool_call_error = false;
+	beginning.executed = false;
+	beginning.tool_started = 0;
 	begin(&out, source, "ToolCallStarted");
-	append_tool(&out, execution);
+	append_tool(&out, &beginning);
 	return finish(&out, "ToolCallStarted");
+}
+
+/*
+ * How many characters a text in UTF-8 has.
+ */
+static int
+count_characters(const char *text)
+{
+	int			count = 0;
+
+	for (; *text != '\0'; text++)
+		count += ((unsigned char) *text & 0xc0) != 0x80;
+	return count;
+}
+
+/*
+ * A call as FunctionCall.get_call_str() of Agno writes it, for a terminal of 80
+ * columns: name(a=1, b=x), with dots for what is long.
+ */
+static char *
+call_text(const Message *execution)
+{
+	const char *name = execution->tool_name;
+	const char *arguments = execution->tool_args;
+	int			most = Max(SHORTEST_ARGUMENT,
+						   (TERMINAL_WIDTH - count_characters(name) - 4) / 2);
+	StringInfoData out;
+	StringInfoData value;
+	JsonMember	member;
+	const char *comma = "";
+
+	initStringInfo(&out);
+	initStringInfo(&value);
+	appendStringInfo(&out, "%s(", name);
+	while (arguments != NULL && json_next_member(&arguments, &member))
+	{
+		resetStringInfo(&value);
+		python_append_str(&value, member.value, member.value_length);
+		appendStringInfo(&out, "%s%s=%s", comma, member.key,
+						 member.value[0] == '"' &&
+						 count_characters(value.data) > most ? "..." : value.data);
+		comma = ", ";
+	}
+	appendStringInfoChar(&out, ')');
+	return count_characters(out.data) > TERMINAL_WIDTH ?
+		psprintf("%s(...)", name) : out.data;
 }
 
 /*
@@ -113,10 +169,8 @@ run_event_tool_ended(const RunEventSource *source, const Message *execution,
 					 RunEvent *events)
 {
 	StringInfoData out;
-	char	   *summary = psprintf("%s(%s) completed in %.4fs. ",
-								   execution->tool_name,
-								   execution->tool_args != NULL ?
-								   execution->tool_args : "",
+	char	   *summary = psprintf("%s completed in %.4fs. ",
+								   call_text(execution),
 								   execution->tool_duration);
 
 	begin(&out, source, "ToolCallCompleted");

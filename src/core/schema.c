@@ -187,6 +187,15 @@ check_schemas_in(JsonIndex *index, const cJSON *root, const cJSON *keyword,
 	return NULL;
 }
 
+static bool
+leads_to_schema(JsonIndex *index, const cJSON *root, const cJSON *reference)
+{
+	const cJSON *schema = cJSON_IsString(reference) ?
+		follow_reference(index, root, reference->valuestring) : NULL;
+
+	return cJSON_IsObject(schema) || cJSON_IsBool(schema);
+}
+
 /*
  * What is wrong with a schema, or NULL.
  */
@@ -211,11 +220,10 @@ check_schema(JsonIndex *index, const cJSON *root, const cJSON *schema,
 	if (problem != NULL)
 		return problem;
 	if (member(schema, "enum") != NULL &&
-		cJSON_GetArraySize(member(schema, "enum")) == 0)
+		(!cJSON_IsArray(member(schema, "enum")) ||
+		 cJSON_GetArraySize(member(schema, "enum")) == 0))
 		return pstrdup("\"enum\" must be an array of one element or more");
-	if (reference != NULL &&
-		(!cJSON_IsString(reference) ||
-		 follow_reference(index, root, reference->valuestring) == NULL))
+	if (reference != NULL && !leads_to_schema(index, root, reference))
 		return pstrdup("\"$ref\" must point to a schema within the schema, such as #/$defs/name");
 
 	cJSON_ArrayForEach(keyword, schema)
@@ -267,13 +275,38 @@ is_closed(const cJSON *schema)
 }
 
 static bool
+names_type(const cJSON *type, const char *name)
+{
+	const cJSON *item;
+
+	if (cJSON_IsString(type))
+		return strcmp(type->valuestring, name) == 0;
+	cJSON_ArrayForEach(item, type)
+	{
+		if (strcmp(item->valuestring, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether it says what kind of value it is for: nothing may be anything.
+ */
+static bool
+is_typed(const cJSON *schema)
+{
+	return member(schema, "type") != NULL || member(schema, "$ref") != NULL ||
+		member(schema, "anyOf") != NULL;
+}
+
+static bool
 is_strict(const cJSON *schema)
 {
 	const cJSON *type = member(schema, "type");
 	const cJSON *keyword;
 	const cJSON *item;
 
-	if (!cJSON_IsObject(schema))
+	if (!cJSON_IsObject(schema) || !is_typed(schema))
 		return false;
 	cJSON_ArrayForEach(keyword, schema)
 	{
@@ -292,8 +325,9 @@ is_strict(const cJSON *schema)
 			}
 		}
 	}
-	if (member(schema, "properties") != NULL ||
-		(cJSON_IsString(type) && strcmp(type->valuestring, "object") == 0))
+	if (names_type(type, "array") && member(schema, "items") == NULL)
+		return false;
+	if (member(schema, "properties") != NULL || names_type(type, "object"))
 		return is_closed(schema);
 	return true;
 }
@@ -391,7 +425,106 @@ schema_read(const char *json, OutputSchema *result)
 }
 
 /*-------------------------------------------------------------------------
+ * Writing
+ *-------------------------------------------------------------------------
+ */
+
+static int	append_schema(StringInfo out, const char *schema, size_t length,
+						  const char *const *keywords);
+
+/*
+ * Append the schemas that are the elements of an array, or the members of an
+ * object.
+ */
+static int
+append_schemas(StringInfo out, const char *schemas,
+			   const char *const *keywords)
+{
+	JsonMember	member;
+	const char *comma = "";
+	int			choices = 0;
+
+	if (schemas[0] == '{')
+	{
+		appendStringInfoChar(out, '{');
+		while (json_next_member(&schemas, &member))
+		{
+			json_append_key(out, member.key);
+			choices += append_schema(out, member.value, member.value_length,
+									 keywords);
+		}
+		appendStringInfoChar(out, '}');
+		return choices;
+	}
+	appendStringInfoChar(out, '[');
+	while (json_next_element(&schemas))
+	{
+		const char *end = json_skip_value(schemas);
+
+		appendStringInfoString(out, comma);
+		choices += append_schema(out, schemas, end - schemas, keywords);
+		comma = ",";
+		schemas = end;
+	}
+	appendStringInfoChar(out, ']');
+	return choices;
+}
+
+static int
+append_schema(StringInfo out, const char *schema, size_t length,
+			  const char *const *keywords)
+{
+	JsonMember	its;
+	int			choices = 0;
+
+	if (schema[0] != '{')
+	{
+		appendBinaryStringInfo(out, schema, length);
+		return 0;
+	}
+	appendStringInfoChar(out, '{');
+	while (json_next_member(&schema, &its))
+	{
+		bool		many = (is_in(its.key, array_keywords) ||
+							strcmp(its.key, "items") == 0) &&
+			its.value[0] == '[';
+
+		if (is_in(its.key, keywords))
+			continue;
+		json_append_key(out, its.key);
+		if (strcmp(its.key, "anyOf") == 0 ||
+			(strcmp(its.key, "type") == 0 && its.value[0] == '['))
+			choices++;
+		if (many || (is_in(its.key, object_keywords) && its.value[0] == '{'))
+			choices += append_schemas(out, its.value, keywords);
+		else if (is_in(its.key, schema_keywords) ||
+				 strcmp(its.key, "items") == 0)
+			choices += append_schema(out, its.value, its.value_length,
+									 keywords);
+		else
+			appendBinaryStringInfo(out, its.value, its.value_length);
+	}
+	appendStringInfoChar(out, '}');
+	return choices;
+}
+
+/*
+ * Append a schema that schema_read() has accepted without these keywords. Returns
+ * in how many places it has a choice of types, by "anyOf" or by an array of them.
+ */
+int
+schema_append_without(StringInfo out, const char *schema,
+					  const char *const *keywords)
+{
+	return append_schema(out, schema, strlen(schema), keywords);
+}
+
+/*-------------------------------------------------------------------------
  * Does a value fit?
+ *
+ * The schema may be one that schema_read() has not seen, or has refused, and a
+ * $ref may lead to what it has not looked at. So nothing is taken for granted
+ * here: what is not understood ends the check.
  *-------------------------------------------------------------------------
  */
 
@@ -404,6 +537,8 @@ typedef struct Check
 	int			depth;
 	int64		steps_left;		/* above 0, or nothing is looked at any more */
 	char	   *problem;		/* what does not fit, once it does not */
+	const char *nonsense;		/* a keyword of the schema that is not
+								 * understood, or NULL */
 } Check;
 
 static bool fits(Check *check, const cJSON *schema, const cJSON *value);
@@ -444,6 +579,46 @@ misfit(Check *check, char *problem)
 	return false;
 }
 
+/*
+ * The schema makes no sense here: there is nothing to be found out any more.
+ */
+static bool
+give_up(Check *check, const char *name)
+{
+	if (check->nonsense == NULL)
+		check->nonsense = name;
+	check->steps_left = 0;
+	return false;
+}
+
+/*
+ * A keyword whose value must be of this kind. NULL if it is not there, or makes
+ * no sense.
+ */
+static const cJSON *
+keyword_of(Check *check, const cJSON *schema, const char *name,
+		   cJSON_bool (*is_kind) (const cJSON *const))
+{
+	const cJSON *value = keyword(check, schema, name);
+
+	if (value == NULL || is_kind(value))
+		return value;
+	give_up(check, name);
+	return NULL;
+}
+
+static const cJSON *
+number_keyword(Check *check, const cJSON *schema, const char *name)
+{
+	return keyword_of(check, schema, name, cJSON_IsNumber);
+}
+
+static const cJSON *
+array_keyword(Check *check, const cJSON *schema, const char *name)
+{
+	return keyword_of(check, schema, name, cJSON_IsArray);
+}
+
 static const char *
 type_of(const cJSON *value)
 {
@@ -474,12 +649,20 @@ fits_type(Check *check, const cJSON *type, const cJSON *value)
 	StringInfoData names;
 
 	if (cJSON_IsString(type))
+	{
+		if (!is_in(type->valuestring, type_names))
+			return give_up(check, "type");
 		return is_of_type(value, type->valuestring) ||
 			misfit(check, psprintf("expected %s, got %s", type->valuestring,
 								   type_of(value)));
+	}
+	if (!cJSON_IsArray(type))
+		return give_up(check, "type");
 	initStringInfo(&names);
 	cJSON_ArrayForEach(item, type)
 	{
+		if (!cJSON_IsString(item) || !is_in(item->valuestring, type_names))
+			return give_up(check, "type");
 		if (is_of_type(value, item->valuestring) || !spend(check, 1, 0))
 			return true;
 		appendStringInfo(&names, "%s%s", names.len > 0 ? " or " : "",
@@ -539,7 +722,7 @@ static bool
 fits_values(Check *check, const cJSON *schema, const cJSON *value)
 {
 	const cJSON *constant = keyword(check, schema, "const");
-	const cJSON *values = keyword(check, schema, "enum");
+	const cJSON *values = array_keyword(check, schema, "enum");
 	const cJSON *item;
 
 	if (constant != NULL && !is_same(check, constant, value))
@@ -561,8 +744,8 @@ static bool
 keeps_bounds(Check *check, const cJSON *schema, double measure,
 			 const char *least, const char *most)
 {
-	const cJSON *low = keyword(check, schema, least);
-	const cJSON *high = keyword(check, schema, most);
+	const cJSON *low = number_keyword(check, schema, least);
+	const cJSON *high = number_keyword(check, schema, most);
 
 	if (low != NULL && measure < low->valuedouble)
 		return misfit(check, psprintf("less than \"%s\" allows", least));
@@ -574,9 +757,9 @@ keeps_bounds(Check *check, const cJSON *schema, double measure,
 static bool
 fits_number(Check *check, const cJSON *schema, double number)
 {
-	const cJSON *low = keyword(check, schema, "exclusiveMinimum");
-	const cJSON *high = keyword(check, schema, "exclusiveMaximum");
-	const cJSON *factor = keyword(check, schema, "multipleOf");
+	const cJSON *low = number_keyword(check, schema, "exclusiveMinimum");
+	const cJSON *high = number_keyword(check, schema, "exclusiveMaximum");
+	const cJSON *factor = number_keyword(check, schema, "multipleOf");
 	double		quotient;
 
 	if (!isfinite(number))
@@ -629,7 +812,7 @@ static bool
 fits_array(Check *check, const cJSON *schema, const cJSON *array)
 {
 	const cJSON *items = keyword(check, schema, "items");
-	const cJSON *first = keyword(check, schema, "prefixItems");
+	const cJSON *first = array_keyword(check, schema, "prefixItems");
 	const cJSON *item;
 	const cJSON *next;
 	int			i = 0;
@@ -657,12 +840,15 @@ fits_array(Check *check, const cJSON *schema, const cJSON *array)
 static bool
 fits_object(Check *check, const cJSON *schema, const cJSON *object)
 {
-	const cJSON *properties = keyword(check, schema, "properties");
+	const cJSON *properties = keyword_of(check, schema, "properties",
+										 cJSON_IsObject);
 	const cJSON *others = keyword(check, schema, "additionalProperties");
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, keyword(check, schema, "required"))
+	cJSON_ArrayForEach(item, array_keyword(check, schema, "required"))
 	{
+		if (!cJSON_IsString(item))
+			return give_up(check, "required");
 		if (!spend(check, 1, 0))
 			return false;
 		if (json_index_member(check->index, object, item->valuestring) == NULL)
@@ -707,19 +893,29 @@ count_fits(Check *check, const cJSON *schemas, const cJSON *value)
 }
 
 static bool
+fits_reference(Check *check, const cJSON *reference, const cJSON *value)
+{
+	const cJSON *schema;
+
+	if (!spend(check, 0, strlen(reference->valuestring)))
+		return false;
+	schema = follow_reference(check->index, check->root,
+							  reference->valuestring);
+	return schema != NULL ? fits(check, schema, value) :
+		give_up(check, "$ref");
+}
+
+static bool
 fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
 {
-	const cJSON *any = keyword(check, schema, "anyOf");
-	const cJSON *one = keyword(check, schema, "oneOf");
-	const cJSON *all = keyword(check, schema, "allOf");
+	const cJSON *any = array_keyword(check, schema, "anyOf");
+	const cJSON *one = array_keyword(check, schema, "oneOf");
+	const cJSON *all = array_keyword(check, schema, "allOf");
 	const cJSON *not = keyword(check, schema, "not");
-	const cJSON *reference = keyword(check, schema, "$ref");
+	const cJSON *reference = keyword_of(check, schema, "$ref", cJSON_IsString);
 	const cJSON *item;
 
-	if (reference != NULL &&
-		spend(check, 0, strlen(reference->valuestring)) &&
-		!fits(check, follow_reference(check->index, check->root,
-									  reference->valuestring), value))
+	if (reference != NULL && !fits_reference(check, reference, value))
 		return false;
 	cJSON_ArrayForEach(item, all)
 	{
@@ -747,8 +943,11 @@ fits(Check *check, const cJSON *schema, const cJSON *value)
 
 	if (cJSON_IsFalse(schema))
 		return misfit(check, pstrdup("nothing is allowed here"));
-	if (!cJSON_IsObject(schema))
+	if (cJSON_IsTrue(schema))
 		return true;
+	if (!cJSON_IsObject(schema))
+		return give_up(check, schema != NULL && schema->string != NULL ?
+					   schema->string : "schema");
 	if (check->depth >= MAX_DEPTH)
 		check->steps_left = 0;
 	if (!spend(check, 1, 0))
@@ -800,8 +999,8 @@ unwrap(const char *answer)
 }
 
 /*
- * The JSON of an answer that fits the schema, which schema_read() has
- * accepted. Else NULL, and *problem tells why.
+ * The JSON of an answer that fits the schema, which may be any JSON. Else NULL,
+ * and *problem tells why.
  */
 char *
 schema_answer(const OutputSchema *schema, const char *answer, char **problem)
@@ -821,7 +1020,10 @@ schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 		*problem = pstrdup("it is not valid JSON");
 	else if (!fits(&check, root, value))
 		*problem = check.problem;
-	if (check.steps_left <= 0)
+	if (check.nonsense != NULL)
+		*problem = psprintf("the schema is not valid: \"%s\" is not understood",
+							check.nonsense);
+	else if (check.steps_left <= 0)
 		*problem = pstrdup("the check would take too long");
 	json_index_free(check.index);
 	cJSON_Delete(value);

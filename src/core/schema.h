@@ -8,6 +8,8 @@
 #ifndef AGNO_SCHEMA_H
 #define AGNO_SCHEMA_H
 
+#include "lib/stringinfo.h"
+
 /*
  * A schema as a model server is told of it. It is not kept in a form that takes
  * many times its length.
@@ -20,6 +22,8 @@ typedef struct OutputSchema
 } OutputSchema;
 
 extern char *schema_read(const char *json, OutputSchema *result);
+extern int	schema_append_without(StringInfo out, const char *schema,
+								  const char *const *keywords);
 extern char *schema_answer(const OutputSchema *schema, const char *answer,
 						   char **problem);
 

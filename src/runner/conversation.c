@@ -65,6 +65,7 @@ conversation_add_history(Run *run, const ReadyRun *ready)
 {
 	List	   *messages = NIL;
 	Message    *history;
+	int			max_calls = ready->max_history_calls;
 	int			count = 0;
 	int			skip = 0;
 	ListCell   *cell;
@@ -81,8 +82,9 @@ conversation_add_history(Run *run, const ReadyRun *ready)
 	}
 	if (ready->history_messages >= 0)
 		skip = Max(count - ready->history_messages, 0);
-	count = history_select(history + skip, count - skip,
-						   ready->max_history_calls);
+	if (run->tools == NULL && run->provider->calls_need_tools)
+		max_calls = 0;
+	count = history_select(history + skip, count - skip, max_calls);
 	for (int i = skip; i < skip + count; i++)
 	{
 		history[i].from_history = true;

@@ -132,12 +132,15 @@ escape_path(const char *id)
 }
 
 /*
- * The headers of all requests to the server of a flight, at most MAX_HEADERS with
- * the NULL at their end.
+ * The headers of all requests of a flight, at most MAX_HEADERS with the NULL at
+ * their end.
  */
 static void
-collect_headers(const ModelServer *server, const char **headers)
+collect_headers(const Flight *flight, const char **headers)
 {
+	const ModelServer *server = &flight->server;
+	const ToolList *tools = flight->run.tools;
+	const char *tools_header = NULL;
 	int			count = 0;
 
 	headers[count++] = "Content-Type: application/json";
@@ -153,10 +156,14 @@ collect_headers(const ModelServer *server, const char **headers)
 	for (const char *const *header = server->provider->headers;
 		 header != NULL && *header != NULL; header++)
 	{
-		if (count == MAX_HEADERS - 1)
+		if (count == MAX_HEADERS - 2)
 			elog(ERROR, "too many headers");
 		headers[count++] = *header;
 	}
+	if (tools != NULL && server->provider->tools_header != NULL)
+		tools_header = server->provider->tools_header(tools);
+	if (tools_header != NULL)
+		headers[count++] = tools_header;
 	headers[count] = NULL;
 }
 
@@ -175,7 +182,7 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	HttpRequest request = {0};
 	HttpTransfer *transfer;
 
-	collect_headers(server, headers);
+	collect_headers(flight, headers);
 	request.url = psprintf("%s%s", server->base_url, server->provider->path);
 	if (kind != REQUEST_CREATE)
 		request.url = psprintf("%s/%s%s", request.url,

@@ -95,6 +95,7 @@ begin_conversation(Flight *flight, const ReadyRun *ready, const Agent *agent)
 		.session_state = ready->session_state,
 		.metadata = ready->metadata,
 		.structured = run->schema != NULL,
+		.model_text = run->tools != NULL ? run->provider->tools_text : NULL,
 	};
 	char	   *system_message;
 
@@ -533,7 +534,7 @@ known_answer(const Run *run)
 }
 
 /*
- * A call that is about to be made, as an execution without a result.
+ * A call that is about to be made.
  */
 static RunEvent
 call_started(const RunEventSource *source, const PlannedCall *planned)
@@ -544,7 +545,6 @@ call_started(const RunEventSource *source, const PlannedCall *planned)
 	execution.tool_call_id = planned->call->id;
 	execution.tool_name = planned->call->name;
 	execution.tool_args = planned->arguments;
-	execution.tool_started = (double) execution.created_at;
 	return run_event_tool_started(source, &execution);
 }
 

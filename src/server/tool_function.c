@@ -27,6 +27,7 @@
 #include "core/json.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/settings.h"
 #include "server/tool_function.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -37,6 +38,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#define NAME_HINT "Name a function, with its schema if that is not on the search_path, or a row of agno.tools."
 #define WRAPPER_HINT "Write a function that calls it, with named arguments of types of their own."
 
 /*-------------------------------------------------------------------------
@@ -67,7 +69,7 @@ complain_missing(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_FUNCTION),
 			 errmsg("tool \"%s\" does not exist", name),
-			 errhint("Name a function, with its schema if that is not on the search_path, or a row of agno.tools.")));
+			 errhint("%s", NAME_HINT)));
 }
 
 /*
@@ -90,7 +92,7 @@ candidates(const char *name)
 /*
  * The function of this name, which may have a schema and the types of its
  * arguments: as the current user finds it with the current search_path. Errors:
- * undefined_function, ambiguous_function.
+ * undefined_function, ambiguous_function, invalid_name.
  */
 Oid
 tool_function_lookup(const char *name)
@@ -98,6 +100,11 @@ tool_function_lookup(const char *name)
 	FuncCandidateList found;
 	Oid			function;
 
+	if (name[strspn(name, " \t\r\n")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the name of a tool must not be empty"),
+				 errhint("%s", NAME_HINT)));
 	if (strchr(name, '(') != NULL)
 	{
 		function = tool_function_oid(name);
@@ -335,12 +342,31 @@ tool_function_argument(const ToolFunction *function, const char *name)
 }
 
 /*
- * The comment on the function, or NULL.
+ * A comment that a model is to be told, or NULL. Anybody can write any number of
+ * bytes there. Errors: configuration_limit_exceeded.
+ */
+static char *
+read_comment(Oid object, Oid catalog, int column)
+{
+	char	   *comment = GetComment(object, catalog, column);
+
+	if (comment != NULL &&
+		strlen(comment) > (size_t) agno_max_input_size * 1024)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("a comment that describes a tool is longer than agno_bg.max_input_size"),
+				 errdetail("It has %zu bytes.", strlen(comment)),
+				 errhint("Shorten the comment: a model reads all of it in each request.")));
+	return comment;
+}
+
+/*
+ * The comment on the function, or NULL. Errors: configuration_limit_exceeded.
  */
 char *
 tool_function_comment(const ToolFunction *function)
 {
-	return GetComment(function->oid, ProcedureRelationId, 0);
+	return read_comment(function->oid, ProcedureRelationId, 0);
 }
 
 /*-------------------------------------------------------------------------
@@ -420,6 +446,51 @@ append_enum(StringInfo out, Oid type, bool nullable)
 }
 
 /*
+ * The type that a domain is over, which may be a domain.
+ */
+static Oid
+domain_base(Oid domain)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(domain));
+	Oid			base;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", domain);
+	base = ((Form_pg_type) GETSTRUCT(tuple))->typbasetype;
+	ReleaseSysCache(tuple);
+	return base;
+}
+
+/*
+ * What a model can know of a value of this type beyond its JSON, or NULL: the
+ * comment on a domain, or the name of a type that is not plain text.
+ */
+static char *
+type_note(Oid type)
+{
+	Oid			base = getBaseType(type);
+	char	   *comment;
+	char		category;
+	bool		preferred;
+
+	/* A domain may be over another one. */
+	for (Oid domain = type; domain != base; domain = domain_base(domain))
+	{
+		comment = read_comment(domain, TypeRelationId, 0);
+		if (comment != NULL)
+			return comment;
+	}
+	get_type_category_preferred(base, &category, &preferred);
+	if (category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM ||
+		category == TYPCATEGORY_NUMERIC || category == TYPCATEGORY_BOOLEAN ||
+		category == TYPCATEGORY_ARRAY || category == TYPCATEGORY_COMPOSITE ||
+		category == TYPCATEGORY_DATETIME || base == UUIDOID ||
+		base == JSONOID || base == JSONBOID)
+		return NULL;
+	return psprintf("of the PostgreSQL type %s", format_type_be(base));
+}
+
+/*
  * A composite type: its columns, of which any may be null.
  */
 static void
@@ -443,8 +514,10 @@ append_composite(StringInfo out, Oid type, bool nullable, bool strict)
 		json_append_key(out, NameStr(column->attname));
 		appendStringInfoChar(out, '{');
 		append_type(out, column->atttypid, strict, strict);
-		comment = GetComment(relation, RelationRelationId, i + 1);
-		json_append_member(out, "description", comment);
+		comment = read_comment(relation, RelationRelationId, i + 1);
+		json_append_member(out, "description",
+						   comment != NULL ? comment :
+						   type_note(column->atttypid));
 		appendStringInfoChar(out, '}');
 		if (required.len > 0)
 			appendStringInfoChar(&required, ',');
@@ -476,6 +549,7 @@ append_type(StringInfo out, Oid type, bool nullable, bool strict)
 		json_append_key(out, "items");
 		appendStringInfoChar(out, '{');
 		append_type(out, element, false, strict);
+		json_append_member(out, "description", type_note(element));
 		appendStringInfoChar(out, '}');
 		return;
 	}
@@ -532,32 +606,6 @@ append_type(StringInfo out, Oid type, bool nullable, bool strict)
 			append_name(out, "string", nullable);
 			break;
 	}
-}
-
-/*
- * What a model can know of a value of this type beyond its JSON, or NULL: the
- * comment on a domain, or the name of a type that is not plain text.
- */
-static char *
-type_note(Oid type)
-{
-	char	   *comment = NULL;
-	Oid			base = getBaseType(type);
-	char		category;
-	bool		preferred;
-
-	if (type != base)
-		comment = GetComment(type, TypeRelationId, 0);
-	if (comment != NULL)
-		return comment;
-	get_type_category_preferred(base, &category, &preferred);
-	if (category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM ||
-		category == TYPCATEGORY_NUMERIC || category == TYPCATEGORY_BOOLEAN ||
-		category == TYPCATEGORY_ARRAY || category == TYPCATEGORY_COMPOSITE ||
-		category == TYPCATEGORY_DATETIME || base == UUIDOID ||
-		base == JSONOID || base == JSONBOID)
-		return NULL;
-	return psprintf("of the PostgreSQL type %s", format_type_be(base));
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 
 /* How many rows are fetched at once, and returned at most. */
@@ -31,12 +32,13 @@
 SQL_FUNCTION(agno_run_sql_query);
 
 /*
- * Prepare the query, if it is one that a cursor can be opened for.
+ * Prepare the query, if it is a SELECT (or VALUES, or TABLE).
  */
 static SPIPlanPtr
 prepare(const char *query)
 {
 	SPIPlanPtr	plan = SPI_prepare(query, 0, NULL);
+	CommandTag	tag;
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a query: %s",
@@ -46,11 +48,32 @@ prepare(const char *query)
 				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
 				 errmsg("the query must be one statement that returns rows"),
 				 errhint("Write one SELECT.")));
+	tag = ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->commandTag;
+	if (tag != CMDTAG_SELECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_CURSOR_DEFINITION),
+				 errmsg("the query must be a SELECT, not %s",
+						GetCommandTagName(tag)),
+				 errhint("Write one SELECT.")));
 	return plan;
 }
 
 /*
- * Return the rows as JSON objects.
+ * Return a JSON string after the rows: there are more.
+ */
+static void
+return_note(int max_rows, ReturnSetInfo *result)
+{
+	Datum		note =
+		CStringGetTextDatum(psprintf("\"there are more than these %d rows\"",
+									 max_rows));
+	bool		isnull = false;
+
+	tuplestore_putvalues(result->setResult, result->setDesc, &note, &isnull);
+}
+
+/*
+ * Return the rows as JSON objects, and say if there are more.
  */
 static void
 return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
@@ -78,6 +101,11 @@ return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 		SPI_freetuptable(SPI_tuptable);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (left > 0)
+		return;
+	SPI_cursor_fetch(portal, true, 1);
+	if (SPI_processed > 0)
+		return_note(max_rows, result);
 }
 
 /*
@@ -112,7 +140,7 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 		read_only_begin();
 		SPI_connect();
 		portal = SPI_cursor_open(NULL, prepare(query), NULL, NULL, true);
-		return_rows(portal, Min(max_rows, MOST_ROWS), result);
+		return_rows(portal, Min(Max(max_rows, 0), MOST_ROWS), result);
 		SPI_cursor_close(portal);
 		SPI_finish();
 		read_only_check();

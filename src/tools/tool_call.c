@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_type.h"
 #include "core/json.h"
 #include "core/schema.h"
@@ -28,6 +30,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
 /* How many rows of a result are fetched at once. */
 #define FETCH_ROWS 100
@@ -145,61 +148,128 @@ complain(const char *problem)
  */
 
 /*
- * Without its fraction, if that is zero: 5.0 is an integer for JSON schema, but
- * not for integer's input function.
+ * A number as an integer, if it is one: 5.0 and 50e-1 are integers for JSON schema,
+ * but not for integer's input function.
  */
 static char *
-without_fraction(const char *number, size_t length)
+as_integer(const char *number, size_t length)
 {
-	size_t		digits = number[0] == '-' ? 1 : 0;
-	size_t		end;
+	char	   *text = pnstrdup(number, length);
+	Datum		value;
+	Datum		whole;
 
-	digits += strspn(number + digits, "0123456789");
-	if (digits >= length || number[digits] != '.')
-		return pnstrdup(number, length);
-	end = digits + 1 + strspn(number + digits + 1, "0");
-	return pnstrdup(number, end == length ? digits : length);
+	if (strpbrk(text, ".eE") == NULL || !(isdigit((unsigned char) text[0]) ||
+										  text[0] == '-'))
+		return text;
+	value = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+								ObjectIdGetDatum(InvalidOid),
+								Int32GetDatum(-1));
+	whole = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, value, whole)))
+		return text;
+	return DatumGetCString(DirectFunctionCall1(numeric_out, whole));
 }
 
 static bool
 is_integer(Oid type)
 {
-	Oid			base = getBaseType(type);
+	return type == INT2OID || type == INT4OID || type == INT8OID ||
+		type == OIDOID;
+}
 
-	return base == INT2OID || base == INT4OID || base == INT8OID ||
-		base == OIDOID;
+static void append_acceptable(StringInfo out, Oid type, const char *value,
+							  size_t length);
+
+/*
+ * The elements may be arrays of the same type, which has any number of dimensions.
+ */
+static void
+append_elements(StringInfo out, Oid array, Oid element, const char *value)
+{
+	const char *comma = "[";
+
+	while (json_next_element(&value))
+	{
+		const char *end = json_skip_value(value);
+
+		appendStringInfoString(out, comma);
+		append_acceptable(out, *value == '[' ? array : element, value,
+						  end - value);
+		comma = ",";
+		value = end;
+	}
+	appendStringInfoString(out, *comma == '[' ? "[]" : "]");
 }
 
 /*
- * A value as JSON that the input function of its type takes.
+ * The type of a column, or InvalidOid. name is in UTF-8.
  */
+static Oid
+column_type(TupleDesc desc, const char *name)
+{
+	char	   *wanted = encoding_to_server(name);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (!column->attisdropped && strcmp(NameStr(column->attname), wanted) == 0)
+			return column->atttypid;
+	}
+	return InvalidOid;
+}
+
+static void
+append_columns(StringInfo out, Oid composite, const char *value)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(composite, -1);
+	JsonMember	member;
+
+	appendStringInfoChar(out, '{');
+	while (json_next_member(&value, &member))
+	{
+		json_append_key(out, member.key);
+		append_acceptable(out, column_type(desc, member.key), member.value,
+						  member.value_length);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+/*
+ * Append a value as JSON that the input function of its type takes. A type of
+ * InvalidOid is not known.
+ */
+static void
+append_acceptable(StringInfo out, Oid type, const char *value, size_t length)
+{
+	Oid			base = OidIsValid(type) ? getBaseType(type) : InvalidOid;
+	Oid			element = OidIsValid(base) ? get_element_type(base) : InvalidOid;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (is_integer(base))
+		appendStringInfoString(out, as_integer(value, length));
+	else if (OidIsValid(element) && value[0] == '[')
+		append_elements(out, base, element, value);
+	else if (OidIsValid(base) && type_is_rowtype(base) && value[0] == '{')
+		append_columns(out, base, value);
+	else
+		appendBinaryStringInfo(out, value, length);
+}
+
 static char *
 acceptable_value(Oid type, const char *value, size_t length)
 {
-	Oid			element = get_element_type(getBaseType(type));
-	const char *at = value;
 	StringInfoData out;
 
-	if (is_integer(type))
-		return without_fraction(value, length);
-	if (!OidIsValid(element) || !is_integer(element) || value[0] != '[')
-		return pnstrdup(value, length);
 	initStringInfo(&out);
-	while (json_next_element(&at))
-	{
-		const char *end = json_skip_value(at);
-
-		appendStringInfo(&out, "%s%s", out.len > 0 ? "," : "[",
-						 without_fraction(at, end - at));
-		at = end;
-	}
-	appendStringInfoString(&out, out.len > 0 ? "]" : "[]");
+	append_acceptable(&out, type, value, length);
 	return out.data;
 }
 
 /*
  * The arguments without those that are null and have a default: they are left
- * out. In UTF-8.
+ * out. In UTF-8, and without white space around them.
  */
 static char *
 without_nulls(const ToolFunction *function, const char *json)
@@ -224,18 +294,87 @@ without_nulls(const ToolFunction *function, const char *json)
 	return out.data;
 }
 
+static bool
+has_member(const char *json, const char *name)
+{
+	JsonMember	member;
+
+	while (json_next_member(&json, &member))
+	{
+		if (strcmp(member.key, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the schema of an object requires this member.
+ */
+static bool
+is_required(const char *schema, const char *name)
+{
+	JsonMember	member;
+
+	while (json_next_member(&schema, &member))
+	{
+		const char *at = member.value;
+
+		if (strcmp(member.key, "required") != 0 || *at != '[')
+			continue;
+		while (json_next_element(&at))
+		{
+			const char *end = json_skip_value(at);
+
+			if (*at == '"' &&
+				strcmp(json_decode_string(at, end - at), name) == 0)
+				return true;
+			at = end;
+		}
+	}
+	return false;
+}
+
+/*
+ * The arguments, with a null for each that has a default, is left out, and is
+ * required by the schema: a strict one asks a model for all, and null stands for
+ * those that it would rather leave out. All in UTF-8.
+ */
+static char *
+with_nulls(const ToolFunction *function, const char *schema, const char *json)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendBinaryStringInfo(&out, json, strlen(json) - 1);
+	for (int i = 0; i < function->argument_count; i++)
+	{
+		const ToolArgument *argument = &function->arguments[i];
+		char	   *name = encoding_from_server(argument->name);
+
+		if (!argument->has_default || has_member(json, name) ||
+			!is_required(schema, name))
+			continue;
+		json_append_key(&out, name);
+		appendStringInfoString(&out, "null");
+	}
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
 /*
  * Refuse arguments, in UTF-8, that do not fit a schema, which is of the database's
  * encoding.
  */
 static void
-check_arguments(const char *parameters, const char *json)
+check_arguments(const ToolFunction *function, const char *parameters,
+				const char *json)
 {
 	OutputSchema schema = {0};
 	char	   *problem;
 
 	schema.schema = encoding_from_server(parameters);
-	if (schema_answer(&schema, json, &problem) == NULL)
+	if (schema_answer(&schema, with_nulls(function, schema.schema, json),
+					  &problem) == NULL)
 		complain(encoding_to_server(problem));
 }
 
@@ -641,11 +780,11 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 	tool_check_trust(GetUserId(), function.owner,
 					 psprintf("function %s", function.signature));
 	given = without_nulls(&function, encoding_from_server(arguments));
-	check_arguments(tool->parameters, given);
+	check_arguments(&function, tool->parameters, given);
 	if (tool->input_schema != NULL && answer != NULL)
 	{
 		more = without_nulls(&function, encoding_from_server(answer));
-		check_arguments(tool->input_schema, more);
+		check_arguments(&function, tool->input_schema, more);
 	}
 	collect_arguments(tool, &function, given, more, context,
 					  session_state != NULL ?

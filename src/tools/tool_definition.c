@@ -140,7 +140,8 @@ tool_check_name(const char *name, const char *function)
 			 errdetail("The name of a tool has from 1 to %d of the characters A-Z, a-z, 0-9, _ and -.",
 					   MAX_TOOL_NAME),
 			 function != NULL ?
-			 errhint("Give it a name of that kind by a row of agno.tools.") : 0));
+			 errhint("Give it a name of that kind by a row of agno.tools.") :
+			 errhint("The column tool is what models call it; what is executed is in the column function.")));
 }
 
 /*
@@ -323,6 +324,25 @@ is_bindable(const JsonMember *member)
 	return false;
 }
 
+/*
+ * Which arguments there are.
+ */
+static char *
+arguments_hint(const ToolFunction *function)
+{
+	StringInfoData out;
+
+	if (function->argument_count == 0)
+		return "The function has no arguments.";
+	initStringInfo(&out);
+	appendStringInfoString(&out, "Its arguments are ");
+	for (int i = 0; i < function->argument_count; i++)
+		appendStringInfo(&out, "%s\"%s\"", i > 0 ? ", " : "",
+						 function->arguments[i].name);
+	appendStringInfoChar(&out, '.');
+	return out.data;
+}
+
 static void
 check_bind(const ToolFunction *function, const char *bind)
 {
@@ -337,7 +357,8 @@ check_bind(const ToolFunction *function, const char *bind)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("bind names \"%s\", which is no argument of function %s",
-							name, function->signature)));
+							name, function->signature),
+					 errhint("%s", arguments_hint(function))));
 		if (!is_bindable(&member))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -379,7 +400,8 @@ tool_check_row(const ToolRow *row, const ToolFunction *function)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("requires_user_input names \"%s\", which is no argument of function %s",
-							row->inputs[i], function->signature)));
+							row->inputs[i], function->signature),
+					 errhint("%s", arguments_hint(function))));
 	}
 }
 

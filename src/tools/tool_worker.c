@@ -540,7 +540,6 @@ tell(const ToolWork *work, const ToolResult *result)
 		encoding_from_server(work->agent_name) : NULL,
 	};
 	Message		execution = execution_of(work, result);
-	Message		beginning = execution;
 	RunEvent	events[3];
 	EventRow	rows[3];
 	int			count = 0;
@@ -548,11 +547,7 @@ tell(const ToolWork *work, const ToolResult *result)
 
 	/* Of other calls, their runner has told that already. */
 	if (work->gated)
-	{
-		beginning.content = NULL;
-		beginning.tool_call_error = false;
-		events[count++] = run_event_tool_started(&source, &beginning);
-	}
+		events[count++] = run_event_tool_started(&source, &execution);
 	if (result->child_run_id == NULL)
 		count += run_event_tool_ended(&source, &execution, events + count);
 

@@ -12,13 +12,25 @@ fuzz_one(const char *bytes, size_t length)
 {
 	char	   *schema = fuzz_text(bytes, length);
 	size_t		schema_length = strlen(schema);
+	static const char *const keywords[] = {"minimum", "maxItems", NULL};
 	OutputSchema result;
+	OutputSchema again;
+	StringInfoData without;
 	char	   *answer;
 	char	   *problem = NULL;
 
-	/* What users give is jsonb. */
-	if (!json_is_jsonb(schema) || schema_read(schema, &result) != NULL)
+	/* What users give is jsonb, and not always read before it is used. */
+	if (!json_is_jsonb(schema))
 		return;
+	if (schema_read(schema, &result) != NULL)
+		result.schema = schema;
+	else
+	{
+		initStringInfo(&without);
+		schema_append_without(&without, result.schema, keywords);
+		require(json_is_jsonb(without.data));
+		require(schema_read(without.data, &again) == NULL);
+	}
 	require(json_is_jsonb(result.schema));
 	if (schema_length + 1 >= length)
 		return;

@@ -175,6 +175,8 @@ class ModelServer:
         text = input_text(request)
         kind, *arguments = model.split("-")
 
+        if writer.api == "messages" and calls_without_tools(request):
+            return await reply(writer, 400, error_body("400"))
         if request.get("background"):
             whole = json.loads(response(request, "You said: " + text)
                                if kind != "tools" else
@@ -471,13 +473,23 @@ def conversation(request):
         elif blocks and blocks[0].get("type") == "tool_result":
             results = [block["content"] for block in blocks]
         elif item.get("role") == "user":
-            script, calls, results = str(content), 0, []
+            script, calls, results = "".join(
+                block["text"] for block in blocks) or str(content), 0, []
         elif item.get("role") == "assistant":
             made = len(item.get("tool_calls") or []) + sum(
                 block.get("type") == "tool_use" for block in blocks)
             if made:
                 calls, results = calls + made, []
     return script, calls, results
+
+
+def calls_without_tools(request):
+    """What Anthropic refuses."""
+    return not request.get("tools") and any(
+        isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result")
+        for message in request.get("messages", [])
+        if isinstance(message.get("content"), list)
+        for block in message["content"])
 
 
 def script_of(request):

@@ -182,7 +182,7 @@ sub install_agno
 	system("python3 -m venv $folder "
 		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
 		  . "--no-cache-dir --retries 1 --timeout 20 '$requirement' "
-		  . "sqlalchemy greenlet 'psycopg[binary]' openai "
+		  . "sqlalchemy greenlet 'psycopg[binary]' openai anthropic "
 		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$line.log 2>&1 "
 		  . "&& touch $folder/complete") == 0
 	  or return undef;

@@ -32,6 +32,45 @@ SELECT agno_call_tool('shop.everything', '{"a": 5.0, "b": 9007199254740993,
 	"m": {"n": 5.0}, "n": "1 day", "o": "\\x01", "p": null, "q": [1.0, 2]}');
 SELECT agno_call_tool('shop.everything', '{"a": 1}');
 
+-- Numbers within arrays and composites, and arrays of any number of dimensions
+CREATE TYPE trip AS (places place[], costs integer[], note jsonb, cents cents);
+CREATE FUNCTION travel(trips trip[], one trip DEFAULT NULL, n bigint DEFAULT NULL)
+	RETURNS text LANGUAGE sql AS $$ SELECT trips::text || coalesce(one::text, '-') || coalesce(n::text, '-') $$;
+SELECT agno_call_tool('travel', '{"trips": [{"places": [{"zip": 5.0, "city": "x"}], "costs": [1.0, 2e0],
+	"note": {"n": 5.0}, "cents": 7.0}], "one": {"places": []}, "n": 50e-1}');
+SELECT agno_call_tool('travel', '{"trips": [{"costs": [1.5]}]}');
+CREATE FUNCTION total(m integer[]) RETURNS integer LANGUAGE sql
+	AS $$ SELECT 10 * array_ndims(m) + sum(x)::integer FROM unnest(m) x $$;
+SELECT agno_call_tool('total', '{"m": [1, 2]}');
+SELECT agno_call_tool('total', '{"m": [[1, 2], [3, 4]]}');
+INSERT INTO agno.tools (tool, function, parameters) VALUES ('matrix', 'total', '{"type": "object",
+	"properties": {"m": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}}}');
+SELECT agno_call_tool('matrix', '{"m": [[1, 2.0], [3, 4]]}');
+
+-- What a model is told of domains, wherever they are
+CREATE DOMAIN price AS cents;
+CREATE DOMAIN net_price AS price;
+COMMENT ON DOMAIN net_price IS 'in cents, without taxes';
+CREATE TYPE item AS (name text, net net_price, gross price);
+CREATE FUNCTION sell(p price, ps price[], i item[], since interval[]) RETURNS void LANGUAGE sql AS $$ $$;
+SELECT jsonb_pretty(agno_describe_tool('sell') -> 'parameters' -> 'properties');
+
+-- Null means left out if there is a default, whatever the schema requires
+CREATE FUNCTION defaults(a integer, b integer DEFAULT 2, c text DEFAULT 'c') RETURNS text
+	LANGUAGE sql AS $$ SELECT concat_ws(' ', a, b, c) $$;
+INSERT INTO agno.tools (tool, function, parameters) VALUES ('all_of_them', 'defaults', '{"type": "object",
+	"properties": {"a": {"type": "integer"}, "b": {"type": ["integer", "null"]}, "c": {"type": ["string", "null"]}},
+	"required": ["a", "b", "c"], "additionalProperties": false}');
+SELECT agno_call_tool('defaults', '{"a": 1, "b": null, "c": null}'), agno_call_tool('all_of_them', '{"a": 1, "b": null, "c": null}'),
+	agno_call_tool('all_of_them', '{"a": 1, "c": "x"}');
+SELECT agno_call_tool('defaults', '{"a": null}');
+SELECT agno_call_tool('all_of_them', '{"b": 1, "c": "x"}');
+
+-- A comment of very many lines
+DO $$ BEGIN EXECUTE format('COMMENT ON FUNCTION defaults IS %L', E'Args:\n a: x\n' || repeat(E'  y\n', 100000)); END $$;
+SELECT length(agno_describe_tool('defaults') #>> '{parameters,properties,a,description}');
+COMMENT ON FUNCTION defaults IS NULL;
+
 -- Results
 CREATE FUNCTION t_void() RETURNS void LANGUAGE sql AS $$ SELECT $$;
 CREATE FUNCTION t_null() RETURNS text LANGUAGE sql AS $$ SELECT NULL::text $$;
@@ -115,6 +154,8 @@ SELECT agno_describe_tool('mine');
 SELECT agno_call_tool('mine', '{}', '7'), agno_call_tool('mine');
 SELECT agno_call_tool('mine', '{"order_id": 8}', '7');
 INSERT INTO agno.tools (tool, function) VALUES ('bad name', 'order_status');
+INSERT INTO agno.tools (tool, function) VALUES ('', 'order_status');
+INSERT INTO agno.tools (tool, function) VALUES ('x', '');
 INSERT INTO agno.tools (tool, function) VALUES ('x', 'nobody');
 INSERT INTO agno.tools (tool, function, bind) VALUES ('x', 'order_status', '{"x": "user_id"}');
 INSERT INTO agno.tools (tool, function, bind) VALUES ('x', 'order_status', '{"order_id": "me"}');
@@ -176,6 +217,12 @@ SELECT * FROM agno.describe_table('nobody');
 SELECT agno_describe_tool('agno.run_sql_query');
 SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT * FROM notes"}');
 SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT i FROM generate_series(1, 500) i", "max_rows": 3}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT i FROM generate_series(1, 3) i", "max_rows": 3}');
+SELECT count(*), count(*) FILTER (WHERE json_typeof(row) = 'string') AS notes FROM agno.run_sql_query('SELECT 1 AS i FROM generate_series(1, 20000)', 20000) row;
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT 1", "max_rows": 0}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "EXPLAIN SELECT 1"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SHOW work_mem"}');
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "VALUES (1), (2)"}');
 SELECT agno_call_tool('agno.run_sql_query', '{"query": "DELETE FROM notes RETURNING *"}');
 SELECT agno_call_tool('agno.run_sql_query', '{"query": "WITH d AS (DELETE FROM notes RETURNING *) SELECT * FROM d"}');
 SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT 1; DELETE FROM notes"}');

@@ -52,6 +52,9 @@ $node->safe_psql('postgres', "SELECT agno_cancel_run('cancelled')");
 wait_run('cancelled');
 
 # A run with tools
+$node->safe_psql('postgres', qq(
+	CREATE SERVER chat FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-chat', base_url '$url');
+	CREATE SERVER claude FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'anthropic', base_url '$url')));
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION weather(city text) RETURNS text LANGUAGE sql STABLE
 		AS 'SELECT ''sunny in '' || city';

@@ -75,6 +75,10 @@ is( outcome_as('postgres', "SELECT status FROM agno_arun('x', model => 'mock:ech
 		max_attempts => 1000)"),
 	'PENDING', 'but for superusers');
 
+$node->safe_psql('postgres', q{CREATE FUNCTION talkative() RETURNS void LANGUAGE sql AS '';
+	DO $$ BEGIN EXECUTE format('COMMENT ON FUNCTION talkative IS %L', repeat('x', 8388609)); END $$});
+is( outcome_as('postgres', "SELECT agno_describe_tool('talkative')"),
+	'53400', 'a comment that describes a tool is bounded');
 is( outcome_as('postgres', "CREATE USER MAPPING FOR app SERVER mock
 		OPTIONS (api_key '" . 'k3y' x 1366 . "')"),
 	'HV024', 'options of servers and of user mappings are bounded');

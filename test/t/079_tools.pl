@@ -91,7 +91,7 @@ foreach my $case ([ 'mock', 0 ], [ 'mock', 1 ], [ 'chat', 0 ], [ 'chat', 1 ], [ 
 			content => qr/^Let me look\. Results: ok; invalid arguments/,
 			"metrics ->> 'total_tokens'" => 18 * 2 + ($server eq 'claude' ? 18 : 18),
 			'jsonb_array_length(tools)' => 4,
-			'jsonb_array_length(messages)' => 6 + scalar(@own) - 0 },
+			'jsonb_array_length(messages)' => 6 + scalar(@own) + ($server eq 'claude' ? 1 : 0) },
 		"$id: a run calls tools and ends")
 	  or diag(value("content FROM agno.runs WHERE run_id = '$id'"));
 	is( value("string_agg(concat_ws(' ', turn, call_no, tool, status, sqlstate, xid IS NOT NULL), ', '
@@ -155,6 +155,19 @@ is_deeply([ map { $_->{type} } @{ $second->{messages}[1]{content} } ], [ 'thinki
 is($second->{messages}[1]{content}[0]{signature}, 'sig0', 'Anthropic: thinking is sent back with its signature');
 is_deeply([ map { [ $_->{tool_use_id}, $_->{is_error} ? 1 : 0 ] } @{ $second->{messages}[2]{content} } ],
 	[ [ 'toolu_1_1', 1 ], [ 'toolu_1_2', 0 ] ], 'Anthropic: all results are one message');
+is($first->{system}, 'Do not reflect on the quality of the returned search results in your response',
+	'Anthropic: the system message says what Agno adds to it');
+is(value("messages #>> '{0,content}' FROM agno.runs WHERE run_id = 'loop-claude-1'"), $first->{system}, 'and is stored');
+is(value("messages #>> '{0,role}' FROM agno.runs WHERE run_id = 'loop-chat-1'"), 'user', 'others are not told that');
+is( value("string_agg(DISTINCT run_id, ' ' ORDER BY run_id) FROM agno.runs
+		WHERE run_id ~ 'loop' AND jsonb_path_exists(messages, '\$[*].tool_calls[*].call_id')"),
+	'loop-mock-0 loop-mock-1 loop-mock-background loop-mock-items', 'only calls of the Responses API have an id of their own');
+is( value("string_agg(data #>> '{tool,tool_name}', ' ' ORDER BY seq) FROM agno_run_events('loop-mock-1') WHERE event = 'ToolCallStarted'
+		AND data #> '{tool,result}' = 'null' AND data #> '{tool,tool_call_error}' = 'null' AND data #> '{tool,metrics}' = 'null'"),
+	'order_status note note fails', 'of a call that begins, nothing is known but what it is');
+like( value("data ->> 'content' FROM agno_run_events('loop-mock-1') WHERE event = 'ToolCallCompleted' ORDER BY seq LIMIT 1"),
+	qr/^order_status\(order_id=42\) completed in \d\.\d{4}s\. $/, 'a call that is done is told in the words of Agno');
+is(value("reasoning_content FROM agno.runs WHERE run_id = 'loop-claude-0'"), 'Hm.', 'the last reasoning is kept');
 my ($items) = (bodies_of('loop-mock-items'))[1];
 is($items->{input}[1]{encrypted_content}, 'ENC0', 'items of a stream whose end has none are kept');
 
@@ -192,6 +205,26 @@ expect_run('schema', { status => 'COMPLETED', content => '{"answer": "x"}', cont
 my ($strict) = (bodies_of('schema'))[0]{tools};
 ok($strict->[0]{strict}, 'tools are strict then');
 is_deeply($strict->[0]{parameters}{properties}{verbose}{type}, [ 'boolean', 'null' ], 'and what may be left out may be null');
+as('app', q{INSERT INTO agno.agents (agent_id, model, tools, output_schema)
+	SELECT 'structured_claude', 'claude:tools', tools, output_schema FROM agno.agents WHERE agent_id = 'structured'});
+call_tools('schema-claude', 'structured_claude', [ [ [ order_status => { order_id => 1, verbose => undef } ] ] ], role => 'app',
+	user_id => 'ann', script => { final => '{"answer": "x"}' });
+expect_run('schema-claude', { status => 'COMPLETED', content => '{"answer": "x"}' }, 'and so it is with Anthropic');
+my ($claude) = (bodies_of('schema-claude'))[0]{tools}[0];
+ok($claude->{strict}, 'Anthropic: tools are strict');
+is_deeply($claude->{input_schema}{properties}{order_id}, { type => 'integer', description => 'the number on the invoice' },
+	'Anthropic: without the bounds that it does not take');
+is_deeply([ map { $_->{headers}{'anthropic-beta'} } grep { $_->{path} =~ /messages/ && $_->{body}{tools}[0]{strict} } mock_requests('mock') ],
+	[ ('structured-outputs-2025-11-13') x 2 ], 'Anthropic: strict tools have a header');
+is(scalar(grep { exists $_->{headers}{'anthropic-beta'} } mock_requests('mock')), 2, 'and others have not');
+is(value("concat_ws(' ', status, error, result) FROM agno.tool_calls WHERE run_id = 'schema'"),
+	'completed order 1 is on its way to ann/app/app', 'null for an argument with a default means left out');
+as('app', q{CREATE FUNCTION shop.free(what jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT what';
+	INSERT INTO agno.agents (agent_id, model, tools, output_schema)
+		SELECT 'structured_json', model, '{shop.free}', output_schema FROM agno.agents WHERE agent_id = 'structured'});
+call_tools('json', 'structured_json', [ [ [ free => { what => 1 } ] ] ], role => 'app', script => { final => '{"answer": "x"}' });
+wait_run('json');
+ok(!(bodies_of('json'))[0]{tools}[0]{strict}, 'a tool that takes anything is not strict');
 
 # The state of the session
 call_tools('visit1', 'mock_agent', [ [ ['visit'] ], [ ['visit'] ] ], role => 'app', session_id => 'v');
@@ -220,6 +253,23 @@ is_deeply([ map { $_->{type} // $_->{role} } @{ (bodies_of('remembers-2'))[0]{in
 is_deeply([ map { $_->{type} // $_->{role} } @{ (bodies_of('forgets-2'))[0]{input} } ],
 	[ 'user', 'assistant', 'function_call', 'function_call_output', 'assistant', 'user' ],
 	'with max_tool_calls_from_history, no more calls than that, and each with its result');
+
+# An agent without tools in such a session: Anthropic refuses calls without tools.
+as('app', q{INSERT INTO agno.agents (agent_id, model, tools, add_history_to_context)
+	SELECT s || w, s || ':tools', CASE WHEN w = '_caller' THEN '{shop.note}'::text[] END, true
+	FROM unnest('{claude,chat}'::text[]) s, unnest('{_caller,_talker}'::text[]) w});
+foreach my $server ('claude', 'chat')
+{
+	call_tools("$server-calls", "${server}_caller", [ [ [ note => { id => 9, note => 'x' } ] ] ], role => 'app',
+		session_id => "$server-mixed", script => { say => ['One. '], final => 'Two.' });
+	wait_run("$server-calls");
+	call_tools("$server-talks", "${server}_talker", [], role => 'app', session_id => "$server-mixed", script => { final => 'x' });
+	expect_run("$server-talks", { status => 'COMPLETED' }, "$server: an agent without tools goes on with a session that has calls");
+}
+is_deeply([ map { $_->{content} } @{ (bodies_of('claude-talks'))[0]{messages} }[ 1, 2 ] ], [ 'One. ', 'Two.' ],
+	'Anthropic: it is told the text without the calls');
+is_deeply([ map { $_->{role} } @{ (bodies_of('chat-talks'))[0]{messages} } ], [qw(user assistant tool assistant user)],
+	'Chat: and the calls as well');
 
 #-------------------------------------------------------------------------
 # A function that is gone, and one that has changed

@@ -39,6 +39,23 @@ resolved(const char *input)
 	return prompt_user_message(&context, input);
 }
 
+/* What Agno has models told besides comes before the state of the session. */
+static void
+test_model_text(void)
+{
+	PromptContext context = context_of("{}");
+
+	context.model_text = "Do not.\n\n";
+	check_text(prompt_system_message(&context), "Do not.");
+	context = context_of("{\"description\": \"D\", \"additional_context\": \"A\", \"expected_output\": \"E\"}");
+	context.model_text = "Do not {x}.\n\n";
+	check_text(prompt_system_message(&context),
+			   "D\n<expected_output>\nE\n</expected_output>\n\nA\nDo not {x}.");
+	context = context_of("{\"system_message\": \"S\"}");
+	context.model_text = "Do not.\n\n";
+	check_text(prompt_system_message(&context), "S");
+}
+
 static void
 test_parts(void)
 {
@@ -141,6 +158,7 @@ int
 main(void)
 {
 	test_parts();
+	test_model_text();
 	test_structured();
 	test_variables();
 	test_no_agent();

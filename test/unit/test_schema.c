@@ -104,6 +104,84 @@ test_strict(void)
 	check(is_strict("{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#/$defs/b\"}}, \"required\": [\"a\"], \"additionalProperties\": false, \"$defs\": {\"b\": {\"type\": \"string\"}}}"));
 }
 
+/* What OpenAI refuses in a strict schema: values of any type. */
+static void
+test_strict_types(void)
+{
+#define STRICT(its) "{\"type\": \"object\", \"properties\": {\"a\": " its "}, \"required\": [\"a\"], \"additionalProperties\": false}"
+	check(!is_strict(STRICT("{}")));
+	check(!is_strict(STRICT("{\"description\": \"any\"}")));
+	check(!is_strict(STRICT("{\"enum\": [1, 2]}")));
+	check(!is_strict(STRICT("{\"type\": \"array\"}")));
+	check(!is_strict(STRICT("{\"type\": \"array\", \"items\": {}}")));
+	check(!is_strict(STRICT("{\"type\": [\"object\", \"null\"]}")));
+	check(!is_strict(STRICT("{\"anyOf\": [{\"type\": \"string\"}, {}]}")));
+	check(is_strict(STRICT("{\"anyOf\": [{\"type\": \"string\"}, {\"type\": \"null\"}]}")));
+	check(is_strict(STRICT("{\"type\": [\"array\", \"null\"], \"items\": {\"type\": \"string\"}}")));
+	check(is_strict(STRICT("{\"type\": \"string\", \"enum\": [\"x\"]}")));
+}
+
+/* Of an answer to a schema that schema_read() has not seen. */
+static char *
+unread_misfit(const char *json, const char *answer)
+{
+	OutputSchema schema = {.schema = unconstify(char *, json)};
+	char	   *problem;
+
+	(void) schema_answer(&schema, answer, &problem);
+	return problem;
+}
+
+/* Any JSON may be a schema: what is not understood is said, and nothing more. */
+static void
+test_unread(void)
+{
+	static const char *const cases[][3] = {
+		{"type", "{\"type\": [1]}", "1"},
+		{"type", "{\"type\": 1}", "1"},
+		{"type", "{\"type\": {\"a\": null}}", "1"},
+		{"type", "{\"type\": \"text\"}", "1"},
+		{"$ref", "{\"properties\": {\"a\": {\"$ref\": 5}}}", "{\"a\": 1}"},
+		{"$ref", "{\"$ref\": \"#/no\"}", "1"},
+		{"$ref", "{\"$ref\": \"\"}", "1"},
+		{"type", "{\"$ref\": \"#/default\", \"default\": {\"type\": [null]}}", "1"},
+		{"default", "{\"$ref\": \"#/default\", \"default\": 1}", "1"},
+		{"required", "{\"required\": [1]}", "{}"},
+		{"required", "{\"required\": \"a\"}", "{}"},
+		{"properties", "{\"properties\": [1]}", "{\"a\": 1}"},
+		{"a", "{\"properties\": {\"a\": null}}", "{\"a\": 1}"},
+		{"additionalProperties", "{\"additionalProperties\": 1}", "{\"a\": 1}"},
+		{"items", "{\"items\": \"x\"}", "[1]"},
+		{"prefixItems", "{\"prefixItems\": {\"a\": {}}}", "[1]"},
+		{"schema", "{\"items\": [1]}", "[1]"},
+		{"enum", "{\"enum\": {\"a\": 1}}", "1"},
+		{"anyOf", "{\"anyOf\": {}}", "1"},
+		{"oneOf", "{\"oneOf\": 1}", "1"},
+		{"allOf", "{\"allOf\": true}", "1"},
+		{"schema", "{\"anyOf\": [1]}", "1"},
+		{"not", "{\"not\": \"x\"}", "1"},
+		{"minimum", "{\"minimum\": \"0\"}", "1"},
+		{"multipleOf", "{\"multipleOf\": []}", "1"},
+		{"maxLength", "{\"maxLength\": null}", "\"x\""},
+		{"minItems", "{\"minItems\": {}}", "[]"},
+		{"maxProperties", "{\"maxProperties\": \"x\"}", "{}"},
+		{"type", "{\"not\": {\"type\": [1]}}", "1"},
+		{"type", "{\"anyOf\": [{\"type\": [1]}, {}]}", "1"},
+		{"schema", "[1]", "1"},
+		{"schema", "\"x\"", "1"},
+		{"schema", "null", "1"},
+	};
+
+	for (int i = 0; i < (int) lengthof(cases); i++)
+		check_text(unread_misfit(cases[i][1], cases[i][2]),
+				   psprintf("the schema is not valid: \"%s\" is not understood",
+							cases[i][0]));
+	check(problem_of("{\"minimum\": 1, \"$ref\": \"#/minimum\"}") != NULL);
+	check_text(unread_misfit("true", "1"), NULL);
+	check(unread_misfit("false", "1") != NULL);
+	check_text(unread_misfit("{\"unknown\": [{}]}", "1"), NULL);
+}
+
 static void
 test_answers(void)
 {
@@ -207,6 +285,8 @@ main(void)
 	test_read();
 	test_nonsense();
 	test_strict();
+	test_strict_types();
+	test_unread();
 	test_answers();
 	test_keywords();
 	test_bounds();

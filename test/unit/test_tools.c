@@ -7,6 +7,7 @@
 #include "core/history.h"
 #include "core/json.h"
 #include "core/run.h"
+#include "core/run_event.h"
 #include "unit.h"
 
 static pg_prng_state random_state;
@@ -274,6 +275,168 @@ test_history(void)
 	}
 }
 
+/* Calls as Agno keeps them: with a call_id if it is not the id. */
+static void
+test_kept_calls(void)
+{
+	Message		message = calling_message("", "toolu_1", "fc_2");
+	Message		read;
+	StringInfoData out;
+	cJSON	   *tree;
+
+	message.items = NULL;
+	message.tool_calls[1].call_id = "call_2";
+	initStringInfo(&out);
+	message_append_json(&out, &message);
+	check(strstr(out.data, "\"tool_calls\":[{\"id\":\"toolu_1\",\"type\":\"function\"") != NULL);
+	check(strstr(out.data, "{\"id\":\"fc_2\",\"call_id\":\"call_2\",") != NULL);
+	tree = json_parse(out.data, out.len);
+	check(message_read(tree, out.data, &read));
+	check_text(read.tool_calls[0].id, "toolu_1");
+	check_text(read.tool_calls[0].call_id, "toolu_1");
+	check_text(read.tool_calls[1].call_id, "call_2");
+	cJSON_Delete(tree);
+}
+
+/* What subscribers are told of a call. */
+static void
+test_events(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *arguments;
+		const char *text;
+	}			cases[] = {
+		{"order_status", "{\"order_id\": 5}", "order_status(order_id=5)"},
+		{"f", NULL, "f()"},
+		{"f", "{}", "f()"},
+		{"f", "{\"a\":\"x y\",\"b\":null,\"c\":true,\"d\":[\"x\",1.50],\"e\":{\"k\":null}}",
+		"f(a=x y, b=None, c=True, d=['x', 1.5], e={'k': None})"},
+		/* half of a terminal's width is the most for a string, ... */
+		{"f", "{\"a\":\"0123456789012345678901234567890123456\"}", "f(a=0123456789012345678901234567890123456)"},
+		{"f", "{\"a\":\"01234567890123456789012345678901234567\"}", "f(a=...)"},
+		{"f", "{\"a\":\"\xc3\xa9" "123456789012345678901234567890123456\"}", "f(a=\xc3\xa9" "123456789012345678901234567890123456)"},
+		/* and all of it for the call */
+		{"f", "{\"a\":[10000000,10000000,10000000,10000000,10000000,10000000,10000000,100000]}",
+		"f(...)"},
+		{"f", "{\"a\":[10000000,10000000,10000000,10000000,10000000,10000000,10000000,1]}",
+		"f(a=[10000000, 10000000, 10000000, 10000000, 10000000, 10000000, 10000000, 1])"},
+	};
+	RunEventSource source = {.run_id = "r",.session_id = "s"};
+	RunEvent	events[2];
+	RunEvent	started;
+	Message		execution = tool_message("1");
+
+	execution.executed = true;
+	execution.tool_started = 10;
+	execution.tool_duration = 0.00052;
+	for (int i = 0; i < (int) lengthof(cases); i++)
+	{
+		cJSON	   *tree;
+
+		execution.tool_name = unconstify(char *, cases[i].name);
+		execution.tool_args = unconstify(char *, cases[i].arguments);
+		check(run_event_tool_ended(&source, &execution, events) == 1);
+		tree = json_parse(events[0].data, strlen(events[0].data));
+		check_text(json_string(tree, "content"),
+				   psprintf("%s completed in 0.0005s. ", cases[i].text));
+		cJSON_Delete(tree);
+	}
+	started = run_event_tool_started(&source, &execution);
+	check(strstr(started.data, "\"tool_call_error\":null,\"result\":null,\"metrics\":null") != NULL);
+	check(strstr(events[0].data, "\"tool_call_error\":false,\"result\":\"r\",\"metrics\":{\"start_time\":10.000000") != NULL);
+}
+
+#define THOUGHT(text) "{\"type\":\"reasoning\",\"summary\":[{\"text\":\"" text "\"}]}"
+
+/* The last reasoning of a run is kept, whichever answer it came with. */
+static void
+test_reasoning(void)
+{
+	ToolList	list;
+	Run			run = sent_run(&list, 6);
+
+	receive(&run, ANSWER(THOUGHT("Hm.") "," CALL("1", "a", "{}")));
+	check_text(run.outcome.reasoning, "Hm.");
+	run.step = STEP_SEND;
+	memset(&run.outcome, 0, sizeof(RunOutcome));
+	run_resumed(&run, 1);
+	check_text(run.outcome.reasoning, "Hm.");
+	run_sent(&run);
+	receive(&run, "{\"status\":\"completed\",\"output\":[{\"type\":\"message\",\"content\":[{\"text\":\"End.\"}]}]}");
+	check(run.outcome.status == RUN_COMPLETED);
+	check_text(run.outcome.reasoning, "Hm.");
+
+	/* not that of an earlier run */
+	run = sent_run(&list, 6);
+	receive(&run, ANSWER(THOUGHT("Hm.") "," CALL("1", "a", "{}")));
+	run.messages[run.message_count - 1].from_history = true;
+	run.step = STEP_SEND;
+	memset(&run.outcome, 0, sizeof(RunOutcome));
+	run_resumed(&run, 1);
+	check_text(run.outcome.reasoning, NULL);
+}
+
+#define STRICT_SCHEMA(its) "{\"type\":\"object\",\"properties\":{" its "},\"required\":[\"a\"],\"additionalProperties\":false}"
+
+/* A request to Anthropic with so many tools of this schema, some of them strict. */
+static char *
+anthropic_request(ToolList *list, const char *schema, int count, int strict)
+{
+	Message		message;
+	ModelRequest request = {.model = "m",.messages = &message,.message_count = 1,.tools = list};
+	StringInfoData body;
+
+	message_init(&message, MESSAGE_USER, "U");
+	list->tools = palloc0(sizeof(Tool) * count);
+	list->count = count;
+	for (int i = 0; i < count; i++)
+	{
+		list->tools[i].name = "t";
+		list->tools[i].description = "";
+		list->tools[i].parameters = unconstify(char *, schema);
+		list->tools[i].strict = i < strict;
+	}
+	initStringInfo(&body);
+	provider_anthropic.write_request(&body, &request);
+	return body.data;
+}
+
+static void
+test_strict_anthropic(void)
+{
+	const char *schema = STRICT_SCHEMA("\"a\":{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5.50},"
+									   "\"minimum\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"integer\",\"minimum\":1},\"maxItems\":3},"
+									   "\"b\":{\"anyOf\":[{\"type\":\"number\",\"multipleOf\":2},{\"type\":\"null\"}],\"enum\":[{\"minimum\":1}]}");
+	const char *sent = STRICT_SCHEMA("\"a\":{\"type\":\"integer\"},"
+									 "\"minimum\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"integer\"}},"
+									 "\"b\":{\"anyOf\":[{\"type\":\"number\"},{\"type\":\"null\"}],\"enum\":[{\"minimum\":1}]}");
+	ToolList	list;
+	char	   *body;
+
+	/* its API refuses bounds in strict schemas */
+	body = anthropic_request(&list, schema, 2, 1);
+	check(strstr(body, psprintf("\"input_schema\":%s,\"strict\":true},{", sent)) != NULL);
+	check(strstr(body, psprintf("\"input_schema\":%s}]", schema)) != NULL);
+	check_text(provider_anthropic.tools_header(&list),
+			   "anthropic-beta: structured-outputs-2025-11-13");
+
+	/* and too many of them: then none is strict */
+	body = anthropic_request(&list, schema, 8, 8);
+	check(strstr(body, "\"strict\"") != NULL);
+	body = anthropic_request(&list, schema, 9, 9);
+	check(strstr(body, "\"strict\"") == NULL);
+	check_text(provider_anthropic.tools_header(&list), NULL);
+	body = anthropic_request(&list, STRICT_SCHEMA("\"a\":{\"type\":\"string\"}"), 20, 20);
+	check(strstr(body, "\"strict\"") != NULL);
+	body = anthropic_request(&list, STRICT_SCHEMA("\"a\":{\"type\":\"string\"}"), 21, 21);
+	check(strstr(body, "\"strict\"") == NULL);
+	body = anthropic_request(&list, schema, 2, 0);
+	check(strstr(body, "\"strict\"") == NULL);
+	check_text(provider_anthropic.tools_header(&list), NULL);
+}
+
 static ModelAnswer
 stream_of(const Provider *provider, const char *body)
 {
@@ -339,6 +502,10 @@ main(void)
 	test_planning();
 	test_resumed();
 	test_history();
+	test_kept_calls();
+	test_events();
+	test_reasoning();
+	test_strict_anthropic();
 	test_pieces();
 	return unit_done();
 }
