@@ -502,6 +502,8 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 			break;
 		case HTTP_TOO_LARGE:
 			fail(run, "too_large",
+				 result->long_headers ?
+				 "the headers of the answer are longer than 256 kB" :
 				 "the answer is longer than agno_bg.max_response_size",
 				 result->status, now);
 			break;

@@ -121,6 +121,7 @@ struct HttpTransfer
 	size_t		body_size;		/* bytes allocated */
 	size_t		max_response;	/* bytes that body_length may reach */
 	bool		too_large;		/* the body passed max_response */
+	size_t		header_bytes;	/* received of headers */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one */
 	int64		started_at;		/* as of clock_now() */

@@ -28,6 +28,12 @@
  */
 #define GRACE_MS 100
 
+/*
+ * How long the headers of an answer may be, with all that come before and after its
+ * body, in bytes. libcurl keeps them, and does not bound what comes after.
+ */
+#define MAX_HEADER_BYTES (256 * 1024)
+
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 256
 
@@ -124,6 +130,12 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
 		memcmp(bytes, "HTTP/", 5) == 0)
 		learn_protocol(transfer, memcmp(bytes, "HTTP/1.", 7) == 0);
+	transfer->header_bytes += length;
+	if (transfer->header_bytes > MAX_HEADER_BYTES)
+	{
+		transfer->result.long_headers = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
 	return length;
 }
 
@@ -333,7 +345,8 @@ transfer_take(HttpClient *client)
 
 /*
  * Keep a transfer that is in no lane for another request, or free it. One with
- * certificates of its own is not like the others.
+ * certificates of its own is not like the others, and one with long headers has too
+ * much memory.
  */
 void
 transfer_give_back(HttpTransfer *transfer)
@@ -343,7 +356,8 @@ transfer_give_back(HttpTransfer *transfer)
 
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
-	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates)
+	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates ||
+		transfer->result.long_headers)
 	{
 		curl_easy_cleanup(easy);
 		free(transfer);
@@ -387,6 +401,8 @@ classify(const HttpTransfer *transfer, CURLcode code)
 {
 	if (code != CURLE_OK && transfer->no_socket)
 		return HTTP_NO_RESOURCES;
+	if (code != CURLE_OK && transfer->result.long_headers)
+		return HTTP_TOO_LARGE;
 	switch (code)
 	{
 		case CURLE_OK:
