@@ -221,6 +221,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->started_at = clock_now();
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
+	transfer->tell_sent = request->tell_sent;
 	transfer->own_certificates = request->ca_file != NULL;
 	transfer->timeout_ms = request->timeout_ms;
 	code = transfer_set_options(transfer, request);
@@ -397,8 +398,8 @@ http_advance(HttpClient *client)
 }
 
 /*
- * A transfer that more of the answer has arrived for, as http_result() tells,
- * or NULL.
+ * A transfer that more of the answer has arrived for, as http_result() tells, or
+ * that has been sent; NULL: none.
  */
 HttpTransfer *
 http_next_fresh(HttpClient *client)
@@ -430,6 +431,15 @@ http_next_done(HttpClient *client)
 							   dlist_pop_head_node(&client->done));
 	transfer->place = NOWHERE;
 	return transfer;
+}
+
+/*
+ * Whether the server has been reached, and the request is on its way or more.
+ */
+bool
+http_is_sent(const HttpTransfer *transfer)
+{
+	return transfer->sent;
 }
 
 /*

@@ -108,6 +108,7 @@ struct HttpTransfer
 	dlist_node	fresh_node;		/* in HttpClient.fresh */
 	bool		is_fresh;		/* fresh_node is in it */
 	bool		stream;			/* pieces are wanted */
+	bool		tell_sent;		/* it is to be in HttpClient.fresh when sent */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
 	Origin	   *origin;

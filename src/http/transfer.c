@@ -37,6 +37,16 @@
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 256
 
+/* http_next_fresh() is to return the transfer. */
+static void
+tell(HttpTransfer *transfer)
+{
+	if (transfer->is_fresh)
+		return;
+	transfer->is_fresh = true;
+	dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
+}
+
 /* A piece of the body has arrived. */
 static size_t
 body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
@@ -63,11 +73,8 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	memcpy(transfer->body + transfer->body_length, bytes, length);
 	transfer->body_length += length;
 	transfer->body[transfer->body_length] = '\0';
-	if (transfer->stream && !transfer->is_fresh)
-	{
-		transfer->is_fresh = true;
-		dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
-	}
+	if (transfer->stream)
+		tell(transfer);
 	return length;
 }
 
@@ -197,6 +204,8 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 	if (transfer->sent)
 		return CURL_PREREQFUNC_ABORT;
 	transfer->sent = true;
+	if (transfer->tell_sent)
+		tell(transfer);
 	transfer_set_deadline(transfer, transfer->timeout_ms);
 	origin_is_found(transfer);
 	lane_end_opening(transfer);

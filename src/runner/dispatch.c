@@ -193,6 +193,8 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
 	request.stream = flight->run.streamed;
+	request.tell_sent = owner != NULL &&
+		pacing_problem(dispatch->pacing, flight->pace) != NULL;
 	transfer = http_start(dispatch->http, &request, owner);
 	MemoryContextSwitchTo(old);
 	return transfer;
@@ -322,6 +324,21 @@ heed_server(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * The server of this flight has been reached, if there was doubt: it may take its
+ * time to answer, which is no reason for others to wait.
+ */
+static void
+note_sent(Dispatch *dispatch, Flight *flight)
+{
+	if (!http_is_sent(flight->transfer) ||
+		pacing_problem(dispatch->pacing, flight->pace) == NULL)
+		return;
+	pacing_reached(dispatch->pacing, flight->pace);
+	flight->trying = false;
+	dispatch->pacing_changed = true;
+}
+
+/*
  * Note whether the server could be reached.
  */
 static void
@@ -398,8 +415,6 @@ static void
 piece_step(Dispatch *dispatch, Flight *flight)
 {
 	run_received(&flight->run, http_result(flight->transfer));
-	if (flight->trying)
-		note_reach(dispatch, flight);
 	fleet_has_news(dispatch->fleet, flight);
 }
 
@@ -416,7 +431,8 @@ dispatch_advance(Dispatch *dispatch)
 	{
 		Flight	   *flight = http_owner(transfer);
 
-		if (flight->run.step == STEP_AWAIT)
+		note_sent(dispatch, flight);
+		if (flight->run.streamed && flight->run.step == STEP_AWAIT)
 			take_step(dispatch, flight, piece_step);
 	}
 	while ((transfer = http_next_done(dispatch->http)) != NULL)
