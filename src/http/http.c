@@ -469,13 +469,14 @@ void
 http_hide(HttpTransfer *transfer, const char *secret)
 {
 	size_t		length = strlen(secret);
-	char	   *at = transfer->body;
+	char	   *text = transfer->body;
 
-	/* The body is terminated; what is behind a NUL in it is no text. */
-	while (at != NULL && (at = strstr(at, secret)) != NULL)
+	/* The body is terminated, and there may be a NUL anywhere in it. */
+	for (size_t done = 0; done < transfer->body_length; done += strlen(text) + 1)
 	{
-		memset(at, '*', length);
-		at += length;
+		text = transfer->body + done;
+		for (char *at = text; (at = strstr(at, secret)) != NULL; at += length)
+			memset(at, '*', length);
 	}
 }
 

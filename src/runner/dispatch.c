@@ -78,6 +78,7 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 	PG_TRY();
 	{
 		step(dispatch, flight);
+		flight_trim(flight);
 	}
 	PG_CATCH();
 	{
@@ -394,11 +395,15 @@ answer_step(Dispatch *dispatch, Flight *flight)
 static void
 receive_answer(Dispatch *dispatch, Flight *flight)
 {
-	if (flight->secret != NULL && !flight->run.streamed)
+	const HttpResult *result = http_result(flight->transfer);
+	bool		error = result->status < 200 || result->status >= 300;
+
+	/* What is streamed has been read in part. */
+	if (flight->secret != NULL && (error || !flight->run.streamed))
 		http_hide(flight->transfer, flight->secret);
 	take_step(dispatch, flight, answer_step);
 
-	note_resources(dispatch, http_result(flight->transfer));
+	note_resources(dispatch, result);
 	note_reach(dispatch, flight);
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
