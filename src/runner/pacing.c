@@ -320,13 +320,15 @@ take_request(Pace *pace, int64 now)
 }
 
 /*
- * How many runs of a server one owner may have in flight: nine tenths, where
- * there are so many.
+ * How many runs of a server one owner may have in flight: nine tenths, but one less
+ * than all at most, where there are two.
  */
 static int
 owner_limit(const Target *target)
 {
-	return target->max_concurrency - target->max_concurrency / 10;
+	int			all = target->max_concurrency;
+
+	return Max(1, all - Max(1, all / 10));
 }
 
 /*
