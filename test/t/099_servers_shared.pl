@@ -1,4 +1,6 @@
-# No role takes all places of a model server, however few it has.
+# No role takes all places of a model server, however few it has. And the limits of a
+# server hold for all runners together after a role has used more user mappings than
+# there is room for in shared memory.
 
 use strict;
 use warnings;
@@ -10,6 +12,7 @@ use Test::More;
 
 my $url = start_mock('mock');
 
+# One runner
 my $node = new_node('main');
 make_user('greedy', 'other');
 foreach my $places (2, 4)
@@ -33,4 +36,27 @@ foreach my $places (2, 4)
 }
 $node->stop;
 
+# Two runners, and more user mappings than MAX_LOADS
+$node = new_node('two', conf => "agno_bg.runners = 2\n");
+add_mock_server($url);
+$node->safe_psql(
+	'postgres', join '',
+	map { "CREATE USER MAPPING FOR postgres SERVER mock OPTIONS (api_key 'key-$_');
+		CALL agno_run('x', model => 'mock:echo', run_id => 'run$_') \\g /dev/null
+		DROP USER MAPPING FOR postgres SERVER mock;\n" } 1 .. 1100);
+is(value("count(*) FROM agno.runs WHERE run_id ~ '^run' AND status = 'COMPLETED'"),
+	1100, 'runs with 1,100 user mappings complete');
+$node->safe_psql('postgres', qq(
+	CREATE SERVER single FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (base_url '$url', max_concurrency '1');
+	SELECT count(*) FROM generate_series(1, 40) i,
+		agno_arun('single', model => 'single:hang', run_id => 'single' || i)));
+wait_for_request('single');
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 39 FROM agno.run_queue WHERE state = 'p'")
+  or diag 'not all others wait for their server';
+is(mock_count('mock', 'single'), 1,
+	'a limit holds for both runners after 1,100 user mappings');
+
+$node->stop;
 done_testing();
