@@ -314,7 +314,10 @@ set_parked(Pacing *pacing, Pace *pace, bool parked)
 		target->parked += parked ? 1 : -1;
 	pace->parked = parked;
 	if (!parked)
+	{
 		pace->give_up_at = NEVER;
+		pace->deserted = false;
+	}
 	if (target->parked > 0)
 		target->load->waiting |= mine;
 	else
@@ -440,6 +443,11 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 {
 	int			room;
 
+	if (pace->deserted)
+	{
+		pace->deserted = false;
+		return INT_MAX;
+	}
 	lock_loads(pacing);
 	room = pace->stalled ? 0 : room_at(pace, now);
 	if (room == 0 && pace->load->blocked_until <= now &&
@@ -485,21 +493,17 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
 }
 
 /*
- * A run that was parked for this is for another key by now. Let the others find
- * out, too.
+ * A run that was parked for this is for another key by now. Let others find out,
+ * too, whatever holds them back; those of this key are parked again, and held back
+ * as before.
  */
 void
-pacing_forget_limits(Pacing *pacing, const char *key)
+pacing_desert(Pacing *pacing, const char *key)
 {
 	Pace	   *pace = find_pace(pacing, key);
 
-	if (pace == NULL)
-		return;
-	lock_loads(pacing);
-	pace->requests_per_minute = 0;
-	pace->tokens_per_minute = 0;
-	pace->load->blocked_until = 0;
-	unlock_loads(pacing);
+	if (pace != NULL)
+		pace->deserted = pace->parked;
 }
 
 /*
@@ -755,7 +759,7 @@ room_from(Pace *pace, int64 now)
 	Target	   *target = pace->target;
 	int64		at = pace->probe_at;
 
-	if (!pace->stalled && room_at(pace, now) > 0)
+	if (pace->deserted || (!pace->stalled && room_at(pace, now) > 0))
 		return now;
 	if (pace->load->blocked_until > now)
 		return target->unreachable_since == 0 ? pace->load->blocked_until :

@@ -88,6 +88,8 @@ typedef struct Pace
 	bool		stalled;		/* but only of owners who may not have more in
 								 * flight at the server */
 	int64		used_in;		/* number of the turn that last asked for it */
+	bool		deserted;		/* some of them may be for another key by now,
+								 * and have to find that out */
 	Oid			last_owner;		/* whose parked runs were fetched last */
 	int64		probe_at;		/* when one of them is to ask all the same, to
 								 * find out about other limits */
@@ -128,7 +130,7 @@ extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_stall(Pacing *pacing, Pace *pace);
 extern int	pacing_unparkable(Pacing *pacing, Pace *pace, int64 now);
 extern void pacing_none_parked(Pacing *pacing, Pace *pace);
-extern void pacing_forget_limits(Pacing *pacing, const char *key);
+extern void pacing_desert(Pacing *pacing, const char *key);
 extern int64 pacing_next_at(Pacing *pacing, int64 now);
 
 #endif							/* AGNO_PACING_H */
