@@ -17,7 +17,7 @@ typedef enum HttpFailure
 	HTTP_NOT_SENT,				/* the time was over before it was */
 	HTTP_INTERRUPTED,			/* the connection broke after that */
 	HTTP_TIMED_OUT,
-	HTTP_TOO_LARGE,				/* more than max_response bytes */
+	HTTP_TOO_LARGE,				/* more than is accepted */
 	HTTP_REFUSED				/* never worth a repetition: certificate, URL */
 } HttpFailure;
 
@@ -35,6 +35,7 @@ typedef struct HttpResult
 	int			should_retry;	/* x-should-retry: 1 or 0; -1: not said */
 	double		time_to_first_byte; /* in seconds, since the start */
 	double		duration;		/* in seconds */
+	bool		long_headers;	/* HTTP_TOO_LARGE is for its headers */
 } HttpResult;
 
 #endif							/* AGNO_HTTP_RESULT_H */

@@ -31,17 +31,38 @@ model_stream_create(const Provider *provider)
 }
 
 /*
- * The part with this number, or NULL. Most often it is one of the last.
+ * How many parts have no larger number than this.
+ */
+static int
+count_up_to(const ModelStream *stream, int64 index)
+{
+	int			low = 0;
+	int			high = stream->part_count;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (stream->parts[stream->by_index[middle]].index <= index)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/*
+ * The part with this number, the last one if there are several, or NULL. A server
+ * may send millions of pieces.
  */
 StreamPart *
 model_stream_part(ModelStream *stream, int64 index)
 {
-	for (int i = stream->part_count - 1; i >= 0; i--)
-	{
-		if (stream->parts[i].index == index)
-			return &stream->parts[i];
-	}
-	return NULL;
+	int			count = count_up_to(stream, index);
+	StreamPart *part = count > 0 ?
+		&stream->parts[stream->by_index[count - 1]] : NULL;
+
+	return part != NULL && part->index == index ? part : NULL;
 }
 
 /*
@@ -51,6 +72,7 @@ StreamPart *
 model_stream_add_part(ModelStream *stream, int64 index)
 {
 	StreamPart *part;
+	int			place;
 
 	if (stream->part_count == MAX_STREAM_PARTS)
 	{
@@ -65,7 +87,14 @@ model_stream_add_part(ModelStream *stream, int64 index)
 		stream->parts = stream->part_count == 0 ?
 			palloc(sizeof(StreamPart) * stream->part_size) :
 			repalloc(stream->parts, sizeof(StreamPart) * stream->part_size);
+		stream->by_index = stream->part_count == 0 ?
+			palloc(sizeof(int) * stream->part_size) :
+			repalloc(stream->by_index, sizeof(int) * stream->part_size);
 	}
+	place = count_up_to(stream, index);
+	memmove(&stream->by_index[place + 1], &stream->by_index[place],
+			sizeof(int) * (stream->part_count - place));
+	stream->by_index[place] = stream->part_count;
 	part = &stream->parts[stream->part_count++];
 	memset(part, 0, sizeof(StreamPart));
 	part->index = index;

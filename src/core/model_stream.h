@@ -38,6 +38,8 @@ struct ModelStream
 								 * pieces */
 	int			part_count;
 	int			part_size;
+	int		   *by_index;		/* their places in parts, by StreamPart.index
+								 * and then by place */
 	bool		finished;		/* the model has said why it stopped */
 	bool		ended;			/* answer.outcome is known: nothing more comes */
 	ModelAnswer answer;			/* what is known of it; content and reasoning

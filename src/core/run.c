@@ -454,6 +454,17 @@ worth_repeating(const HttpResult *result)
 }
 
 /*
+ * Whether the server asks for a pause that takes longer than the run may. One that
+ * would be waited for in the queue is not worth it then.
+ */
+static bool
+asks_too_much(const Run *run, const HttpResult *result, int64 now)
+{
+	return result->retry_after_ms > LONGEST_PAUSE_MS &&
+		result->retry_after_ms >= (run->deadline - now) / US_PER_MS;
+}
+
+/*
  * How long to pause before the next repetition, in microseconds: what the
  * server asks for, else 0.5 s doubling to 8 s, less up to a quarter.
  */
@@ -503,6 +514,8 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 			break;
 		case HTTP_TOO_LARGE:
 			fail(run, "too_large",
+				 result->long_headers ?
+				 "the headers of the answer are longer than 256 kB" :
 				 "the answer is longer than agno_bg.max_response_size",
 				 result->status, now);
 			break;
@@ -565,7 +578,8 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 			psprintf("could not reach the model server: %s", result->reason);
 		return;
 	}
-	if (run->retries > 0 && worth_repeating(result))
+	if (run->retries > 0 && worth_repeating(result) &&
+		!asks_too_much(run, result, now))
 	{
 		run->stream = NULL;
 		if (result->retry_after_ms > LONGEST_PAUSE_MS)

@@ -83,6 +83,17 @@ raise_descriptor_limit(void)
 	return Max((int) limit.rlim_cur - RESERVED_DESCRIPTORS, 1);
 }
 
+/* The heap's top is the largest, so the earlier deadline is the larger. */
+static int
+compare_deadlines(const pairingheap_node *a, const pairingheap_node *b,
+				  void *arg)
+{
+	int64		left = pairingheap_const_container(HttpTransfer, timer, a)->deadline;
+	int64		right = pairingheap_const_container(HttpTransfer, timer, b)->deadline;
+
+	return left < right ? 1 : left > right ? -1 : 0;
+}
+
 /*
  * Create the client of this process; it lives as long as the process.
  */
@@ -117,6 +128,9 @@ http_create(void)
 	dlist_init(&client->done);
 	dlist_init(&client->fresh);
 	dlist_init(&client->spare);
+	dlist_init(&client->may_open);
+	client->turns_due = PG_INT64_MAX;
+	client->deadlines.ph_compare = compare_deadlines;
 	if (lane_create(client) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -143,6 +157,16 @@ http_capacity(HttpClient *client)
 }
 
 /*
+ * The transfer whose time is over first; there must be one.
+ */
+static HttpTransfer *
+first_deadline(HttpClient *client)
+{
+	return pairingheap_container(HttpTransfer, timer,
+								 pairingheap_first(&client->deadlines));
+}
+
+/*
  * In how many milliseconds http_advance() has something to do even if the
  * descriptor does not become readable; -1 when it has not.
  */
@@ -160,6 +184,14 @@ http_timeout_ms(HttpClient *client)
 	}
 	if (client->waiting > 0 && (due < 0 || client->waiting_due < due))
 		due = client->waiting_due;
+	if (!pairingheap_is_empty(&client->deadlines) &&
+		(due < 0 || first_deadline(client)->deadline < due))
+		due = first_deadline(client)->deadline;
+	if (client->turns_due != PG_INT64_MAX &&
+		(due < 0 || client->turns_due < due))
+		due = client->turns_due;
+	if (!dlist_is_empty(&client->may_open))
+		due = 0;
 	return due < 0 ? -1 : Max(due - now_ms(), 0);
 }
 
@@ -189,10 +221,9 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->started_at = clock_now();
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
+	transfer->tell_sent = request->tell_sent;
 	transfer->own_certificates = request->ca_file != NULL;
 	transfer->timeout_ms = request->timeout_ms;
-	transfer->give_up_at = now_ms() +
-		Min(request->timeout_ms, request->connect_timeout_ms);
 	code = transfer_set_options(transfer, request);
 	if (code != CURLE_OK)
 	{
@@ -206,6 +237,8 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 						curl_easy_strerror(code))));
 	}
 	origin->transfers++;
+	transfer_set_deadline(transfer, Min(request->timeout_ms,
+										request->connect_timeout_ms));
 	lane_enter(transfer);
 	restore_signals(mask);
 	return transfer;
@@ -238,16 +271,16 @@ collect_done(HttpClient *client, Lane *lane)
 						  message->data.result == CURLE_OPERATION_TIMEDOUT);
 		if (client->waiting > 0)
 			client->waiting_due = 0;
+		lane_end_opening(transfer);
 		transfer_set_result(transfer, message->data.result);
 		dlist_delete(&transfer->node);
-		dlist_push_tail(&client->done, &transfer->node);
+		transfer_done(transfer);
 	}
 }
 
 /*
  * Look after the transfers that wait for the address of this server: all go on
- * when it is known, the first when it is to be looked up again, and none waits
- * for ever.
+ * when it is known, the first when it is to be looked up again.
  */
 static void
 look_after_waiting(HttpClient *client, Origin *origin, int64 now)
@@ -259,31 +292,46 @@ look_after_waiting(HttpClient *client, Origin *origin, int64 now)
 	{
 		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
 
-		if (may_go)
-		{
-			lane_leave(transfer);
-			lane_enter(transfer);
-			may_go = !origin->lookup_failed;
-		}
-		else if (transfer->give_up_at <= now)
-		{
-			lane_leave(transfer);
-			transfer->result.failure =
-				(clock_now() - transfer->started_at) / 1000 <
-				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
-			transfer->result.reason = "Resolving timed out";
-			transfer->result.retry_after_ms = -1;
-			transfer->result.should_retry = -1;
-			transfer->listed = true;
-			dlist_push_tail(&client->done, &transfer->node);
-		}
-		else
-			client->waiting_due = Min(client->waiting_due,
-									  transfer->give_up_at);
+		if (!may_go)
+			break;
+		lane_leave(transfer);
+		lane_enter(transfer);
+		may_go = !origin->lookup_failed;
 	}
 	if (!dlist_is_empty(&origin->waiting) && origin->lookup == NULL &&
 		origin->next_lookup > now)
 		client->waiting_due = Min(client->waiting_due, origin->next_lookup);
+}
+
+/*
+ * No transfer outlives its time: neither one that waits for something, nor one that
+ * libcurl has lost sight of.
+ */
+static void
+end_late(HttpClient *client)
+{
+	while (!pairingheap_is_empty(&client->deadlines) &&
+		   first_deadline(client)->deadline <= now_ms())
+	{
+		HttpTransfer *transfer = first_deadline(client);
+
+		transfer_set_late(transfer);
+		lane_leave(transfer);
+		transfer_done(transfer);
+	}
+}
+
+/*
+ * libcurl's timer of this lane has expired, or is to be taken as if.
+ */
+static void
+advance_lane(Lane *lane)
+{
+	int			running;
+
+	/* libcurl sets the next time, if there is one, by the callback. */
+	lane->due = -1;
+	curl_multi_socket_action(lane->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 }
 
 /*
@@ -320,16 +368,12 @@ http_advance(HttpClient *client)
 		Lane	   *lane = client->lanes[number];
 
 		if (lane->due >= 0 && lane->due <= now_ms())
-		{
-			/* libcurl sets the next time, if there is one, by the callback. */
-			lane->due = -1;
-			curl_multi_socket_action(lane->multi, CURL_SOCKET_TIMEOUT, 0,
-									 &running);
-		}
+			advance_lane(lane);
 		collect_done(client, lane);
 	}
 	if (client->origin_learned)
 		lanes_move_to_plain(client);
+	end_late(client);
 	if (client->waiting > 0 && client->waiting_due <= now_ms())
 	{
 		slist_iter	iter;
@@ -340,12 +384,22 @@ http_advance(HttpClient *client)
 							   slist_container(Origin, node, iter.cur),
 							   now_ms());
 	}
+	lane_end_turns(client);
+	while (lane_open_next(client))
+	{
+		Lane	   *lane = client->lanes[MULTIPLEXED_LANE];
+
+		advance_lane(lane);
+		collect_done(client, lane);
+		if (client->origin_learned)
+			lanes_move_to_plain(client);
+	}
 	restore_signals(mask);
 }
 
 /*
- * A transfer that more of the answer has arrived for, as http_result() tells,
- * or NULL.
+ * A transfer that more of the answer has arrived for, as http_result() tells, or
+ * that has been sent; NULL: none.
  */
 HttpTransfer *
 http_next_fresh(HttpClient *client)
@@ -375,8 +429,17 @@ http_next_done(HttpClient *client)
 		return NULL;
 	transfer = dlist_container(HttpTransfer, node,
 							   dlist_pop_head_node(&client->done));
-	transfer->listed = false;
+	transfer->place = NOWHERE;
 	return transfer;
+}
+
+/*
+ * Whether the server has been reached, and the request is on its way or more.
+ */
+bool
+http_is_sent(const HttpTransfer *transfer)
+{
+	return transfer->sent;
 }
 
 /*
@@ -406,13 +469,14 @@ void
 http_hide(HttpTransfer *transfer, const char *secret)
 {
 	size_t		length = strlen(secret);
-	char	   *at = transfer->body;
+	char	   *text = transfer->body;
 
-	/* The body is terminated; what is behind a NUL in it is no text. */
-	while (at != NULL && (at = strstr(at, secret)) != NULL)
+	/* The body is terminated, and there may be a NUL anywhere in it. */
+	for (size_t done = 0; done < transfer->body_length; done += strlen(text) + 1)
 	{
-		memset(at, '*', length);
-		at += length;
+		text = transfer->body + done;
+		for (char *at = text; (at = strstr(at, secret)) != NULL; at += length)
+			memset(at, '*', length);
 	}
 }
 
@@ -426,6 +490,7 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 	sigset_t	mask = block_signals();
 
 	lane_leave(transfer);
+	transfer_stop_timer(transfer);
 	transfer->origin->transfers--;
 	transfer_give_back(transfer);
 	lanes_remove_spare(client);

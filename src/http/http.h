@@ -29,6 +29,7 @@ typedef struct HttpRequest
 	int64		connect_timeout_ms;
 	int64		max_response;	/* bytes of body after decoding */
 	bool		stream;			/* tell of each piece of the answer */
+	bool		tell_sent;		/* tell when it is sent */
 	const char *ca_file;		/* certificates to trust, NULL: the system's */
 } HttpRequest;
 
@@ -42,6 +43,7 @@ extern void http_advance(HttpClient *client);
 extern HttpTransfer *http_next_fresh(HttpClient *client);
 extern HttpTransfer *http_next_done(HttpClient *client);
 extern void http_hide(HttpTransfer *transfer, const char *secret);
+extern bool http_is_sent(const HttpTransfer *transfer);
 extern void *http_owner(const HttpTransfer *transfer);
 extern const HttpResult *http_result(HttpTransfer *transfer);
 extern void http_release(HttpClient *client, HttpTransfer *transfer);

@@ -18,6 +18,7 @@
 #include "core/clock.h"
 #include "http/http.h"
 #include "lib/ilist.h"
+#include "lib/pairingheap.h"
 
 /* The lane for HTTP/2, and for what is not known yet; all others are plain. */
 #define MULTIPLEXED_LANE 0
@@ -44,7 +45,14 @@ typedef struct Origin
 {
 	slist_node	node;			/* in HttpClient.origins */
 	int			transfers;		/* how many go there */
-	bool		speaks_http1;	/* it has answered in HTTP/1.1 */
+	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
+	bool		known;			/* what it speaks is known */
+	HttpTransfer *opener;		/* in the multiplexed lane and not sent yet,
+								 * or NULL */
+	int64		turn_ends;		/* when another may be it, as of now_ms() */
+	dlist_head	queue;			/* transfers that want to be the next */
+	dlist_node	open_node;		/* in HttpClient.may_open */
+	bool		may_open;		/* open_node is in it */
 	HttpTransfer *lookup;		/* the transfer that looks up the address, or
 								 * NULL */
 	bool		lookup_failed;	/* the last one has found nothing */
@@ -69,24 +77,38 @@ struct HttpClient
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
 	CURLSH	   *share;			/* addresses, for all lanes */
+	dlist_head	may_open;		/* Origins whose next transfer has its turn */
+	int64		turns_due;		/* when to look at turns, as of now_ms() */
+	pairingheap deadlines;		/* of transfers that are not done */
 	int			waiting;		/* how many transfers wait for an address */
 	int64		waiting_due;	/* when to look at them, as of now_ms() */
 	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
 };
 
+/* Where a transfer is, by its node. */
+typedef enum TransferPlace
+{
+	NOWHERE,					/* nobody's, or HttpClient.spare */
+	IN_QUEUE,					/* Origin.queue */
+	WAITING,					/* Origin.waiting */
+	RUNNING,					/* HttpClient.running */
+	DONE						/* HttpClient.done */
+}			TransferPlace;
+
 struct HttpTransfer
 {
-	dlist_node	node;			/* in HttpClient.running, .done or .spare, or
-								 * none */
-	bool		listed;			/* node is in one of the first two, or in
-								 * Origin.waiting */
-	bool		waits;			/* it is in Origin.waiting */
+	dlist_node	node;			/* in the list of its place */
+	TransferPlace place;
 	bool		refused;		/* it is to wait for an address */
-	int64		give_up_at;		/* waiting, as of now_ms() */
+	pairingheap_node timer;		/* in HttpClient.deadlines */
+	bool		timed;			/* timer is in it */
+	int64		deadline;		/* when it is over whatever libcurl thinks, as
+								 * of now_ms() */
 	int64		timeout_ms;		/* of the request */
 	dlist_node	fresh_node;		/* in HttpClient.fresh */
 	bool		is_fresh;		/* fresh_node is in it */
 	bool		stream;			/* pieces are wanted */
+	bool		tell_sent;		/* it is to be in HttpClient.fresh when sent */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
 	Origin	   *origin;
@@ -100,6 +122,7 @@ struct HttpTransfer
 	size_t		body_size;		/* bytes allocated */
 	size_t		max_response;	/* bytes that body_length may reach */
 	bool		too_large;		/* the body passed max_response */
+	size_t		header_bytes;	/* received of headers */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one */
 	int64		started_at;		/* as of clock_now() */
@@ -112,6 +135,9 @@ struct HttpTransfer
 extern Lane *lane_create(HttpClient *client);
 extern void lanes_remove_spare(HttpClient *client);
 extern void lane_enter(HttpTransfer *transfer);
+extern void lane_end_opening(HttpTransfer *transfer);
+extern void lane_end_turns(HttpClient *client);
+extern bool lane_open_next(HttpClient *client);
 extern void lane_leave(HttpTransfer *transfer);
 extern void lanes_move_to_plain(HttpClient *client);
 
@@ -120,6 +146,7 @@ extern int	origin_lookup_callback(void *resolver, void *reserved,
 								   void *transfer_arg);
 extern void origin_end_lookup(HttpTransfer *transfer, bool failed,
 							  bool abandoned);
+extern void origin_is_found(HttpTransfer *transfer);
 extern Origin *origin_find(HttpClient *client, const char *url);
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
@@ -130,7 +157,12 @@ extern bool transfer_copy_headers(HttpTransfer *transfer,
 								  const HttpRequest *request);
 extern HttpTransfer *transfer_take(HttpClient *client);
 extern void transfer_give_back(HttpTransfer *transfer);
+extern void transfer_watch(HttpTransfer *transfer, bool watch);
+extern void transfer_stop_timer(HttpTransfer *transfer);
+extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
+extern void transfer_done(HttpTransfer *transfer);
 extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);
+extern void transfer_set_late(HttpTransfer *transfer);
 
 /*
  * Milliseconds of the clock.

@@ -4,13 +4,18 @@
  *	  The multi handles of libcurl that transfers are in.
  *
  * A server that speaks HTTP/2 takes a hundred requests on one connection, but
- * libcurl opens a new connection for each request beyond that unless the
- * connections of a host are bounded; and that bound must not hold for HTTP/1.1,
- * where each request in flight needs a connection. So https starts in the
- * multiplexed lane, with the bound; once a server has shown that it speaks only
- * HTTP/1.1, it moves to the plain lanes. Of those there are as many as it takes,
- * each for a few transfers only, since libcurl looks at every connection to a
- * host, one by one, before it uses one: with a thousand in one handle, that would
+ * for each request that finds no stream at once, libcurl opens a connection of its
+ * own; and if it may not, because there is a bound, it keeps the request to itself
+ * without looking at its timeouts. So https starts in the multiplexed lane, in
+ * which there is at most one transfer to a server that has no connection yet: its
+ * opener. The others to that server queue up in its Origin, where we look after
+ * their time. One whose turn has come gets a stream at once, or opens the next
+ * connection.
+ *
+ * Once a server has shown that it speaks only HTTP/1.1, by the first request that
+ * is sent to it, it moves to the plain lanes. Of those there are as many as it
+ * takes, each for a few transfers only, since libcurl looks at every connection to
+ * a host, one by one, before it uses one: with a thousand in one handle, that would
  * be half of its work. The first lane with room is used, so that connections are
  * used again.
  *
@@ -25,8 +30,11 @@
 #include "http/http_internal.h"
 #include "http/poller.h"
 
-/* How many connections a server that speaks HTTP/2 gets. */
-#define MULTIPLEXED_CONNECTIONS 4L
+/*
+ * How long a turn to open a connection lasts, in ms: a server may have taken leave
+ * of one connection and be glad of the next.
+ */
+#define LONGEST_TURN 1000
 
 /* libcurl wants other events of a socket. */
 static int
@@ -101,9 +109,6 @@ lane_create(HttpClient *client)
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
-	if (lane->number == MULTIPLEXED_LANE)
-		curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS,
-						  MULTIPLEXED_CONNECTIONS);
 	return lane;
 }
 
@@ -147,15 +152,39 @@ lanes_remove_spare(HttpClient *client)
 }
 
 /*
- * Hand the transfer to libcurl, in the lane of its origin. On failure its
- * result says so.
+ * Whether requests to this server may share a connection, as far as is known.
  */
-void
-lane_enter(HttpTransfer *transfer)
+static bool
+is_multiplexed(const Origin *origin)
+{
+	return strncmp(origin->name, "https:", 6) == 0 && !origin->speaks_http1;
+}
+
+/*
+ * It is the turn of this transfer.
+ */
+static void
+begin_opening(HttpTransfer *transfer)
+{
+	Origin	   *origin = transfer->origin;
+
+	origin->opener = transfer;
+	origin->turn_ends = now_ms() + LONGEST_TURN;
+	if (!dlist_is_empty(&origin->queue))
+		transfer->client->turns_due = Min(transfer->client->turns_due,
+										  origin->turn_ends);
+}
+
+/*
+ * Hand the transfer to libcurl, in the lane of its origin. On failure its result
+ * says so.
+ */
+static void
+enter(HttpTransfer *transfer)
 {
 	HttpClient *client = transfer->client;
-	bool		https = strncmp(transfer->origin->name, "https:", 6) == 0;
-	bool		multiplexed = https && !transfer->origin->speaks_http1;
+	Origin	   *origin = transfer->origin;
+	bool		multiplexed = is_multiplexed(origin);
 	Lane	   *lane = multiplexed ?
 		client->lanes[MULTIPLEXED_LANE] : find_plain_lane(client);
 	CURLMcode	code = CURLM_OUT_OF_MEMORY;
@@ -163,14 +192,17 @@ lane_enter(HttpTransfer *transfer)
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
 					 multiplexed ? (long) CURL_HTTP_VERSION_2TLS :
 					 (long) CURL_HTTP_VERSION_1_1);
+	transfer_watch(transfer, multiplexed && !origin->known);
 	transfer->lane = lane;
 	if (lane != NULL)
 		code = curl_multi_add_handle(lane->multi, transfer->easy);
-	transfer->listed = true;
 	if (code == CURLM_OK)
 	{
 		lane->transfers++;
 		client->transfers++;
+		if (multiplexed)
+			begin_opening(transfer);
+		transfer->place = RUNNING;
 		dlist_push_tail(&client->running, &transfer->node);
 	}
 	else
@@ -178,52 +210,157 @@ lane_enter(HttpTransfer *transfer)
 		transfer->lane = NULL;
 		transfer->result.failure = HTTP_NO_RESOURCES;
 		transfer->result.reason = curl_multi_strerror(code);
-		dlist_push_tail(&client->done, &transfer->node);
+		transfer_done(transfer);
 	}
+}
+
+/*
+ * Hand the transfer to libcurl, or have it wait for its turn to open a connection.
+ * On failure its result says so.
+ */
+void
+lane_enter(HttpTransfer *transfer)
+{
+	Origin	   *origin = transfer->origin;
+
+	if (is_multiplexed(origin) &&
+		(origin->opener != NULL || !dlist_is_empty(&origin->queue)))
+	{
+		transfer->place = IN_QUEUE;
+		dlist_push_tail(&origin->queue, &transfer->node);
+		transfer->client->turns_due = Min(transfer->client->turns_due,
+										  origin->turn_ends);
+	}
+	else
+		enter(transfer);
+}
+
+/*
+ * Nobody opens a connection to this server: it is the next one's turn.
+ */
+static void
+offer_turn(HttpClient *client, Origin *origin)
+{
+	if (dlist_is_empty(&origin->queue) || origin->may_open)
+		return;
+	origin->may_open = true;
+	dlist_push_tail(&client->may_open, &origin->open_node);
+}
+
+/*
+ * If this transfer was to open a connection, it does so no more.
+ */
+void
+lane_end_opening(HttpTransfer *transfer)
+{
+	if (transfer->origin->opener != transfer)
+		return;
+	transfer->origin->opener = NULL;
+	offer_turn(transfer->client, transfer->origin);
+}
+
+/*
+ * End the turns that have lasted too long while others wait.
+ */
+void
+lane_end_turns(HttpClient *client)
+{
+	int64		now = now_ms();
+	slist_iter	iter;
+
+	if (client->turns_due > now)
+		return;
+	client->turns_due = PG_INT64_MAX;
+	slist_foreach(iter, &client->origins)
+	{
+		Origin	   *origin = slist_container(Origin, node, iter.cur);
+
+		if (origin->opener == NULL || dlist_is_empty(&origin->queue))
+			continue;
+		if (origin->turn_ends <= now)
+			lane_end_opening(origin->opener);
+		else
+			client->turns_due = Min(client->turns_due, origin->turn_ends);
+	}
+}
+
+/*
+ * Let the next transfer have its turn. Returns whether there was one.
+ */
+bool
+lane_open_next(HttpClient *client)
+{
+	while (!dlist_is_empty(&client->may_open))
+	{
+		Origin	   *origin = dlist_container(Origin, open_node,
+											 dlist_pop_head_node(&client->may_open));
+		HttpTransfer *transfer;
+
+		origin->may_open = false;
+		if (dlist_is_empty(&origin->queue))
+			continue;
+		transfer = dlist_container(HttpTransfer, node,
+								   dlist_pop_head_node(&origin->queue));
+		transfer->place = NOWHERE;
+		enter(transfer);
+		if (origin->opener == NULL)
+			offer_turn(client, origin);
+		return true;
+	}
+	return false;
 }
 
 void
 lane_leave(HttpTransfer *transfer)
 {
+	HttpClient *client = transfer->client;
+
 	origin_end_lookup(transfer, true, true);
-	if (transfer->waits)
-		transfer->client->waiting--;
-	transfer->waits = false;
 	if (transfer->lane != NULL)
 	{
 		curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
 		transfer->lane->transfers--;
-		transfer->client->transfers--;
+		client->transfers--;
 	}
 	transfer->lane = NULL;
 	if (transfer->is_fresh)
 		dlist_delete(&transfer->fresh_node);
 	transfer->is_fresh = false;
-	if (transfer->listed)
+	if (transfer->place == WAITING)
+		client->waiting--;
+	if (transfer->place != NOWHERE)
 		dlist_delete(&transfer->node);
-	transfer->listed = false;
+	transfer->place = NOWHERE;
+	lane_end_opening(transfer);
+}
+
+static void
+move(HttpTransfer *transfer)
+{
+	lane_leave(transfer);
+	lane_enter(transfer);
 }
 
 /*
- * Move the transfers that wait for one of few connections to a server which
- * has turned out to speak HTTP/1.1.
+ * Move the transfers that wait for their turn to open a connection to a server
+ * which has turned out to speak HTTP/1.1.
  */
 void
 lanes_move_to_plain(HttpClient *client)
 {
-	dlist_mutable_iter iter;
+	slist_iter	iter;
 
 	client->origin_learned = false;
-	dlist_foreach_modify(iter, &client->running)
+	slist_foreach(iter, &client->origins)
 	{
-		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
+		Origin	   *origin = slist_container(Origin, node, iter.cur);
+		dlist_mutable_iter queued;
 
-		if (transfer->lane->number == MULTIPLEXED_LANE && !transfer->sent &&
-			transfer->origin->speaks_http1 &&
-			transfer->origin->lookup != transfer)
-		{
-			lane_leave(transfer);
-			lane_enter(transfer);
-		}
+		if (!origin->speaks_http1)
+			continue;
+		if (origin->opener != NULL && origin->lookup != origin->opener)
+			move(origin->opener);
+		dlist_foreach_modify(queued, &origin->queue)
+			move(dlist_container(HttpTransfer, node, queued.cur));
 	}
 }

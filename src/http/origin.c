@@ -67,6 +67,21 @@ origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 }
 
 /*
+ * This transfer needs no look-up, or has been served by one: neither do others.
+ */
+void
+origin_is_found(HttpTransfer *transfer)
+{
+	Origin	   *origin = transfer->origin;
+
+	origin_end_lookup(transfer, false, false);
+	if (dlist_is_empty(&origin->waiting))
+		return;
+	origin->lookup_failed = false;
+	transfer->client->waiting_due = 0;
+}
+
+/*
  * Servers come and go: forget those that nobody asks just now.
  */
 static void
@@ -78,7 +93,7 @@ forget_idle(HttpClient *client)
 	{
 		Origin	   *origin = slist_container(Origin, node, iter.cur);
 
-		if (origin->transfers > 0)
+		if (origin->transfers > 0 || origin->may_open)
 			continue;
 		slist_delete_current(&iter);
 		client->origin_count--;
@@ -115,6 +130,7 @@ origin_find(HttpClient *client, const char *url)
 									offsetof(Origin, name) + length + 1);
 	memcpy(origin->name, url, length);
 	dlist_init(&origin->waiting);
+	dlist_init(&origin->queue);
 	slist_push_head(&client->origins, &origin->node);
 	return origin;
 }
@@ -129,12 +145,10 @@ origin_wait_for_address(HttpTransfer *transfer)
 
 	transfer->refused = false;
 	transfer->error[0] = '\0';
-	transfer->waits = true;
-	transfer->listed = true;
+	transfer->place = WAITING;
 	dlist_push_tail(&transfer->origin->waiting, &transfer->node);
-	if (client->waiting++ == 0 ||
-		transfer->give_up_at < client->waiting_due)
-		client->waiting_due = transfer->give_up_at;
+	if (client->waiting++ == 0)
+		client->waiting_due = PG_INT64_MAX;
 	if (transfer->origin->lookup == NULL)
 		client->waiting_due = Min(client->waiting_due,
 								  transfer->origin->next_lookup);

@@ -22,8 +22,30 @@
 /* The buffer of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
 
+/*
+ * How long libcurl may take to see that the time of a transfer is over, in ms. It
+ * knows better what was going on.
+ */
+#define GRACE_MS 100
+
+/*
+ * How long the headers of an answer may be, with all that come before and after its
+ * body, in bytes. libcurl keeps them, and does not bound what comes after.
+ */
+#define MAX_HEADER_BYTES (256 * 1024)
+
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 256
+
+/* http_next_fresh() is to return the transfer. */
+static void
+tell(HttpTransfer *transfer)
+{
+	if (transfer->is_fresh)
+		return;
+	transfer->is_fresh = true;
+	dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
+}
 
 /* A piece of the body has arrived. */
 static size_t
@@ -51,12 +73,55 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	memcpy(transfer->body + transfer->body_length, bytes, length);
 	transfer->body_length += length;
 	transfer->body[transfer->body_length] = '\0';
-	if (transfer->stream && !transfer->is_fresh)
-	{
-		transfer->is_fresh = true;
-		dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
-	}
+	if (transfer->stream)
+		tell(transfer);
 	return length;
+}
+
+/*
+ * The server of this transfer is spoken to, or speaks, in HTTP/1.1 or HTTP/2.
+ */
+static void
+learn_protocol(HttpTransfer *transfer, bool http1)
+{
+	Origin	   *origin = transfer->origin;
+
+	origin->known = true;
+	if (!http1 || origin->speaks_http1)
+		return;
+	origin->speaks_http1 = true;
+	transfer->client->origin_learned = true;
+}
+
+/*
+ * What libcurl does. When it sends a request, it has found out what the server
+ * speaks, and says so in the first line; an answer may be a long time coming.
+ */
+static int
+debug_callback(CURL *easy, curl_infotype what, char *bytes, size_t length,
+			   void *transfer_arg)
+{
+	HttpTransfer *transfer = transfer_arg;
+	const char *end = what == CURLINFO_HEADER_OUT ?
+		memchr(bytes, '\r', length) : NULL;
+
+	if (end == NULL || transfer->lane == NULL ||
+		transfer->lane->number != MULTIPLEXED_LANE)
+		return 0;
+	if (end - bytes > 9 && memcmp(end - 9, " HTTP/1.1", 9) == 0)
+		learn_protocol(transfer, true);
+	else if (end - bytes > 7 && memcmp(end - 7, " HTTP/2", 7) == 0)
+		learn_protocol(transfer, false);
+	return 0;
+}
+
+/*
+ * Have debug_callback() watch this transfer, or not.
+ */
+void
+transfer_watch(HttpTransfer *transfer, bool watch)
+{
+	curl_easy_setopt(transfer->easy, CURLOPT_VERBOSE, watch ? 1L : 0L);
 }
 
 /* A header has arrived; the first line tells the version of the protocol. */
@@ -70,10 +135,13 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	if (transfer->answered_at == 0)
 		transfer->answered_at = clock_now();
 	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
-		memcmp(bytes, "HTTP/1.", 7) == 0 && !transfer->origin->speaks_http1)
+		memcmp(bytes, "HTTP/", 5) == 0)
+		learn_protocol(transfer, memcmp(bytes, "HTTP/1.", 7) == 0);
+	transfer->header_bytes += length;
+	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
-		transfer->origin->speaks_http1 = true;
-		transfer->client->origin_learned = true;
+		transfer->result.long_headers = true;
+		return CURL_WRITEFUNC_ERROR;
 	}
 	return length;
 }
@@ -89,11 +157,36 @@ open_socket_callback(void *transfer_arg, curlsocktype purpose,
 	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
 							address->protocol);
 
-	origin_end_lookup(transfer, false, false);
+	origin_is_found(transfer);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 				   errno == ENOMEM))
 		transfer->no_socket = true;
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/*
+ * The time of the transfer does not matter any more.
+ */
+void
+transfer_stop_timer(HttpTransfer *transfer)
+{
+	if (transfer->timed)
+		pairingheap_remove(&transfer->client->deadlines, &transfer->timer);
+	transfer->timed = false;
+}
+
+/*
+ * The transfer is to be over so many milliseconds after its start.
+ */
+void
+transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms)
+{
+	transfer_stop_timer(transfer);
+	/* rounded up, so that the time is over then */
+	transfer->deadline = transfer->started_at / US_PER_MS + 1 + timeout_ms +
+		GRACE_MS;
+	transfer->timed = true;
+	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
 }
 
 /*
@@ -111,6 +204,11 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 	if (transfer->sent)
 		return CURL_PREREQFUNC_ABORT;
 	transfer->sent = true;
+	if (transfer->tell_sent)
+		tell(transfer);
+	transfer_set_deadline(transfer, transfer->timeout_ms);
+	origin_is_found(transfer);
+	lane_end_opening(transfer);
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -154,15 +252,14 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 45L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 15L);
 
-	/* Rather wait for a connection that takes another stream. */
-	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
-
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_callback);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_callback);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, sent_callback);
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, debug_callback);
+	curl_easy_setopt(easy, CURLOPT_DEBUGDATA, transfer);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 					 open_socket_callback);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
@@ -257,7 +354,8 @@ transfer_take(HttpClient *client)
 
 /*
  * Keep a transfer that is in no lane for another request, or free it. One with
- * certificates of its own is not like the others.
+ * certificates of its own is not like the others, and one with long headers has too
+ * much memory.
  */
 void
 transfer_give_back(HttpTransfer *transfer)
@@ -267,7 +365,8 @@ transfer_give_back(HttpTransfer *transfer)
 
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
-	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates)
+	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates ||
+		transfer->result.long_headers)
 	{
 		curl_easy_cleanup(easy);
 		free(transfer);
@@ -292,6 +391,18 @@ descriptors_are_left(void)
 }
 
 /*
+ * What it is that the time of a transfer is over: that to connect, or all of it?
+ */
+static HttpFailure
+late_failure(const HttpTransfer *transfer)
+{
+	if (transfer->sent)
+		return HTTP_TIMED_OUT;
+	return clock_now() - transfer->started_at <
+		transfer->timeout_ms * US_PER_MS ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+}
+
+/*
  * What kind of failure this is.
  */
 static HttpFailure
@@ -299,6 +410,8 @@ classify(const HttpTransfer *transfer, CURLcode code)
 {
 	if (code != CURLE_OK && transfer->no_socket)
 		return HTTP_NO_RESOURCES;
+	if (code != CURLE_OK && transfer->result.long_headers)
+		return HTTP_TOO_LARGE;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -312,11 +425,7 @@ classify(const HttpTransfer *transfer, CURLcode code)
 		case CURLE_COULDNT_CONNECT:
 			return HTTP_NO_CONNECTION;
 		case CURLE_OPERATION_TIMEDOUT:
-			/* Was it the time to connect? */
-			if (transfer->sent)
-				return HTTP_TIMED_OUT;
-			return (clock_now() - transfer->started_at) / 1000 <
-				transfer->timeout_ms ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
+			return late_failure(transfer);
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_CERTPROBLEM:
@@ -367,4 +476,32 @@ transfer_set_result(HttpTransfer *transfer, CURLcode code)
 		result->should_retry = 1;
 	else if (should_retry != NULL && pg_strcasecmp(should_retry, "false") == 0)
 		result->should_retry = 0;
+}
+
+/*
+ * The result of a transfer whose time is over, while libcurl has nothing to say.
+ */
+void
+transfer_set_late(HttpTransfer *transfer)
+{
+	HttpResult *result = &transfer->result;
+
+	result->failure = late_failure(transfer);
+	result->reason = transfer->sent ? "Operation timed out" :
+		transfer->place == WAITING ? "Resolving timed out" :
+		"Connection timed out";
+	result->duration = (clock_now() - transfer->started_at) / 1e6;
+	result->retry_after_ms = -1;
+	result->should_retry = -1;
+}
+
+/*
+ * A transfer that is in no list has ended.
+ */
+void
+transfer_done(HttpTransfer *transfer)
+{
+	transfer_stop_timer(transfer);
+	transfer->place = DONE;
+	dlist_push_tail(&transfer->client->done, &transfer->node);
 }

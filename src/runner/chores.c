@@ -366,6 +366,8 @@ carry_out(Chores *chores, Turn *turn)
 								   flight->run.outcome.usage.total -
 								   flight->run.earlier_usage.total,
 								   clock_now());
+		else
+			pacing_let_go(flight->pace);
 		fleet_remove(chores->dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
@@ -390,6 +392,8 @@ carry_out(Chores *chores, Turn *turn)
 			flight->trying =
 				pacing_started(chores->dispatch->pacing, flight->pace,
 							   flight->owner);
+		else
+			pacing_keep(flight->pace);
 		dispatch_begin(chores->dispatch, flight);
 	}
 	others |= store_told_runners();

@@ -78,6 +78,7 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 	PG_TRY();
 	{
 		step(dispatch, flight);
+		flight_trim(flight);
 	}
 	PG_CATCH();
 	{
@@ -200,6 +201,8 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
 	request.stream = flight->run.streamed;
+	request.tell_sent = owner != NULL &&
+		pacing_problem(dispatch->pacing, flight->pace) != NULL;
 	transfer = http_start(dispatch->http, &request, owner);
 	MemoryContextSwitchTo(old);
 	return transfer;
@@ -329,6 +332,21 @@ heed_server(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * The server of this flight has been reached, if there was doubt: it may take its
+ * time to answer, which is no reason for others to wait.
+ */
+static void
+note_sent(Dispatch *dispatch, Flight *flight)
+{
+	if (!http_is_sent(flight->transfer) ||
+		pacing_problem(dispatch->pacing, flight->pace) == NULL)
+		return;
+	pacing_reached(dispatch->pacing, flight->pace);
+	flight->trying = false;
+	dispatch->pacing_changed = true;
+}
+
+/*
  * Note whether the server could be reached.
  */
 static void
@@ -384,11 +402,15 @@ answer_step(Dispatch *dispatch, Flight *flight)
 static void
 receive_answer(Dispatch *dispatch, Flight *flight)
 {
-	if (flight->secret != NULL && !flight->run.streamed)
+	const HttpResult *result = http_result(flight->transfer);
+	bool		error = result->status < 200 || result->status >= 300;
+
+	/* What is streamed has been read in part. */
+	if (flight->secret != NULL && (error || !flight->run.streamed))
 		http_hide(flight->transfer, flight->secret);
 	take_step(dispatch, flight, answer_step);
 
-	note_resources(dispatch, http_result(flight->transfer));
+	note_resources(dispatch, result);
 	note_reach(dispatch, flight);
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
@@ -405,8 +427,6 @@ static void
 piece_step(Dispatch *dispatch, Flight *flight)
 {
 	run_received(&flight->run, http_result(flight->transfer));
-	if (flight->trying)
-		note_reach(dispatch, flight);
 	fleet_has_news(dispatch->fleet, flight);
 }
 
@@ -423,7 +443,8 @@ dispatch_advance(Dispatch *dispatch)
 	{
 		Flight	   *flight = http_owner(transfer);
 
-		if (flight->run.step == STEP_AWAIT)
+		note_sent(dispatch, flight);
+		if (flight->run.streamed && flight->run.step == STEP_AWAIT)
 			take_step(dispatch, flight, piece_step);
 	}
 	while ((transfer = http_next_done(dispatch->http)) != NULL)

@@ -327,6 +327,59 @@ flight_clean(const Flight *flight, const char *text)
 }
 
 /*
+ * The text without the beginning of the secret at its end, or before the dots that
+ * say that the text has been cut; the text itself where there is nothing to hide. A
+ * few characters do not matter, and may be there by chance.
+ */
+static const char *
+cut_off(const char *text, const char *secret)
+{
+	size_t		end = text != NULL ? strlen(text) : 0;
+	size_t		part = secret != NULL ? strlen(secret) - 1 : 0;
+	bool		dots = end >= 3 && strcmp(text + end - 3, "...") == 0;
+
+	if (dots)
+		end -= 3;
+	for (part = Min(part, end); part >= LEAST_SECRET; part--)
+	{
+		if (memcmp(text + end - part, secret, part) == 0)
+			return psprintf("%.*s%s", (int) (end - part), text,
+							dots ? "..." : HIDDEN);
+	}
+	return text;
+}
+
+static char *
+trim(const Flight *flight, const char *text)
+{
+	return unconstify(char *, cut_off(cut_off(text, flight->secret),
+									  flight->escaped_secret));
+}
+
+/*
+ * What a run that has ended badly has of an answer, and the text of an error, which
+ * is cut when it is long, may end within the key: flight_clean() would not know
+ * what there is of it. In the memory context of the flight.
+ */
+void
+flight_trim(Flight *flight)
+{
+	Run		   *run = &flight->run;
+	RunOutcome *outcome = &run->outcome;
+	Message    *last = run->message_count > 0 ?
+		&run->messages[run->message_count - 1] : NULL;
+
+	if (flight->secret == NULL || run->step != STEP_STORE ||
+		(outcome->status != RUN_ERROR && outcome->status != RUN_CANCELLED))
+		return;
+	outcome->content = trim(flight, outcome->content);
+	outcome->reasoning = trim(flight, outcome->reasoning);
+	outcome->error_message = trim(flight, outcome->error_message);
+	if (last != NULL && last->role == MESSAGE_ASSISTANT)
+		last->content = trim(flight, last->content);
+}
+
+/*
  * How much of an answer that goes on may be shown: not its end if that may
  * become the key.
  */
@@ -435,10 +488,10 @@ flight_fill_step(const Flight *flight, NewStep *step)
 		const PlannedCall *planned = &run->planned[i];
 		NewCall    *call = &step->calls[i];
 
-		call->model_call_id = planned->call->id;
-		call->tool = planned->call->name;
+		call->model_call_id = flight_clean(flight, planned->call->id);
+		call->tool = flight_clean(flight, planned->call->name);
 		call->arguments = flight_clean(flight, planned->arguments);
-		call->refusal = planned->refusal;
+		call->refusal = flight_clean(flight, planned->refusal);
 		if (planned->tool != NULL)
 			fill_requirement(call, planned->tool);
 		step->has_work |= call->refusal == NULL &&

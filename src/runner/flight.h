@@ -100,6 +100,7 @@ extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
 							 Pace *pace);
 extern void flight_begin(Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
+extern void flight_trim(Flight *flight);
 extern const char *flight_partial_content(Flight *flight);
 extern void flight_strip(Flight *flight);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);

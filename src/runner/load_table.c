@@ -3,9 +3,9 @@
  * load_table.c
  *	  The loads of model servers that the runners of a database share.
  *
- * A table in shared memory, there only if agno_bg.runners is above 1. A place
- * in it belongs to the first load that asks for it, until PostgreSQL is
- * restarted. When all are taken, each runner counts for itself.
+ * A table in shared memory, there only if agno_bg.runners is above 1. A place in it
+ * belongs to a load as long as a runner uses it. When all are taken, each runner
+ * counts for itself.
  *
  * What the loads mean is the business of pacing.c.
  *
@@ -27,7 +27,9 @@
 typedef struct SharedLoad
 {
 	/* guarded by the lock of the tranche */
-	Oid			database;		/* invalid: free, and so are all that follow */
+	Oid			database;		/* whose load it is, or was */
+	uint32		users;			/* runners that use it: a bit each; 0: the
+								 * place is free */
 	char		name[LOAD_NAME_SIZE];
 	Load		load;
 } SharedLoad;
@@ -79,31 +81,46 @@ unlock_table(void)
 }
 
 static Load *
-find_load(const char *name)
+find_load(const char *name, int runner)
 {
-	Load	   *load = NULL;
+	SharedLoad *found = NULL;
+	SharedLoad *free = NULL;
 
 	lock_table();
-	for (int i = 0; i < MAX_LOADS && load == NULL; i++)
+	for (int i = 0; i < MAX_LOADS && found == NULL; i++)
 	{
 		SharedLoad *place = &loads[i];
 
-		if (!OidIsValid(place->database))
-		{
-			place->database = MyDatabaseId;
-			strlcpy(place->name, name, LOAD_NAME_SIZE);
-		}
-		if (place->database == MyDatabaseId &&
-			strcmp(place->name, name) == 0)
-			load = &place->load;
+		/* One whose runner has been replaced still knows something. */
+		if (place->database == MyDatabaseId && strcmp(place->name, name) == 0)
+			found = place;
+		else if (place->users == 0 && free == NULL)
+			free = place;
 	}
+	if (found == NULL && free != NULL)
+	{
+		found = free;
+		memset(found, 0, sizeof(SharedLoad));
+		found->database = MyDatabaseId;
+		strlcpy(found->name, name, LOAD_NAME_SIZE);
+	}
+	if (found != NULL)
+		found->users |= 1U << runner;
 	unlock_table();
-	return load;
+	return found != NULL ? &found->load : NULL;
+}
+
+static void
+release_load(Load *load, int runner)
+{
+	SharedLoad *place = (SharedLoad *) ((char *) load - offsetof(SharedLoad, load));
+
+	place->users &= ~(1U << runner);
 }
 
 /*
- * What the last runner of this database with this number had in flight is not
- * in flight any more.
+ * What the runner of this database with this number had in flight is not in flight
+ * any more, and it uses no load.
  */
 void
 load_table_forget_runner(int number)
@@ -117,8 +134,9 @@ load_table_forget_runner(int number)
 			continue;
 		loads[i].load.in_flight[number] = 0;
 		loads[i].load.waiting &= ~(1U << number);
+		loads[i].users &= ~(1U << number);
 	}
 	unlock_table();
 }
 
-const LoadTable shared_loads = {find_load, lock_table, unlock_table};
+const LoadTable shared_loads = {find_load, release_load, lock_table, unlock_table};

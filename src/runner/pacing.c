@@ -46,8 +46,9 @@
 #define PROBE_PAUSE US_PER_S
 
 /*
- * When there are more paces than this, those that nothing depends on are
- * forgotten: a role may use any number of user mappings, one after the other.
+ * When the runners have more paces than this, those that nothing depends on are
+ * forgotten: a role may use any number of user mappings, one after the other. There
+ * is room for so many in the table.
  */
 #define KEPT_PACES 1000
 
@@ -74,8 +75,10 @@ typedef struct NamedTarget
 struct Pacing
 {
 	int			number;			/* of this runner */
+	int64		turn;			/* number of the turn that is under way */
 	const LoadTable *table;		/* NULL: there are no other runners */
-	List	   *paces;			/* of everything that runs have asked for */
+	dlist_head	paces;			/* of everything that runs have asked for */
+	int			pace_count;
 	List	   *targets;		/* NamedTargets: their servers */
 };
 
@@ -91,6 +94,7 @@ pacing_create(int number, const LoadTable *table)
 
 	pacing->number = number;
 	pacing->table = table;
+	dlist_init(&pacing->paces);
 	return pacing;
 }
 
@@ -117,11 +121,23 @@ find_load(Pacing *pacing, const char *name, bool *own)
 	Load	   *load = NULL;
 
 	if (pacing->table != NULL)
-		load = pacing->table->find(name);
+		load = pacing->table->find(name, pacing->number);
 	*own = load == NULL;
 	if (load == NULL)
 		load = palloc0(sizeof(Load));
 	return load;
+}
+
+/*
+ * This load is not needed any more. The loads must be locked.
+ */
+static void
+release_load(Pacing *pacing, Load *load, bool own)
+{
+	if (own)
+		pfree(load);
+	else
+		pacing->table->release(load, pacing->number);
 }
 
 /*
@@ -133,7 +149,6 @@ find_target(Pacing *pacing, const char *server)
 	ListCell   *cell;
 	NamedTarget *named;
 	MemoryContext old;
-	bool		own;
 
 	foreach(cell, pacing->targets)
 	{
@@ -147,7 +162,7 @@ find_target(Pacing *pacing, const char *server)
 	named->target.shares = shares_create();
 	/* no key looks like this */
 	named->target.load = find_load(pacing, psprintf("%s/*", server),
-								   &own);
+								   &named->target.own_load);
 	pacing->targets = lappend(pacing->targets, named);
 	MemoryContextSwitchTo(old);
 	return &named->target;
@@ -156,11 +171,11 @@ find_target(Pacing *pacing, const char *server)
 static Pace *
 find_pace(Pacing *pacing, const char *key)
 {
-	ListCell   *cell;
+	dlist_iter	iter;
 
-	foreach(cell, pacing->paces)
+	dlist_foreach(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
 		if (strcmp(pace->key, key) == 0)
 			return pace;
@@ -180,32 +195,59 @@ forget_tokens(Pace *pace, int64 now)
 }
 
 /*
- * Whether one that began anew would be like this pace.
+ * Whether one that began anew would be like this pace, and nobody has it now.
  */
 static bool
-is_idle(Pace *pace, int64 now)
+is_idle(const Pacing *pacing, Pace *pace, int64 now)
 {
 	forget_tokens(pace, now);
-	return pace->in_flight == 0 && pace->reserved == NIL && !pace->parked &&
+	return pace->used_in != pacing->turn && pace->in_flight == 0 && pace->reserved == NIL && !pace->parked &&
 		pace->load->next_request <= now && pace->load->blocked_until <= now &&
 		(pace->tokens_per_minute == 0 || pace->load->tokens == 0);
+}
+
+/*
+ * Nobody knows this server any more.
+ */
+static void
+forget_target(Pacing *pacing, Target *target)
+{
+	ListCell   *cell;
+
+	foreach(cell, pacing->targets)
+	{
+		NamedTarget *named = lfirst(cell);
+
+		if (&named->target != target)
+			continue;
+		pacing->targets = foreach_delete_current(pacing->targets, cell);
+		release_load(pacing, target->load, target->own_load);
+		shares_free(target->shares);
+		if (target->problem != NULL)
+			pfree(target->problem);
+		pfree(named->name);
+		pfree(named);
+		return;
+	}
 }
 
 static void
 forget_idle(Pacing *pacing, int64 now)
 {
-	ListCell   *cell;
+	dlist_mutable_iter iter;
 
 	lock_loads(pacing);
-	foreach(cell, pacing->paces)
+	dlist_foreach_modify(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
-		if (!is_idle(pace, now))
+		if (!is_idle(pacing, pace, now))
 			continue;
-		pacing->paces = foreach_delete_current(pacing->paces, cell);
-		if (pace->own_load)
-			pfree(pace->load);
+		dlist_delete(&pace->node);
+		pacing->pace_count--;
+		if (--pace->target->paces == 0)
+			forget_target(pacing, pace->target);
+		release_load(pacing, pace->load, pace->own_load);
 		pfree(pace->key);
 		pfree(pace);
 	}
@@ -220,11 +262,15 @@ pacing_find(Pacing *pacing, const char *server, Oid mapping)
 {
 	char	   *key = psprintf("%s/%u", server, mapping);
 	Pace	   *pace = find_pace(pacing, key);
+	int			most = KEPT_PACES / (pacing->table != NULL ? agno_runners : 1);
 	MemoryContext old;
 
 	if (pace != NULL)
+	{
+		pace->used_in = pacing->turn;
 		return pace;
-	if (list_length(pacing->paces) >= KEPT_PACES)
+	}
+	if (pacing->pace_count >= most)
 		forget_idle(pacing, clock_now());
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	pace = palloc0(sizeof(Pace));
@@ -232,45 +278,66 @@ pacing_find(Pacing *pacing, const char *server, Oid mapping)
 	pace->target = find_target(pacing, server);
 	pace->load = find_load(pacing, key, &pace->own_load);
 	pace->give_up_at = NEVER;
-	pacing->paces = lappend(pacing->paces, pace);
+	pace->used_in = pacing->turn;
+	pace->target->paces++;
+	dlist_push_tail(&pacing->paces, &pace->node);
+	pacing->pace_count++;
 	MemoryContextSwitchTo(old);
 	return pace;
+}
+
+/*
+ * A flight has this pace that asks nothing of its server.
+ */
+void
+pacing_keep(Pace *pace)
+{
+	pace->in_flight++;
+}
+
+/*
+ * It has not any more.
+ */
+void
+pacing_let_go(Pace *pace)
+{
+	pace->in_flight--;
 }
 
 static void
 set_parked(Pacing *pacing, Pace *pace, bool parked)
 {
+	Target	   *target = pace->target;
 	uint32		mine = 1U << pacing->number;
-	uint32		others = 0;
-	ListCell   *cell;
 
+	if (pace->parked != parked)
+		target->parked += parked ? 1 : -1;
 	pace->parked = parked;
 	if (!parked)
-		pace->give_up_at = NEVER;
-
-	/* Runs may wait for the same server with other keys. */
-	foreach(cell, pacing->paces)
 	{
-		Pace	   *other = lfirst(cell);
-
-		if (other->target == pace->target && other->parked)
-			others = mine;
+		pace->give_up_at = NEVER;
+		pace->deserted = false;
 	}
-	pace->target->load->waiting =
-		(pace->target->load->waiting & ~mine) | others;
+	if (target->parked > 0)
+		target->load->waiting |= mine;
+	else
+		target->load->waiting &= ~mine;
 }
 
 static void
-set_stalled(Pacing *pacing, Target *target, bool stalled)
+end_stall(Pacing *pacing, Target *target)
 {
-	ListCell   *cell;
+	dlist_iter	iter;
 
-	foreach(cell, pacing->paces)
+	if (!target->stalled)
+		return;
+	target->stalled = false;
+	dlist_foreach(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
 		if (pace->target == target)
-			pace->stalled = stalled;
+			pace->stalled = false;
 	}
 }
 
@@ -280,12 +347,13 @@ set_stalled(Pacing *pacing, Target *target, bool stalled)
 void
 pacing_begin_turn(Pacing *pacing)
 {
-	ListCell   *cell;
+	dlist_iter	iter;
 
+	pacing->turn++;
 	lock_loads(pacing);
-	foreach(cell, pacing->paces)
+	dlist_foreach(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 		ListCell   *owner;
 
 		foreach(owner, pace->reserved)
@@ -320,13 +388,15 @@ take_request(Pace *pace, int64 now)
 }
 
 /*
- * How many runs of a server one owner may have in flight: nine tenths, where
- * there are so many.
+ * How many runs of a server one owner may have in flight: nine tenths, but one less
+ * than all at most, where there are two.
  */
 static int
 owner_limit(const Target *target)
 {
-	return target->max_concurrency - target->max_concurrency / 10;
+	int			all = target->max_concurrency;
+
+	return Max(1, all - Max(1, all / 10));
 }
 
 /*
@@ -373,6 +443,11 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 {
 	int			room;
 
+	if (pace->deserted)
+	{
+		pace->deserted = false;
+		return INT_MAX;
+	}
 	lock_loads(pacing);
 	room = pace->stalled ? 0 : room_at(pace, now);
 	if (room == 0 && pace->load->blocked_until <= now &&
@@ -403,6 +478,7 @@ void
 pacing_stall(Pacing *pacing, Pace *pace)
 {
 	pace->stalled = true;
+	pace->target->stalled = true;
 }
 
 /*
@@ -417,21 +493,17 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
 }
 
 /*
- * A run that was parked for this is for another key by now. Let the others find
- * out, too.
+ * A run that was parked for this is for another key by now. Let others find out,
+ * too, whatever holds them back; those of this key are parked again, and held back
+ * as before.
  */
 void
-pacing_forget_limits(Pacing *pacing, const char *key)
+pacing_desert(Pacing *pacing, const char *key)
 {
 	Pace	   *pace = find_pace(pacing, key);
 
-	if (pace == NULL)
-		return;
-	lock_loads(pacing);
-	pace->requests_per_minute = 0;
-	pace->tokens_per_minute = 0;
-	pace->load->blocked_until = 0;
-	unlock_loads(pacing);
+	if (pace != NULL)
+		pace->deserted = pace->parked;
 }
 
 /*
@@ -479,12 +551,12 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 void
 pacing_recheck(Pacing *pacing)
 {
-	ListCell   *cell;
+	dlist_iter	iter;
 
 	lock_loads(pacing);
-	foreach(cell, pacing->paces)
+	dlist_foreach(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
 		set_parked(pacing, pace, true);
 		pace->give_up_at = 0;
@@ -528,7 +600,7 @@ pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 	pace->load->tokens += tokens;
 	others = target->load->waiting & ~(1U << pacing->number);
 	unlock_loads(pacing);
-	set_stalled(pacing, target, false);
+	end_stall(pacing, target);
 	if (trying)
 		target->trying = false;
 	if (others != 0)
@@ -664,16 +736,15 @@ pacing_held_back(Pacing *pacing, Pace *pace, int64 now)
 Pace *
 pacing_next_parked(Pacing *pacing, Pace *after)
 {
-	ListCell   *cell;
+	dlist_node *node = after != NULL ? &after->node : &pacing->paces.head;
 
-	foreach(cell, pacing->paces)
+	while (node->next != &pacing->paces.head)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, node->next);
 
-		if (after == pace)
-			after = NULL;
-		else if (after == NULL && pace->parked)
+		if (pace->parked)
 			return pace;
+		node = node->next;
 	}
 	return NULL;
 }
@@ -688,7 +759,7 @@ room_from(Pace *pace, int64 now)
 	Target	   *target = pace->target;
 	int64		at = pace->probe_at;
 
-	if (!pace->stalled && room_at(pace, now) > 0)
+	if (pace->deserted || (!pace->stalled && room_at(pace, now) > 0))
 		return now;
 	if (pace->load->blocked_until > now)
 		return target->unreachable_since == 0 ? pace->load->blocked_until :
@@ -710,12 +781,12 @@ int64
 pacing_next_at(Pacing *pacing, int64 now)
 {
 	int64		next = NEVER;
-	ListCell   *cell;
+	dlist_iter	iter;
 
 	lock_loads(pacing);
-	foreach(cell, pacing->paces)
+	dlist_foreach(iter, &pacing->paces)
 	{
-		Pace	   *pace = lfirst(cell);
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
 		if (pace->parked)
 		{

@@ -8,6 +8,7 @@
 #ifndef AGNO_PACING_H
 #define AGNO_PACING_H
 
+#include "lib/ilist.h"
 #include "nodes/pg_list.h"
 #include "runner/shares.h"
 #include "server/model_server.h"
@@ -36,8 +37,14 @@ typedef struct Load
 /* Where the loads are that several runners share. */
 typedef struct LoadTable
 {
-	/* the load of this name in this database; NULL: there is no room */
-	Load	   *(*find) (const char *name);
+	/*
+	 * The load of this name in this database, for the runner with this
+	 * number; NULL: there is no room.
+	 */
+	Load	   *(*find) (const char *name, int runner);
+
+	/* The runner does not need it any more. While the table is locked. */
+	void		(*release) (Load *load, int runner);
 	void		(*lock) (void);
 	void		(*unlock) (void);
 } LoadTable;
@@ -45,10 +52,14 @@ typedef struct LoadTable
 /* What a runner knows of one server. Its own memory. */
 typedef struct Target
 {
+	int			paces;			/* how many there are of it */
+	int			parked;			/* how many of them have parked runs */
+	bool		stalled;		/* some of them may be stalled */
 	int			max_concurrency;	/* 0: any number */
 	Shares	   *shares;			/* whose runs are in flight there */
 	Load	   *load;			/* of its table, or our own: in_flight and
 								 * waiting */
+	bool		own_load;		/* it is our own */
 	int64		yield_until;	/* what is free is for other runners */
 
 	/* while it cannot be reached */
@@ -64,6 +75,7 @@ typedef struct Target
 /* What a runner knows of one server as used with one key. Its own memory. */
 typedef struct Pace
 {
+	dlist_node	node;			/* in Pacing.paces */
 	char	   *key;			/* of the server's name and the user mapping,
 								 * of the database's encoding */
 	Target	   *target;			/* the server */
@@ -71,10 +83,13 @@ typedef struct Pace
 	int			tokens_per_minute;	/* each 0 when there is none */
 	List	   *reserved;		/* owners of the runs that this turn is to
 								 * start */
-	int			in_flight;		/* runs that have been started with it */
+	int			in_flight;		/* flights that have it */
 	bool		parked;			/* there may be runs that wait for it */
 	bool		stalled;		/* but only of owners who may not have more in
 								 * flight at the server */
+	int64		used_in;		/* number of the turn that last asked for it */
+	bool		deserted;		/* some of them may be for another key by now,
+								 * and have to find that out */
 	Oid			last_owner;		/* whose parked runs were fetched last */
 	int64		probe_at;		/* when one of them is to ask all the same, to
 								 * find out about other limits */
@@ -89,6 +104,8 @@ typedef struct Pacing Pacing;
 
 extern Pacing *pacing_create(int number, const LoadTable *table);
 extern Pace *pacing_find(Pacing *pacing, const char *server, Oid mapping);
+extern void pacing_keep(Pace *pace);
+extern void pacing_let_go(Pace *pace);
 extern void pacing_begin_turn(Pacing *pacing);
 extern bool pacing_admit(Pacing *pacing, Pace *pace,
 						 const ModelServer *server, Oid owner, int64 now);
@@ -113,7 +130,7 @@ extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_stall(Pacing *pacing, Pace *pace);
 extern int	pacing_unparkable(Pacing *pacing, Pace *pace, int64 now);
 extern void pacing_none_parked(Pacing *pacing, Pace *pace);
-extern void pacing_forget_limits(Pacing *pacing, const char *key);
+extern void pacing_desert(Pacing *pacing, const char *key);
 extern int64 pacing_next_at(Pacing *pacing, int64 now);
 
 #endif							/* AGNO_PACING_H */

@@ -227,6 +227,15 @@ close_blame(int code, Datum arg)
 }
 
 /*
+ * For before_shmem_exit(): the loads of model servers are for other runners.
+ */
+static void
+forget_loads(int code, Datum number)
+{
+	load_table_forget_runner(DatumGetInt32(number));
+}
+
+/*
  * The postmaster has everyone exit at once: neither is this the fault of a run.
  */
 static void
@@ -274,6 +283,7 @@ initialize(Runner *runner, int slot, Oid database)
 
 	/* What the last runner of this number had in flight is not any more. */
 	load_table_forget_runner(number);
+	before_shmem_exit(forget_loads, Int32GetDatum(number));
 
 	/* If that one crashed at a run, this one is told which. */
 	MemoryContextSwitchTo(TopMemoryContext);

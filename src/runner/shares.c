@@ -62,6 +62,13 @@ shares_create(void)
 	return shares;
 }
 
+void
+shares_free(Shares *shares)
+{
+	share_table_destroy(shares->by_owner);
+	pfree(shares);
+}
+
 /*
  * A run of this owner is in flight now.
  */

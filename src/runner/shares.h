@@ -11,6 +11,7 @@
 typedef struct Shares Shares;
 
 extern Shares *shares_create(void);
+extern void shares_free(Shares *shares);
 extern void shares_add(Shares *shares, Oid owner, int64 bytes);
 extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);

@@ -333,7 +333,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	*pace = pacing_find(pacing, run->model_server, server->mapping);
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
-		pacing_forget_limits(pacing, run->picked->parked_for);
+		pacing_desert(pacing, run->picked->parked_for);
 	return !*asks ||
 		pacing_admit(pacing, *pace, server, run->owner, clock_now()) ?
 		START : PARK;

@@ -1,6 +1,5 @@
 # HTTP/2 where the server offers it: hundreds of runs share a few connections.
-# An https server that speaks only HTTP/1.1 gets a connection for each run, as
-# soon as its first answer has shown it.
+# An https server that speaks only HTTP/1.1 gets a connection for each run.
 
 use strict;
 use warnings;
@@ -67,7 +66,7 @@ wait_until('its end at the server',
 is(wait_run('slow'), 'COMPLETED',
 	'the neighbour of a cancelled stream completes');
 
-# HTTP/1.1 over TLS: after the first answers, all at once.
+# HTTP/1.1 over TLS: all at once.
 $node->safe_psql('postgres',
 	"SELECT agno_arun('one', model => 'one:echo', run_id => 'one')");
 is(wait_run('one'), 'COMPLETED',

@@ -16,7 +16,7 @@ my $node = new_node('main', conf => 'agno_bg.max_concurrent_runs = 50');
 my $url = start_mock('mock');
 add_mock_server($url);
 foreach my $limit (
-	"narrow:max_concurrency '2'",
+	"narrow:max_concurrency '3'",
 	"slow:requests_per_minute '600'",
 	"poor:tokens_per_minute '1080'")
 {
@@ -34,7 +34,7 @@ sub requests
 	  mock_requests('mock');
 }
 
-# Two at a time, while others pass; 300 of them are more than may be in flight.
+# Two at a time, since one of three places is for other roles, while others pass; 300 of them are more than may be in flight.
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 300) i,
 		agno_arun('narrow ' || i, model => 'narrow:slow-10')));

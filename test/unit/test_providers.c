@@ -228,6 +228,36 @@ test_many_calls(void)
 	}
 }
 
+/* Pieces of many parts, in any order, at a cost that does not grow with them. */
+static void
+test_many_parts(void)
+{
+	ModelStream *stream = model_stream_create(&provider_openai_chat);
+	StreamPart *part = NULL;
+
+	check(model_stream_part(stream, 0) == NULL);
+	for (int i = 0; i < MAX_STREAM_PARTS - 1; i++)
+		part = model_stream_add_part(stream, (i * INT64CONST(7919)) % 1999);
+	check(part != NULL && part->index == (1998 * INT64CONST(7919)) % 1999);
+	for (int64 i = 0; i < 1999; i++)
+	{
+		part = model_stream_part(stream, i);
+		check(part != NULL && part->index == i);
+	}
+	check(model_stream_part(stream, -1) == NULL);
+	check(model_stream_part(stream, 1999) == NULL);
+
+	/* of two with the same number, the last */
+	part = model_stream_add_part(stream, 7);
+	check(model_stream_part(stream, 7) == part);
+	check(model_stream_part(stream, 8) != NULL);
+	check(model_stream_add_part(stream, 9) == NULL);
+
+	for (int i = 0; i < 1000 * 1000; i++)
+		part = model_stream_part(stream, 0);
+	check(part != NULL);
+}
+
 int
 main(void)
 {
@@ -238,5 +268,6 @@ main(void)
 	test_anthropic();
 	test_responses();
 	test_many_calls();
+	test_many_parts();
 	return unit_done();
 }

@@ -158,12 +158,22 @@ test_postponed(void)
 	Run			run = sent_run(2);
 	HttpResult	asked = answer(429, "{}");
 
+	run.deadline = 200 * SECOND;
 	asked.retry_after_ms = 121 * 1000;
 	receive(&run, asked, SECOND);
 	check(run.step == STEP_STORE);
 	check(run.outcome.status == RUN_PENDING);
 	check(run.postpone_ms == 121 * 1000);
 	check(run.retries == 1);
+
+	/* one that is longer than the run may take is not waited for at all */
+	run = sent_run(2);
+	run.deadline = 200 * SECOND;
+	asked.retry_after_ms = INT64CONST(24) * 24 * 3600 * 1000;
+	receive(&run, asked, SECOND);
+	check(run.step == STEP_STORE);
+	check(run.outcome.status == RUN_ERROR);
+	check(run.outcome.http_status == 429);
 
 	run = sent_run(2);
 	receive(&run, answer(429, "{\"error\":{\"code\":\"insufficient_quota\"}}"), SECOND);
