@@ -253,6 +253,7 @@ initialize(Runner *runner, int slot, Oid database)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname(RUNNER_TYPE);
 	pin_settings();
+	store_plan_for_large_tables();
 
 	/* The database may have its runner already. */
 	if (!runner_slot_attach(slot, database))
