@@ -92,7 +92,7 @@ store_pick_locked(int limit)
 	static Statement statement = {
 		PICKED_COLUMNS
 		"WHERE q.state = " LOCKED " AND q.runner = $2"
-		" AND q.run_at <= clock_timestamp() AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
 	};
 	Arguments	args = {0};
 
@@ -112,7 +112,7 @@ store_pick_given_up(const char *key, int patience_ms, int limit)
 	static Statement statement = {
 		PICKED_COLUMNS
 		"WHERE q.state = " PARKED " AND q.parked_for = $3"
-		" AND q.waits_since <= clock_timestamp() -"
+		" AND q.waits_since <= " THIS_TURN " -"
 		" make_interval(secs => $4 / 1000.0)"
 		" AND " MINE("q") " ORDER BY q.waits_since LIMIT $5"
 	};

@@ -23,7 +23,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "store/store.h"
-#include "store/store_statement.h"
+#include "store/store_queue.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -334,7 +334,7 @@ find_expired(const RunPlace *after, int limit, int age)
 	static Statement statement = {
 		"SELECT o.run_id, o.session_id, o.created_at FROM agno.runs o"
 		" WHERE o.created_at >= $3 AND (o.created_at, o.run_id) > ($3, $4)"
-		" AND o.created_at < clock_timestamp() - make_interval(secs => $2)"
+		" AND o.created_at < " THIS_TURN " - make_interval(secs => $2)"
 		" AND o.finished_at < clock_timestamp() - make_interval(secs => $2)"
 		" AND o.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" ORDER BY o.created_at, o.run_id LIMIT $1 FOR UPDATE SKIP LOCKED"
