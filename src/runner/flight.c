@@ -16,12 +16,12 @@
 #include "core/json.h"
 #include "core/prompt.h"
 #include "core/usage.h"
-#include "pgtime.h"
 #include "runner/ended_run.h"
 #include "runner/fleet.h"
 #include "runner/flight.h"
 #include "server/encoding.h"
 #include "server/settings.h"
+#include "server/time_zone.h"
 #include "server/tool_fingerprint.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -48,7 +48,8 @@ copy_or_null(const char *string)
 
 /*
  * The current time as Python's str(datetime.now(tz)) prints it: of the server's
- * time zone and without an offset when there is no identifier.
+ * time zone and without an offset when there is no identifier, or none that is
+ * known any more.
  */
 static char *
 python_now(const char *timezone_identifier)
@@ -60,7 +61,7 @@ python_now(const char *timezone_identifier)
 	StringInfoData out;
 
 	if (timezone_identifier != NULL)
-		zone = pg_tzset(timezone_identifier);
+		zone = time_zone_find(timezone_identifier);
 	if (timestamp2tm(GetCurrentTimestamp(), &offset, &tm, &fraction, NULL,
 					 zone != NULL ? zone : session_timezone) != 0)
 		elog(ERROR, "the current time is out of range");
