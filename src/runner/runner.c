@@ -137,11 +137,15 @@ create_wait_set(Runner *runner)
 static long
 sleep_ms(Runner *runner)
 {
-	int64		wake_at = chores_next_at(runner->chores);
+	int64		wake_at;
 	int64		http_ms = http_timeout_ms(runner->dispatch.http);
 	Flight	   *sleeper = fleet_first_to_wake(runner->dispatch.fleet);
 	int64		timeout_ms = -1;
 
+	/* Whoever waits for a lock in a turn resets the latch. */
+	if (ShutdownRequestPending || ConfigReloadPending || runner_slot_held())
+		return 0;
+	wake_at = chores_next_at(runner->chores);
 	if (sleeper != NULL)
 		wake_at = Min(wake_at, sleeper->run.wake_at);
 	if (wake_at != NEVER)
