@@ -379,6 +379,16 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 }
 
 /*
+ * What a flight takes in memory, in bytes: some multiple of what is to be stored of
+ * it.
+ */
+int64
+flight_size(const Flight *flight)
+{
+	return (int64) MemoryContextMemAllocated(flight->context, true);
+}
+
+/*
  * Each run of a session may add to its state: what has become too long is not
  * kept, or the state would grow without end.
  */

@@ -27,12 +27,6 @@
  */
 #define ORPHAN_LOOKS 6
 
-/*
- * How much is read of what was handed in with runs, in bytes: in one turn, but
- * one run at least.
- */
-#define TURN_BYTES (INT64CONST(32) * 1024 * 1024)
-
 static bool
 session_is_busy(Turn *turn, const char *session_id)
 {
