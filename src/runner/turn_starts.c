@@ -437,6 +437,9 @@ make_flights(Turn *turn, Starts *starts)
 
 		if (admitted->run->deferred)
 		{
+			if (admitted->asks)
+				pacing_give_back(turn->dispatch->pacing, admitted->pace,
+								 admitted->run->owner);
 			turn_again(turn, CHORE_START);
 			continue;
 		}
