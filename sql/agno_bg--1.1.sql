@@ -158,6 +158,14 @@ COMMENT ON FUNCTION agno.check_output_schema(pg_catalog.jsonb) IS
 	'checked against';
 REVOKE ALL ON FUNCTION agno.check_output_schema(pg_catalog.jsonb) FROM PUBLIC;
 
+CREATE FUNCTION agno.check_time_zone(name pg_catalog.text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_time_zone'
+LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.check_time_zone(pg_catalog.text) IS
+	'true, or an error if this is no name of a time zone';
+REVOKE ALL ON FUNCTION agno.check_time_zone(pg_catalog.text) FROM PUBLIC;
+
 CREATE TABLE agno.agents (
 	agent_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	name pg_catalog.text,
@@ -203,9 +211,7 @@ CREATE TABLE agno.agents (
 		(pg_catalog.array_position(instructions, NULL) IS NULL
 		 AND pg_catalog.array_ndims(instructions) OPERATOR(pg_catalog.=) 1),
 	CONSTRAINT agents_timezone_identifier_check CHECK
-		(pg_catalog.timezone(timezone_identifier,
-							 'epoch'::pg_catalog.timestamptz) IS NOT NULL
-		 OR timezone_identifier IS NULL),
+		(agno.check_time_zone(timezone_identifier)),
 	CONSTRAINT agents_output_schema_check CHECK
 		(agno.check_output_schema(output_schema)),
 	CONSTRAINT agents_num_history_runs_check CHECK
@@ -268,7 +274,8 @@ COMMENT ON COLUMN agno.agents.add_name_to_context IS
 COMMENT ON COLUMN agno.agents.add_datetime_to_context IS
 	'tell the model the current time';
 COMMENT ON COLUMN agno.agents.timezone_identifier IS
-	'the time zone of that time; null: that of the server';
+	'the time zone of that time, as in pg_timezone_names; null: that of the '
+	'server';
 COMMENT ON COLUMN agno.agents.resolve_in_context IS
 	'replace {variable} in the system message and in the input by what the '
 	'session state or the metadata has for it';
@@ -1586,8 +1593,8 @@ BEGIN ATOMIC
 		  'agno_session_state', 'agno_update_session_state',
 		  'list_tables', 'describe_table', 'run_sql_query',
 		  -- what the checks of agno.agents and the views of Agno call
-		  'check_model', 'check_output_schema', 'run_data', 'agno_metrics',
-		  'told_events'
+		  'check_model', 'check_output_schema', 'check_time_zone', 'run_data',
+		  'agno_metrics', 'told_events'
 		  ]::pg_catalog.name[]);
 END;
 COMMENT ON FUNCTION agno.usage_routines() IS

@@ -52,8 +52,8 @@
 #define MAX_MEMORY_FAILURES 3
 
 /*
- * How long nobody is notified after the queue of notifications was full, in
- * microseconds.
+ * How long nobody is notified after the queue of notifications was full, or was
+ * not to be had because others notify all the time, in microseconds.
  */
 #define MUTE_PAUSE (10 * US_PER_S)
 
@@ -463,6 +463,22 @@ refuse(Chores *chores, Turn *turn, ErrorData *error)
 }
 
 /*
+ * Whether a turn failed since nobody could be notified: the queue of notifications
+ * is full, or somebody has it locked. Everyone who notifies locks it for the whole
+ * server, until the end of the commit.
+ */
+static bool
+fails_to_notify(const Chores *chores, const ErrorData *error, bool at_commit)
+{
+	if (!at_commit)
+		return false;
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		return true;
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
+		clock_now() >= chores->mute_until;
+}
+
+/*
  * A turn has failed. If it was about one run only, that run cannot be stored
  * as it is.
  */
@@ -477,9 +493,9 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 
 	pacing_recheck(chores->dispatch->pacing);
 	turn_end_picking(turn);
-	if (at_commit && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	if (fails_to_notify(chores, error, at_commit))
 	{
-		/* The queue of notifications is full: that is no run's fault. */
+		/* That is no run's fault, and does not keep it waiting. */
 		if (now >= chores->mute_until)
 			chores->not_before = now;
 		else
@@ -826,7 +842,8 @@ chores_finish(Chores *chores)
 	char	  **ids;
 	int		   *attempts;
 
-	if (!dlist_is_empty(&fleet->ended))
+	/* once more if nobody could be notified */
+	for (int i = 0; i < 2 && !dlist_is_empty(&fleet->ended); i++)
 		(void) do_turn(chores, CHORE_BIT(CHORE_STORE));
 	if (fleet->count == 0)
 		return;

@@ -15,13 +15,13 @@
 #include "core/json.h"
 #include "core/prompt.h"
 #include "core/usage.h"
-#include "pgtime.h"
 #include "runner/conversation.h"
 #include "runner/ended_run.h"
 #include "runner/fleet.h"
 #include "runner/flight.h"
 #include "server/encoding.h"
 #include "server/settings.h"
+#include "server/time_zone.h"
 #include "server/tool_fingerprint.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -48,7 +48,8 @@ copy_or_null(const char *string)
 
 /*
  * The current time as Python's str(datetime.now(tz)) prints it: of the server's
- * time zone and without an offset when there is no identifier.
+ * time zone and without an offset when there is no identifier, or none that is
+ * known any more.
  */
 static char *
 python_now(const char *timezone_identifier)
@@ -60,7 +61,7 @@ python_now(const char *timezone_identifier)
 	StringInfoData out;
 
 	if (timezone_identifier != NULL)
-		zone = pg_tzset(timezone_identifier);
+		zone = time_zone_find(timezone_identifier);
 	if (timestamp2tm(GetCurrentTimestamp(), &offset, &tm, &fraction, NULL,
 					 zone != NULL ? zone : session_timezone) != 0)
 		elog(ERROR, "the current time is out of range");
@@ -237,6 +238,16 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	run->step = STEP_SEND;
 	MemoryContextSwitchTo(old);
 	return flight;
+}
+
+/*
+ * What a flight takes in memory, in bytes: some multiple of what is to be stored of
+ * it.
+ */
+int64
+flight_size(const Flight *flight)
+{
+	return (int64) MemoryContextMemAllocated(flight->context, true);
 }
 
 /*

@@ -99,6 +99,7 @@ typedef struct Flight
 extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
 							 Pace *pace);
 extern void flight_begin(Flight *flight);
+extern int64 flight_size(const Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
 extern void flight_trim(Flight *flight);
 extern const char *flight_partial_content(Flight *flight);

@@ -478,6 +478,10 @@ agno_bg_launcher_main(Datum arg)
 
 		look_into_unseen();
 		next = Min(look_after_runners(), look_after_tool_workers());
+
+		/* Whoever waits for a lock resets the latch. */
+		if (ShutdownRequestPending || ConfigReloadPending)
+			continue;
 		if (next != DT_NOEND)
 		{
 			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -580,6 +580,22 @@ pacing_started(Pacing *pacing, Pace *pace, Oid owner)
 }
 
 /*
+ * A run of this owner that has been admitted in this turn does not start in it: what
+ * it was given is for others.
+ */
+void
+pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
+{
+	lock_loads(pacing);
+	pace->reserved = list_delete_oid(pace->reserved, owner);
+	pace->target->load->in_flight[pacing->number]--;
+	shares_remove(pace->target->shares, owner, 0);
+	if (pace->requests_per_minute > 0)
+		pace->load->next_request -= request_pause(pace);
+	unlock_loads(pacing);
+}
+
+/*
  * A run of this owner that had been started is over, and cost so many tokens;
  * trying is what pacing_started() said, unless pacing_unreachable() has been
  * told of it since. Returns which other runners wait for its place: the bit of

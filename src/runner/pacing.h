@@ -110,6 +110,7 @@ extern void pacing_begin_turn(Pacing *pacing);
 extern bool pacing_admit(Pacing *pacing, Pace *pace,
 						 const ModelServer *server, Oid owner, int64 now);
 extern void pacing_recheck(Pacing *pacing);
+extern void pacing_give_back(Pacing *pacing, Pace *pace, Oid owner);
 extern bool pacing_started(Pacing *pacing, Pace *pace, Oid owner);
 extern uint32 pacing_ended(Pacing *pacing, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);

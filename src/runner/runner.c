@@ -95,6 +95,8 @@ pin_settings(void)
 		/* less than deadlock_timeout: in a deadlock, others win */
 		{"lock_timeout", "250ms"},
 		{"jit", "off"},
+		/* so that planning executes no constraint of a table's owner */
+		{"constraint_exclusion", "off"},
 		{"plan_cache_mode", "force_generic_plan"},
 
 		/* The queue may be empty or huge: never trust its statistics. */
@@ -135,11 +137,15 @@ create_wait_set(Runner *runner)
 static long
 sleep_ms(Runner *runner)
 {
-	int64		wake_at = chores_next_at(runner->chores);
+	int64		wake_at;
 	int64		http_ms = http_timeout_ms(runner->dispatch.http);
 	Flight	   *sleeper = fleet_first_to_wake(runner->dispatch.fleet);
 	int64		timeout_ms = -1;
 
+	/* Whoever waits for a lock in a turn resets the latch. */
+	if (ShutdownRequestPending || ConfigReloadPending || runner_slot_held())
+		return 0;
+	wake_at = chores_next_at(runner->chores);
 	if (sleeper != NULL)
 		wake_at = Min(wake_at, sleeper->run.wake_at);
 	if (wake_at != NEVER)
@@ -260,6 +266,7 @@ initialize(Runner *runner, int slot, Oid database)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname(RUNNER_TYPE);
 	pin_settings();
+	store_plan_for_large_tables();
 
 	/* The database may have its runner already. */
 	if (!runner_slot_attach(slot, database))

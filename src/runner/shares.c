@@ -31,9 +31,9 @@ typedef struct Share
 	Oid			owner;			/* the key */
 	int			in_flight;		/* runs */
 	int64		bytes;			/* of what was handed in with them */
-	int64		round;			/* of shares_taken(), */
-	int			taken;			/* and how often the owner was given something
-								 * in it */
+	int64		round;			/* of shares_take(), */
+	int			taken;			/* how many things the owner took in it, */
+	int64		taken_bytes;	/* and how large they are */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -114,23 +114,30 @@ shares_count(Shares *shares, Oid owner)
 }
 
 /*
- * Give an owner with runs in flight one more of something that is divided among
- * owners; each round, known by its number from 1, begins anew. Returns how much the
- * owner has been given before in this round.
+ * Let an owner with runs in flight take one thing, of so many bytes, if that is
+ * within its part: things of a number, and of bytes, that are divided among owners.
+ * Each round, known by its number from 1, begins anew. Returns whether it has been
+ * taken.
  */
-int
-shares_taken(Shares *shares, Oid owner, int64 round)
+bool
+shares_take(Shares *shares, Oid owner, int64 round, int64 bytes, int part,
+			int64 part_bytes)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
 	if (share == NULL)
-		return 0;
+		return true;
 	if (share->round != round)
 	{
 		share->round = round;
 		share->taken = 0;
+		share->taken_bytes = 0;
 	}
-	return share->taken++;
+	if (share->taken >= part || share->taken_bytes + bytes > part_bytes)
+		return false;
+	share->taken++;
+	share->taken_bytes += bytes;
+	return true;
 }
 
 /*

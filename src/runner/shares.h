@@ -15,7 +15,8 @@ extern void shares_free(Shares *shares);
 extern void shares_add(Shares *shares, Oid owner, int64 bytes);
 extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
-extern int	shares_taken(Shares *shares, Oid owner, int64 round);
+extern bool shares_take(Shares *shares, Oid owner, int64 round, int64 bytes,
+						int part, int64 part_bytes);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);
 extern bool shares_is_full(Shares *shares, Oid owner, int bound);

@@ -115,17 +115,21 @@ turn_flush_events(Turn *turn)
 
 /*
  * The flights that are to be stored in this turn: those that ended first, but if
- * there are too many, owners get equal parts.
+ * there are too many, or they are too large, owners get equal parts. The very first
+ * is among them however large it is.
  */
 static List *
 flights_to_store(Turn *turn)
 {
 	Fleet	   *fleet = turn->dispatch->fleet;
-	int			quota = turn->limit / Max(shares_owners(fleet->shares), 1);
+	int			owners = Max(shares_owners(fleet->shares), 1);
+	int			part = Max(turn->limit / owners, 1);
 	int64		now = clock_now();
+	int64		bytes = 0;
 	List	   *flights = NIL;
 	List	   *others = NIL;
 	dlist_iter	iter;
+	ListCell   *cell;
 
 	dlist_foreach(iter, &fleet->ended)
 	{
@@ -135,14 +139,23 @@ flights_to_store(Turn *turn)
 			continue;
 		if (list_length(flights) == turn->limit)
 			break;
-		if (shares_taken(fleet->shares, flight->owner, turn->number) <
-			Max(quota, 1))
+		if (shares_take(fleet->shares, flight->owner, turn->number,
+						flight_size(flight), part, TURN_BYTES / owners) ||
+			flights == NIL)
+		{
 			flights = lappend(flights, flight);
+			bytes += flight_size(flight);
+		}
 		else if (list_length(others) < turn->limit)
 			others = lappend(others, flight);
 	}
-	others = list_truncate(others, turn->limit - list_length(flights));
-	flights = list_concat(flights, others);
+	foreach(cell, others)
+	{
+		bytes += flight_size(lfirst(cell));
+		if (list_length(flights) == turn->limit || bytes > TURN_BYTES)
+			break;
+		flights = lappend(flights, lfirst(cell));
+	}
 	turn->tried += list_length(flights);
 	if (flights != NIL)
 		turn->tried_flight = linitial(flights);

@@ -14,6 +14,12 @@
 /* Signals, and runs that have waited too long, are handled so many at a time. */
 #define TURN_BATCH 500
 
+/*
+ * How much is read of what was handed in with runs, and how large the runs are in
+ * memory that are stored, in bytes: in one turn, but one run at least.
+ */
+#define TURN_BYTES (INT64CONST(32) * 1024 * 1024)
+
 /* turn_signals.c */
 extern void turn_read_signals(Turn *turn);
 extern void turn_follow_signals(Turn *turn, List *signals);

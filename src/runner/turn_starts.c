@@ -27,12 +27,6 @@
  */
 #define ORPHAN_LOOKS 6
 
-/*
- * How much is read of what was handed in with runs, in bytes: in one turn, but
- * one run at least.
- */
-#define TURN_BYTES (INT64CONST(32) * 1024 * 1024)
-
 static bool
 session_is_busy(Turn *turn, const char *session_id)
 {
@@ -450,6 +444,9 @@ make_flights(Turn *turn, Starts *starts)
 
 		if (admitted->run->deferred)
 		{
+			if (admitted->asks)
+				pacing_give_back(turn->dispatch->pacing, admitted->pace,
+								 admitted->run->owner);
 			turn_again(turn, CHORE_START);
 			continue;
 		}

@@ -23,6 +23,7 @@
 #include "server/runner_slots.h"
 #include "server/tool_slots.h"
 #include "server/sql_function.h"
+#include "server/time_zone.h"
 #include "server/wait_event.h"
 #include "server/waiters.h"
 #include "server/wake.h"
@@ -46,6 +47,7 @@ SQL_FUNCTION(agno_request_runner);
 SQL_FUNCTION(agno_list_workers);
 SQL_FUNCTION(agno_check_model);
 SQL_FUNCTION(agno_check_output_schema);
+SQL_FUNCTION(agno_check_time_zone);
 
 /*-------------------------------------------------------------------------
  * agno_arun
@@ -339,6 +341,22 @@ Datum
 agno_check_output_schema(PG_FUNCTION_ARGS)
 {
 	argument_check_schema(PG_GETARG_DATUM(0));
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * agno.check_time_zone(text) returns boolean: of the constraint of agno.agents.
+ */
+Datum
+agno_check_time_zone(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (time_zone_find(name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", name),
+				 errhint("The view pg_timezone_names has the names.")));
 	PG_RETURN_BOOL(true);
 }
 

@@ -406,6 +406,7 @@ typedef struct RunLock
 } RunLock;
 
 /* store.c: transactions, and listeners */
+extern void store_plan_for_large_tables(void);	/* store_planning.c */
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
 extern void store_commit(void);

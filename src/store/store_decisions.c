@@ -550,7 +550,7 @@ store_reject_expired(int limit)
 	static Statement statement = {
 		"SELECT q.run_id FROM agno.run_queue q"
 		" WHERE q.state = " DECISION " AND q.runner = $2"
-		" AND q.run_at <= clock_timestamp() AND " MINE("q")
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q")
 		" ORDER BY q.run_at LIMIT $3"
 	};
 	Arguments	args = {0};

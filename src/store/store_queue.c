@@ -164,7 +164,7 @@ store_promote_due(int limit)
 		" WHERE q.ctid = ANY (ARRAY("
 		"SELECT s.ctid FROM agno.run_queue s"
 		" WHERE s.state = " SCHEDULED " AND s.runner = $2"
-		" AND s.run_at <= clock_timestamp() AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+		" AND s.run_at <= " THIS_TURN " AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
 	};
 	Arguments	args = {0};
 
@@ -185,7 +185,7 @@ store_promote_late(int limit)
 		" WHERE q.ctid = ANY (ARRAY("
 		"SELECT s.ctid FROM agno.run_queue s"
 		" WHERE s.state = " TOOLS " AND s.runner = $2"
-		" AND s.run_at <= clock_timestamp() AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+		" AND s.run_at <= " THIS_TURN " AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
 	};
 	Arguments	args = {0};
 

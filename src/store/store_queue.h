@@ -118,6 +118,13 @@ typedef enum QueueState
 /* The channel that listeners learn of ends, and of pauses, from. */
 #define END_CHANNEL "agno_run"
 
+/*
+ * The time when the transaction of a runner began. Unlike clock_timestamp(), it
+ * is the same for all rows: so an index stops where it is reached, rather than
+ * that every later row is looked at in vain.
+ */
+#define THIS_TURN "statement_timestamp()"
+
 /* Markers that met no run are removed after this. */
 #define MARKER_LIFE "'1 day'::interval"
 

@@ -22,8 +22,15 @@
 /* The most runs of a session that are read for its history. */
 #define MAX_HISTORY_RUNS 1000
 
-/* How many earlier runs of a session are looked at for it: some have failed. */
-#define EARLIER_RUNS "2000"
+/*
+ * How many earlier runs of a session are looked at for it: at first, and then if
+ * that does not suffice, since some have failed.
+ */
+#define FIRST_LOOK 40
+#define LAST_LOOK 2000
+
+/* How many are looked at in the second place in one turn, but for one run. */
+#define TURN_LOOKS 20000
 
 /*-------------------------------------------------------------------------
  * Picking
@@ -92,7 +99,7 @@ store_pick_locked(int limit)
 	static Statement statement = {
 		PICKED_COLUMNS
 		"WHERE q.state = " LOCKED " AND q.runner = $2"
-		" AND q.run_at <= clock_timestamp() AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
 	};
 	Arguments	args = {0};
 
@@ -112,7 +119,7 @@ store_pick_given_up(const char *key, int patience_ms, int limit)
 	static Statement statement = {
 		PICKED_COLUMNS
 		"WHERE q.state = " PARKED " AND q.parked_for = $3"
-		" AND q.waits_since <= clock_timestamp() -"
+		" AND q.waits_since <= " THIS_TURN " -"
 		" make_interval(secs => $4 / 1000.0)"
 		" AND " MINE("q") " ORDER BY q.waits_since LIMIT $5"
 	};
@@ -337,27 +344,33 @@ history_limit(const ReadyRun *run)
 
 /*
  * Find the messages of earlier runs, the latest first, for these runs, as rows
- * of the number of the run, from 1, and the messages. Agno's rules: runs that
- * are PAUSED, CANCELLED or ERROR do not count. Runs that other runs have enqueued have
- * sessions of their own. Those that wait behind a run are not looked at: there may be very many.
- * Returns how many rows there are.
+ * of the number of the run, from 1, of how many earlier runs have been looked at
+ * then, and of the messages. Agno's rules: runs that are PAUSED, CANCELLED or ERROR
+ * do not count. Runs that other runs have enqueued have sessions of their own. The
+ * last of those that are looked at is in a row in any case, without messages then.
+ * Those that wait behind a run are not looked at: there may be very many. Returns
+ * how many rows there are.
  */
 static uint64
-find_history(ReadyRun **runs, int count)
+find_history(ReadyRun **runs, int count, int look)
 {
 	static Statement statement = {
-		"SELECT d.n, h.messages "
+		"SELECT d.n, h.place, h.messages "
 		"FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
 		" AS d (run_id, session_id, runs, owner, n) "
 		"JOIN agno.run_queue q ON q.run_id = d.run_id, "
-		"LATERAL (SELECT e.messages, e.created_at FROM"
+		"LATERAL (SELECT l.place, l.messages, l.created_at FROM"
+		" (SELECT e.created_at, row_number() OVER w AS place,"
+		" lead(1) OVER w AS next,"
+		" CASE WHEN e.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
+		" AND e.status = 'COMPLETED'"
+		" THEN e.messages END AS messages FROM"
 		" (SELECT r.* FROM agno.runs r WHERE r.session_id = d.session_id"
 		" AND r.created_at < q.accepted_at"
-		" ORDER BY r.created_at DESC LIMIT " EARLIER_RUNS ") e"
-		" WHERE e.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
-		" AND e.status = 'COMPLETED'"
-		" AND e.messages IS NOT NULL"
-		" ORDER BY e.created_at DESC LIMIT d.runs) h "
+		" ORDER BY r.created_at DESC LIMIT $5) e"
+		" WINDOW w AS (ORDER BY e.created_at DESC)) l"
+		" WHERE l.messages IS NOT NULL OR l.next IS NULL"
+		" ORDER BY l.created_at DESC LIMIT d.runs) h "
 		"ORDER BY d.n, h.created_at DESC"
 	};
 	Arguments	args = {0};
@@ -377,25 +390,104 @@ find_history(ReadyRun **runs, int count)
 	bind_column(&args, &session_ids);
 	bind_column(&args, &limits);
 	bind_column(&args, &owners);
+	bind_int(&args, look);
 	return store_execute(&statement, &args);
+}
+
+/* What has been read of histories. */
+typedef struct HistoryRead
+{
+	int64		max_bytes;		/* of one run */
+	int64		max_total;		/* when so much has been read, the rest of the
+								 * runs are deferred */
+	int64		total;			/* bytes */
+	int64		looked;			/* how many earlier runs have been looked at */
+}			HistoryRead;
+
+/*
+ * The rows of find_history() from begin up to end are a run's: read as many of the
+ * last messages as have at most max_bytes.
+ */
+static void
+read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead * read)
+{
+	int64		bytes = 0;
+
+	for (uint64 n = begin; n < end; n++)
+	{
+		RowReader	row = row_reader(n);
+		int64		length;
+
+		(void) next_int(&row);
+		(void) next_int64(&row);
+		length = unread_bytes(&row);
+		bytes += length;
+		if (length == 0 || bytes > read->max_bytes)
+			continue;
+		run->history = lcons(next_utf8(&row), run->history);
+		run->bytes += length;
+		read->total += length;
+	}
+}
+
+/*
+ * Read histories, with a look at so many earlier runs of each session. Runs of which
+ * more are to be looked at are put into further, unless that is NULL. Returns how
+ * many there are.
+ */
+static int
+read_histories(ReadyRun **runs, int count, int look, HistoryRead * read,
+			   ReadyRun **further)
+{
+	uint64		found = find_history(runs, count, look);
+	int			further_count = 0;
+	uint64		end;
+
+	for (uint64 begin = 0; begin < found; begin = end)
+	{
+		int			number = 0;
+		int			messages = 0;
+		int64		place = 0;
+		ReadyRun   *run;
+
+		for (end = begin; end < found; end++)
+		{
+			RowReader	row = row_reader(end);
+			int			its = next_int(&row);
+
+			if (end > begin && its != number)
+				break;
+			number = its;
+			place = next_int64(&row);
+			if (unread_bytes(&row) > 0)
+				messages++;
+		}
+		run = runs[number - 1];
+		read->looked += place;
+		if (further != NULL && place == look && messages < history_limit(run))
+			further[further_count++] = run;
+		else if (read->total >= read->max_total)
+			run->deferred = true;
+		else
+			read_messages(run, begin, end, read);
+	}
+	return further_count;
 }
 
 /*
  * Read what earlier runs of their sessions have said, for those of these
  * ReadyRuns that are to send it along; of each, as many of the last ones as
- * have at most max_bytes. When all that is read reaches max_total bytes, the
- * rest of the list is deferred.
+ * have at most max_bytes. When all that is read reaches max_total bytes, or too
+ * many earlier runs have been looked at, the rest of the list is deferred.
  */
 void
 store_read_history(List *ready, int64 max_bytes, int64 max_total)
 {
 	int			size = Max(list_length(ready), 1);
 	ReadyRun  **runs = palloc(sizeof(ReadyRun *) * size);
-	int64	   *bytes = palloc0(sizeof(int64) * size);
-	int64		total = 0;
-	int			first = -1;		/* the first run with a history */
+	ReadyRun  **further = palloc(sizeof(ReadyRun *) * size);
+	HistoryRead read = {max_bytes, max_total};
 	int			count = 0;
-	uint64		found;
 	ListCell   *cell;
 
 	foreach(cell, ready)
@@ -408,24 +500,13 @@ store_read_history(List *ready, int64 max_bytes, int64 max_total)
 	}
 	if (count == 0)
 		return;
-
-	found = find_history(runs, count);
-	for (uint64 n = 0; n < found; n++)
+	count = read_histories(runs, count, FIRST_LOOK, &read, further);
+	read.looked = 0;
+	for (int i = 0; i < count; i++)
 	{
-		RowReader	row = row_reader(n);
-		int			i = next_int(&row) - 1;
-		ReadyRun   *run = runs[i];
-		int64		length = unread_bytes(&row);
-
-		if (i > first && total >= max_total)
-			run->deferred = true;
-		bytes[i] += length;
-		if (run->deferred || bytes[i] > max_bytes)
-			continue;
-		run->history = lcons(next_utf8(&row), run->history);
-		run->bytes += length;
-		total += length;
-		if (first < 0)
-			first = i;
+		if (read.looked >= TURN_LOOKS || read.total >= max_total)
+			further[i]->deferred = true;
+		else
+			(void) read_histories(&further[i], 1, LAST_LOOK, &read, NULL);
 	}
 }

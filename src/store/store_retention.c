@@ -8,16 +8,22 @@
  * refuse. What cannot be deleted is skipped, and the reason is logged once.
  * The search_path of a runner is pg_catalog.
  *
- * This never deletes a run that has not ended, and never lets triggers of a
- * user run with the rights of the runner.
+ * This never deletes a run that has not ended, and never executes what a user
+ * has defined: a deletion changes the rows that refer to it when a foreign key
+ * says so, with their triggers, constraints, defaults and expressions, and even
+ * to look whether there are such rows may take an expression of their table's
+ * owner. So nothing is deleted while that could happen; and should anything be
+ * executed nevertheless, it leaves no setting behind.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "store/store.h"
-#include "store/store_statement.h"
+#include "store/store_queue.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -55,7 +61,27 @@ log_reason(const ErrorData *error)
 			(errcode(error->sqlerrcode),
 			 errmsg("agno_bg.retention keeps rows that cannot be deleted: %s",
 					error->message),
-			 errhint("Define foreign keys to agno.runs with ON DELETE CASCADE or ON DELETE SET NULL.")));
+			 errhint("Define foreign keys to agno.runs with ON DELETE CASCADE or ON DELETE SET NULL, in tables that a superuser owns.")));
+}
+
+/*
+ * Execute a statement, as PostgreSQL executes expressions of the owners of
+ * indexes: whatever is set meanwhile is as it was afterwards, and nothing can be
+ * left that is executed later. The caller aborts a subtransaction on an error.
+ */
+static void
+execute_restricted(Statement *statement, Arguments *args)
+{
+	int			guc_level = NewGUCNestLevel();
+	Oid			user;
+	int			security_context;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	SetUserIdAndSecContext(user, security_context |
+						   SECURITY_RESTRICTED_OPERATION);
+	store_execute(statement, args);
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(user, security_context);
 }
 
 /*
@@ -76,7 +102,7 @@ try_to_delete(Statement *statement, char *const *ids, int count)
 		Arguments	args = {0};
 
 		bind_ids(&args, ids, count);
-		store_execute(statement, &args);
+		execute_restricted(statement, &args);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -167,40 +193,133 @@ delete_sessions(char *const *session_ids, int count, int age)
 	(void) delete_rows(&delete, ids, (int) locked);
 }
 
+/* A table that runs are deleted from, or that refers to such a one. */
+typedef struct Concerned
+{
+	Oid			table;
+	char	   *name;
+	bool		trusted;		/* a superuser owns it */
+	char	   *reason;			/* why what its owner has defined would be
+								 * executed; or NULL */
+}			Concerned;
+
+static void *
+read_concerned(RowReader *row)
+{
+	Concerned  *concerned = palloc(sizeof(Concerned));
+
+	concerned->table = next_oid(row);
+	concerned->name = next_text(row);
+	concerned->trusted = next_bool(row);
+	concerned->reason = next_text(row);
+	return concerned;
+}
+
 /*
- * Whether a table of a role that is no superuser refers to ours and has
- * triggers of its own, or our deletions would cascade to such a table: its
- * triggers would be executed here, with our rights.
+ * The tables that have to do with deleting runs: a list of Concerned.
+ *
+ * A foreign key with an action changes the table that has it, and so do those
+ * that refer to that one in turn. One without an action has the table read, as
+ * its owner: that executes a cast if the key is of another type, and planning it
+ * executes what is constant of the expressions of indexes, statistics and
+ * partitions.
  */
-static bool
-would_execute_triggers(void)
+static List *
+find_concerned(void)
 {
 	static Statement statement = {
-		"WITH RECURSIVE t (id) AS ("
-		" SELECT 'agno.runs'::pg_catalog.regclass::pg_catalog.oid"
-		" UNION SELECT 'agno.sessions'::pg_catalog.regclass::pg_catalog.oid"
-		" UNION SELECT c.conrelid FROM t JOIN pg_constraint c"
+		"WITH RECURSIVE changed (id, below) AS ("
+		" SELECT n.id::pg_catalog.oid, false FROM unnest("
+		"'{agno.runs,agno.sessions,agno.run_requests,agno.run_events,"
+		"agno.tool_calls,agno.requirements,agno.run_steps}'"
+		"::pg_catalog.regclass[]) AS n (id)"
+		" UNION SELECT c.conrelid, true FROM changed t JOIN pg_constraint c"
+		" ON c.confrelid = t.id AND c.contype = 'f' AND"
+		" (c.confdeltype NOT IN ('a', 'r') OR"
+		" (t.below AND c.confupdtype NOT IN ('a', 'r')))), "
+		"concerned (id, is_changed, has_cast) AS ("
+		" SELECT t.id, t.below, false FROM changed t"
+		" UNION SELECT c.conrelid, false, EXISTS (SELECT FROM pg_attribute a"
+		" JOIN pg_type y ON y.oid = a.atttypid WHERE a.attrelid = c.conrelid"
+		" AND a.attnum = ANY (c.conkey)"
+		" AND y.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace)"
+		" FROM changed t JOIN pg_constraint c"
 		" ON c.confrelid = t.id AND c.contype = 'f') "
-		"SELECT t.id::pg_catalog.regclass::pg_catalog.text FROM t"
-		" JOIN pg_class r ON r.oid = t.id"
-		" JOIN pg_roles o ON o.oid = r.relowner"
-		" WHERE NOT o.rolsuper AND EXISTS (SELECT FROM pg_trigger g"
-		" WHERE g.tgrelid = t.id AND NOT g.tgisinternal) LIMIT 1"
+		"SELECT r.oid, r.oid::pg_catalog.regclass::pg_catalog.text,"
+		" coalesce(o.rolsuper, false), CASE WHEN o.rolsuper THEN NULL"
+		" WHEN n.is_changed THEN"
+		" 'has a foreign key with an action'"
+		" WHEN n.has_cast THEN 'has a foreign key of a type of its own'"
+		" WHEN r.relkind <> 'r' OR r.relispartition THEN 'has partitions'"
+		" WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid"
+		" AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))"
+		" OR EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = r.oid"
+		" AND s.stxexprs IS NOT NULL)"
+		" THEN 'has indexes or statistics with expressions' END "
+		"FROM concerned n JOIN pg_class r ON r.oid = n.id"
+		" LEFT JOIN pg_roles o ON o.oid = r.relowner "
+		"ORDER BY n.is_changed DESC, n.has_cast DESC, r.oid"
 	};
-	static bool logged;
-	RowReader	row;
 
-	if (store_execute(&statement, NULL) == 0)
-		return false;
-	row = row_reader(0);
-	if (!logged)
+	return store_read_list(&statement, NULL, read_concerned);
+}
+
+/*
+ * Nothing is deleted because of this table: log it, once.
+ */
+static void
+log_concerned(const Concerned * concerned)
+{
+	static Oid	logged = InvalidOid;
+
+	if (logged != concerned->table)
 		ereport(LOG,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("agno_bg.retention deletes nothing: table %s refers to runs, has triggers, and is not owned by a superuser",
-						next_text(&row)),
-				 errdetail("The triggers would be executed with the rights of the runner."),
-				 errhint("Drop the triggers or the foreign key, or have a superuser own the table.")));
-	logged = true;
+				 errmsg("agno_bg.retention deletes nothing: table %s refers to runs, %s, and is not owned by a superuser",
+						concerned->name, concerned->reason),
+				 errdetail("What the owner of the table has defined would be executed by the runner."),
+				 errhint("Have a superuser own the table, or drop the foreign key; one without an action, in a table without such expressions, does no harm.")));
+	logged = concerned->table;
+}
+
+/*
+ * See to it that nothing that a user has defined is executed when runs are
+ * deleted, in this transaction. Returns whether that is so: else, nothing is to
+ * be deleted. Tables are locked so that it stays so, but for none is waited.
+ */
+static bool
+nothing_is_executed(void)
+{
+	List	   *locked = NIL;
+	bool		more = true;
+
+	/* What is found and locked may have been changed in between. */
+	while (more)
+	{
+		ListCell   *cell;
+
+		more = false;
+		foreach(cell, find_concerned())
+		{
+			Concerned  *concerned = lfirst(cell);
+
+			if (concerned->reason != NULL)
+			{
+				log_concerned(concerned);
+				return false;
+			}
+			if (list_member_oid(locked, concerned->table))
+				continue;
+			/* The stronger lock is in the way of new statistics, too. */
+			if (!ConditionalLockRelationOid(concerned->table,
+											concerned->trusted ?
+											RowExclusiveLock :
+											ShareUpdateExclusiveLock))
+				return false;
+			locked = lappend_oid(locked, concerned->table);
+			more = true;
+		}
+	}
 	return true;
 }
 
@@ -215,7 +334,7 @@ find_expired(const RunPlace *after, int limit, int age)
 	static Statement statement = {
 		"SELECT o.run_id, o.session_id, o.created_at FROM agno.runs o"
 		" WHERE o.created_at >= $3 AND (o.created_at, o.run_id) > ($3, $4)"
-		" AND o.created_at < clock_timestamp() - make_interval(secs => $2)"
+		" AND o.created_at < " THIS_TURN " - make_interval(secs => $2)"
 		" AND o.finished_at < clock_timestamp() - make_interval(secs => $2)"
 		" AND o.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" ORDER BY o.created_at, o.run_id LIMIT $1 FOR UPDATE SKIP LOCKED"
@@ -288,7 +407,7 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	store_execute(&immediate, NULL);
-	if (would_execute_triggers())
+	if (!nothing_is_executed())
 		return false;
 	found = find_expired(after, limit, age);
 	run_ids = palloc(sizeof(char *) * Max(found, 1));

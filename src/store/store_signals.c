@@ -113,7 +113,7 @@ store_expire_markers(int limit)
 	static Statement statement = {
 		"DELETE FROM agno.cancellations c WHERE (c.run_id, c.owner) IN"
 		" (SELECT o.run_id, o.owner FROM agno.cancellations o"
-		" WHERE o.requested_at <= clock_timestamp() - " MARKER_LIFE
+		" WHERE o.requested_at <= " THIS_TURN " - " MARKER_LIFE
 		" ORDER BY o.requested_at LIMIT $1 FOR UPDATE SKIP LOCKED)"
 	};
 	Arguments	args = {0};

@@ -41,5 +41,23 @@ ok( $node->poll_query_until(
 		WHERE status = 'COMPLETED' AND attempt = 1"),
 	'all runs complete, and no attempt was counted for the stops');
 
-$node->stop;
+# A stop that comes while a turn waits for something is not missed.
+$node->safe_psql(
+	'postgres', q(
+	CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_sleep(2);
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER linger BEFORE UPDATE ON agno.runs FOR EACH ROW
+		WHEN (new.run_id = 'lingers' AND new.status = 'COMPLETED')
+		EXECUTE FUNCTION linger()));
+enqueue('lingers', 'echo');
+$node->poll_query_until('postgres', "SELECT wait_event = 'PgSleep'
+	FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'");
+$start = time;
+$node->stop('fast');
+$duration = time - $start;
+cmp_ok($duration, '<', 10, "the stop in the middle of a turn took $duration s");
+
 done_testing();

@@ -65,5 +65,25 @@ cmp_ok($failed, '<', 5000,
 is(scalar @{ (mock_requests('mock', 'after'))[0]->{body}{input} },
 	1, 'a run after too many that have failed has no history');
 
+# Many such sessions: in one turn of the runner, only so many runs are started for
+# which it has to look far back. The others are for the next turns.
+configure(paused => 'on');
+$node->safe_psql(
+	'postgres', q(
+	ALTER TABLE agno.runs SET (fillfactor = 100);
+	INSERT INTO agno.runs (run_id, session_id, status, input, model,
+		model_provider, owner, priority, created_at, finished_at)
+	SELECT 'f' || s || '-' || i, 'failing' || s, 'ERROR', 'x', 'm', 'mock',
+		'postgres'::regrole, 0, now() - i * interval '1 us', now()
+	FROM generate_series(1, 2500) i, generate_series(1, 24) s;
+	SELECT count(agno_arun('x', 'talker', 'failing' || s, 'hangs' || s,
+		model => 'mock:hang')) FROM generate_series(1, 24) s));
+configure(paused => 'off');
+$node->poll_query_until('postgres', "SELECT count(*) = 24 FROM agno.runs
+	WHERE run_id LIKE 'hangs%' AND status = 'RUNNING'");
+my $most = value("max(n) FROM (SELECT count(*) AS n FROM agno.runs
+	WHERE run_id LIKE 'hangs%' GROUP BY xmin::text) t");
+cmp_ok($most, '<=', 10, "$most runs with far looks back are started in one turn");
+
 $node->stop;
 done_testing();
