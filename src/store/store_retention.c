@@ -20,6 +20,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "store/store.h"
@@ -325,18 +326,20 @@ nothing_is_executed(void)
 
 /*
  * Find runs that ended at least age seconds ago, the next after a place, and
- * lock them: rows of run_id, session_id and created_at. Returns how many there
- * are, at most limit.
+ * lock them: rows of run_id and created_at. Not those that are kept for
+ * a run that has enqueued them. Returns how many there are, at most limit.
  */
 static uint64
 find_expired(const RunPlace *after, int limit, int age)
 {
 	static Statement statement = {
-		"SELECT o.run_id, o.session_id, o.created_at FROM agno.runs o"
+		"SELECT o.run_id, o.created_at FROM agno.runs o"
 		" WHERE o.created_at >= $3 AND (o.created_at, o.run_id) > ($3, $4)"
 		" AND o.created_at < " THIS_TURN " - make_interval(secs => $2)"
 		" AND o.finished_at < clock_timestamp() - make_interval(secs => $2)"
 		" AND o.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		" AND (o.parent_run_id IS NULL OR NOT EXISTS"
+		" (SELECT FROM agno.runs p WHERE p.run_id = o.parent_run_id))"
 		" ORDER BY o.created_at, o.run_id LIMIT $1 FOR UPDATE SKIP LOCKED"
 	};
 	Arguments	args = {0};
@@ -345,6 +348,59 @@ find_expired(const RunPlace *after, int limit, int age)
 	bind_int(&args, age);
 	bind_time(&args, after->created_at);
 	bind_text(&args, after->run_id);
+	return store_execute(&statement, &args);
+}
+
+/*
+ * Of these runs, those of whose families all ended at least age seconds ago, with
+ * all of these families: their ids. Somebody may have them go on still.
+ */
+static Column
+whole_families(const Column *run_ids, int age)
+{
+	static Statement statement = {
+		"WITH RECURSIVE family (root, run_id, is_old) AS ("
+		" SELECT r.run_id, r.run_id, true FROM agno.runs r"
+		" WHERE r.run_id = ANY ($1)"
+		" UNION ALL SELECT f.root, k.run_id,"
+		" k.status IN ('COMPLETED', 'CANCELLED', 'ERROR') AND k.finished_at <"
+		" clock_timestamp() - make_interval(secs => $2)"
+		" FROM family f JOIN agno.runs k ON k.parent_run_id = f.run_id) "
+		"SELECT f.run_id FROM family f WHERE NOT EXISTS"
+		" (SELECT FROM family y WHERE y.root = f.root AND NOT y.is_old)"
+	};
+	Arguments	args = {0};
+	Column		whole = {TEXTOID};
+	uint64		found;
+
+	bind_column(&args, run_ids);
+	bind_int(&args, age);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&whole, next_text(&row));
+	}
+	return whole;
+}
+
+/*
+ * Lock those of these runs that have ended and that nobody else has locked: rows of
+ * run_id and session_id.
+ */
+static uint64
+lock_ended(const Column *run_ids)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id FROM agno.runs r"
+		" WHERE r.run_id = ANY ($1)"
+		" AND r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		" FOR UPDATE SKIP LOCKED"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
 	return store_execute(&statement, &args);
 }
 
@@ -388,8 +444,8 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 }
 
 /*
- * Delete runs that ended at least age seconds ago, the sessions that have none
- * left, and what belongs to them: looks at no more than limit, those accepted
+ * Delete runs that ended at least age seconds ago, with all that they have enqueued,
+ * the sessions that have none left, and what belongs to them: looks at no more than limit, those accepted
  * first. *after is the place to go on after, until there are no more: then the
  * next call begins anew. Returns whether there may be more. Errors: any that a
  * trigger or a foreign key raises at the commit.
@@ -401,6 +457,9 @@ store_expire_runs(RunPlace *after, int limit, int age)
 		"SET CONSTRAINTS ALL IMMEDIATE"
 	};
 	uint64		found;
+	uint64		ended;
+	Column		roots = {TEXTOID};
+	Column		families;
 	char	  **run_ids;
 	char	  **session_ids;
 
@@ -410,19 +469,27 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	if (!nothing_is_executed())
 		return false;
 	found = find_expired(after, limit, age);
-	run_ids = palloc(sizeof(char *) * Max(found, 1));
-	session_ids = palloc(sizeof(char *) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		after->run_id = next_text(&row);
+		after->created_at = next_time(&row);
+		add_text(&roots, after->run_id);
+	}
+	families = whole_families(&roots, age);
+	ended = lock_ended(&families);
+	run_ids = palloc(sizeof(char *) * Max(ended, 1));
+	session_ids = palloc(sizeof(char *) * Max(ended, 1));
+	for (uint64 n = 0; n < ended; n++)
 	{
 		RowReader	row = row_reader(n);
 
 		run_ids[n] = next_text(&row);
 		session_ids[n] = next_text(&row);
-		after->created_at = next_time(&row);
-		after->run_id = run_ids[n];
 	}
-	if (found > 0)
-		delete_runs(run_ids, session_ids, (int) found, age);
+	if (ended > 0)
+		delete_runs(run_ids, session_ids, (int) ended, age);
 	if (found == (uint64) limit)
 		return true;
 	*after = store_first_place();
