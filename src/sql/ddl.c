@@ -37,7 +37,6 @@
 #include "core/shard.h"
 #include "miscadmin.h"
 #include "server/hold.h"
-#include "server/tool_slots.h"
 #include "server/wake.h"
 #include "sql/ddl.h"
 #include "sql/rewrite.h"
@@ -59,7 +58,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
 		rewrite_relation_created(object_id, arg);
 	if (access == OAT_DROP && class_id == AuthIdRelationId)
-		tool_slots_send_home(InvalidOid, object_id);
+		hold_tool_workers(InvalidOid, object_id);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
 		class_id == ExtensionRelationId)
 	{
@@ -68,7 +67,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		if (name != NULL && strcmp(name, "agno_bg") == 0)
 		{
 			wake_at_commit(ALL_SHARDS);
-			tool_slots_send_home(MyDatabaseId, InvalidOid);
+			hold_tool_workers(MyDatabaseId, InvalidOid);
 		}
 	}
 }

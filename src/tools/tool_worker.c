@@ -33,6 +33,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <signal.h>
 
 #include "access/xact.h"
@@ -82,18 +83,12 @@
 /* When to look again at a turn that was put off, in milliseconds. */
 #define PUT_OFF_MS 210
 
-/*
- * A tool that does not end when it is told to is ended with its process after
- * this, in milliseconds.
- */
-#define GRACE_MS 5000
-
 /* What is known of the worker; lives as long as the process. */
 typedef struct ToolWorker
 {
 	Oid			role;
 	MemoryContext context;		/* for one call */
-	TimeoutId	last_resort;	/* the timeout after GRACE_MS */
+	TimeoutId	last_resort;	/* the timeout after TOOL_GRACE_MS */
 	LastCall	last;			/* the last call that it has made */
 	int			tries;			/* of the call that is tried again */
 	char		tried[ID_SIZE]; /* its tool_call_id */
@@ -316,7 +311,12 @@ time_for(const Tool *tool, const ToolWork *work)
 
 	if (StatementTimeout > 0)
 		most = Min(most, StatementTimeout);
-	return (int) Max(Min(most, work->left_ms), 1);
+	most = Max(Min(most, work->left_ms), 1);
+
+	/* Timers count in an int. */
+	most = Min(most, INT_MAX - TOOL_GRACE_MS);
+	tool_slot_set_time((int) most);
+	return (int) most;
 }
 
 /*
@@ -423,7 +423,7 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 		if (!result->stale)
 		{
 			enable_timeout_after(STATEMENT_TIMEOUT, most);
-			enable_timeout_after(worker.last_resort, most + GRACE_MS);
+			enable_timeout_after(worker.last_resort, most + TOOL_GRACE_MS);
 			QueryCancelHoldoffCount = 0;
 			result->result = call_function(&tool, work);
 			CHECK_FOR_INTERRUPTS();
@@ -661,18 +661,23 @@ static CallOutcome
 make_call(const ToolWork *work, ToolResult *result)
 {
 	ErrorData  *error;
-	bool		cancelled;
+	ToolInterrupt told;
 
 	result->started_at = GetCurrentTimestamp();
 	tool_slot_begin_call(work->run_id);
 	blame_begin(work->run_id);
 	error = call_in_subtransaction(work, result);
 	blame_end();
-	cancelled = tool_slot_end_call();
+	told = tool_slot_end_call();
 	QueryCancelPending = false;
 	result->finished_at = GetCurrentTimestamp();
-	if (cancelled)
+	if (told == TOOL_CANCELLED)
 		return CALL_DROPPED;
+	if (error != NULL && told == TOOL_PUT_OFF)
+		return CALL_PUT_OFF;
+	if (error != NULL && told == TOOL_TOOK_TOO_LONG &&
+		error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		error->message = "canceling statement since other roles wait for a tool worker";
 	if (error != NULL && is_worth_a_try(error) && try_again(work))
 		ReThrowError(error);
 	if (error != NULL)
@@ -871,17 +876,6 @@ initialize(int slot, Oid database, Oid role)
 }
 
 /*
- * Leave. If there is work left, another is to do it, when it is its turn.
- */
-static void
-leave(bool work_left)
-{
-	if (work_left)
-		tool_slots_want(MyDatabaseId, worker.role);
-	proc_exit(0);
-}
-
-/*
  * The main function of a tool worker; arg is its slot in shared memory.
  */
 void
@@ -910,13 +904,13 @@ agno_bg_tool_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending || tool_slot_is_to_leave())
 			proc_exit(0);
 		working = true;
 		made = do_next_call();
 		working = false;
-		if (tool_slot_is_to_leave())
-			leave(made);
+		if (!made || put_off)
+			tool_slot_rest(wakes, put_off);
 		if (made)
 		{
 			idle_since = 0;
@@ -928,7 +922,7 @@ agno_bg_tool_worker_main(Datum arg)
 		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(),
 									   IDLE_MS) &&
 			tool_slot_try_leave(wakes))
-			leave(false);
+			proc_exit(0);
 		if (tool_slot_wakes() != wakes || ShutdownRequestPending)
 			continue;
 		(void) WaitLatch(MyLatch,
