@@ -856,8 +856,10 @@ initialize(int slot, Oid database, Oid role)
 #endif
 	BackgroundWorkerInitializeConnectionByOid(database, role, flags);
 	pgstat_report_appname(TOOL_WORKER_TYPE);
+
+	/* What would end the process, if the role, or the database, has it. */
+	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
 #if PG_VERSION_NUM >= 170000
-	/* It would end the process. */
 	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 #endif
 	/* Not even if the role has been given another for a start. */
