@@ -372,7 +372,7 @@ carry_out(Chores *chores, Turn *turn)
 		MemoryContextDelete(flight->context);
 	}
 	foreach(cell, turn->stepped)
-		tool_slots_want(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
+		tool_slots_add_work(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
 	foreach(cell, turn->tool_owners)
 		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
 	foreach(cell, turn->cancelled_ids)

@@ -413,6 +413,47 @@ ask_for_tool_worker(int slot, Oid database, Oid role)
 }
 
 /*
+ * Whether there still are this database and this role.
+ */
+static bool
+may_have_tool_workers(Oid database, Oid role)
+{
+	bool		result;
+
+	StartTransactionCommand();
+	result = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(database)) &&
+		SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+	CommitTransactionCommand();
+	return result;
+}
+
+/*
+ * Look after the start of a tool worker that is under way since then.
+ */
+static void
+check_tool_start(int slot, TimestampTz since, TimestampTz *next)
+{
+	TimestampTz give_up = TimestampTzPlusMilliseconds(since, START_TIMEOUT_MS);
+	BgwHandleStatus status = BGWH_STOPPED;
+	pid_t		pid;
+
+	if (tool_handles[slot] != NULL)
+		status = GetBackgroundWorkerPid(tool_handles[slot], &pid);
+
+	/* Look again: it may have come to run, and gone, in the meantime. */
+	if (tool_slots_view(slot).state != TOOL_WORKER_STARTING)
+		return;
+	if (status != BGWH_STOPPED && GetCurrentTimestamp() < give_up)
+	{
+		*next = Min(*next, give_up);
+		return;
+	}
+	if (status != BGWH_STOPPED)
+		TerminateBackgroundWorker(tool_handles[slot]);
+	tool_slots_not_started(slot, true);
+}
+
+/*
  * Start the tool workers that are wanted, and look after those that were asked
  * for. Returns when to look again even if nobody asks, or DT_NOEND.
  */
@@ -427,17 +468,18 @@ look_after_tool_workers(void)
 	for (slot = 0; slot < MAX_TOOL_WORKERS; slot++)
 	{
 		ToolWorkerView view = tool_slots_view(slot);
-		pid_t		pid;
 
-		if (view.state == TOOL_WORKER_STARTING &&
-			(tool_handles[slot] == NULL ||
-			 GetBackgroundWorkerPid(tool_handles[slot], &pid) == BGWH_STOPPED) &&
-			tool_slots_view(slot).state == TOOL_WORKER_STARTING)
-			tool_slots_not_started(slot, true);
+		if (view.state == TOOL_WORKER_STARTING)
+			check_tool_start(slot, view.since, &next);
 	}
+	tool_slots_supervise(&next);
 	while (tool_slots_next_start(&slot, &database, &role, &next))
 	{
-		if (!ask_for_tool_worker(slot, database, role))
+		if (!may_have_tool_workers(database, role))
+			tool_slots_unwanted(slot);
+		else if (ask_for_tool_worker(slot, database, role))
+			check_tool_start(slot, GetCurrentTimestamp(), &next);
+		else
 			tool_slots_not_started(slot, false);
 	}
 	return next;

@@ -94,6 +94,11 @@ pin_settings(void)
 		{"statement_timeout", "0"},
 		/* less than deadlock_timeout: in a deadlock, others win */
 		{"lock_timeout", "250ms"},
+		/* these would end the process */
+		{"exit_on_error", "off"},
+#if PG_VERSION_NUM >= 170000
+		{"transaction_timeout", "0"},
+#endif
 		{"jit", "off"},
 		/* so that planning executes no constraint of a table's owner */
 		{"constraint_exclusion", "off"},

@@ -349,6 +349,22 @@ runner_slots_end_restore(void)
 }
 
 /*
+ * Whether the database is to have no runners now.
+ */
+bool
+runner_slots_held(Oid database)
+{
+	RunnerSlot *slot;
+	bool		held;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	slot = find_any_slot(database);
+	held = slot != NULL && is_held(slot);
+	LWLockRelease(runners_lock);
+	return held;
+}
+
+/*
  * Whether no runner is in the database.
  */
 static bool

@@ -58,6 +58,7 @@ extern bool runner_slots_want(Oid database, int number);
 extern void runner_slots_wake_launcher(void);
 extern void runner_slots_wake(uint32 numbers, bool prepared);
 extern bool runner_slots_hold(Oid database);
+extern bool runner_slots_held(Oid database);
 extern void runner_slots_unhold(Oid database);
 extern void runner_slots_begin_restore(void);
 extern void runner_slots_end_restore(void);

@@ -26,6 +26,21 @@ typedef enum ToolWorkerState
 								 * of the database is to take note */
 } ToolWorkerState;
 
+/* Why a worker was told to end its call. */
+typedef enum ToolInterrupt
+{
+	TOOL_NOT_INTERRUPTED,		/* it was not */
+	TOOL_CANCELLED,				/* the run has been cancelled */
+	TOOL_PUT_OFF,				/* others wait: it is to be made again later */
+	TOOL_TOOK_TOO_LONG			/* others wait, and that was often enough */
+}			ToolInterrupt;
+
+/*
+ * A call that does not end when it is told to is ended with its process after this,
+ * in milliseconds.
+ */
+#define TOOL_GRACE_MS 5000
+
 /* What is to be seen of a slot. */
 typedef struct ToolWorkerView
 {
@@ -33,7 +48,7 @@ typedef struct ToolWorkerView
 	Oid			role;
 	ToolWorkerState state;
 	int			pid;			/* 0: there is no process */
-	TimestampTz since;			/* when it started */
+	TimestampTz since;			/* when it was asked for, or started */
 	uint64		completed;		/* calls that were made, */
 	uint64		failed;			/* and those that failed */
 } ToolWorkerView;
@@ -43,26 +58,32 @@ extern void tool_slots_startup(void);
 extern ToolWorkerView tool_slots_view(int slot);
 
 /* For runners, and tool workers that cannot do all. */
+extern void tool_slots_add_work(Oid database, Oid role);
 extern void tool_slots_want(Oid database, Oid role);
 extern void tool_slots_cancel(const char *run_id);
 extern List *tool_slots_take_dead(Oid database, int *next);
 
 /* For backends whose commands want a database, or a role, for themselves. */
-extern void tool_slots_send_home(Oid database, Oid role);
+extern bool tool_slots_hold(Oid database, Oid role);
+extern void tool_slots_unhold(Oid database, Oid role);
 
 /* For the launcher. */
+extern void tool_slots_supervise(TimestampTz *next);
 extern bool tool_slots_next_start(int *slot, Oid *database, Oid *role,
 								  TimestampTz *next);
 extern void tool_slots_not_started(int slot, bool failed);
+extern void tool_slots_unwanted(int slot);
 
 /* For the tool worker whose process this is. */
 extern bool tool_slot_attach(int slot, Oid database, Oid role);
 extern bool tool_slots_is_dead(const char *run_id);
 extern uint64 tool_slot_wakes(void);
+extern void tool_slot_rest(uint64 wakes_seen, bool put_off);
 extern bool tool_slot_is_to_leave(void);
 extern bool tool_slot_try_leave(uint64 wakes_seen);
 extern void tool_slot_begin_call(const char *run_id);
-extern bool tool_slot_is_cancelled(void);
+extern void tool_slot_set_time(int ms);
+extern ToolInterrupt tool_slot_told(void);
 extern void tool_slot_end_call(void);
 extern void tool_slot_count(bool failed);
 

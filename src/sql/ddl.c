@@ -13,8 +13,12 @@
  * run when only a part of it has been restored executes another. When it comes
  * back, it takes over what is there (patrol.c).
  *
- * Tool workers are sent home as well, and for DROP ROLE those of the role: what
- * they were calling is undone, and called again if there is still somebody to.
+ * Tool workers are sent home as well, at once, and stay away until the transaction
+ * has ended; and so they are for DROP ROLE, DROP OWNED and REASSIGN OWNED, those of
+ * the role, and for commands that drop or update the extension: before these ask for
+ * their locks, since the transaction of a tool holds locks for as long as it
+ * takes. What they were calling is undone, and called again if there is still
+ * somebody to.
  *
  * When the extension is dropped, however that comes about - DROP EXTENSION,
  * DROP OWNED, a CASCADE -, the runner is woken at the commit, finds the
@@ -25,6 +29,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -37,13 +44,13 @@
 #include "core/shard.h"
 #include "miscadmin.h"
 #include "server/hold.h"
-#include "server/tool_slots.h"
 #include "server/wake.h"
 #include "sql/ddl.h"
 #include "sql/rewrite.h"
 #include "store/store.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 static object_access_hook_type previous_object_access_hook;
@@ -59,7 +66,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
 		rewrite_relation_created(object_id, arg);
 	if (access == OAT_DROP && class_id == AuthIdRelationId)
-		tool_slots_send_home(InvalidOid, object_id);
+		hold_tool_workers(InvalidOid, object_id);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
 		class_id == ExtensionRelationId)
 	{
@@ -68,7 +75,7 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		if (name != NULL && strcmp(name, "agno_bg") == 0)
 		{
 			wake_at_commit(ALL_SHARDS);
-			tool_slots_send_home(MyDatabaseId, InvalidOid);
+			hold_tool_workers(MyDatabaseId, InvalidOid);
 		}
 	}
 }
@@ -130,6 +137,115 @@ owns_database(Oid database)
 }
 
 /*
+ * Find the extension: who owns it, and its schema. False when there is none.
+ */
+static bool
+find_extension(Oid *owner, Oid *schema)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("agno_bg"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1,
+							  &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		*owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
+}
+
+/*
+ * Whether one of these objects is the extension, or else the schema that it is in.
+ */
+static bool
+names_extension(List *objects, bool are_schemas, Oid schema)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects)
+	{
+		const char *name = strVal(lfirst(cell));
+
+		if (are_schemas ? get_namespace_oid(name, true) == schema :
+			strcmp(name, "agno_bg") == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Keep the tools of these roles in this database out of the way, as far as the
+ * user has their rights. Returns whether one of them owns the extension.
+ */
+static bool
+hold_tools_of(List *roles, Oid owner)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, roles)
+	{
+		Oid			role = get_rolespec_oid(lfirst(cell), true);
+
+		if (!OidIsValid(role) || !has_privs_of_role(GetUserId(), role))
+			continue;
+		hold_tool_workers(MyDatabaseId, role);
+		found |= role == owner;
+	}
+	return found;
+}
+
+/*
+ * Keep tool workers out of the way of this command, if they would be.
+ */
+static void
+hold_tools_for(Node *command)
+{
+	bool		all = false;
+	Oid			owner;
+	Oid			schema;
+	DropStmt   *drop;
+
+	if (!(IsA(command, DropStmt) || IsA(command, AlterExtensionStmt) ||
+		  IsA(command, DropOwnedStmt) || IsA(command, ReassignOwnedStmt)) ||
+		!find_extension(&owner, &schema))
+		return;
+	switch (nodeTag(command))
+	{
+		case T_DropStmt:
+			drop = castNode(DropStmt, command);
+			if (drop->removeType == OBJECT_EXTENSION)
+				all = names_extension(drop->objects, false, schema);
+			else if (drop->removeType == OBJECT_SCHEMA &&
+					 drop->behavior == DROP_CASCADE)
+				all = names_extension(drop->objects, true, schema);
+			break;
+		case T_AlterExtensionStmt:
+			all = strcmp(castNode(AlterExtensionStmt, command)->extname,
+						 "agno_bg") == 0;
+			break;
+		case T_DropOwnedStmt:
+			all = hold_tools_of(castNode(DropOwnedStmt, command)->roles, owner);
+			break;
+		default:
+			all = hold_tools_of(castNode(ReassignOwnedStmt, command)->roles,
+								owner);
+	}
+	if (all && has_privs_of_role(GetUserId(), owner))
+		hold_tool_workers(MyDatabaseId, InvalidOid);
+}
+
+/*
  * The table of ours that the command copies rows into, if it may; else NULL.
  */
 static const char *
@@ -179,6 +295,7 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	bool		fits = false;
 	int			fillfactor = 0;
 
+	hold_tools_for(statement->utilityStmt);
 	if (table != NULL)
 		(void) store_find_extension(&fits, false);
 	if (OidIsValid(database) && database != MyDatabaseId &&

@@ -34,6 +34,7 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
 #include <signal.h>
 
 #include "access/xact.h"
@@ -81,18 +82,13 @@
 /* How often a call is tried again that was in others' way. */
 #define MAX_TRIES 5
 
-/*
- * A tool that does not end when it is told to is ended with its process after
- * this, in milliseconds.
- */
-#define GRACE_MS 5000
 
 /* What is known of the worker; lives as long as the process. */
 typedef struct ToolWorker
 {
 	Oid			role;
 	MemoryContext context;		/* for one call */
-	TimeoutId	last_resort;	/* the timeout after GRACE_MS */
+	TimeoutId	last_resort;	/* the timeout after TOOL_GRACE_MS */
 	LastCall	last;			/* the last call that it has made */
 	int			tries;			/* of the call that is tried again */
 	char		tried[ID_SIZE]; /* its tool_call_id */
@@ -321,7 +317,12 @@ time_for(const Tool *tool, const ToolWork *work)
 
 	if (StatementTimeout > 0)
 		most = Min(most, StatementTimeout);
-	return (int) Max(Min(most, work->left_ms), 1);
+	most = Max(Min(most, work->left_ms), 1);
+
+	/* Timers count in an int. */
+	most = Min(most, INT_MAX - TOOL_GRACE_MS);
+	tool_slot_set_time((int) most);
+	return (int) most;
 }
 
 /*
@@ -428,7 +429,7 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 		if (!result->stale)
 		{
 			enable_timeout_after(STATEMENT_TIMEOUT, most);
-			enable_timeout_after(worker.last_resort, most + GRACE_MS);
+			enable_timeout_after(worker.last_resort, most + TOOL_GRACE_MS);
 			QueryCancelHoldoffCount = 0;
 			if (tool.agent != NULL)
 				result->child_run_id = delegate(&tool, work);
@@ -679,12 +680,19 @@ static CallOutcome
 make_call(const ToolWork *work, ToolResult *result)
 {
 	ErrorData  *error;
+	ToolInterrupt told;
 
 	result->started_at = GetCurrentTimestamp();
 	error = call_in_subtransaction(work, result);
 	result->finished_at = GetCurrentTimestamp();
-	if (error != NULL && tool_slot_is_cancelled())
+	told = tool_slot_told();
+	if (error != NULL && told == TOOL_CANCELLED)
 		return CALL_INTERRUPTED;
+	if (error != NULL && told == TOOL_PUT_OFF)
+		return CALL_PUT_OFF;
+	if (error != NULL && told == TOOL_TOOK_TOO_LONG &&
+		error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		error->message = "canceling statement since other roles wait for a tool worker";
 	if (error != NULL && is_worth_a_try(error) && try_again(work))
 		ReThrowError(error);
 	if (error != NULL)
@@ -895,8 +903,10 @@ initialize(int slot, Oid database, Oid role)
 #endif
 	BackgroundWorkerInitializeConnectionByOid(database, role, flags);
 	pgstat_report_appname(TOOL_WORKER_TYPE);
+
+	/* What would end the process, if the role, or the database, has it. */
+	SetConfigOption("exit_on_error", "off", PGC_SUSET, PGC_S_OVERRIDE);
 #if PG_VERSION_NUM >= 170000
-	/* It would end the process. */
 	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 #endif
 	/* Not even if the role has been given another for a start. */
@@ -930,17 +940,6 @@ sleep_ms(void)
 }
 
 /*
- * Leave. If there is work left, another is to do it, when it is its turn.
- */
-static void
-leave(bool work_left)
-{
-	if (work_left)
-		tool_slots_want(MyDatabaseId, worker.role);
-	proc_exit(0);
-}
-
-/*
  * The main function of a tool worker; arg is its slot in shared memory.
  */
 void
@@ -969,15 +968,15 @@ agno_bg_tool_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending || tool_slot_is_to_leave())
 			proc_exit(0);
 		if (look_again_at <= GetCurrentTimestamp())
 			look_again_at = 0;
 		working = true;
 		made = do_next_call();
 		working = false;
-		if (tool_slot_is_to_leave())
-			leave(made);
+		if (!made || look_again_at != 0)
+			tool_slot_rest(wakes, look_again_at != 0);
 		if (made)
 		{
 			idle_since = 0;
@@ -989,7 +988,7 @@ agno_bg_tool_worker_main(Datum arg)
 		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(),
 									   IDLE_MS) &&
 			tool_slot_try_leave(wakes))
-			leave(false);
+			proc_exit(0);
 		if (tool_slot_wakes() != wakes || ShutdownRequestPending)
 			continue;
 		(void) WaitLatch(MyLatch,
