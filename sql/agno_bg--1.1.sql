@@ -194,6 +194,7 @@ CREATE TABLE agno.agents (
 	tool_call_limit integer,
 	requires_confirmation pg_catalog.text[],
 	max_tool_calls_from_history integer,
+	on_complete pg_catalog.text,
 	retries integer,
 	timeout interval,
 	stream boolean,
@@ -301,6 +302,9 @@ COMMENT ON COLUMN agno.agents.tool_call_limit IS
 	'how many tool calls one run may make';
 COMMENT ON COLUMN agno.agents.requires_confirmation IS
 	'those of the tools whose calls somebody has to approve of';
+COMMENT ON COLUMN agno.agents.on_complete IS
+	'a function of (agno.runs) or (run_id text), which is called as the owner of '
+	'the run when the run ends';
 COMMENT ON COLUMN agno.agents.max_tool_calls_from_history IS
 	'how many calls of tools in earlier runs are sent along; null: all';
 COMMENT ON COLUMN agno.agents.retries IS
@@ -359,7 +363,8 @@ COMMENT ON FUNCTION agno.check_agent_tools() IS
 REVOKE ALL ON FUNCTION agno.check_agent_tools() FROM PUBLIC;
 
 CREATE TRIGGER agents_tools BEFORE INSERT
-	OR UPDATE OF tools, tool_choice, requires_confirmation ON agno.agents
+	OR UPDATE OF tools, tool_choice, requires_confirmation, on_complete
+	ON agno.agents
 	FOR EACH ROW EXECUTE FUNCTION agno.check_agent_tools();
 COMMENT ON TRIGGER agents_tools ON agno.agents IS
 	'looks up the functions that an agent names';
@@ -706,6 +711,7 @@ CREATE TABLE agno.run_requests (
 	tool_call_limit integer,
 	max_tool_calls_from_history integer,
 	depth integer NOT NULL DEFAULT 0,
+	on_complete pg_catalog.text,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -751,6 +757,8 @@ COMMENT ON COLUMN agno.run_requests.tool_choice IS
 	'none, auto, required, or the one tool to call';
 COMMENT ON COLUMN agno.run_requests.tool_call_limit IS
 	'how many tool calls the run may make; null: agno_bg.tool_call_limit';
+COMMENT ON COLUMN agno.run_requests.on_complete IS
+	'the signature of the function that is called when the run ends';
 COMMENT ON COLUMN agno.run_requests.max_tool_calls_from_history IS
 	'how many tool calls of earlier runs are sent along; null: all';
 
@@ -915,6 +923,31 @@ COMMENT ON COLUMN agno.tool_queue.looks IS
 COMMENT ON COLUMN agno.tool_queue.deadline IS
 	'the run must have ended by then';
 
+CREATE TABLE agno.callbacks (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	function pg_catalog.text NOT NULL,
+	status agno.run_status NOT NULL,
+	shard smallint NOT NULL,
+	queued_at pg_catalog.timestamptz NOT NULL,
+	tries smallint NOT NULL DEFAULT 0,
+	CONSTRAINT callbacks_pkey PRIMARY KEY (run_id)
+);
+CREATE INDEX callbacks_owner_idx ON agno.callbacks (owner, queued_at);
+COMMENT ON TABLE agno.callbacks IS
+	'the runs whose on_complete is to be called: a runner inserts a row when a '
+	'run has ended but for its status; a tool worker of the owner sets the '
+	'status, calls the function and deletes the row, in one transaction';
+COMMENT ON COLUMN agno.callbacks.run_id IS 'the run';
+COMMENT ON COLUMN agno.callbacks.owner IS 'the owner of the run';
+COMMENT ON COLUMN agno.callbacks.function IS 'the signature of the function';
+COMMENT ON COLUMN agno.callbacks.status IS 'the status of the run then';
+COMMENT ON COLUMN agno.callbacks.shard IS
+	'a hash of the session, which decides who executes the run';
+COMMENT ON COLUMN agno.callbacks.queued_at IS 'first come, first served';
+COMMENT ON COLUMN agno.callbacks.tries IS
+	'how often its transaction came to nothing';
+
 -- What a logical subscription receives is executed where it comes from.
 CREATE FUNCTION agno.skip_row()
 RETURNS pg_catalog.trigger
@@ -947,6 +980,12 @@ ALTER TABLE agno.tool_queue ENABLE REPLICA TRIGGER tool_queue_replica;
 COMMENT ON TRIGGER tool_queue_replica ON agno.tool_queue IS
 	'a subscriber calls no tools of what it receives';
 
+CREATE TRIGGER callbacks_replica BEFORE INSERT ON agno.callbacks
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+ALTER TABLE agno.callbacks ENABLE REPLICA TRIGGER callbacks_replica;
+COMMENT ON TRIGGER callbacks_replica ON agno.callbacks IS
+	'a subscriber calls nothing back of what it receives';
+
 -- A dump keeps everything.
 SELECT pg_catalog.pg_extension_config_dump('agno.runs', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.sessions', '');
@@ -960,6 +999,7 @@ SELECT pg_catalog.pg_extension_config_dump('agno.run_signals', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.run_steps', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.tool_calls', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.tool_queue', '');
+SELECT pg_catalog.pg_extension_config_dump('agno.callbacks', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.requirements', '');
 
 ---------------------------------------------------------------------------
@@ -1008,13 +1048,14 @@ CREATE FUNCTION @extschema@.agno_arun(
 	run_at pg_catalog.timestamptz DEFAULT NULL,
 	timeout interval DEFAULT NULL,
 	max_attempts integer DEFAULT NULL,
-	idempotency_key pg_catalog.text DEFAULT NULL)
+	idempotency_key pg_catalog.text DEFAULT NULL,
+	on_complete pg_catalog.text DEFAULT NULL)
 RETURNS agno.run_ref
 AS 'MODULE_PATHNAME', 'agno_arun'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
 	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
-	integer, pg_catalog.text) IS
+	integer, pg_catalog.text, pg_catalog.text) IS
 	'enqueues a run, which starts when the transaction commits, and returns '
 	'its id at once';
 
@@ -1051,6 +1092,13 @@ AS 'MODULE_PATHNAME', 'agno_requeue_run'
 LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) IS
 	'has a run that ended in ERROR executed again';
+
+CREATE FUNCTION @extschema@.agno_requeue_callback(run_id pg_catalog.text)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_requeue_callback'
+LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.agno_requeue_callback(pg_catalog.text) IS
+	'has on_complete of a run that has ended called again';
 
 CREATE FUNCTION @extschema@.agno_continue_run(
 	run_id pg_catalog.text,
@@ -1192,13 +1240,14 @@ CREATE PROCEDURE @extschema@.agno_run(
 	IN timeout interval DEFAULT NULL,
 	IN max_attempts integer DEFAULT NULL,
 	IN idempotency_key pg_catalog.text DEFAULT NULL,
+	IN on_complete pg_catalog.text DEFAULT NULL,
 	INOUT status agno.run_status DEFAULT NULL,
 	INOUT content pg_catalog.text DEFAULT NULL)
 AS 'MODULE_PATHNAME', 'agno_run'
 LANGUAGE C;
 COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
 	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
-	integer, pg_catalog.text, agno.run_status, pg_catalog.text) IS
+	integer, pg_catalog.text, pg_catalog.text, agno.run_status, pg_catalog.text) IS
 	'enqueues a run, commits, waits for its end and shows the answer';
 
 ---------------------------------------------------------------------------
@@ -1559,7 +1608,12 @@ CREATE VIEW agno.stats WITH (security_barrier) AS
 		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
 				'output_tokens')::numeric), 0) AS output_tokens,
 		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
-				'total_tokens')::numeric), 0) AS total_tokens
+				'total_tokens')::numeric), 0) AS total_tokens,
+		   pg_catalog.count(*) FILTER (WHERE 
+				r.error OPERATOR(pg_catalog.?) 'on_complete'
+				OR r.error OPERATOR(pg_catalog.->>) 'type'
+				   OPERATOR(pg_catalog.=) 'on_complete')
+			   AS callback_errors
 	FROM agno.runs r
 	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
 	   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
@@ -1568,6 +1622,59 @@ COMMENT ON VIEW agno.stats IS
 	'how many runs there are of each status, and what they cost, by model and '
 	'hour: the caller''s, or all for members of pg_monitor; reads all runs';
 GRANT SELECT ON agno.stats TO PUBLIC;
+
+CREATE FUNCTION agno.run_tree(run_id pg_catalog.text)
+RETURNS TABLE (
+	depth integer,
+	run_id pg_catalog.text,
+	parent_run_id pg_catalog.text,
+	agent_id pg_catalog.text,
+	status agno.run_status,
+	input_tokens bigint,
+	output_tokens bigint,
+	total_tokens bigint,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz,
+	duration interval)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH RECURSIVE family (depth, path, run_id) AS (
+		SELECT 0, ARRAY[r.run_id], r.run_id FROM agno.runs r
+		WHERE r.run_id OPERATOR(pg_catalog.=) run_tree.run_id
+		UNION ALL
+		SELECT f.depth OPERATOR(pg_catalog.+) 1,
+			   f.path OPERATOR(pg_catalog.||) k.run_id, k.run_id
+		FROM family f
+		JOIN agno.runs k ON k.parent_run_id OPERATOR(pg_catalog.=) f.run_id
+		WHERE k.run_id OPERATOR(pg_catalog.<>) ALL (f.path))
+	SELECT f.depth, r.run_id, r.parent_run_id, r.agent_id, r.status,
+		   o.input_tokens, o.output_tokens, o.total_tokens,
+		   r.started_at, r.finished_at,
+		   COALESCE(r.finished_at, pg_catalog.clock_timestamp())
+			   OPERATOR(pg_catalog.-) r.started_at
+	FROM family f
+	JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
+	CROSS JOIN LATERAL (
+		SELECT COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint), 0)::bigint,
+			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint), 0)::bigint,
+			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint), 0)::bigint
+		FROM agno.tool_calls c
+		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
+		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
+		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
+		  AND r.metrics IS NOT NULL)
+		AS o (input_tokens, output_tokens, total_tokens)
+	ORDER BY f.path;
+END;
+COMMENT ON FUNCTION agno.run_tree(pg_catalog.text) IS
+	'a run and those that it has enqueued, directly or not, each with what it '
+	'has cost itself: as far as the caller sees them';
 
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
@@ -1587,11 +1694,12 @@ BEGIN ATOMIC
 	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
 		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
 		  'agno_wait_run', 'agno_run', 'agno_run_events',
-		  'agno_requeue_run', 'agno_continue_run', 'agno_approve_call',
+		  'agno_requeue_run', 'agno_requeue_callback', 'agno_continue_run',
+		  'agno_approve_call',
 		  'agno_reject_call', 'agno_answer_call',
 		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
 		  'agno_session_state', 'agno_update_session_state',
-		  'list_tables', 'describe_table', 'run_sql_query',
+		  'list_tables', 'describe_table', 'run_sql_query', 'run_tree',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'check_time_zone', 'run_data',
 		  'agno_metrics', 'told_events'
@@ -1648,11 +1756,12 @@ COMMENT ON FUNCTION agno.request_runner() IS
 -- Nothing is for PUBLIC but one's own rows.
 REVOKE ALL ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
 	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
-	integer, pg_catalog.text) FROM PUBLIC;
+	integer, pg_catalog.text, pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text, pg_catalog.text)
 	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.agno_requeue_callback(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb)
 	FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text)
@@ -1665,7 +1774,8 @@ REVOKE ALL ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) FROM
 REVOKE ALL ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
 	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
-	integer, pg_catalog.text, agno.run_status, pg_catalog.text) FROM PUBLIC;
+	integer, pg_catalog.text, pg_catalog.text, agno.run_status, pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agno.run_tree(pg_catalog.text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION agno.usage_routines() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) FROM PUBLIC;

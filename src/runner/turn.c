@@ -151,6 +151,7 @@ note_dead_tools(Turn *turn)
 	foreach(cell, turn->dead_tools)
 		run_keys_add(&keys, lfirst(cell), NULL);
 	store_tool_crashed(keys.run_ids, keys.count);
+	store_callback_crashed(keys.run_ids, keys.count);
 	if (turn_is_to(turn, CHORE_PATROL))
 	{
 		foreach(cell, store_tool_owners())
@@ -205,7 +206,14 @@ do_chores(Turn *turn)
 		store_commit_lazily();
 
 	if (turn_is_to(turn, CHORE_CLOCK))
+	{
 		store_expire_markers(TURN_BATCH);
+		if (store_give_up_callbacks(TURN_BATCH) > 0)
+		{
+			turn_again(turn, CHORE_CLOCK);
+			turn_again(turn, CHORE_SIGNALS);
+		}
+	}
 	if (!store_next_time(&turn->next_time))
 		turn->next_time = 0;
 }

@@ -26,7 +26,7 @@ turn_end_runs(Turn *turn, EndedRun *ended, int count)
 		run_keys_add(&keys, ended[i].run_id, ended[i].session_id);
 		turn->ended_ids = lappend(turn->ended_ids, ended[i].run_id);
 	}
-	store_finish(ended, count);
+	store_finish(ended, count, &turn->tool_owners);
 	ended_runs_tell(keys.run_ids, count);
 }
 
@@ -93,7 +93,7 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 	}
 	if (other_count > 0)
 	{
-		store_end_cancelled(others, other_count);
+		store_end_cancelled(others, other_count, &turn->tool_owners);
 		ended_runs_tell(keys.run_ids, keys.count);
 	}
 	turn_end_runs(turn, ended, ended_count);

@@ -330,7 +330,7 @@ turn_store_flights(Turn *turn)
 	}
 
 	if (ends.ended_count > 0)
-		store_finish(ends.ended, ends.ended_count);
+		store_finish(ends.ended, ends.ended_count, &turn->tool_owners);
 	store_pause(ends.paused, ends.paused_count);
 	store_keep_steps(ends.steps, ends.step_count);
 	store_show_content(ends.partial, ends.partial_count);

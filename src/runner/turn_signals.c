@@ -121,6 +121,33 @@ cancel(Turn *turn, Signal *signal, List **waiting)
 }
 
 /*
+ * Those of these signals about cancels that are about runs which have not ended but
+ * for their status: tool workers end the others.
+ */
+static List *
+without_called_back(List *signals)
+{
+	RunKeys		keys = run_keys(list_length(signals));
+	RunIdSet	called_back;
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	if (signals == NIL)
+		return NIL;
+	foreach(cell, signals)
+		run_keys_add(&keys, ((Signal *) lfirst(cell))->run_id, NULL);
+	called_back = run_id_set(store_cancel_called_back(keys.run_ids, keys.count));
+	foreach(cell, signals)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		if (!run_id_set_has(&called_back, signal->run_id))
+			others = lappend(others, signal);
+	}
+	return others;
+}
+
+/*
  * Follow these signals.
  */
 void
@@ -131,6 +158,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	RunKeys		called = run_keys(size);
 	RunKeys		crashed = run_keys(size);
 	RunKeys		decided = run_keys(size);
+	RunKeys		called_back = run_keys(size);
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -151,11 +179,22 @@ turn_follow_signals(Turn *turn, List *signals)
 			case SIGNAL_TOOL_CRASH:
 				run_keys_add(&crashed, signal->run_id, NULL);
 				break;
+			case SIGNAL_CALLBACK:
+				turn->tool_owners = list_append_unique_oid(turn->tool_owners,
+														   signal->owner);
+				break;
+			case SIGNAL_CALLED_BACK:
+				run_keys_add(&called_back, signal->run_id, NULL);
+				break;
 		}
 	}
 	turn_children_ended(turn, called.run_ids, called.count);
 	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
+	turn->ended_ids = list_concat(turn->ended_ids,
+								  store_called_back(called_back.run_ids,
+													called_back.count));
+	waiting = without_called_back(waiting);
 	if (waiting != NIL)
 		cancel_waiting(turn, waiting);
 }

@@ -33,6 +33,7 @@
 #include "sql/run_ref.h"
 #include "storage/latch.h"
 #include "store/store.h"
+#include "store/store_callbacks.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -41,6 +42,7 @@
 
 SQL_FUNCTION(agno_arun);
 SQL_FUNCTION(agno_requeue_run);
+SQL_FUNCTION(agno_requeue_callback);
 SQL_FUNCTION(agno_wait_run);
 SQL_FUNCTION(agno_run);
 SQL_FUNCTION(agno_request_runner);
@@ -121,16 +123,55 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	return run_ref(fcinfo, &state);
 }
 
-/*-------------------------------------------------------------------------
- * agno_wait_run and agno_run
- *-------------------------------------------------------------------------
- */
-
 static bool
 is_settled(RunStatus status)
 {
 	return status != RUN_PENDING && status != RUN_RUNNING;
 }
+
+/*
+ * agno_requeue_callback(run_id text) returns agno.run_ref
+ *
+ * Has on_complete of a run that has ended called again. Errors: undefined_object,
+ * object_not_in_prerequisite_state.
+ */
+Datum
+agno_requeue_callback(PG_FUNCTION_ARGS)
+{
+	char	   *run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			caller = GetUserId();
+	RunRow		state;
+	StoreUser	user;
+	int			shard;
+
+	PreventCommandIfReadOnly("agno_requeue_callback()");
+	user = store_enter();
+	if (!store_find_run(run_id, &state) ||
+		!has_privs_of_role(caller, state.owner) ||
+		!store_lock_run(run_id, &state))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run \"%s\" does not exist", run_id)));
+	if (!is_settled(state.status) || state.status == RUN_PAUSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" has not ended", run_id),
+				 errdetail("It is %s.", run_status_name(state.status))));
+	if (!store_requeue_callback(run_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run \"%s\" has no on_complete", run_id)));
+	shard = shard_of_session(state.session_id);
+	store_put_signal(run_id, state.owner, shard, SIGNAL_CALLBACK);
+	wake_at_commit(shard);
+	store_leave(user);
+	return run_ref(fcinfo, &state);
+}
+
+/*-------------------------------------------------------------------------
+ * agno_wait_run and agno_run
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * Look at a run for this role. False when there is none that it may see.

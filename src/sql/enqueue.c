@@ -30,6 +30,7 @@
 #include "sql/arguments.h"
 #include "sql/enqueue.h"
 #include "tcop/utility.h"
+#include "tools/callback.h"
 #include "tools/delegate.h"
 #include "tools/tool_definition.h"
 #include "utils/acl.h"
@@ -56,7 +57,8 @@ enum
 	ARG_RUN_AT,
 	ARG_TIMEOUT,
 	ARG_MAX_ATTEMPTS,
-	ARG_IDEMPOTENCY_KEY
+	ARG_IDEMPOTENCY_KEY,
+	ARG_ON_COMPLETE
 };
 
 /*
@@ -108,12 +110,17 @@ hash_request(FunctionCallInfo fcinfo, const NewRun *run)
 		{{Int32GetDatum(run->priority), false}, 0},
 		{run->timeout, sizeof(Interval)},
 		{run->max_attempts, 0},
+		{fcinfo->args[ARG_ON_COMPLETE], -1},
 	};
+	int			count = lengthof(arguments);
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
 	bytea	   *hash = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
 	bool		done = context != NULL && pg_cryptohash_init(context) >= 0;
 
-	for (int i = 0; done && i < (int) lengthof(arguments); i++)
+	/* Requests of before there was on_complete have not had it. */
+	if (arguments[count - 1].value.isnull)
+		count--;
+	for (int i = 0; done && i < count; i++)
 	{
 		NullableDatum datum = arguments[i].value;
 		int64		length = -1;
@@ -245,6 +252,11 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 									MAX_ID), NULL);
 	}
 
+	run->on_complete = NULL;
+	if (!fcinfo->args[ARG_ON_COMPLETE].isnull)
+		run->on_complete =
+			callback_define(argument_text(fcinfo, ARG_ON_COMPLETE));
+
 	run->request_hash.isnull = run->idempotency_key.isnull;
 	if (!run->idempotency_key.isnull)
 		run->request_hash.value = hash_request(fcinfo, run);
@@ -288,17 +300,26 @@ merge(NullableDatum a, NullableDatum b)
 }
 
 /*
- * Refuse what tools cannot be called for.
+ * Refuse to call functions that an agent names for somebody who has more rights than
+ * its owner.
  */
 static void
-check_tool_owner(const NewRun *run, const AgentRow *agent, const char *agent_id)
+check_agent_owner(const NewRun *run, const AgentRow *agent, const char *agent_id)
 {
 	if (superuser_arg(run->owner) && !superuser_arg(agent->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for agent \"%s\"", agent_id),
-				 errdetail("It has tools and its owner is no superuser, so they would be called with rights that its owner does not have."),
+				 errdetail("It names functions and its owner is no superuser, so they would be called with rights that its owner does not have."),
 				 errhint("Enqueue the run as a role that is no superuser.")));
+}
+
+/*
+ * Refuse a run whose functions nobody could call.
+ */
+static void
+check_can_connect(const NewRun *run)
+{
 #if PG_VERSION_NUM < 170000
 	if (!tool_role_can_connect(run->owner))
 		ereport(ERROR,
@@ -350,7 +371,8 @@ apply_tools(NewRun *run, const AgentRow *agent)
 
 	if (count == 0)
 		return;
-	check_tool_owner(run, agent, agent_id);
+	check_agent_owner(run, agent, agent_id);
+	check_can_connect(run);
 	run->tools = tool_definitions(names, count, confirmed, confirmed_count,
 								  run->owner, !run->output_schema.isnull);
 	run->tool_choice = agent->tool_choice;
@@ -388,6 +410,11 @@ apply_agent(NewRun *run, char **model)
 	run->first_state = agent.session_state;
 	run->model_options = merge(agent.model_options, run->model_options);
 	run->metadata = merge(agent.metadata, run->metadata);
+	if (run->on_complete == NULL && agent.on_complete != NULL)
+	{
+		check_agent_owner(run, &agent, agent_id);
+		run->on_complete = callback_define(agent.on_complete);
+	}
 	apply_tools(run, &agent);
 }
 
@@ -488,6 +515,8 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 	static QueueRoom room;
 	static QueueRoom own_room;
 
+	if (run->on_complete != NULL)
+		check_can_connect(run);
 	model_parse(model != NULL ? model : agno_default_model,
 				unconstify(char **, &run->model_server),
 				unconstify(char **, &run->model));

@@ -61,6 +61,7 @@ typedef struct NewRun
 	NullableDatum tool_choice;	/* text */
 	NullableDatum tool_call_limit;	/* integer */
 	NullableDatum max_tool_calls_from_history;	/* integer */
+	const char *on_complete;	/* a signature, or NULL */
 } NewRun;
 
 /* A row of agno.agents. */
@@ -73,6 +74,7 @@ typedef struct AgentRow
 	NullableDatum tool_choice;	/* text */
 	NullableDatum tool_call_limit;	/* integer */
 	NullableDatum max_tool_calls_from_history;	/* integer */
+	char	   *on_complete;	/* a signature, or NULL */
 	NullableDatum stream;		/* boolean */
 	NullableDatum timeout;		/* interval */
 	NullableDatum retries;		/* integer */
@@ -103,7 +105,9 @@ typedef enum SignalKind
 	SIGNAL_CANCEL = 'c',		/* it is to be cancelled, or has been */
 	SIGNAL_TOOLS = 't',			/* its tools have been called */
 	SIGNAL_DECIDED = 'd',		/* all that it waited for has been decided */
-	SIGNAL_TOOL_CRASH = 'x'		/* the process that called one is gone */
+	SIGNAL_TOOL_CRASH = 'x',	/* the process that called one is gone */
+	SIGNAL_CALLBACK = 'b',		/* its on_complete is to be called */
+	SIGNAL_CALLED_BACK = 'e'	/* it has been: the run has ended */
 } SignalKind;
 
 /* What the caller was, while the store acts as its tables' owner. */
@@ -266,6 +270,8 @@ typedef struct EndedRun
 	const char *tools;			/* JSON; NULL: it has called none */
 	const char *requirements;	/* JSON; NULL: leave them as they are */
 	bool		has_steps;		/* some of it is in agno.run_steps */
+	bool		calls_back;		/* its status is set when its on_complete is
+								 * called */
 } EndedRun;
 
 /* A call of a tool that is to be made, or that has been refused. Texts are UTF-8. */
@@ -450,6 +456,19 @@ extern void store_run_decided(char *const *run_ids, int count);
 extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);
 
+/* store_callbacks.c */
+extern List *store_cancel_called_back(char *const *run_ids, int count);
+extern List *store_called_back(char *const *run_ids, int count);
+extern void store_callback_crashed(char *const *run_ids, int count);
+extern void store_drop_callback(const char *run_id);
+extern uint64 store_give_up_callbacks(int limit);
+
+/* store_callbacks.c */
+extern List *store_cancel_called_back(char *const *run_ids, int count);
+extern List *store_called_back(char *const *run_ids, int count);
+extern void store_callback_crashed(char *const *run_ids, int count);
+extern void store_drop_callback(const char *run_id);
+
 /* store_families.c: runs that other runs have enqueued */
 extern List *store_settle_children(char *const *run_ids, int count);
 extern uint32 store_told_runners(void);
@@ -472,9 +491,9 @@ extern void store_response_id(const char *run_id, Oid owner,
 							  const char *response_id);
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
-extern void store_finish(EndedRun *runs, int count);
+extern void store_finish(EndedRun *runs, int count, List **owners);
 extern void store_pause(EndedRun *runs, int count);
-extern void store_end_cancelled(RunLock **runs, int count);
+extern void store_end_cancelled(RunLock **runs, int count, List **owners);
 extern List *store_read_grounded(char *const *run_ids, int count);
 
 /* store_patrol.c: crashes, and runs that the queue has lost */

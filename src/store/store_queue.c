@@ -215,6 +215,9 @@ store_next_time(TimestampTz *next)
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
 		" WHERE q.state = " DECISION " AND q.runner = $2"
 		" AND " MINE("q") "),"
+		"(SELECT min(q.run_at) FROM agno.run_queue q"
+		" WHERE q.state = " CALLBACK " AND q.runner = $2"
+		" AND " MINE("q") "),"
 		"(SELECT min(c.requested_at) + " MARKER_LIFE
 		" FROM agno.cancellations c WHERE $2 = 0))"
 	};

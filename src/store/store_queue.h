@@ -87,6 +87,13 @@ typedef enum QueueState
 	QUEUE_DECISION = 'd',
 
 	/*
+	 * It has ended, but for its status: a tool worker sets that, and calls
+	 * on_complete. From all others. To none: a signal says that it has been
+	 * called.
+	 */
+	QUEUE_CALLBACK = 'b',
+
+	/*
 	 * In flight. From ready or locked. To scheduled, parked, ready if its
 	 * runner stops or has crashed, or locked if it has been taken away.
 	 */
@@ -103,6 +110,7 @@ typedef enum QueueState
 #define EXECUTING QUEUE_STATE("x")
 #define TOOLS QUEUE_STATE("t")
 #define DECISION QUEUE_STATE("d")
+#define CALLBACK QUEUE_STATE("b")
 
 /* The state of a run that waits for nothing but its run_at, if it has one. */
 #define SCHEDULED_OR_READY(run_at) \
@@ -114,6 +122,14 @@ typedef enum QueueState
  * with which bind_mine() was called before anything else was bound.
  */
 #define MINE(alias) alias ".shard::integer % $1 = $2"
+
+extern List *store_call_back(const Column *run_ids, const Column *statuses,
+							 const Column *shards, List **owners);
+extern void store_await_callbacks(const Column *run_ids);
+
+extern List *store_call_back(const Column *run_ids, const Column *statuses,
+							 const Column *shards, List **owners);
+extern void store_await_callbacks(const Column *run_ids);
 
 /* The channel that listeners learn of ends, and of pauses, from. */
 #define END_CHANNEL "agno_run"

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/shard.h"
 #include "server/encoding.h"
 #include "store/store.h"
 #include "store/store_queue.h"
@@ -138,7 +139,8 @@ static void
 update_runs(EndedRun *runs, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.runs r SET status = d.status::agno.run_status,"
+		"UPDATE agno.runs r SET status = CASE WHEN d.calls_back = 1"
+		" THEN r.status ELSE d.status::agno.run_status END,"
 		" content = d.content, content_type = d.content_type,"
 		" reasoning_content = d.reasoning,"
 		" messages = d.messages::pg_catalog.jsonb,"
@@ -147,12 +149,13 @@ update_runs(EndedRun *runs, int count)
 		" tools = d.tools::pg_catalog.jsonb,"
 		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
 		" r.session_state), finished_at = CASE WHEN d.status <> 'PAUSED'"
-		" THEN clock_timestamp() END,"
+		" AND d.calls_back = 0 THEN clock_timestamp() END,"
 		" requirements = coalesce(d.requirements::pg_catalog.jsonb,"
 		" r.requirements) "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 		" AS d (row, attempt, status, content, content_type, reasoning,"
-		" messages, metrics, error, session_state, tools, requirements) "
+		" messages, metrics, error, session_state, tools, requirements,"
+		" calls_back) "
 		"WHERE r.ctid = d.row AND r.attempt = d.attempt"
 	};
 	Arguments	args = {0};
@@ -168,6 +171,7 @@ update_runs(EndedRun *runs, int count)
 	Column		session_states = {TEXTOID};
 	Column		tools = {TEXTOID};
 	Column		requirements = {TEXTOID};
+	Column		calls_back = {INT4OID};
 
 	for (int i = 0; i < count; i++)
 	{
@@ -185,6 +189,7 @@ update_runs(EndedRun *runs, int count)
 		add_utf8(&session_states, run->session_state);
 		add_utf8(&tools, run->tools);
 		add_utf8(&requirements, run->requirements);
+		add_int(&calls_back, run->calls_back);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &attempts);
@@ -198,6 +203,7 @@ update_runs(EndedRun *runs, int count)
 	bind_column(&args, &session_states);
 	bind_column(&args, &tools);
 	bind_column(&args, &requirements);
+	bind_column(&args, &calls_back);
 	store_execute(&statement, &args);
 }
 
@@ -235,32 +241,79 @@ update_sessions(EndedRun *runs, int count)
 	store_execute(&statement, &args);
 }
 
+static bool
+is_among(const char *run_id, List *ids)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+	{
+		if (strcmp(lfirst(cell), run_id) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Find out which of these runs are to be called back, and queue that. *owners gets
+ * the owners of those.
+ */
+static void
+call_back(EndedRun *runs, int count, List **owners)
+{
+	Column		ids = {TEXTOID};
+	Column		statuses = {TEXTOID};
+	Column		shards = {INT4OID};
+	List	   *called;
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&ids, runs[i].run_id);
+		add_text(&statuses, run_status_name(runs[i].status));
+		add_int(&shards, shard_of_session(runs[i].session_id));
+	}
+	called = store_call_back(&ids, &statuses, &shards, owners);
+	for (int i = 0; i < count; i++)
+		runs[i].calls_back = called != NIL && is_among(runs[i].run_id, called);
+}
+
 /*
  * Store what came of these runs, all of them locked, and announce their ends.
- * A write for another attempt than the current one changes nothing.
+ * A write for another attempt than the current one changes nothing. *owners gets
+ * the owners of those that are to be called back: these end then.
  */
 void
-store_finish(EndedRun *runs, int count)
+store_finish(EndedRun *runs, int count, List **owners)
 {
+	Column		called = {TEXTOID};
+	int			left = 0;
 	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
 	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
 	Column		cancelled = {TEXTOID};
 	Column		stepped = {TEXTOID};
 	Column		failed = {TEXTOID};
 
+	call_back(runs, count, owners);
 	for (int i = 0; i < count; i++)
 	{
 		if (runs[i].has_steps)
 			add_text(runs[i].status == RUN_ERROR ? &failed : &stepped,
 					 runs[i].run_id);
-		run_ids[i] = runs[i].run_id;
-		session_ids[i] = runs[i].session_id;
 		if (runs[i].status == RUN_CANCELLED)
 			add_text(&cancelled, runs[i].run_id);
+		if (runs[i].calls_back)
+		{
+			add_text(&called, runs[i].run_id);
+			continue;
+		}
+		run_ids[left] = runs[i].run_id;
+		session_ids[left++] = runs[i].session_id;
 	}
 	update_runs(runs, count);
 	update_sessions(runs, count);
-	store_leave_queue(run_ids, session_ids, count);
+	if (left > 0)
+		store_leave_queue(run_ids, session_ids, left);
+	store_await_callbacks(&called);
 	if (cancelled.count > 0)
 		drop_markers(&cancelled);
 	store_forget_steps(&stepped, true);
@@ -312,10 +365,11 @@ store_pause(EndedRun *runs, int count)
 
 /*
  * These runs, all of them locked, have been or are to be cancelled without
- * having been started by this runner: end them, and announce it.
+ * having been started by this runner: end them, and announce it. *owners gets the
+ * owners of those that are to be called back; what is CANCELLED has ended.
  */
 void
-store_end_cancelled(RunLock **runs, int count)
+store_end_cancelled(RunLock **runs, int count, List **owners)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'CANCELLED',"
@@ -326,21 +380,44 @@ store_end_cancelled(RunLock **runs, int count)
 	};
 	Arguments	args = {0};
 	Column		ids = {TEXTOID};
+	Column		statuses = {TEXTOID};
+	Column		shards = {INT4OID};
+	Column		ending = {TEXTOID};
+	Column		called = {TEXTOID};
+	List	   *called_ids;
+	int			left = 0;
 	Column		contents = {TEXTOID};
 	char	  **run_ids = palloc(sizeof(char *) * Max(count, 1));
 	char	  **session_ids = palloc(sizeof(char *) * Max(count, 1));
 
 	for (int i = 0; i < count; i++)
 	{
-		run_ids[i] = runs[i]->run_id;
-		session_ids[i] = runs[i]->session_id;
 		add_text(&ids, runs[i]->run_id);
+		add_text(&statuses, run_status_name(RUN_CANCELLED));
+		add_int(&shards, shard_of_session(runs[i]->session_id));
+	}
+	called_ids = store_call_back(&ids, &statuses, &shards, owners);
+	for (int i = 0; i < count; i++)
+	{
+		if (runs[i]->status != RUN_CANCELLED &&
+			is_among(runs[i]->run_id, called_ids))
+		{
+			add_text(&called, runs[i]->run_id);
+			continue;
+		}
+		run_ids[left] = runs[i]->run_id;
+		session_ids[left++] = runs[i]->session_id;
+		add_text(&ending, runs[i]->run_id);
 		add_text(&contents, run_cancelled_text(runs[i]->run_id));
 	}
-	bind_column(&args, &ids);
-	bind_column(&args, &contents);
-	store_execute(&statement, &args);
-	store_leave_queue(run_ids, session_ids, count);
+	if (left > 0)
+	{
+		bind_column(&args, &ending);
+		bind_column(&args, &contents);
+		store_execute(&statement, &args);
+		store_leave_queue(run_ids, session_ids, left);
+	}
+	store_await_callbacks(&called);
 	drop_markers(&ids);
 	store_forget_steps(&ids, true);
 	store_cancel_children(&ids);

@@ -180,7 +180,7 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 	static Statement statement = {
 		"SELECT a.owner::pg_catalog.oid, a.model,"
 		" a.tools, a.requires_confirmation, a.tool_choice, a.tool_call_limit,"
-		" a.max_tool_calls_from_history, a.stream,"
+		" a.max_tool_calls_from_history, a.on_complete, a.stream,"
 		" a.timeout, a.retries, a.output_schema, a.model_options, a.metadata,"
 		" a.session_state,"
 		" CASE WHEN a.add_history_to_context"
@@ -216,6 +216,7 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 	agent->tool_choice = next_nullable(&row);
 	agent->tool_call_limit = next_nullable(&row);
 	agent->max_tool_calls_from_history = next_nullable(&row);
+	agent->on_complete = next_text(&row);
 	agent->stream = next_nullable(&row);
 	agent->timeout = next_nullable(&row);
 	agent->retries = next_nullable(&row);
@@ -273,10 +274,10 @@ store_insert_request(const NewRun *run)
 		" timeout, max_attempts, retries, model_options, output_schema,"
 		" session_state, agent, num_history_runs, num_history_messages,"
 		" stream, request_hash, tools, tool_choice, tool_call_limit,"
-		" max_tool_calls_from_history, depth) "
+		" max_tool_calls_from_history, depth, on_complete) "
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
 		" $11, $12, $13, $14, $15::pg_catalog.json, $16, $17, $18,"
-		" COALESCE($19, 0)) "
+		" COALESCE($19, 0), $20) "
 		"ON CONFLICT (owner, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING"
 	};
@@ -306,6 +307,7 @@ store_insert_request(const NewRun *run)
 	depth.value = Int32GetDatum(run->depth);
 	depth.isnull = run->depth == 0;
 	bind_nullable(&args, INT4OID, depth);
+	bind_text(&args, run->on_complete);
 	if (all_null_but(&args, required))
 		return true;
 	return store_execute(&statement, &args) > 0;
@@ -552,6 +554,7 @@ store_requeue(const char *run_id, const char *session_id,
 	int			shard = shard_of_session(session_id);
 
 	allow_attempts(run_id);
+	store_drop_callback(run_id);
 	bind_text(&reset_args, run_id);
 	store_execute(&reset, &reset_args);
 	bind_text(&args, run_id);

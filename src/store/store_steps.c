@@ -660,8 +660,14 @@ store_tool_owners(void)
 		"(SELECT q.owner FROM agno.tool_queue q ORDER BY q.owner LIMIT 1)"
 		" UNION ALL SELECT (SELECT q.owner FROM agno.tool_queue q"
 		" WHERE q.owner > o.owner ORDER BY q.owner LIMIT 1)"
-		" FROM o WHERE o.owner IS NOT NULL) "
+		" FROM o WHERE o.owner IS NOT NULL), "
+		"b (owner) AS ("
+		"(SELECT q.owner FROM agno.callbacks q ORDER BY q.owner LIMIT 1)"
+		" UNION ALL SELECT (SELECT q.owner FROM agno.callbacks q"
+		" WHERE q.owner > b.owner ORDER BY q.owner LIMIT 1)"
+		" FROM b WHERE b.owner IS NOT NULL) "
 		"SELECT o.owner FROM o WHERE o.owner IS NOT NULL"
+		" UNION SELECT b.owner FROM b WHERE b.owner IS NOT NULL"
 	};
 
 	return store_read_list(&statement, NULL, read_owner);

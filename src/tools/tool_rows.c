@@ -22,6 +22,7 @@
 #include "server/sql_function.h"
 #include "server/tool_function.h"
 #include "store/store_tools.h"
+#include "tools/callback.h"
 #include "tools/tool_definition.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -153,8 +154,8 @@ check_choice(const char *choice, const Tool *tools, int count)
 }
 
 /*
- * Trigger on agno.agents: the functions that the columns tools and
- * requires_confirmation name are kept with their schemas and types.
+ * Trigger on agno.agents: the functions that the columns tools, requires_confirmation
+ * and on_complete name are kept with their schemas and types.
  */
 Datum
 agno_check_agent_tools(PG_FUNCTION_ARGS)
@@ -164,11 +165,12 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 		data->tg_newtuple : data->tg_trigtuple;
 	WrittenColumn columns[2];
 	WrittenColumn choice;
+	WrittenColumn callback;
 	char	  **names[2];
 	int			counts[2];
-	int			numbers[2];
-	Datum		values[2];
-	bool		nulls[2];
+	int			numbers[3];
+	Datum		values[3];
+	bool		nulls[3];
 	Tool	   *tools;
 	Oid			writer = GetUserId();
 
@@ -177,6 +179,11 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 	columns[0] = written_column(data, "tools");
 	columns[1] = written_column(data, "requires_confirmation");
 	choice = written_column(data, "tool_choice");
+	callback = written_column(data, "on_complete");
+	numbers[2] = callback.number;
+	nulls[2] = callback.isnull;
+	values[2] = callback.isnull ? (Datum) 0 :
+		CStringGetTextDatum(callback_define(TextDatumGetCString(callback.value)));
 	for (int c = 0; c < 2; c++)
 	{
 		names[c] = strings_of(&columns[c], &counts[c]);
@@ -207,7 +214,7 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 	tool_check_names(tools, counts[0]);
 	return PointerGetDatum(heap_modify_tuple_by_cols(tuple,
 													 RelationGetDescr(data->tg_relation),
-													 2, numbers, values, nulls));
+													 3, numbers, values, nulls));
 }
 
 /*

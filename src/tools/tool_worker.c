@@ -64,6 +64,7 @@
 #include "store/store.h"
 #include "store/store_tools.h"
 #include "tcop/tcopprot.h"
+#include "tools/callback_batch.h"
 #include "tools/delegate.h"
 #include "tools/tool_call.h"
 #include "tools/tool_worker.h"
@@ -888,6 +889,30 @@ do_next_call(void)
 	return true;
 }
 
+/*
+ * Call back runs that have ended. Returns false if there are none.
+ */
+static bool
+do_callbacks(void)
+{
+	CallbackHost host = {
+		.role = worker.role,
+		.context = worker.context,
+		.last_resort = worker.last_resort,
+		.begin = begin,
+		.commit = commit,
+		.undo = undo,
+		.enter = enter,
+	};
+
+	MemoryContextReset(worker.context);
+	if (!callback_batch(&host))
+		return false;
+	clean_up();
+	pgstat_report_stat(false);
+	return true;
+}
+
 /*-------------------------------------------------------------------------
  * The process
  *-------------------------------------------------------------------------
@@ -974,6 +999,7 @@ agno_bg_tool_worker_main(Datum arg)
 			look_again_at = 0;
 		working = true;
 		made = do_next_call();
+		made |= do_callbacks();
 		working = false;
 		if (!made || look_again_at != 0)
 			tool_slot_rest(wakes, look_again_at != 0);

@@ -13,7 +13,7 @@ our @EXPORT = qw(queue_violations);
 
 my %RULES = (
 	'the state is unknown' => q(
-		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x', 't', 'd')),
+		SELECT run_id FROM agno.run_queue WHERE state NOT IN ('r', 's', 'w', 'k', 'p', 'x', 't', 'd', 'b')),
 	'its tools may be called for ever' => q(
 		SELECT run_id FROM agno.run_queue WHERE state = 't' AND run_at IS NULL),
 	'nobody is to call its tools' => q(
@@ -64,7 +64,12 @@ my %RULES = (
 			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id)),
 	'it is in the queue, but ended' => q(
 		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
-			WHERE r.status IN ('COMPLETED', 'ERROR')),
+			WHERE r.status IN ('COMPLETED', 'ERROR') AND NOT (q.state = 'b'
+			AND EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id AND s.kind = 'e'))),
+	'nobody is to call it back' => q(
+		SELECT run_id FROM agno.run_queue q WHERE state = 'b'
+			AND NOT EXISTS (SELECT FROM agno.callbacks c WHERE c.run_id = q.run_id)
+			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id AND s.kind = 'e')),
 	'it is in the queue, but not there' => q(
 		SELECT run_id FROM agno.run_queue q WHERE state NOT IN ('k', 'r')
 			AND NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id = q.run_id)),

@@ -16,7 +16,7 @@ add_mock_server($url);
 $node->safe_psql(
 	'postgres', qq(
 	CREATE SERVER limited FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (base_url '$url', requests_per_minute '30');
+		OPTIONS (base_url '$url', requests_per_minute '6');
 	SELECT agno_arun('x', model => 'limited:echo', run_id => 'limited' || i)
 	FROM generate_series(1, 4) i;
 	SELECT agno_arun('x', model => 'mock:gate', run_id => 'gate')));

@@ -1,7 +1,8 @@
 # A thousand agents with three others each, where no more than a hundred runs are in
 # flight and several runners share the work: who waits for others takes no place of
 # theirs, so all end. Then the same, crashed: the server is killed at random, and no
-# child is there without its call, none twice, and nobody waits for one that has ended.
+# child is there without its call, none twice, and nobody waits for one that has ended;
+# and all are called back (on_complete), once each.
 
 use strict;
 use warnings;
@@ -16,9 +17,12 @@ use Time::HiRes qw(sleep);
 my $node = new_node('main', conf => "agno_bg.max_concurrent_runs = 100\nagno_bg.runners = 2\nagno_bg.max_tool_workers = 4");
 add_mock_server(start_mock('mock'));
 make_user('app');
+$node->safe_psql('postgres', 'CREATE SCHEMA app AUTHORIZATION app');
 as('app', q{
-	INSERT INTO agno.agents (agent_id, model) VALUES ('leaf', 'mock:slow-20');
-	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('boss', 'mock:tools', '{agent:leaf}');});
+	CREATE TABLE app.done (run_id text, status text);
+	CREATE FUNCTION app.note(r agno.runs) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.done VALUES (r.run_id, r.status) $$;
+	INSERT INTO agno.agents (agent_id, model, on_complete) VALUES ('leaf', 'mock:slow-20', 'app.note');
+	INSERT INTO agno.agents (agent_id, model, tools, on_complete) VALUES ('boss', 'mock:tools', '{agent:leaf}', 'app.note');});
 
 # Parents of these ids, each with three children in one answer.
 sub start
@@ -39,6 +43,8 @@ sub check
 	is(value("count(*) FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id WHERE p.run_id LIKE '$kind-%'"), 3 * $count, "$kind: which there are three of for each");
 	is(value("count(*) FROM (SELECT k.input FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
 		WHERE p.run_id LIKE '$kind-%' AND k.status = 'COMPLETED' GROUP BY k.input HAVING count(*) = 1) s"), 3 * $count, "$kind: once for each task");
+	is(value("count(*) || ' ' || count(DISTINCT run_id) FROM app.done JOIN agno.runs r USING (run_id)
+		WHERE coalesce(r.parent_run_id, run_id) LIKE '$kind-%' AND done.status = r.status::text"), 4 * $count . ' ' . 4 * $count, "$kind: each has been called back once");
 	is($node->safe_psql('postgres', queue_violations()), '', "$kind: the queue is as it should be");
 }
 

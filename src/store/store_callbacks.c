@@ -1,0 +1,510 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_callbacks.c
+ *	  The tables of agno_bg: runs whose on_complete is to be called.
+ *
+ * A run with on_complete that has ended keeps its status until a tool worker of
+ * its owner has called the function, in the transaction that sets the status:
+ * until then it has a row in agno.callbacks, and the state CALLBACK in the queue.
+ * A run that a backend has cancelled while it waited is CANCELLED already; its
+ * function is called afterwards.
+ *
+ * The first part is for runners, whose search_path is pg_catalog, the rest for tool
+ * workers and backends, between store_enter() and store_leave(): there, every name
+ * of a type, a function or an operator says its schema. A worker locks the row
+ * of agno.callbacks first, and then that of agno.runs, if nobody else has it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/shard.h"
+#include "store/store_callbacks.h"
+#include "store/store_queue.h"
+#include "utils/datum.h"
+
+#define EQ " OPERATOR(pg_catalog.=) "
+
+/* How often it is looked at whether there is somebody to make a callback. */
+#define LOOK_AGAIN "'1 min'::interval"
+
+/* How long a callback that could not be made is left alone. */
+#define PUT_OFF "'200 ms'::interval"
+
+/*-------------------------------------------------------------------------
+ * For a runner
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Of these runs, which end with these statuses, in sessions of these shards, queue
+ * those that have on_complete. Returns the ids of those: their statuses are not to
+ * be set. *owners gets their owners.
+ */
+List *
+store_call_back(const Column *run_ids, const Column *statuses,
+				const Column *shards, List **owners)
+{
+	static Statement statement = {
+		"INSERT INTO agno.callbacks (run_id, owner, function, status, shard,"
+		" queued_at) "
+		"SELECT d.run_id, d.owner, d.on_complete, n.status::agno.run_status,"
+		" n.shard, clock_timestamp() "
+		"FROM unnest($1, $2, $3) AS n (run_id, status, shard)"
+		" JOIN agno.run_requests d ON d.run_id = n.run_id"
+		" WHERE d.on_complete IS NOT NULL "
+		"ON CONFLICT (run_id) DO NOTHING "
+		"RETURNING run_id, owner"
+	};
+	Arguments	args = {0};
+	List	   *called = NIL;
+	uint64		found;
+
+	if (run_ids->count == 0)
+		return NIL;
+	bind_column(&args, run_ids);
+	bind_column(&args, statuses);
+	bind_column(&args, shards);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		called = lappend(called, next_text(&row));
+		*owners = list_append_unique_oid(*owners, next_oid(&row));
+	}
+	return called;
+}
+
+/*
+ * These runs leave the queue when their functions have been called.
+ */
+void
+store_await_callbacks(const Column *run_ids)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " CALLBACK ", continues = false,"
+		" looks = 0, run_at = clock_timestamp() + " LOOK_AGAIN ","
+		" waits_since = NULL "
+		"WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Have runs end whose functions nobody can call, since their owner is gone or may not
+ * connect. Looks at limit runs that wait; returns how many there were.
+ */
+uint64
+store_give_up_callbacks(int limit)
+{
+	static Statement statement = {
+		"WITH late AS (SELECT q.run_id, q.owner, q.shard FROM agno.run_queue q"
+		" WHERE q.state = " CALLBACK " AND q.runner = $2"
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q")
+		" ORDER BY q.run_at LIMIT $3), "
+		"locked AS (SELECT c.run_id, c.status, l.owner, l.shard FROM late l"
+		" JOIN agno.callbacks c ON c.run_id = l.run_id"
+		" JOIN agno.runs r ON r.run_id = l.run_id"
+		" WHERE NOT EXISTS (SELECT FROM pg_roles o"
+		" WHERE o.oid = l.owner::pg_catalog.oid AND (o.rolcanlogin OR $4))"
+		" FOR UPDATE OF c, r SKIP LOCKED), "
+		"ended AS (UPDATE agno.runs r SET status = k.status,"
+		" finished_at = clock_timestamp(),"
+		" error = coalesce(r.error, '{}') || CASE WHEN r.error IS NULL"
+		" THEN d.error ELSE jsonb_build_object('on_complete', d.error) END"
+		" FROM locked k, (SELECT jsonb_build_object('type', 'on_complete',"
+		" 'message', 'the owner of the run cannot connect any more') AS error) d"
+		" WHERE r.run_id = k.run_id RETURNING r.run_id), "
+		"gone AS (DELETE FROM agno.callbacks c USING locked k"
+		" WHERE c.run_id = k.run_id), "
+		"told AS (INSERT INTO agno.run_signals (run_id, owner, shard, kind)"
+		" SELECT k.run_id, k.owner, k.shard, $5 FROM locked k) "
+		"UPDATE agno.run_queue q SET run_at = clock_timestamp() + " LOOK_AGAIN
+		" FROM late l WHERE q.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_int(&args, limit);
+	bind_bool(&args, PG_VERSION_NUM >= 170000);
+	bind_char(&args, (char) SIGNAL_CALLED_BACK);
+	return store_execute(&statement, &args);
+}
+
+/*
+ * Those of these runs that wait for their functions to be called are to be
+ * CANCELLED then: their ids.
+ */
+List *
+store_cancel_called_back(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET cancelled = true "
+		"WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK " "
+		"RETURNING q.run_id"
+	};
+	Arguments	args = {0};
+	List	   *cancelled = NIL;
+	uint64		found;
+
+	bind_ids(&args, run_ids, count);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		cancelled = lappend(cancelled, next_text(&row));
+	}
+	return cancelled;
+}
+
+/*
+ * The functions of these runs have been called: they leave the queue. Returns their
+ * ids.
+ */
+List *
+store_called_back(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT q.run_id, q.session_id FROM agno.run_queue q"
+		" WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK
+	};
+	Arguments	args = {0};
+	List	   *ids = NIL;
+	char	  **left;
+	char	  **session_ids;
+	uint64		found;
+
+	if (count == 0)
+		return NIL;
+	bind_ids(&args, run_ids, count);
+	found = store_execute(&statement, &args);
+	left = palloc(sizeof(char *) * Max(found, 1));
+	session_ids = palloc(sizeof(char *) * Max(found, 1));
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		left[n] = next_text(&row);
+		session_ids[n] = next_text(&row);
+		ids = lappend(ids, left[n]);
+	}
+	if (found > 0)
+		store_leave_queue(left, session_ids, (int) found);
+	return ids;
+}
+
+/*
+ * A process has come to its end while it called the functions of these runs.
+ */
+void
+store_callback_crashed(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.callbacks c SET tries = c.tries + 1"
+		" FROM (SELECT l.run_id FROM agno.callbacks l"
+		" WHERE l.run_id = ANY ($1) FOR UPDATE SKIP LOCKED) l"
+		" WHERE c.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+/*-------------------------------------------------------------------------
+ * For a tool worker
+ *-------------------------------------------------------------------------
+ */
+
+static void *
+read_work(RowReader *row)
+{
+	CallbackWork *work = palloc0(sizeof(CallbackWork));
+
+	work->run_id = next_text(row);
+	work->function = next_text(row);
+	work->shard = next_int(row);
+	work->tries = next_int(row);
+	work->gone = next_bool(row);
+	return work;
+}
+
+/*
+ * Take callbacks of this role, those that have waited longest: a list of
+ * CallbackWork. One that came to nothing is taken alone.
+ */
+List *
+store_take_callbacks(Oid role, int limit)
+{
+	static Statement statement = {
+		"SELECT c.run_id, c.function, c.shard::integer, c.tries::integer,"
+		" NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "c.run_id) "
+		"FROM agno.callbacks c"
+		" WHERE c.owner" EQ "$1::pg_catalog.regrole"
+		" AND c.queued_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		" ORDER BY c.queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"
+	};
+	Arguments	args = {0};
+	List	   *batch;
+	ListCell   *cell;
+
+	bind_oid(&args, role);
+	bind_int(&args, limit);
+	batch = store_read_list(&statement, &args, read_work);
+	foreach(cell, batch)
+	{
+		int			at = foreach_current_index(cell);
+
+		if (((CallbackWork *) lfirst(cell))->tries > 0)
+			return list_truncate(batch, Max(at, 1));
+	}
+	return batch;
+}
+
+/*
+ * Give those of these runs that nobody else has locked their last status. Returns
+ * the CallbackWork of those that have it, with their rows as they are then. (The
+ * id, as agno_get_run_output() of a cancelled run has it: run_cancelled_text().)
+ */
+List *
+store_end_called_back(List *batch)
+{
+	static Statement lock = {
+		"SELECT r.run_id FROM agno.runs r WHERE r.run_id" EQ "ANY ($1)"
+		" FOR NO KEY UPDATE SKIP LOCKED"
+	};
+	static Statement end = {
+		"UPDATE agno.runs r SET status = d.status,"
+		" content = CASE WHEN d.cancelled"
+		" THEN COALESCE(r.content, pg_catalog.format('Run %s was cancelled',"
+		" r.run_id)) ELSE r.content END,"
+		" error = CASE WHEN d.cancelled THEN NULL"
+		" WHEN r.error OPERATOR(pg_catalog.->>) 'type'" EQ "'on_complete'"
+		" THEN NULL ELSE r.error OPERATOR(pg_catalog.-) 'on_complete' END,"
+		" finished_at = COALESCE(r.finished_at, pg_catalog.clock_timestamp()) "
+		"FROM (SELECT e.run_id, e.cancelled, CASE WHEN e.cancelled"
+		" THEN 'CANCELLED'::agno.run_status ELSE e.status END AS status"
+		" FROM (SELECT c.run_id, COALESCE(CASE WHEN u.status" EQ "ANY"
+		" ('{COMPLETED,CANCELLED,ERROR}'::agno.run_status[])"
+		" THEN u.status END, c.status) AS status,"
+		" u.status" EQ "ANY ('{PENDING,RUNNING,PAUSED}'::agno.run_status[])"
+		" AND (EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id" EQ "c.run_id"
+		" AND s.owner" EQ "c.owner AND s.kind" EQ "'c'::pg_catalog.\"char\")"
+		" OR EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id" EQ "c.run_id"
+		" AND q.cancelled)) AS cancelled"
+		" FROM agno.callbacks c JOIN agno.runs u ON u.run_id" EQ "c.run_id"
+		" WHERE c.run_id" EQ "ANY ($1)) e) d "
+		"WHERE r.run_id" EQ "d.run_id "
+		"RETURNING r.run_id, r"
+	};
+	Arguments	args = {0};
+	Arguments	end_args = {0};
+	Column		ids = {TEXTOID};
+	Column		locked = {TEXTOID};
+	List	   *ended = NIL;
+	ListCell   *cell;
+	uint64		found;
+
+	foreach(cell, batch)
+		add_text(&ids, ((CallbackWork *) lfirst(cell))->run_id);
+	bind_column(&args, &ids);
+	found = store_execute(&lock, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&locked, next_text(&row));
+	}
+	if (found == 0)
+		return NIL;
+	bind_column(&end_args, &locked);
+	found = store_execute(&end, &end_args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		char	   *run_id = next_text(&row);
+		bool		isnull;
+		Datum		run = next_datum(&row, &isnull);
+
+		foreach(cell, batch)
+		{
+			CallbackWork *work = lfirst(cell);
+
+			if (strcmp(work->run_id, run_id) != 0)
+				continue;
+			work->run = datumCopy(run, false, -1);
+			ended = lappend(ended, work);
+		}
+	}
+	return ended;
+}
+
+static Column
+ids_of(List *batch)
+{
+	Column		ids = {TEXTOID};
+	ListCell   *cell;
+
+	foreach(cell, batch)
+		add_text(&ids, ((CallbackWork *) lfirst(cell))->run_id);
+	return ids;
+}
+
+/*
+ * What went wrong is told by the runs, which keep their answers.
+ */
+static void
+set_errors(List *batch)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET error = CASE WHEN r.error IS NULL THEN d.error"
+		" ELSE r.error OPERATOR(pg_catalog.||)"
+		" pg_catalog.jsonb_build_object('on_complete', d.error) END "
+		"FROM (SELECT u.run_id, u.error::pg_catalog.jsonb AS error"
+		" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+		" AS u (run_id, error)) d "
+		"WHERE r.run_id" EQ "d.run_id"
+	};
+	Arguments	args = {0};
+	Column		ids = {TEXTOID};
+	Column		errors = {TEXTOID};
+	ListCell   *cell;
+
+	foreach(cell, batch)
+	{
+		CallbackWork *work = lfirst(cell);
+
+		if (work->error == NULL)
+			continue;
+		add_text(&ids, work->run_id);
+		add_text(&errors, work->error);
+	}
+	if (ids.count == 0)
+		return;
+	bind_column(&args, &ids);
+	bind_column(&args, &errors);
+	store_execute(&statement, &args);
+}
+
+/*
+ * The functions of these runs have been called, as this role: their runners are to
+ * hear of that.
+ */
+void
+store_callbacks_done(List *batch, Oid role)
+{
+	static Statement delete = {
+		"DELETE FROM agno.callbacks c WHERE c.run_id" EQ "ANY ($1)"
+	};
+	static Statement signal = {
+		"INSERT INTO agno.run_signals (run_id, owner, shard, kind) "
+		"SELECT d.run_id, $3::pg_catalog.regrole, d.shard, $4 "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+		" AS d (run_id, shard)"
+	};
+	Arguments	args = {0};
+	Arguments	signal_args = {0};
+	Column		ids = ids_of(batch);
+	Column		shards = {INT4OID};
+	ListCell   *cell;
+
+	if (batch == NIL)
+		return;
+	foreach(cell, batch)
+		add_int(&shards, ((CallbackWork *) lfirst(cell))->shard);
+	set_errors(batch);
+	bind_column(&args, &ids);
+	store_execute(&delete, &args);
+	bind_column(&signal_args, &ids);
+	bind_column(&signal_args, &shards);
+	bind_oid(&signal_args, role);
+	bind_char(&signal_args, (char) SIGNAL_CALLED_BACK);
+	store_execute(&signal, &signal_args);
+}
+
+/*
+ * These could not be called: others come first, for a moment. counts: that was their
+ * own fault.
+ */
+void
+store_put_off_callbacks(List *batch, bool counts)
+{
+	static Statement statement = {
+		"UPDATE agno.callbacks c SET queued_at = pg_catalog.clock_timestamp()"
+		" OPERATOR(pg_catalog.+) " PUT_OFF ","
+		" tries = CASE WHEN $2 THEN c.tries OPERATOR(pg_catalog.+) 1::smallint"
+		" ELSE c.tries END "
+		"WHERE c.run_id" EQ "ANY ($1)"
+	};
+	Arguments	args = {0};
+	Column		ids = ids_of(batch);
+
+	if (batch == NIL)
+		return;
+	bind_column(&args, &ids);
+	bind_bool(&args, counts);
+	store_execute(&statement, &args);
+}
+
+/*-------------------------------------------------------------------------
+ * For a backend
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Have the function of a run that has ended, and is locked, called again. False if
+ * it has none.
+ */
+bool
+store_requeue_callback(const char *run_id)
+{
+	static Statement statement = {
+		"INSERT INTO agno.callbacks AS c (run_id, owner, function, status, shard,"
+		" queued_at) "
+		"SELECT r.run_id, r.owner, d.on_complete, r.status, $2,"
+		" pg_catalog.clock_timestamp() "
+		"FROM agno.runs r JOIN agno.run_requests d ON d.run_id" EQ "r.run_id"
+		" WHERE r.run_id" EQ "$1 AND d.on_complete IS NOT NULL "
+		"ON CONFLICT (run_id) DO UPDATE SET tries = 0 "
+		"RETURNING c.run_id"
+	};
+	static Statement session = {
+		"SELECT r.session_id FROM agno.runs r WHERE r.run_id" EQ "$1"
+	};
+	Arguments	args = {0};
+	Arguments	session_args = {0};
+	RowReader	row;
+
+	bind_text(&session_args, run_id);
+	if (store_execute(&session, &session_args) == 0)
+		return false;
+	row = row_reader(0);
+	bind_text(&args, run_id);
+	bind_int16(&args, shard_of_session(next_text(&row)));
+	return store_execute(&statement, &args) > 0;
+}
+
+/*
+ * A run is executed again: what was to be called is not.
+ */
+void
+store_drop_callback(const char *run_id)
+{
+	static Statement statement = {
+		"DELETE FROM agno.callbacks c WHERE c.run_id" EQ "$1"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, run_id);
+	store_execute(&statement, &args);
+}
