@@ -92,13 +92,13 @@ typedef struct Reader
 	Docstring  *docstring;
 	StringInfoData text;		/* what is said of the last argument so far */
 	int			indent;			/* of that argument's first line, or -1 */
-}			Reader;
+} Reader;
 
 /*
  * All has been read that is said of the last argument.
  */
 static void
-end_argument(Reader * reader)
+end_argument(Reader *reader)
 {
 	Docstring  *docstring = reader->docstring;
 
@@ -112,7 +112,7 @@ end_argument(Reader * reader)
  * Begin the argument that the line describes. Returns false if it describes none.
  */
 static bool
-begin_argument(Reader * reader, const Line *line)
+begin_argument(Reader *reader, const Line *line)
 {
 	Docstring  *docstring = reader->docstring;
 	const char *colon = memchr(line->text, ':', line->length);
@@ -158,7 +158,7 @@ begin_argument(Reader * reader, const Line *line)
  * A line of a section of arguments: it begins one, or goes on with the last.
  */
 static void
-read_argument_line(Reader * reader, const Line *line)
+read_argument_line(Reader *reader, const Line *line)
 {
 	bool		deeper = reader->indent >= 0 && line->indent > reader->indent;
 

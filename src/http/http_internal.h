@@ -93,7 +93,7 @@ typedef enum TransferPlace
 	WAITING,					/* Origin.waiting */
 	RUNNING,					/* HttpClient.running */
 	DONE						/* HttpClient.done */
-}			TransferPlace;
+} TransferPlace;
 
 struct HttpTransfer
 {

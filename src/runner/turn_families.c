@@ -15,7 +15,7 @@
  * The call of an agent, as an execution.
  */
 static Message
-execution_of(const SettledCall * call)
+execution_of(const SettledCall *call)
 {
 	Message		execution;
 

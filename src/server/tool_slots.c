@@ -76,9 +76,6 @@
 /* So long after several roles had calls, none takes the last places, in ms. */
 #define SEVERAL_MS 60000
 
-/* What has been put off is tried again after this, in ms. */
-#define PUT_OFF_MS 250
-
 /* The pause after a start that failed doubles from the first to the last. */
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000
@@ -103,8 +100,7 @@ typedef struct ToolSlot
 	uint64		wakes;			/* how often it was woken */
 	bool		resting;		/* it has found nothing to do since, and
 								 * nobody has told it of more */
-	bool		put_off;		/* it is to look again in a moment at what it
-								 * could not do */
+	TimestampTz look_again_at;	/* at what it has put off; 0: at nothing */
 	bool		leave;			/* it is to leave after its call */
 	TimestampTz asked_at;		/* when it was asked to */
 	char		run_id[ID_SIZE];	/* of the call that it makes, or has made */
@@ -135,7 +131,7 @@ typedef struct PutOffCall
 	char		run_id[ID_SIZE];	/* whose next call it is */
 	int			times;			/* how often it has been put off */
 	TimestampTz since;			/* when it was last */
-}			PutOffCall;
+} PutOffCall;
 
 /* Guarded by the lock. */
 typedef struct ToolHold
@@ -143,7 +139,7 @@ typedef struct ToolHold
 	int			count;			/* of transactions; 0: there is none */
 	Oid			database;		/* invalid: all */
 	Oid			role;			/* invalid: all */
-}			ToolHold;
+} ToolHold;
 
 /* Guarded by the lock. */
 typedef struct ToolState
@@ -326,7 +322,7 @@ is_held(Oid database, Oid role)
 {
 	for (int i = 0; i < MAX_HOLDS; i++)
 	{
-		const		ToolHold *hold = &shared->holds[i];
+		const ToolHold *hold = &shared->holds[i];
 
 		if (hold->count > 0 &&
 			(!OidIsValid(hold->database) || hold->database == database) &&
@@ -385,19 +381,26 @@ demand(Oid database, Oid role)
 }
 
 /*
- * The same, but no sooner than in so many milliseconds.
+ * The same, but no sooner than then. failures: how often a start has failed.
  */
 static void
-demand_later(Oid database, Oid role, int pause, int failures)
+demand_at(Oid database, Oid role, TimestampTz not_before, int failures)
 {
 	ToolDemand *wanted = demand(database, role);
 
 	if (wanted == NULL)
 		return;
 	wanted->number = ++shared->demands_made;
-	wanted->since = wanted->not_before =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+	wanted->since = wanted->not_before = not_before;
 	wanted->failures = failures;
+}
+
+static void
+demand_later(Oid database, Oid role, int pause, int failures)
+{
+	demand_at(database, role,
+			  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause),
+			  failures);
 }
 
 static void
@@ -1066,8 +1069,8 @@ detach(int code, Datum arg)
 		/* It has not done all that it was to do; not at once, if it failed. */
 		if (!slot->leave)
 			demand_later(database, role, FIRST_PAUSE_MS, 0);
-		else if (slot->put_off)
-			demand_later(database, role, PUT_OFF_MS, 0);
+		else if (slot->look_again_at != 0)
+			demand_at(database, role, slot->look_again_at, 0);
 		else
 			(void) demand(database, role);
 	}
@@ -1140,18 +1143,18 @@ tool_slot_wakes(void)
 /*
  * This worker has found nothing to do, as far as it knew when it was woken that
  * often. Unless it was woken since, nobody else is needed for its role either.
- * put_off: but for something that is to be looked at again in a moment.
+ * What has been put off is to be looked at again at that time; 0: nothing has.
  */
 void
-tool_slot_rest(uint64 wakes_seen, bool put_off)
+tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at)
 {
 	ToolSlot   *slot = &shared->slots[my_slot];
 	ToolDemand *wanted;
 	bool		others;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	slot->put_off = put_off;
-	if (!put_off && slot->wakes == wakes_seen)
+	slot->look_again_at = look_again_at;
+	if (look_again_at == 0 && slot->wakes == wakes_seen)
 	{
 		slot->resting = true;
 		wanted = find_demand(slot->database, slot->role);
@@ -1253,7 +1256,7 @@ tool_slot_begin_call(const char *run_id)
 	slot->call_ends = 0;
 	slot->told = TOOL_NOT_INTERRUPTED;
 	slot->resting = false;
-	slot->put_off = false;
+	slot->look_again_at = 0;
 	slot->state = TOOL_WORKER_BUSY;
 	LWLockRelease(lock);
 }

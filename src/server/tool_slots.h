@@ -33,7 +33,7 @@ typedef enum ToolInterrupt
 	TOOL_CANCELLED,				/* the run has been cancelled */
 	TOOL_PUT_OFF,				/* others wait: it is to be made again later */
 	TOOL_TOOK_TOO_LONG			/* others wait, and that was often enough */
-}			ToolInterrupt;
+} ToolInterrupt;
 
 /*
  * A call that does not end when it is told to is ended with its process after this,
@@ -78,7 +78,7 @@ extern void tool_slots_unwanted(int slot);
 extern bool tool_slot_attach(int slot, Oid database, Oid role);
 extern bool tool_slots_is_dead(const char *run_id);
 extern uint64 tool_slot_wakes(void);
-extern void tool_slot_rest(uint64 wakes_seen, bool put_off);
+extern void tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at);
 extern bool tool_slot_is_to_leave(void);
 extern bool tool_slot_try_leave(uint64 wakes_seen);
 extern void tool_slot_begin_call(const char *run_id);

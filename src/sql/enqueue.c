@@ -595,7 +595,7 @@ text_or_null(const char *string)
  * The time of a child: what is left of its parent's, or less if its agent says so.
  */
 static NullableDatum
-time_of_child(const ChildRun * child, NullableDatum of_agent)
+time_of_child(const ChildRun *child, NullableDatum of_agent)
 {
 	Interval   *interval = palloc0(sizeof(Interval));
 	NullableDatum time = {0, false};
@@ -614,7 +614,7 @@ time_of_child(const ChildRun * child, NullableDatum of_agent)
  * before, one of the two.
  */
 static char *
-enqueue_child(const ChildRun * child)
+enqueue_child(const ChildRun *child)
 {
 	NewRun		run = {0};
 	NullableDatum null = {0, true};

@@ -351,7 +351,7 @@ typedef struct SettledCall
 	char	   *result;			/* what the model is told */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
-}			SettledCall;
+} SettledCall;
 
 /* An event of a streamed run, with its number. */
 typedef struct EventRow

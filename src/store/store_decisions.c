@@ -112,7 +112,7 @@ store_family_member(List *family, const char *run_id)
  * Whether a run is another one, or has been called by it, directly or not.
  */
 bool
-store_family_is_below(const PausedRun * run, const PausedRun * top)
+store_family_is_below(const PausedRun *run, const PausedRun *top)
 {
 	for (; run != NULL; run = run->parent)
 	{
@@ -412,7 +412,7 @@ tell_continued(const char *run_id)
  * call among them is still waited for.
  */
 static List *
-changed_below(List *family, List *calls, const PausedRun * top, bool *waits)
+changed_below(List *family, List *calls, const PausedRun *top, bool *waits)
 {
 	List	   *changed = NIL;
 	ListCell   *cell;

@@ -21,7 +21,7 @@ typedef struct PausedRun
 	char	   *session_id;
 	Oid			owner;
 	struct PausedRun *parent;	/* or NULL */
-}			PausedRun;
+} PausedRun;
 
 /*
  * A call for which somebody has to decide, or has decided. Strings are UTF-8, but
@@ -47,8 +47,8 @@ typedef struct GatedCall
 } GatedCall;
 
 extern List *store_paused_family(const char *run_id);
-extern PausedRun * store_family_member(List *family, const char *run_id);
-extern bool store_family_is_below(const PausedRun * run, const PausedRun * top);
+extern PausedRun *store_family_member(List *family, const char *run_id);
+extern bool store_family_is_below(const PausedRun *run, const PausedRun *top);
 extern List *store_gated_calls(List *family);
 extern char *store_requirements(const char *run_id);
 extern List *store_decide(List *family, List *calls, Oid decider);

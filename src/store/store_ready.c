@@ -402,14 +402,14 @@ typedef struct HistoryRead
 								 * runs are deferred */
 	int64		total;			/* bytes */
 	int64		looked;			/* how many earlier runs have been looked at */
-}			HistoryRead;
+} HistoryRead;
 
 /*
  * The rows of find_history() from begin up to end are a run's: read as many of the
  * last messages as have at most max_bytes.
  */
 static void
-read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead * read)
+read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead *read)
 {
 	int64		bytes = 0;
 
@@ -436,7 +436,7 @@ read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead * read)
  * many there are.
  */
 static int
-read_histories(ReadyRun **runs, int count, int look, HistoryRead * read,
+read_histories(ReadyRun **runs, int count, int look, HistoryRead *read,
 			   ReadyRun **further)
 {
 	uint64		found = find_history(runs, count, look);

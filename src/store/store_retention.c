@@ -202,7 +202,7 @@ typedef struct Concerned
 	bool		trusted;		/* a superuser owns it */
 	char	   *reason;			/* why what its owner has defined would be
 								 * executed; or NULL */
-}			Concerned;
+} Concerned;
 
 static void *
 read_concerned(RowReader *row)
@@ -269,7 +269,7 @@ find_concerned(void)
  * Nothing is deleted because of this table: log it, once.
  */
 static void
-log_concerned(const Concerned * concerned)
+log_concerned(const Concerned *concerned)
 {
 	static Oid	logged = InvalidOid;
 

@@ -22,13 +22,13 @@ typedef struct ChildRun
 	int			priority;		/* of the parent */
 	int			depth;			/* of the child */
 	int64		left_ms;		/* of the parent's time */
-}			ChildRun;
+} ChildRun;
 
 /*
  * Enqueues a run, as the current user. Returns its id. Set by the layer above, which
  * accepts runs (sql/enqueue.c).
  */
-typedef char *(*EnqueueChild) (const ChildRun * child);
+typedef char *(*EnqueueChild) (const ChildRun *child);
 extern EnqueueChild delegate_enqueue;
 
 extern char *delegate(const Tool *tool, const ToolWork *work);

@@ -65,7 +65,7 @@ typedef struct KeptPlan
 	int			count;			/* of parameters */
 	Oid		   *types;
 	SPIPlanPtr	plan;			/* NULL: the place is free */
-}			KeptPlan;
+} KeptPlan;
 
 static KeptPlan kept_plans[KEPT_PLANS];
 static int	next_place;			/* whose plan is given up next */

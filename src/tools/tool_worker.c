@@ -83,7 +83,6 @@
 /* How often a call is tried again that was in others' way. */
 #define MAX_TRIES 5
 
-
 /* What is known of the worker; lives as long as the process. */
 typedef struct ToolWorker
 {
@@ -1002,7 +1001,7 @@ agno_bg_tool_worker_main(Datum arg)
 		made |= do_callbacks();
 		working = false;
 		if (!made || look_again_at != 0)
-			tool_slot_rest(wakes, look_again_at != 0);
+			tool_slot_rest(wakes, look_again_at);
 		if (made)
 		{
 			idle_since = 0;
