@@ -87,6 +87,9 @@ start('deep', [ [ delegate(middle => task('m', [ delegate(leaf => task('l', [ [ 
 	delegate(leaf => 'other') ] ]);
 expect_run('deep', { status => 'COMPLETED', content => 'Results: Results: Results: noted deep; Results: ; Results: ' }, 'children of children');
 is(value(q((metrics->>'total_tokens') FROM agno.runs WHERE run_id = 'deep')), 8 * 18, 'are counted all the way up');
+is(as('app', q(SELECT string_agg(format('%s:%s:%s:%s', depth, agent_id, status, total_tokens), ' ' ) FROM agno.run_tree('deep'))),
+	'0:boss:COMPLETED:36 1:middle:COMPLETED:36 2:leaf:COMPLETED:36 2:leaf:COMPLETED:18 1:leaf:COMPLETED:18', 'agno.run_tree tells what each has cost itself');
+is(as('other', q(SELECT count(*) FROM agno.run_tree('deep'))), 0, 'not to others');
 
 start('loop', [ [ delegate(loop => task('1', [ delegate(loop => task('2', [ delegate(loop => task('3', [ delegate(loop => task('4',
 	[ delegate(loop => task('5', [ delegate(loop => 'end') ])) ])) ])) ])) ])) ] ], agent => 'loop');
