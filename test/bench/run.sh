@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 15) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 16) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -402,4 +402,42 @@ if wanted 15; then
 	row "" "    1,000 runs with 3 calls each, 4 workers: calls/s, not COMPLETED" \
 		"$(awk "BEGIN { print int(3000 / ($(date +%s.%N) - $start)) }") $(sql "SELECT count(*)
 			FROM agno.runs WHERE status <> 'COMPLETED'")" "- 0"
+fi
+
+# A model in the write path: a trigger enqueues a run for each document, and its
+# on_complete writes the answer back.
+if wanted 16; then
+	configure "agno_bg.max_tool_workers = 2"
+	"${psql[@]}" <<-SQL
+		CREATE TABLE documents (id integer PRIMARY KEY, body text, answer text) WITH (fillfactor = 50);
+		CREATE FUNCTION write_back(r agno.runs) RETURNS void LANGUAGE sql AS
+			'UPDATE public.documents SET answer = r.content WHERE id = (r.metadata ->> ''document'')::integer';
+		CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+			PERFORM agno_arun(NEW.body, model => 'fast:m', metadata => jsonb_build_object('document', NEW.id),
+				on_complete => nullif(TG_ARGV[0], ''));
+			RETURN NULL; END \$\$;
+	SQL
+	# documents per second, from the commit to the last end, with this on_complete
+	write_path() {
+		empty
+		sql "TRUNCATE documents, agno.callbacks"
+		sql "DROP TRIGGER IF EXISTS ask ON documents"
+		sql "CREATE TRIGGER ask AFTER INSERT ON documents FOR EACH ROW EXECUTE FUNCTION ask('$1')"
+		"${psql[@]}" <<-SQL
+			INSERT INTO documents SELECT i, 'Hello ' || i FROM generate_series(1, $2) i;
+			SELECT clock_timestamp() AS start \\gset
+			DO \$\$ BEGIN LOOP
+				PERFORM pg_sleep(0.05); COMMIT;
+				EXIT WHEN NOT EXISTS (SELECT FROM agno.run_queue);
+			END LOOP; END \$\$;
+			SELECT round($2 / extract(epoch FROM max(finished_at) - :'start')) FROM agno.runs;
+		SQL
+	}
+	write_path write_back 10000 >/dev/null
+	plain=$(write_path "" 100000)
+	back=$(write_path write_back 100000)
+	row 16 "100,000 documents answered: without on_complete, with it; ratio" \
+		"$plain $back $(ratio "$back" "$plain")" "- - 0.5"
+	row "" "    documents without their answer, runs with an error" \
+		"$(sql "SELECT count(*) FROM documents WHERE answer IS NULL") $(sql "SELECT count(*) FROM agno.runs WHERE error IS NOT NULL")" "0 0"
 fi
