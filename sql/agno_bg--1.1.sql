@@ -1638,8 +1638,8 @@ RETURNS TABLE (
 	duration interval)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-	WITH RECURSIVE family (depth, path, run_id) AS (
-		SELECT 0, ARRAY[r.run_id], r.run_id FROM agno.runs r
+	WITH RECURSIVE family AS (
+		SELECT 0 AS depth, ARRAY[r.run_id] AS path, r.run_id FROM agno.runs r
 		WHERE r.run_id OPERATOR(pg_catalog.=) run_tree.run_id
 		UNION ALL
 		SELECT f.depth OPERATOR(pg_catalog.+) 1,
