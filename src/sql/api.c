@@ -116,7 +116,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
-	store_requeue(run_id, state.session_id, acceptance_time());
+	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
 	state.status = RUN_PENDING;
 	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);

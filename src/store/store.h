@@ -139,7 +139,7 @@ extern int64 store_count_queue(Oid owner, int limit);
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
 extern void store_insert_run(const NewRun *run);
-extern void store_requeue(const char *run_id, const char *session_id,
+extern void store_requeue(const char *run_id, Oid owner, const char *session_id,
 						  TimestampTz accepted_at);
 
 /* store_runs.c: cancelling */

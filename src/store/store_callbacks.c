@@ -166,17 +166,42 @@ store_cancel_called_back(char *const *run_ids, int count)
 }
 
 /*
- * The functions of these runs have been called: they leave the queue. Returns their
- * ids.
+ * Somebody has requeued these runs since they ended.
+ */
+static void
+execute_again(const Column *run_ids)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " READY ", run_at = NULL,"
+		" continues = false, cancelled = false,"
+		" accepted_at = clock_timestamp() WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (run_ids->count == 0)
+		return;
+	bind_column(&args, run_ids);
+	store_execute(&statement, &args);
+}
+
+/*
+ * The functions of these runs have been called: they leave the queue, unless they
+ * are to be executed again. Returns the ids of those that leave.
  */
 List *
 store_called_back(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"SELECT q.run_id, q.session_id FROM agno.run_queue q"
+		"SELECT q.run_id, q.session_id,"
+		" r.status IS NOT DISTINCT FROM 'PENDING' FROM agno.run_queue q"
+		" LEFT JOIN agno.runs r ON r.run_id = q.run_id"
 		" WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK
+		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
+		" WHERE c.run_id = q.run_id)"
 	};
 	Arguments	args = {0};
+	Column		again = {TEXTOID};
+	int			leaving = 0;
 	List	   *ids = NIL;
 	char	  **left;
 	char	  **session_ids;
@@ -192,12 +217,18 @@ store_called_back(char *const *run_ids, int count)
 	{
 		RowReader	row = row_reader(n);
 
-		left[n] = next_text(&row);
-		session_ids[n] = next_text(&row);
-		ids = lappend(ids, left[n]);
+		left[leaving] = next_text(&row);
+		session_ids[leaving] = next_text(&row);
+		if (next_bool(&row))
+		{
+			add_text(&again, left[leaving]);
+			continue;
+		}
+		ids = lappend(ids, left[leaving++]);
 	}
-	if (found > 0)
-		store_leave_queue(left, session_ids, (int) found);
+	if (leaving > 0)
+		store_leave_queue(left, session_ids, leaving);
+	execute_again(&again);
 	return ids;
 }
 

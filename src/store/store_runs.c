@@ -532,7 +532,7 @@ allow_attempts(const char *run_id)
  * time of acceptance.
  */
 void
-store_requeue(const char *run_id, const char *session_id,
+store_requeue(const char *run_id, Oid owner, const char *session_id,
 			  TimestampTz accepted_at)
 {
 	static Statement reset = {
@@ -547,7 +547,8 @@ store_requeue(const char *run_id, const char *session_id,
 		" accepted_at, shard, runner, owner) "
 		"SELECT r.run_id, r.session_id, " READY ","
 		" r.priority, $2, $3, $4, r.owner "
-		"FROM agno.runs r WHERE r.run_id" EQ "$1"
+		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
+		"ON CONFLICT (run_id) DO NOTHING"
 	};
 	Arguments	reset_args = {0};
 	Arguments	args = {0};
@@ -561,7 +562,14 @@ store_requeue(const char *run_id, const char *session_id,
 	bind_time(&args, accepted_at);
 	bind_int16(&args, shard);
 	bind_int16(&args, shard_runner(shard, agno_runners));
-	store_execute(&queue, &args);
+	if (store_execute(&queue, &args) > 0)
+		return;
+
+	/*
+	 * It is being called back, or has been a moment ago: its runner is to
+	 * see.
+	 */
+	store_put_signal(run_id, owner, shard, SIGNAL_CALLED_BACK);
 }
 
 /*-------------------------------------------------------------------------

@@ -95,11 +95,13 @@ call(const CallbackHost *host, CallbackWork *work)
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 	int			most = time_for_call();
+	int			level;
 
 	tool_slot_begin_call(work->run_id);
 	tool_slot_set_time(most);
 	blame_begin(work->run_id);
 	BeginInternalSubTransaction(NULL);
+	level = NewGUCNestLevel();
 	MemoryContextSwitchTo(host->context);
 	PG_TRY();
 	{
@@ -112,6 +114,9 @@ call(const CallbackHost *host, CallbackWork *work)
 		CHECK_FOR_INTERRUPTS();
 		QueryCancelHoldoffCount = 1;
 		disable_timeout(STATEMENT_TIMEOUT, false);
+
+		/* What it has set, as its role, is not for the next one. */
+		AtEOXact_GUC(false, level);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(host->context);
 		CurrentResourceOwner = owner;

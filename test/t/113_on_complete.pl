@@ -103,6 +103,23 @@ start('gone', 'slow-500', on_complete => 'app.by_id');
 as('app', 'ALTER FUNCTION app.by_id(text) RENAME TO renamed');
 expect_run('gone', { status => 'COMPLETED', q(error->>'sqlstate') => '42883' }, 'a function that is gone is an error of that kind');
 
+# It may have the run executed again, and sees the next end as well.
+as('app', q(CREATE FUNCTION app.retries(r agno.runs) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO app.done VALUES (r.run_id, r.status);
+	IF r.status = 'ERROR' AND (SELECT count(*) FROM app.done d WHERE d.run_id = r.run_id) < 3 THEN PERFORM agno_requeue_run(r.run_id); END IF; END $$));
+start('retries', 'status-400', on_complete => 'app.retries');
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM app.done WHERE run_id = 'retries')), 'a function may requeue its run');
+expect_run('retries', { status => 'ERROR', q(error->>'type') => 'provider' }, 'until it ends');
+is(done('retries'), 'ERROR: ERROR: ERROR:', 'and is called for each end');
+# What it sets is not for the next one of the transaction.
+as('app', q(CREATE FUNCTION app.sets(run_id text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO app.done VALUES (run_id, current_setting('work_mem'), current_user || current_setting('search_path'));
+	PERFORM set_config('work_mem', '7MB', true), set_config('search_path', 'app', false), set_config('role', 'team', false); END $$));
+$node->safe_psql('postgres', 'CREATE ROLE team; GRANT team TO app; GRANT ALL ON SCHEMA app TO team');
+as('app', q(SELECT agno_arun('x', model => 'mock:echo', run_id => 'sets-' || n, on_complete => 'app.sets') FROM generate_series(1, 100) n));
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 100 FROM agno.runs WHERE run_id LIKE 'sets-%' AND status = 'COMPLETED' AND error IS NULL)), 'settings');
+is(value(q(string_agg(DISTINCT status || content, ' ') FROM app.done WHERE run_id LIKE 'sets-%')), '4MBapp"$user", public', 'do not stay');
+
 #-------------------------------------------------------------------------
 # What may be one
 #-------------------------------------------------------------------------
