@@ -98,6 +98,7 @@ turn_children_ended(Turn *turn, char *const *parent_ids, int count)
 		return;
 	tell(store_settle_children(parent_ids, count));
 	store_tools_called(parent_ids, count);
+	store_show_requirements(parent_ids, count);
 }
 
 /*

@@ -44,7 +44,7 @@ typedef struct Decisions
 	Oid			caller;
 	StoreUser	user;			/* who that was before the store was entered */
 	RunRow		run;			/* locked */
-	List	   *family;			/* PausedRuns that wait for it, or that it
+	Family	   *family;			/* PAUSED runs that wait for it, or that it
 								 * waits for: locked */
 	PausedRun  *self;			/* itself among them */
 	List	   *calls;			/* GatedCalls of all of them */
@@ -72,9 +72,7 @@ static bool
 is_below(const Decisions *decisions, const GatedCall *call)
 {
 	return decisions->self != NULL &&
-		store_family_is_below(store_family_member(decisions->family,
-												  call->run_id),
-							  decisions->self);
+		store_family_is_below(call->run, decisions->self);
 }
 
 /*
@@ -113,26 +111,29 @@ look(Decisions *decisions, const char *run_id)
 static void
 lock_family(Decisions *decisions, const char *run_id)
 {
-	List	   *locked = NIL;
-	int			before;
+	Family	   *locked = NULL;
+	bool		grown;
 
 	do
 	{
 		ListCell   *cell;
 
-		before = list_length(locked);
-		foreach(cell, decisions->family)
+		grown = false;
+		foreach(cell, decisions->family->runs)
 		{
 			PausedRun  *member = lfirst(cell);
 			RunRow		row;
 
-			if (store_family_member(locked, member->run_id) != NULL)
+			if (locked != NULL &&
+				store_family_member(locked, member->run_id) != NULL)
 				continue;
 			(void) store_lock_run(member->run_id, &row);
-			locked = lappend(locked, member);
+			grown = true;
 		}
-		look(decisions, run_id);
-	} while (list_length(locked) > before);
+		locked = decisions->family;
+		if (grown)
+			look(decisions, run_id);
+	} while (grown);
 }
 
 /*
@@ -153,7 +154,7 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 				 errmsg("run_id must not be null")));
 	decisions->caller = GetUserId();
 	decisions->user = store_enter();
-	decisions->family = NIL;
+	decisions->family = NULL;
 	decisions->self = NULL;
 	decisions->calls = NIL;
 	if (store_find_run(run_id, run))
@@ -378,6 +379,8 @@ give_input(GatedCall *call, const char *input)
 		if (cJSON_GetObjectItemCaseSensitive(properties, member.key) == NULL)
 			argument_error(psprintf("\"%s\" is not asked for", name),
 						   "Only the arguments that requires_user_input names can be given.");
+		if (has_member(given, member.key))
+			argument_error(psprintf("\"%s\" is given twice", name), NULL);
 		if (has_member(requirement->answer, member.key))
 			complain_state(psprintf("\"%s\" has been given already", name),
 						   NULL);
@@ -604,11 +607,11 @@ find_stored(Jsonb *stored, const char *id)
 }
 
 /*
- * The call that a dict is about. Errors: invalid_parameter_value,
- * undefined_object.
+ * The call that a dict is about; NULL if the run that waited for it has ended.
+ * Errors: invalid_parameter_value, undefined_object.
  */
 static GatedCall *
-call_of_dict(const Decisions *decisions, Jsonb *dict)
+call_of_dict(const Decisions *decisions, Jsonb *stored, Jsonb *dict)
 {
 	char	   *id = requirement_dict_id(dict);
 	char	   *call_id = requirement_dict_call_id(dict);
@@ -622,6 +625,8 @@ call_of_dict(const Decisions *decisions, Jsonb *dict)
 			strcmp(encoding_to_server(call->requirement.id), id) == 0)
 			return call;
 	}
+	if (id != NULL && find_stored(stored, id) != NULL)
+		return NULL;
 	if (id != NULL || call_id == NULL)
 		argument_error(id != NULL ?
 					   psprintf("requirements: run \"%s\" has no requirement \"%s\"",
@@ -722,7 +727,9 @@ agno_continue_run(PG_FUNCTION_ARGS)
 
 		if (!JB_ROOT_IS_OBJECT(dict))
 			argument_error("requirements must be JSON objects", NULL);
-		call = call_of_dict(&decisions, dict);
+		call = call_of_dict(&decisions, stored, dict);
+		if (call == NULL)
+			continue;
 		requirement_dict_read(dict,
 							  find_stored(stored,
 										  encoding_to_server(call->requirement.id)),

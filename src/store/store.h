@@ -471,6 +471,7 @@ extern void store_drop_callback(const char *run_id);
 
 /* store_families.c: runs that other runs have enqueued */
 extern List *store_settle_children(char *const *run_ids, int count);
+extern void store_show_requirements(char *const *run_ids, int count);
 extern uint32 store_told_runners(void);
 
 /* store_parked.c: runs that wait for their model servers */

@@ -17,14 +17,20 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "core/id.h"
 #include "core/run_event.h"
 #include "core/shard.h"
+#include "miscadmin.h"
 #include "server/encoding.h"
 #include "server/settings.h"
 #include "store/store_decisions.h"
+#include "store/store.h"
 #include "store/store_queue.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
+
+/* Agents cannot call each other as deeply as this, whatever parent_run_id says. */
+#define MOST_LEVELS "1000"
 
 /*
  * How long a run is left alone whose calls have waited for too long, and that
@@ -37,11 +43,44 @@
  *-------------------------------------------------------------------------
  */
 
+/* What the index of a family has. */
+typedef struct FamilyEntry
+{
+	char		run_id[MAX_ID + 1];
+	PausedRun  *run;
+} FamilyEntry;
+
+static Family *
+family_create(void)
+{
+	Family	   *family = palloc0(sizeof(Family));
+	HASHCTL		control = {
+		.keysize = MAX_ID + 1,
+		.entrysize = sizeof(FamilyEntry),
+		.hcxt = CurrentMemoryContext,
+	};
+
+	family->index = hash_create("agno_bg family", 64, &control,
+								HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	return family;
+}
+
+static void
+family_add(Family *family, PausedRun *run)
+{
+	FamilyEntry *entry;
+	bool		found;
+
+	entry = hash_search(family->index, run->run_id, HASH_ENTER, &found);
+	entry->run = run;
+	family->runs = lappend(family->runs, run);
+}
+
 /*
  * The PAUSED runs that wait for each other, of which this is one: agents that have
- * called it, and that it has called. A list of PausedRun, each after its parent.
+ * called it, and that it has called.
  */
-List *
+Family *
 store_paused_family(const char *run_id)
 {
 	static Statement statement = {
@@ -49,8 +88,10 @@ store_paused_family(const char *run_id)
 		" (SELECT r.run_id, r.parent_run_id, 0 FROM agno.runs r"
 		" WHERE r.run_id" EQ "$1"
 		" UNION ALL SELECT p.run_id, p.parent_run_id,"
-		" u.n OPERATOR(pg_catalog.+) 1 FROM up u JOIN agno.runs p"
-		" ON p.run_id" EQ "u.parent_run_id"
+		" u.n OPERATOR(pg_catalog.+) 1 FROM up u JOIN agno.tool_calls w"
+		" ON w.run_id" EQ "u.parent_run_id AND w.child_run_id" EQ "u.run_id"
+		" AND w.status" EQ "'waiting' AND u.n OPERATOR(pg_catalog.<) " MOST_LEVELS
+		" JOIN agno.runs p ON p.run_id" EQ "u.parent_run_id"
 		" AND p.status" EQ "'PAUSED'::agno.run_status"
 		" AND p.owner" EQ "(SELECT o.owner FROM agno.runs o"
 		" WHERE o.run_id" EQ "$1)), "
@@ -61,6 +102,7 @@ store_paused_family(const char *run_id)
 		" d.depth OPERATOR(pg_catalog.+) 1 FROM down d"
 		" JOIN agno.tool_calls w ON w.run_id" EQ "d.run_id"
 		" AND w.status" EQ "'waiting'"
+		" AND d.depth OPERATOR(pg_catalog.<) " MOST_LEVELS
 		" JOIN agno.runs k ON k.run_id" EQ "w.child_run_id"
 		" AND k.status" EQ "'PAUSED'::agno.run_status) "
 		"SELECT r.run_id, r.session_id, r.owner, d.parent_run_id "
@@ -68,7 +110,7 @@ store_paused_family(const char *run_id)
 		"ORDER BY d.depth, r.run_id"
 	};
 	Arguments	args = {0};
-	List	   *family = NIL;
+	Family	   *family = family_create();
 	uint64		found;
 
 	bind_text(&args, run_id);
@@ -85,7 +127,7 @@ store_paused_family(const char *run_id)
 		parent = next_text(&row);
 		if (parent != NULL)
 			run->parent = store_family_member(family, parent);
-		family = lappend(family, run);
+		family_add(family, run);
 	}
 	return family;
 }
@@ -94,18 +136,11 @@ store_paused_family(const char *run_id)
  * The run of this id among them; NULL if it is none of them.
  */
 PausedRun *
-store_family_member(List *family, const char *run_id)
+store_family_member(const Family *family, const char *run_id)
 {
-	ListCell   *cell;
+	FamilyEntry *entry = hash_search(family->index, run_id, HASH_FIND, NULL);
 
-	foreach(cell, family)
-	{
-		PausedRun  *run = lfirst(cell);
-
-		if (strcmp(run->run_id, run_id) == 0)
-			return run;
-	}
-	return NULL;
+	return entry != NULL ? entry->run : NULL;
 }
 
 /*
@@ -158,7 +193,7 @@ read_gated(RowReader *row)
  * the earliest of a run first.
  */
 List *
-store_gated_calls(List *family)
+store_gated_calls(const Family *family)
 {
 	static Statement statement = {
 		"SELECT q.run_id, q.turn, q.call_no, c.tool_call_id, c.model_call_id, c.tool,"
@@ -176,14 +211,22 @@ store_gated_calls(List *family)
 	};
 	Arguments	args = {0};
 	Column		ids = {TEXTOID};
+	List	   *calls;
 	ListCell   *cell;
 
-	if (family == NIL)
+	if (family->runs == NIL)
 		return NIL;
-	foreach(cell, family)
+	foreach(cell, family->runs)
 		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
 	bind_column(&args, &ids);
-	return store_read_list(&statement, &args, read_gated);
+	calls = store_read_list(&statement, &args, read_gated);
+	foreach(cell, calls)
+	{
+		GatedCall  *call = lfirst(cell);
+
+		call->run = store_family_member(family, call->run_id);
+	}
+	return calls;
 }
 
 /*
@@ -408,28 +451,26 @@ tell_continued(const char *run_id)
 }
 
 /*
- * Those of these calls that are changed, of a run and of those below it. *waits: a
- * call among them is still waited for.
+ * Note for each run what is changed, or waits, of its own calls and of those below it.
  */
-static List *
-changed_below(List *family, List *calls, const PausedRun *top, bool *waits)
+static void
+tell_upwards(List *calls)
 {
-	List	   *changed = NIL;
 	ListCell   *cell;
 
-	*waits = false;
 	foreach(cell, calls)
 	{
 		GatedCall  *call = lfirst(cell);
+		bool		waits = call->waits &&
+			call->requirement.decision == DECISION_NONE;
 
-		if (!store_family_is_below(store_family_member(family, call->run_id),
-								   top))
-			continue;
-		*waits |= call->waits && call->requirement.decision == DECISION_NONE;
-		if (call->changed)
-			changed = lappend(changed, call);
+		for (PausedRun *run = call->run; run != NULL; run = run->parent)
+		{
+			run->waits |= waits;
+			if (call->changed)
+				run->changed = lappend(run->changed, call);
+		}
 	}
-	return changed;
 }
 
 /*
@@ -439,23 +480,23 @@ changed_below(List *family, List *calls, const PausedRun *top, bool *waits)
  * runners are there, who are to be woken.
  */
 List *
-store_decide(List *family, List *calls, Oid decider)
+store_decide(const Family *family, List *calls, Oid decider)
 {
 	List	   *go_on = NIL;
 	ListCell   *cell;
 
 	update_requirements(calls, decider);
 	update_calls(calls);
-	foreach(cell, family)
+	tell_upwards(calls);
+	foreach(cell, family->runs)
 	{
 		PausedRun  *run = lfirst(cell);
-		bool		waits;
-		List	   *changed = changed_below(family, calls, run, &waits);
 
-		if (changed == NIL)
+		CHECK_FOR_INTERRUPTS();
+		if (run->changed == NIL)
 			continue;
-		update_run(run->run_id, changed, !waits);
-		if (waits)
+		update_run(run->run_id, run->changed, !run->waits);
+		if (run->waits)
 			continue;
 		tell_continued(run->run_id);
 		store_put_signal(run->run_id, run->owner,
@@ -482,34 +523,37 @@ store_reject(GatedCall *call, const char *note)
  */
 
 /*
- * Reject those calls of a run that have expired, unless somebody has locked one of
- * its family.
+ * Reject those calls of a family that have expired, unless somebody has locked one of
+ * its runs.
  */
 static void
-reject_expired_of(const char *run_id)
+reject_expired_of(const Family *family)
 {
-	List	   *family = store_paused_family(run_id);
-	char	  **ids = palloc(sizeof(char *) * Max(list_length(family), 1));
+	int			count = list_length(family->runs);
+	char	  **ids = palloc(sizeof(char *) * Max(count, 1));
+	List	   *locks;
 	List	   *calls;
 	bool		any = false;
 	ListCell   *cell;
 
-	foreach(cell, family)
+	if (count == 0)
+		return;
+	foreach(cell, family->runs)
 		ids[foreach_current_index(cell)] = ((PausedRun *) lfirst(cell))->run_id;
-	foreach(cell, store_lock_runs(ids, list_length(family)))
+	locks = store_lock_runs(ids, count);
+	if (list_length(locks) < count)
+		return;
+	foreach(cell, locks)
 	{
 		if (((RunLock *) lfirst(cell))->status != RUN_PAUSED)
 			return;
 	}
-	if (family == NIL || list_length(store_lock_runs(ids, list_length(family))) <
-		list_length(family))
-		return;
 	calls = store_gated_calls(family);
 	foreach(cell, calls)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (!call->waits || !call->expired || strcmp(call->run_id, run_id) != 0)
+		if (!call->waits || !call->expired)
 			continue;
 		store_reject(call, psprintf("Nobody decided within %s.",
 									call->expires_after));
@@ -517,6 +561,19 @@ reject_expired_of(const char *run_id)
 	}
 	if (any)
 		store_note_told(store_decide(family, calls, InvalidOid));
+}
+
+static bool
+is_in_any(List *families, const char *run_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, families)
+	{
+		if (store_family_member(lfirst(cell), run_id) != NULL)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -527,10 +584,12 @@ static void
 wait_on(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET run_at = greatest(clock_timestamp() +"
-		" " LOCKED_PAUSE ", (SELECT min(p.expires_at) FROM agno.requirements p"
-		" WHERE p.run_id = q.run_id AND p.decision IS NULL)) "
-		"WHERE q.run_id = ANY ($1)"
+		"UPDATE agno.run_queue q SET run_at = (SELECT greatest(min(p.expires_at),"
+		" CASE WHEN min(p.expires_at) IS NOT NULL"
+		" THEN clock_timestamp() + " LOCKED_PAUSE " END)"
+		" FROM agno.requirements p"
+		" WHERE p.run_id = q.run_id AND p.decision IS NULL) "
+		"WHERE q.run_id = ANY ($1) AND q.state = " DECISION
 	};
 	Arguments	args = {0};
 
@@ -557,6 +616,7 @@ store_reject_expired(int limit)
 	List	   *due;
 	char	  **ids;
 	int			count = 0;
+	List	   *families = NIL;
 	ListCell   *cell;
 
 	bind_mine(&args);
@@ -568,8 +628,12 @@ store_reject_expired(int limit)
 	foreach(cell, due)
 	{
 		ids[count++] = lfirst(cell);
-		reject_expired_of(lfirst(cell));
+		if (is_in_any(families, lfirst(cell)))
+			continue;
+		families = lappend(families, store_paused_family(lfirst(cell)));
+		reject_expired_of(llast(families));
 	}
 	wait_on(ids, count);
+	store_tools_called(ids, count);
 	return count == limit;
 }

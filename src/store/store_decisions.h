@@ -11,6 +11,7 @@
 #define AGNO_STORE_DECISIONS_H
 
 #include "store/store.h"
+#include "utils/hsearch.h"
 
 /*
  * A PAUSED run among those that wait for each other: agents call agents.
@@ -21,7 +22,19 @@ typedef struct PausedRun
 	char	   *session_id;
 	Oid			owner;
 	struct PausedRun *parent;	/* or NULL */
+
+	/* of store_decide() */
+	List	   *changed;		/* GatedCalls, of it and of those below it */
+	bool		waits;			/* somebody has to decide yet, about one of
+								 * them */
 } PausedRun;
+
+/* PAUSED runs that wait for each other; each stands after its parent. */
+typedef struct Family
+{
+	List	   *runs;			/* of PausedRun */
+	HTAB	   *index;			/* the same by their ids */
+} Family;
 
 /*
  * A call for which somebody has to decide, or has decided. Strings are UTF-8, but
@@ -30,6 +43,7 @@ typedef struct PausedRun
 typedef struct GatedCall
 {
 	char	   *run_id;
+	PausedRun  *run;			/* the same */
 	int			turn;
 	int			call_no;
 	char	   *tool_call_id;	/* ours */
@@ -46,12 +60,12 @@ typedef struct GatedCall
 	bool		changed;		/* store_decide() is to store requirement */
 } GatedCall;
 
-extern List *store_paused_family(const char *run_id);
-extern PausedRun *store_family_member(List *family, const char *run_id);
+extern Family *store_paused_family(const char *run_id);
+extern PausedRun *store_family_member(const Family *family, const char *run_id);
 extern bool store_family_is_below(const PausedRun *run, const PausedRun *top);
-extern List *store_gated_calls(List *family);
+extern List *store_gated_calls(const Family *family);
 extern char *store_requirements(const char *run_id);
-extern List *store_decide(List *family, List *calls, Oid decider);
+extern List *store_decide(const Family *family, List *calls, Oid decider);
 extern void store_reject(GatedCall *call, const char *note);
 extern bool store_reject_expired(int limit);
 

@@ -21,6 +21,9 @@
 #include "store/store_decisions.h"
 #include "store/store_queue.h"
 
+/* Agents cannot call each other as deeply as this. */
+#define MOST_LEVELS 1000
+
 /* The runners that signals are for: a bit each. Forgotten by store_told_runners(). */
 static uint32 told_runners = 0;
 
@@ -183,11 +186,11 @@ store_settle_children(char *const *run_ids, int count)
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
 		" coalesce(r.finished_at, clock_timestamp()) AS finished_at"
-		" FROM agno.tool_calls w"
+		" FROM agno.tool_calls w JOIN agno.runs p ON p.run_id = w.run_id"
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
-		" FOR NO KEY UPDATE OF w SKIP LOCKED) l "
+		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) l "
 		"WHERE c.run_id = l.run_id AND c.turn = l.turn"
 		" AND c.call_no = l.call_no "
 		"RETURNING c.run_id, c.turn, c.call_no, c.model_call_id, c.tool,"
@@ -226,4 +229,54 @@ store_settle_children(char *const *run_ids, int count)
 	}
 	set_shown(&ids, &turns, &numbers, &shown);
 	return settled;
+}
+
+/*
+ * Add to the requirements of those of these runs that are PAUSED what their children
+ * require, as that may have changed since they paused; and so on upwards. What
+ * somebody has locked is left as it is.
+ */
+void
+store_show_requirements(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET requirements = l.requirements || n.added "
+		"FROM (SELECT p.run_id, coalesce(p.requirements, '[]') AS requirements"
+		" FROM agno.runs p WHERE p.run_id = ANY ($1) AND p.status = 'PAUSED'"
+		" FOR NO KEY UPDATE SKIP LOCKED) l, "
+		"LATERAL (SELECT jsonb_agg(jsonb_build_object('member_run_id', k.run_id,"
+		" 'member_agent_id', k.agent_id, 'member_agent_name',"
+		" coalesce(d.agent ->> 'name', k.agent_id)) || e.v"
+		" ORDER BY c.turn, c.call_no, e.n) AS added"
+		" FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id,"
+		" jsonb_array_elements(k.requirements) WITH ORDINALITY e (v, n)"
+		" WHERE c.run_id = l.run_id AND c.status = 'waiting'"
+		" AND k.status = 'PAUSED' AND NOT EXISTS"
+		" (SELECT FROM jsonb_array_elements(l.requirements) o (v)"
+		" WHERE o.v ->> 'id' = e.v ->> 'id')) n "
+		"WHERE r.run_id = l.run_id AND n.added IS NOT NULL "
+		"RETURNING r.parent_run_id"
+	};
+
+	for (int level = 0; count > 0 && level < MOST_LEVELS; level++)
+	{
+		Arguments	args = {0};
+		char	  **parents;
+		uint64		found;
+
+		bind_ids(&args, run_ids, count);
+		found = store_execute(&statement, &args);
+		parents = palloc(sizeof(char *) * Max(found, 1));
+		count = 0;
+		for (uint64 n = 0; n < found; n++)
+		{
+			RowReader	row = row_reader(n);
+			char	   *parent = next_text(&row);
+
+			if (parent != NULL)
+				parents[count++] = parent;
+		}
+		run_ids = parents;
+	}
 }

@@ -268,7 +268,11 @@ store_lock_ready(PickedRun **picked, int count)
 		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
 		" JOIN agno.runs k ON k.run_id = c.child_run_id"
 		" WHERE c.run_id = r.run_id AND c.status = 'waiting'"
-		" AND k.status IN ('PENDING', 'RUNNING')),"
+		" AND k.status IN ('PENDING', 'RUNNING')"
+		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
+		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
+		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
+		" WHERE x.run_id = k.run_id AND x.state = " WAITING ")),"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"
 		" r.input, r.user_id, r.metadata,"

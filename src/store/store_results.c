@@ -343,12 +343,14 @@ store_pause(EndedRun *runs, int count)
 	Column		owners = {INT4OID};
 	Column		shards = {INT4OID};
 	uint64		paused;
+	char	  **paused_ids = palloc(sizeof(char *) * Max(count, 1));
 
 	if (count == 0)
 		return;
 	update_runs(runs, count);
 	for (int i = 0; i < count; i++)
 	{
+		paused_ids[i] = runs[i].run_id;
 		add_text(&run_ids, runs[i].run_id);
 		store_notify(END_CHANNEL, runs[i].run_id);
 	}
@@ -361,6 +363,8 @@ store_pause(EndedRun *runs, int count)
 		add_parent(&row, &parents, &owners, &shards);
 	}
 	store_tell_parents(&parents, &owners, &shards);
+	/* A child may have ended since it was seen to be PAUSED. */
+	store_tools_called((char *const *) paused_ids, count);
 }
 
 /*

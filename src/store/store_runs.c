@@ -528,6 +528,29 @@ allow_attempts(const char *run_id)
 }
 
 /*
+ * The shard of the run that has enqueued this one; null if there is none.
+ */
+static NullableDatum
+shard_of_parent(const char *run_id)
+{
+	static Statement statement = {
+		"SELECT p.session_id FROM agno.runs r JOIN agno.runs p"
+		" ON p.run_id" EQ "r.parent_run_id WHERE r.run_id" EQ "$1"
+	};
+	Arguments	args = {0};
+	NullableDatum shard = {0, true};
+	RowReader	row;
+
+	bind_text(&args, run_id);
+	if (store_execute(&statement, &args) == 0)
+		return shard;
+	row = row_reader(0);
+	shard.value = Int16GetDatum(shard_of_session(next_text(&row)));
+	shard.isnull = false;
+	return shard;
+}
+
+/*
  * Put a run that ended in ERROR, and is locked, back into the queue, with this
  * time of acceptance.
  */
@@ -544,14 +567,16 @@ store_requeue(const char *run_id, Oid owner, const char *session_id,
 	};
 	static Statement queue = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
-		" accepted_at, shard, runner, owner) "
+		" accepted_at, shard, runner, owner, parent_run_id, parent_shard) "
 		"SELECT r.run_id, r.session_id, " READY ","
-		" r.priority, $2, $3, $4, r.owner "
+		" r.priority, $2, $3, $4, r.owner,"
+		" CASE WHEN $5 IS NOT NULL THEN r.parent_run_id END, $5 "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
 		"ON CONFLICT (run_id) DO NOTHING"
 	};
 	Arguments	reset_args = {0};
 	Arguments	args = {0};
+	NullableDatum parent_shard = shard_of_parent(run_id);
 	int			shard = shard_of_session(session_id);
 
 	allow_attempts(run_id);
@@ -562,6 +587,7 @@ store_requeue(const char *run_id, Oid owner, const char *session_id,
 	bind_time(&args, accepted_at);
 	bind_int16(&args, shard);
 	bind_int16(&args, shard_runner(shard, agno_runners));
+	bind_nullable(&args, INT2OID, parent_shard);
 	if (store_execute(&queue, &args) > 0)
 		return;
 

@@ -305,7 +305,11 @@ set_continuing(const Column *run_ids)
 		" FROM agno.run_steps s WHERE s.run_id = q.run_id)"
 		" AND CASE WHEN c.status IN ('pending', 'preview')"
 		" THEN EXISTS (SELECT FROM agno.tool_queue w WHERE w.run_id = q.run_id)"
-		" ELSE c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING') END)"
+		" ELSE c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING')"
+		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
+		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
+		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
+		" WHERE x.run_id = k.run_id AND x.state = " WAITING ") END)"
 	};
 	Arguments	args = {0};
 
@@ -530,8 +534,57 @@ store_read_steps(List *ready)
  */
 
 /*
- * Tool workers have made all calls of these runs' last answers: they go on, if
- * they wait for that.
+ * Those of these PAUSED runs go on whose children, for which they waited, have ended
+ * undecided. One that somebody has locked is looked at again in a moment.
+ */
+static void
+resume_paused(const Column *run_ids)
+{
+#define NOTHING_WAITS(alias) \
+	" AND NOT EXISTS (SELECT FROM agno.tool_calls c" \
+	" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id" \
+	" WHERE c.run_id = " alias ".run_id AND (c.status = 'paused'" \
+	" OR (c.status = 'waiting'" \
+	" AND k.status IN ('PENDING', 'RUNNING', 'PAUSED'))))"
+	static Statement resume = {
+		"UPDATE agno.runs r SET status = 'PENDING' "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" JOIN agno.run_queue q ON q.run_id = l.run_id"
+		" WHERE l.run_id = ANY ($3) AND l.status = 'PAUSED'"
+		" AND q.state = " DECISION " AND " MINE("q") NOTHING_WAITS("l")
+		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id RETURNING r.run_id"
+	};
+	static Statement later = {
+		"UPDATE agno.run_queue q SET"
+		" run_at = clock_timestamp() + '1 s'::interval "
+		"FROM agno.runs r WHERE q.run_id = ANY ($3)"
+		" AND r.run_id = q.run_id AND r.status = 'PAUSED'"
+		" AND q.state = " DECISION " AND " MINE("q") NOTHING_WAITS("q")
+	};
+	Arguments	args = {0};
+	uint64		found;
+	char	  **ids;
+
+	if (run_ids->count == 0)
+		return;
+	bind_mine(&args);
+	bind_column(&args, run_ids);
+	found = store_execute(&resume, &args);
+	ids = palloc(sizeof(char *) * Max(found, 1));
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		ids[n] = next_text(&row);
+	}
+	store_run_decided(ids, (int) found);
+	store_execute(&later, &args);
+}
+
+/*
+ * Tool workers have made all calls of these runs' last answers, or children have
+ * ended: they go on, if they wait for that.
  */
 void
 store_tools_called(char *const *run_ids, int count)
@@ -541,6 +594,7 @@ store_tools_called(char *const *run_ids, int count)
 	for (int i = 0; i < count; i++)
 		add_text(&column, run_ids[i]);
 	set_continuing(&column);
+	resume_paused(&column);
 }
 
 /*

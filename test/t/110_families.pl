@@ -32,8 +32,9 @@ as('app', q{
 	INSERT INTO agno.agents (agent_id, model, add_history_to_context) VALUES ('historian', 'mock:slow-100', true);
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES
 		('middle', 'mock:tools', '{agent:leaf,agent:never}');
+	INSERT INTO agno.agents (agent_id, model, tools, add_history_to_context) VALUES ('archivist', 'mock:tools', '{careful}', true);
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES
-		('boss', 'mock:tools', '{agent:middle,agent:leaf,"agent:slow leaf",agent:broken,agent:historian,agent:never,app.note}');
+		('boss', 'mock:tools', '{agent:middle,agent:leaf,"agent:slow leaf",agent:broken,agent:historian,agent:archivist,agent:never,app.note}');
 	INSERT INTO agno.agents (agent_id, model) VALUES ('loop', 'mock:tools');
 	UPDATE agno.agents SET tools = '{agent:loop}' WHERE agent_id = 'loop';});
 
@@ -170,11 +171,30 @@ is(run_status('leafs'), 'PAUSED', 'one decision is not all');
 as('app', q(SELECT agno_reject_call(c.run_id) FROM agno.runs c JOIN agno.runs m ON m.run_id = c.parent_run_id
 	WHERE m.parent_run_id = 'leafs' AND c.status = 'PAUSED'));
 expect_run('leafs', { status => 'COMPLETED', content => qr/noted leafs-.*rejected/ }, 'or on the runs themselves, one by one');
+pauses('away');
+$node->safe_psql('postgres', q(SELECT agno_cancel_run(c.run_id) FROM agno.runs c JOIN agno.runs m ON m.run_id = c.parent_run_id
+	WHERE m.parent_run_id = 'away'));
+expect_run('away', { status => 'COMPLETED', content => qr/cancelled.*cancelled/ }, 'a parent goes on when its children end undecided');
+start('same', [ [ map { delegate(archivist => task("same-$_", [ [ careful => { what => "same-$_" } ] ])) } 1 .. 2 ] ], timeout => '20 s');
+is(wait_run('same'), 'PAUSED', 'children of one session: the first one pauses, the other one waits for it');
+as('app', q(SELECT agno_approve_call('same')));
+is($node->poll_query_until('postgres', q(SELECT status = 'PAUSED' AND (SELECT count(*) = 1 FROM agno.approvals WHERE arguments->>'what' = 'same-2') FROM agno.runs WHERE run_id = 'same')), 1, 'then the other');
+is(outcome_as('app', q(SELECT (agno_continue_run('same', (SELECT jsonb_agg(r || '{"confirmation": true}') FROM agno.runs,
+	jsonb_array_elements(requirements) r WHERE run_id = 'same'))).status)), 'PENDING', 'and Agno\'s dicts decide, with those that are done');
+expect_run('same', { status => 'COMPLETED', content => qr/noted same-1.*noted same-2/ }, 'both are made');
+start('once more', [ [ delegate(leaf => task('m1', [ [ careful => { what => 'm1' } ] ], [ [ careful => { what => 'm2' } ] ])),
+	delegate(leaf => task('m3', [ [ careful => { what => 'm3' } ] ])) ] ]);
+is(wait_run('once more'), 'PAUSED', 'a child that pauses twice');
+ok($node->poll_query_until('postgres', q(SELECT jsonb_array_length(requirements) = 2 FROM agno.runs WHERE run_id = 'once more')), 'beside another');
+as('app', q(SELECT agno_approve_call(run_id) FROM agno.approvals WHERE arguments->>'what' = 'm1'));
+ok($node->poll_query_until('postgres', q(SELECT jsonb_array_length(requirements) = 3 FROM agno.runs WHERE run_id = 'once more')), 'shows that above');
+as('app', q(SELECT agno_approve_call('once more')));
+expect_run('once more', { status => 'COMPLETED', content => qr/noted m2.*noted m3/ }, 'and ends');
 pauses('stop');
 as('app', q(SELECT agno_cancel_run('stop')));
 expect_run('stop', { status => 'CANCELLED' }, 'a paused family is cancelled');
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM agno.runs WHERE status = 'PAUSED')), 'as a whole');
-is(value(q(string_agg(what, ',' ORDER BY what) FROM app.done)), 'above,above-1,above-2,below,deep,later,leafs-1,mid-1,mid-2', 'nothing has happened that was not to be')
+is(value(q(string_agg(what, ',' ORDER BY what) FROM app.done)), 'above,above-1,above-2,below,deep,later,leafs-1,m1,m2,m3,mid-1,mid-2,same-1,same-2', 'nothing has happened that was not to be')
   or diag(value(q(string_agg(what, ',' ORDER BY what) FROM app.done)));
 
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
