@@ -805,6 +805,8 @@ CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
 CREATE INDEX run_queue_decision_idx ON agno.run_queue (runner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char";
+CREATE INDEX run_queue_callback_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'b'::pg_catalog."char";
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS

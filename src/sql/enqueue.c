@@ -79,6 +79,19 @@ typedef struct QueueRoom
 } QueueRoom;
 
 /*
+ * The argument on_complete, which the functions of version 1.0 do not have: they are
+ * refused later.
+ */
+static NullableDatum
+on_complete_argument(FunctionCallInfo fcinfo)
+{
+	NullableDatum none = {0, true};
+
+	return fcinfo->nargs > ARG_ON_COMPLETE ?
+		fcinfo->args[ARG_ON_COMPLETE] : none;
+}
+
+/*
  * SHA-256 of the arguments, as bytea: to tell a request that is repeated from
  * another that has the same idempotency_key. An id that is generated, and a
  * time that is relative to now, are different each time: run_id and run_at do
@@ -110,7 +123,7 @@ hash_request(FunctionCallInfo fcinfo, const NewRun *run)
 		{{Int32GetDatum(run->priority), false}, 0},
 		{run->timeout, sizeof(Interval)},
 		{run->max_attempts, 0},
-		{fcinfo->args[ARG_ON_COMPLETE], -1},
+		{on_complete_argument(fcinfo), -1},
 	};
 	int			count = lengthof(arguments);
 	pg_cryptohash_ctx *context = pg_cryptohash_create(PG_SHA256);
@@ -253,7 +266,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	}
 
 	run->on_complete = NULL;
-	if (!fcinfo->args[ARG_ON_COMPLETE].isnull)
+	if (!on_complete_argument(fcinfo).isnull)
 		run->on_complete =
 			callback_define(argument_text(fcinfo, ARG_ON_COMPLETE));
 

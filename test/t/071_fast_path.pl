@@ -56,9 +56,9 @@ sub call
 
 	syswrite $socket, pack('N', 4 + length $message) . $message;
 	answers($socket);
-	$message = pack 'Nnnn', $function, 1, 0, 16;
+	$message = pack 'Nnnn', $function, 1, 0, 17;
 	$message .= defined $_ ? pack('N/a*', $_) : pack('N', 0xffffffff)
-	  foreach map { $arguments{$_} } (0 .. 15);
+	  foreach map { $arguments{$_} } (0 .. 16);
 	$message .= pack 'n', 0;
 	syswrite $socket, 'F' . pack('N', 4 + length $message) . $message;
 	return join ' ', answers($socket);
