@@ -134,12 +134,11 @@ lock_turn(Oid role, ToolWork *work)
 }
 
 /*
- * Take the next call that is to be made for this role: until the end of the
- * transaction, nobody else takes one of its turn. last is a call that is known to
- * have been made, and those before it in its turn. False if there is none.
+ * Look for the first call of a turn that is to be made, after the one of this id, or
+ * of all if that is "". False if the run is not there.
  */
-bool
-store_take_work(Oid role, const LastCall *last, ToolWork *work)
+static bool
+find_call(Oid role, const char *last, ToolWork *work, RowReader *row)
 {
 	static Statement statement = {
 		"SELECT COALESCE(c.call_no, 0), c.tool_call_id, c.model_call_id,"
@@ -167,20 +166,42 @@ store_take_work(Oid role, const LastCall *last, ToolWork *work)
 		"WHERE r.run_id" EQ "$1 AND r.owner" EQ "$4::pg_catalog.regrole"
 	};
 	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->attempt);
+	bind_int(&args, work->turn);
+	bind_oid(&args, role);
+	bind_text(&args, last);
+	if (store_execute(&statement, &args) == 0)
+		return false;
+	*row = row_reader(0);
+	work->call_no = next_int(row);
+	return true;
+}
+
+/*
+ * Take the next call that is to be made for this role: until the end of the
+ * transaction, nobody else takes one of its turn. last is a call that has been made,
+ * as have those before it in its turn, as a rule. False if there is none.
+ */
+bool
+store_take_work(Oid role, LastCall *last, ToolWork *work)
+{
 	RowReader	row;
 
 	memset(work, 0, sizeof(ToolWork));
 	if (!lock_turn(role, work))
 		return false;
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
-	bind_oid(&args, role);
-	bind_text(&args, last->tool_call_id);
-	if (store_execute(&statement, &args) == 0)
+	if (!find_call(role, last->tool_call_id, work, &row))
 		return true;
-	row = row_reader(0);
-	work->call_no = next_int(&row);
+
+	/* One before the last may have been decided about since. */
+	if (work->call_no == 0 && last->tool_call_id[0] != '\0')
+	{
+		last->tool_call_id[0] = '\0';
+		if (!find_call(role, last->tool_call_id, work, &row))
+			return true;
+	}
 	work->tool_call_id = next_text(&row);
 	work->model_call_id = next_text(&row);
 	work->tool = next_text(&row);

@@ -106,7 +106,7 @@ typedef enum ToolFence
 } ToolFence;
 
 extern bool store_find_tool(const char *tool, ToolRow *row);
-extern bool store_take_work(Oid role, const LastCall *last, ToolWork *work);
+extern bool store_take_work(Oid role, LastCall *last, ToolWork *work);
 extern bool store_has_more_work(Oid role, const ToolWork *work);
 extern ToolFence store_lock_for_result(const ToolWork *work, Oid role);
 extern void store_tool_result(const ToolWork *work,
