@@ -289,16 +289,17 @@ forget_responses(const Column *run_ids)
 }
 
 /*
- * Those of these runs go on of whose last answers all calls have been made or
- * refused, or wait for somebody to decide.
+ * Those of these runs, in this state, go on of whose last answers all calls have been
+ * made or refused, or wait for somebody to decide. (Children tell one by one: what is
+ * said of a run that is in flight again is old.)
  */
 static void
-set_continuing(const Column *run_ids)
+set_continuing(const Column *run_ids, QueueState state)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
 		" looks = 0 WHERE q.run_id = ANY ($3)"
-		" AND q.state IN (" TOOLS ", " EXECUTING ") AND " MINE("q")
+		" AND q.state = $4 AND " MINE("q")
 		" AND NOT EXISTS (SELECT FROM agno.tool_calls c"
 		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
 		" WHERE c.run_id = q.run_id AND c.turn = (SELECT max(s.turn)"
@@ -317,6 +318,7 @@ set_continuing(const Column *run_ids)
 		return;
 	bind_mine(&args);
 	bind_column(&args, run_ids);
+	bind_char(&args, (char) state);
 	store_execute(&statement, &args);
 }
 
@@ -350,7 +352,7 @@ store_keep_steps(NewStep *steps, int count)
 	}
 	forget_responses(&background);
 	give_work(&work);
-	set_continuing(&ready);
+	set_continuing(&ready, QUEUE_EXECUTING);
 }
 
 /*
@@ -593,7 +595,7 @@ store_tools_called(char *const *run_ids, int count)
 
 	for (int i = 0; i < count; i++)
 		add_text(&column, run_ids[i]);
-	set_continuing(&column);
+	set_continuing(&column, QUEUE_TOOLS);
 	resume_paused(&column);
 }
 

@@ -2,7 +2,7 @@
 # flight and several runners share the work: who waits for others takes no place of
 # theirs, so all end. Then the same, crashed: the server is killed at random, and no
 # child is there without its call, none twice, and nobody waits for one that has ended;
-# and all are called back (on_complete), once each.
+# and all are called back (on_complete), once each, those too that were cancelled.
 
 use strict;
 use warnings;
@@ -48,20 +48,38 @@ sub check
 	is($node->safe_psql('postgres', queue_violations()), '', "$kind: the queue is as it should be");
 }
 
+# What a statement gives as soon as the server is there: when it is to crash is not known.
+sub insist
+{
+	my ($statement) = @_;
+	my $rows;
+
+	wait_until($statement, sub { !$node->psql('postgres', $statement, stdout => \$rows) });
+	return $rows;
+}
+
 start('many', 1000);
 ok(wait_through_crashes($node, q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'all end');
 check('many', 1000);
 
 start('crash', 150);
+start('stop', 60);
 for my $crash (1 .. 4)
 {
 	sleep(0.3 + rand(0.6));
-	my $pid = value(q(pid FROM pg_stat_activity WHERE backend_type LIKE 'agno_bg%' AND backend_type <> 'agno_bg launcher' ORDER BY random() LIMIT 1));
+	insist("SET ROLE app; SELECT agno_cancel_run('stop-' || n) FROM generate_series($crash, 60, 4) n");
+	my $pid = insist(q(SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'agno_bg%' AND backend_type <> 'agno_bg launcher' ORDER BY random() LIMIT 1));
 	next if $pid !~ /^\d+$/;
 	kill 'KILL', $pid;
 	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
-	is_deeply([ grep { !/nobody is to call/ } split /\n/, $node->safe_psql('postgres', queue_violations()) ], [], "crash $crash: the queue is as it should be");
+	is_deeply([ grep { !/nobody is to call/ } split /\n/, insist(queue_violations()) ], [], "crash $crash: the queue is as it should be");
 }
 ok(wait_through_crashes($node, q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'all end after crashes');
 check('crash', 150);
+
+# What was cancelled meanwhile
+is(value("count(*) FROM agno.runs r LEFT JOIN agno.runs p ON p.run_id = r.parent_run_id WHERE coalesce(p.run_id, r.run_id) LIKE 'stop-%'
+	AND r.status NOT IN ('CANCELLED', 'COMPLETED')"), 0, 'none is left in flight');
+is(value("count(*) FROM (SELECT r.run_id FROM agno.runs r LEFT JOIN agno.runs p ON p.run_id = r.parent_run_id LEFT JOIN app.done d ON d.run_id = r.run_id
+	AND d.status = r.status::text WHERE coalesce(p.run_id, r.run_id) LIKE 'stop-%' GROUP BY 1 HAVING count(d.run_id) <> 1) s"), 0, 'all have been called back once');
 done_testing();
