@@ -139,8 +139,22 @@ start_runs(Turn *turn)
 }
 
 /*
+ * Nobody may be there to call tools, or what is to be called when runs have ended:
+ * ask for those who are to.
+ */
+static void
+want_tool_workers(Turn *turn)
+{
+	ListCell   *cell;
+
+	foreach(cell, store_tool_owners())
+		turn->tool_owners = list_append_unique_oid(turn->tool_owners,
+												   *(Oid *) lfirst(cell));
+}
+
+/*
  * Tools that have brought their processes down cost their runs an attempt. After
- * a crash of the server, nobody is there to call tools: find out for whom.
+ * that, and after a crash of the server, nobody is there to make the other calls.
  */
 static void
 note_dead_tools(Turn *turn)
@@ -152,12 +166,8 @@ note_dead_tools(Turn *turn)
 		run_keys_add(&keys, lfirst(cell), NULL);
 	store_tool_crashed(keys.run_ids, keys.count);
 	store_callback_crashed(keys.run_ids, keys.count);
-	if (turn_is_to(turn, CHORE_PATROL))
-	{
-		foreach(cell, store_tool_owners())
-			turn->tool_owners = list_append_unique_oid(turn->tool_owners,
-													   *(Oid *) lfirst(cell));
-	}
+	if (turn_is_to(turn, CHORE_PATROL) || turn->dead_tools != NIL)
+		want_tool_workers(turn);
 }
 
 /*
@@ -210,6 +220,7 @@ do_chores(Turn *turn)
 		store_expire_markers(TURN_BATCH);
 		if (store_give_up_callbacks(TURN_BATCH) > 0)
 		{
+			want_tool_workers(turn);
 			turn_again(turn, CHORE_CLOCK);
 			turn_again(turn, CHORE_SIGNALS);
 		}

@@ -159,6 +159,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	RunKeys		crashed = run_keys(size);
 	RunKeys		decided = run_keys(size);
 	RunKeys		called_back = run_keys(size);
+	RunKeys		requeued = run_keys(size);
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -183,6 +184,10 @@ turn_follow_signals(Turn *turn, List *signals)
 				turn->tool_owners = list_append_unique_oid(turn->tool_owners,
 														   signal->owner);
 				break;
+			case SIGNAL_REQUEUED:
+				run_keys_add(&requeued, signal->run_id, NULL);
+				run_keys_add(&called_back, signal->run_id, NULL);
+				break;
 			case SIGNAL_CALLED_BACK:
 				run_keys_add(&called_back, signal->run_id, NULL);
 				break;
@@ -193,7 +198,9 @@ turn_follow_signals(Turn *turn, List *signals)
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	turn->ended_ids = list_concat(turn->ended_ids,
 								  store_called_back(called_back.run_ids,
-													called_back.count));
+													called_back.count,
+													requeued.run_ids,
+													requeued.count));
 	waiting = without_called_back(waiting);
 	if (waiting != NIL)
 		cancel_waiting(turn, waiting);

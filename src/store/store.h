@@ -107,7 +107,8 @@ typedef enum SignalKind
 	SIGNAL_DECIDED = 'd',		/* all that it waited for has been decided */
 	SIGNAL_TOOL_CRASH = 'x',	/* the process that called one is gone */
 	SIGNAL_CALLBACK = 'b',		/* its on_complete is to be called */
-	SIGNAL_CALLED_BACK = 'e'	/* it has been: the run has ended */
+	SIGNAL_CALLED_BACK = 'e',	/* it has been: the run has ended */
+	SIGNAL_REQUEUED = 'r'		/* it is to be executed again after that */
 } SignalKind;
 
 /* What the caller was, while the store acts as its tables' owner. */
@@ -458,14 +459,16 @@ extern List *store_tool_owners(void);
 
 /* store_callbacks.c */
 extern List *store_cancel_called_back(char *const *run_ids, int count);
-extern List *store_called_back(char *const *run_ids, int count);
+extern List *store_called_back(char *const *run_ids, int count,
+							   char *const *requeued, int requeued_count);
 extern void store_callback_crashed(char *const *run_ids, int count);
 extern void store_drop_callback(const char *run_id);
 extern uint64 store_give_up_callbacks(int limit);
 
 /* store_callbacks.c */
 extern List *store_cancel_called_back(char *const *run_ids, int count);
-extern List *store_called_back(char *const *run_ids, int count);
+extern List *store_called_back(char *const *run_ids, int count,
+							   char *const *requeued, int requeued_count);
 extern void store_callback_crashed(char *const *run_ids, int count);
 extern void store_drop_callback(const char *run_id);
 

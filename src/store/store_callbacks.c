@@ -26,6 +26,13 @@
 
 #define EQ " OPERATOR(pg_catalog.=) "
 
+/* How large a column of a run is, without having it read. */
+#define SIZE(column) "COALESCE(pg_catalog.pg_column_size(r." column "), 0)"
+#define PLUS " OPERATOR(pg_catalog.+) "
+
+/* How large the runs of a batch may be that are given to functions, in bytes. */
+#define MAX_BATCH_SIZE (8 * 1024 * 1024)
+
 /* How often it is looked at whether there is somebody to make a callback. */
 #define LOOK_AGAIN "'1 min'::interval"
 
@@ -113,7 +120,9 @@ store_give_up_callbacks(int limit)
 		" JOIN agno.callbacks c ON c.run_id = l.run_id"
 		" JOIN agno.runs r ON r.run_id = l.run_id"
 		" WHERE NOT EXISTS (SELECT FROM pg_roles o"
-		" WHERE o.oid = l.owner::pg_catalog.oid AND (o.rolcanlogin OR $4))"
+		" WHERE o.oid = l.owner::pg_catalog.oid AND (o.rolcanlogin OR $4)"
+		" AND (o.rolsuper OR o.rolconnlimit <> 0"
+		" AND has_database_privilege(o.oid, current_database(), 'CONNECT')))"
 		" FOR UPDATE OF c, r SKIP LOCKED), "
 		"ended AS (UPDATE agno.runs r SET status = k.status,"
 		" finished_at = clock_timestamp(),"
@@ -186,14 +195,18 @@ execute_again(const Column *run_ids)
 
 /*
  * The functions of these runs have been called: they leave the queue, unless they
- * are to be executed again. Returns the ids of those that leave.
+ * are to be executed again. requeued: those that somebody has requeued; one of them that
+ * is CANCELLED has been cancelled since, and is to be called back for that. Returns the
+ * ids of those that leave.
  */
 List *
-store_called_back(char *const *run_ids, int count)
+store_called_back(char *const *run_ids, int count, char *const *requeued,
+				  int requeued_count)
 {
 	static Statement statement = {
 		"SELECT q.run_id, q.session_id,"
-		" r.status IS NOT DISTINCT FROM 'PENDING' FROM agno.run_queue q"
+		" coalesce(r.status = 'PENDING' OR r.status = 'CANCELLED'"
+		" AND q.run_id = ANY ($2), false) FROM agno.run_queue q"
 		" LEFT JOIN agno.runs r ON r.run_id = q.run_id"
 		" WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
@@ -210,6 +223,7 @@ store_called_back(char *const *run_ids, int count)
 	if (count == 0)
 		return NIL;
 	bind_ids(&args, run_ids, count);
+	bind_ids(&args, requeued, requeued_count);
 	found = store_execute(&statement, &args);
 	left = palloc(sizeof(char *) * Max(found, 1));
 	session_ids = palloc(sizeof(char *) * Max(found, 1));
@@ -267,19 +281,26 @@ read_work(RowReader *row)
 	work->shard = next_int(row);
 	work->tries = next_int(row);
 	work->gone = next_bool(row);
+	work->size = next_int(row);
 	return work;
 }
 
 /*
  * Take callbacks of this role, those that have waited longest: a list of
- * CallbackWork. One that came to nothing is taken alone.
+ * CallbackWork. One that came to nothing is taken alone,
+ * as is one that is very large.
  */
 List *
 store_take_callbacks(Oid role, int limit)
 {
 	static Statement statement = {
 		"SELECT c.run_id, c.function, c.shard::integer, c.tries::integer,"
-		" NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "c.run_id) "
+		" NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "c.run_id),"
+		" COALESCE((SELECT " SIZE("input") PLUS SIZE("content")
+		PLUS SIZE("reasoning_content") PLUS SIZE("messages")
+		PLUS SIZE("tools") PLUS SIZE("session_state") PLUS SIZE("requirements")
+		PLUS SIZE("metadata")
+		" FROM agno.runs r WHERE r.run_id" EQ "c.run_id), 0) "
 		"FROM agno.callbacks c"
 		" WHERE c.owner" EQ "$1::pg_catalog.regrole"
 		" AND c.queued_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
@@ -288,6 +309,7 @@ store_take_callbacks(Oid role, int limit)
 	Arguments	args = {0};
 	List	   *batch;
 	ListCell   *cell;
+	int64		size = 0;
 
 	bind_oid(&args, role);
 	bind_int(&args, limit);
@@ -296,7 +318,9 @@ store_take_callbacks(Oid role, int limit)
 	{
 		int			at = foreach_current_index(cell);
 
-		if (((CallbackWork *) lfirst(cell))->tries > 0)
+		size += ((CallbackWork *) lfirst(cell))->size;
+		if (((CallbackWork *) lfirst(cell))->tries > 0 ||
+			size > MAX_BATCH_SIZE)
 			return list_truncate(batch, Max(at, 1));
 	}
 	return batch;

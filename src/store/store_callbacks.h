@@ -19,6 +19,7 @@ typedef struct CallbackWork
 	int			tries;			/* that came to nothing */
 	Datum		run;			/* the row of agno.runs, with its last status */
 	bool		gone;			/* there is no such run */
+	int			size;			/* of the run, about, in bytes */
 	const char *error;			/* of the function, a JSON object, or NULL */
 } CallbackWork;
 
@@ -26,6 +27,10 @@ typedef struct CallbackWork
 extern List *store_take_callbacks(Oid role, int limit);
 extern List *store_end_called_back(List *batch);
 extern void store_callbacks_done(List *batch, Oid role);
+
+/* How long a callback that could not be made is left alone, in milliseconds. */
+#define STORE_PUT_OFF_MS 200
+
 extern void store_put_off_callbacks(List *batch, bool counts);
 
 /* for backends */

@@ -595,7 +595,7 @@ store_requeue(const char *run_id, Oid owner, const char *session_id,
 	 * It is being called back, or has been a moment ago: its runner is to
 	 * see.
 	 */
-	store_put_signal(run_id, owner, shard, SIGNAL_CALLED_BACK);
+	store_put_signal(run_id, owner, shard, SIGNAL_REQUEUED);
 }
 
 /*-------------------------------------------------------------------------

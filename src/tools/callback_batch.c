@@ -14,11 +14,13 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "core/json.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "server/blame.h"
 #include "server/encoding.h"
+#include "server/read_only.h"
 #include "server/settings.h"
 #include "server/tool_slots.h"
 #include "server/wake.h"
@@ -40,6 +42,12 @@
 
 /* How many may be called in the next transaction. */
 static int	limit = 1;
+
+/*
+ * How many may ever be: one that leaves something in the session which the next one
+ * of the transaction would find is called alone, as are all that come after it.
+ */
+static int	most_at_once = MAX_BATCH;
 
 /*
  * An error as JSON in the database's encoding.
@@ -109,10 +117,14 @@ call(const CallbackHost *host, CallbackWork *work)
 		enable_timeout_after(host->last_resort, most + TOOL_GRACE_MS);
 		QueryCancelHoldoffCount = 0;
 		PushActiveSnapshot(GetTransactionSnapshot());
+		if (DefaultXactReadOnly)
+			read_only_begin();
 		callback_call(work->function, work->run_id, work->run);
 		PopActiveSnapshot();
 		CHECK_FOR_INTERRUPTS();
 		QueryCancelHoldoffCount = 1;
+		if (DefaultXactReadOnly)
+			read_only_check();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 
 		/* What it has set, as its role, is not for the next one. */
@@ -142,6 +154,21 @@ call(const CallbackHost *host, CallbackWork *work)
 }
 
 /*
+ * Whether a call has left, or met, what is dropped after the transaction only:
+ * temporary tables and prepared statements.
+ */
+static bool
+leaves_something(const ErrorData *error)
+{
+	Oid			temp;
+	Oid			toast;
+
+	GetTempNamespaceState(&temp, &toast);
+	return OidIsValid(temp) ||
+		(error != NULL && error->sqlerrcode == ERRCODE_DUPLICATE_PSTATEMENT);
+}
+
+/*
  * Call the functions of these runs, and note what went wrong with each. False if
  * nothing of that is to have happened.
  */
@@ -168,7 +195,14 @@ call_all(const CallbackHost *host, List *batch)
 		tool_slot_end_call();
 		if (error != NULL && (told == TOOL_CANCELLED || told == TOOL_PUT_OFF))
 			return false;
-		if (error != NULL && is_passing(error))
+		if (list_length(batch) > 1 && leaves_something(error))
+		{
+			most_at_once = 1;
+			return false;
+		}
+		if (error != NULL && is_passing(error) &&
+			(error->elevel > ERROR || list_length(batch) > 1 ||
+			 work->tries < MAX_TRIES - 1))
 			ReThrowError(error);
 		if (error != NULL)
 			work->error = error_json(error->message,
@@ -220,6 +254,7 @@ put_off(const CallbackHost *host, List *batch, bool counts)
 	store_put_off_callbacks(batch, counts);
 	store_leave(user);
 	host->commit();
+	host->look_again(STORE_PUT_OFF_MS);
 }
 
 /*
@@ -232,13 +267,15 @@ make_calls(const CallbackHost *host, List *batch)
 	StoreUser	user = host->enter();
 	List	   *gone = gone_of(batch);
 	List	   *ended = store_end_called_back(batch);
+	List	   *locked = list_difference_ptr(list_difference_ptr(batch, ended),
+											 gone);
 	List	   *done;
 
 	/* Somebody has the others locked. */
-	store_put_off_callbacks(list_difference_ptr(list_difference_ptr(batch,
-																	ended),
-												gone), false);
+	store_put_off_callbacks(locked, false);
 	store_leave(user);
+	if (locked != NIL)
+		host->look_again(STORE_PUT_OFF_MS);
 	if (!call_all(host, ended))
 		return false;
 	user = host->enter();
@@ -296,7 +333,7 @@ callback_batch(const CallbackHost *host)
 	{
 		if (!TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
 										BATCH_MS / 4))
-			limit = Min(limit * 2, MAX_BATCH);
+			limit = Min(limit * 2, most_at_once);
 		return true;
 	}
 	limit = 1;

@@ -21,6 +21,7 @@ typedef struct CallbackHost
 	void		(*commit) (void);
 	void		(*undo) (void);
 	StoreUser	(*enter) (void);	/* as the owner of our tables */
+	void		(*look_again) (int pause_ms);	/* there is more to do then */
 } CallbackHost;
 
 extern bool callback_batch(const CallbackHost *host);

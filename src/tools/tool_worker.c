@@ -726,14 +726,25 @@ store_failure(const ToolWork *work, ToolResult *result, ErrorData *error)
 }
 
 /*
+ * There is something that has been put off for so many milliseconds.
+ */
+static void
+look_again_after(int pause)
+{
+	TimestampTz again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													pause + 1);
+
+	if (look_again_at == 0 || again < look_again_at)
+		look_again_at = again;
+}
+
+/*
  * What is to become of a turn whose call has not been stored.
  */
 static void
 settle_turn(const ToolWork *work, CallOutcome outcome)
 {
 	StoreUser	user;
-	int			pause;
-	TimestampTz again;
 
 	begin();
 	user = enter();
@@ -751,11 +762,8 @@ settle_turn(const ToolWork *work, CallOutcome outcome)
 			store_drop_turn(work);
 			break;
 		default:
-			pause = store_put_off_turn(work, outcome == CALL_LOCKED);
-			again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												pause + 1);
-			if (look_again_at == 0 || again < look_again_at)
-				look_again_at = again;
+			look_again_after(store_put_off_turn(work,
+												outcome == CALL_LOCKED));
 			break;
 	}
 	store_leave(user);
@@ -902,6 +910,7 @@ do_callbacks(void)
 		.commit = commit,
 		.undo = undo,
 		.enter = enter,
+		.look_again = look_again_after,
 	};
 
 	MemoryContextReset(worker.context);

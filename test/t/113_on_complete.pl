@@ -120,6 +120,17 @@ as('app', q(SELECT agno_arun('x', model => 'mock:echo', run_id => 'sets-' || n, 
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 100 FROM agno.runs WHERE run_id LIKE 'sets-%' AND status = 'COMPLETED' AND error IS NULL)), 'settings');
 is(value(q(string_agg(DISTINCT status || content, ' ') FROM app.done WHERE run_id LIKE 'sets-%')), '4MBapp"$user", public', 'do not stay');
 
+# Temporary tables are for one call; a function that kills its process is given up; who may not connect is not waited for.
+as('app', q(CREATE FUNCTION app.scratch(run_id text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	CREATE TEMP TABLE scratch (n int) ON COMMIT DROP; EXECUTE 'PREPARE p AS SELECT 1'; INSERT INTO app.done VALUES (run_id, 'scratch'); END $$;
+	CREATE FUNCTION app.die(run_id text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); END $$));
+as('app', q(SELECT agno_arun('x', model => 'mock:echo', run_id => 'scratch-' || n, on_complete => 'app.scratch') FROM generate_series(1, 100) n));
+start('die', 'echo', on_complete => 'app.die');
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 100 FROM agno.runs WHERE run_id LIKE 'scratch-%' AND status = 'COMPLETED')), 'temporary tables');
+is(value(q(count(*) FROM agno.runs WHERE run_id LIKE 'scratch-%' AND error IS NOT NULL)), 0, 'are in nobody\'s way');
+expect_run('die', { status => 'COMPLETED', q(error->>'type') => 'on_complete' }, 'a function that kills its process is given up');
+
 #-------------------------------------------------------------------------
 # What may be one
 #-------------------------------------------------------------------------
