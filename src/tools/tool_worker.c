@@ -80,6 +80,9 @@
 /* How long a worker stays that has nothing to do, in milliseconds. */
 #define IDLE_MS 10000
 
+/* After so many calls, runs that have ended are called back. */
+#define CALLS_PER_BATCH 16
+
 /* How often a call is tried again that was in others' way. */
 #define MAX_TRIES 5
 
@@ -980,6 +983,7 @@ agno_bg_tool_worker_main(Datum arg)
 {
 	Oid			ids[2];
 	TimestampTz idle_since = 0;
+	uint32		calls = 0;		/* since there was none */
 
 	memcpy(ids, MyBgworkerEntry->bgw_extra, sizeof(ids));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -1007,7 +1011,9 @@ agno_bg_tool_worker_main(Datum arg)
 			look_again_at = 0;
 		working = true;
 		made = do_next_call();
-		made |= do_callbacks();
+		calls = made ? calls + 1 : 0;
+		if (calls % CALLS_PER_BATCH == 0)
+			made |= do_callbacks();
 		working = false;
 		if (!made || look_again_at != 0)
 			tool_slot_rest(wakes, look_again_at);
