@@ -77,6 +77,9 @@
 #define FIRST_FAILURE_PAUSE (US_PER_S / 4)
 #define LAST_FAILURE_PAUSE (30 * US_PER_S)
 
+/* Nobody else waits for longer since somebody has locked something. */
+#define LOCKED_FAILURE_PAUSE US_PER_S
+
 /*
  * All times are those of clock_now(). A runner's own memory; lives as long as the
  * process.
@@ -489,6 +492,7 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
 	int64		pause = FIRST_FAILURE_PAUSE;
+	int64		most = LAST_FAILURE_PAUSE;
 	int64		now = clock_now();
 
 	pacing_recheck(chores->dispatch->pacing);
@@ -519,10 +523,14 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 	}
 
 	chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
-	for (int i = 0; i < chores->failures && pause < LAST_FAILURE_PAUSE; i++)
+
+	/* A lock that somebody holds has its own timeout: others wait no longer. */
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		most = LOCKED_FAILURE_PAUSE;
+	for (int i = 0; i < chores->failures && pause < most; i++)
 		pause *= 2;
 	chores->failures++;
-	chores->not_before = now + Min(pause, LAST_FAILURE_PAUSE);
+	chores->not_before = now + Min(pause, most);
 }
 
 /*

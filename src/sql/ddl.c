@@ -252,9 +252,9 @@ static const char *
 copied_table(Node *command)
 {
 	static const char *const tables[] = {
-		"cancellations", "requirements", "run_events", "run_queue", "run_requests",
-		"run_signals", "run_steps", "runs", "sessions", "tool_calls",
-		"tool_queue"
+		"callbacks", "cancellations", "requirements", "run_events", "run_queue",
+		"run_requests", "run_signals", "run_steps", "runs", "sessions",
+		"tool_calls", "tool_queue"
 	};
 	CopyStmt   *copy;
 	Oid			relation;

@@ -60,7 +60,8 @@ store_call_back(const Column *run_ids, const Column *statuses,
 		" n.shard, clock_timestamp() "
 		"FROM unnest($1, $2, $3) AS n (run_id, status, shard)"
 		" JOIN agno.run_requests d ON d.run_id = n.run_id"
-		" WHERE d.on_complete IS NOT NULL "
+		" WHERE d.on_complete IS NOT NULL AND NOT EXISTS"
+		" (SELECT FROM agno.callbacks c WHERE c.run_id = n.run_id) "
 		"ON CONFLICT (run_id) DO NOTHING "
 		"RETURNING run_id, owner"
 	};

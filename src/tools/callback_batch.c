@@ -271,14 +271,18 @@ make_calls(const CallbackHost *host, List *batch)
 											 gone);
 	List	   *done;
 
-	/* Somebody has the others locked. */
-	store_put_off_callbacks(locked, false);
 	store_leave(user);
 	if (locked != NIL)
 		host->look_again(STORE_PUT_OFF_MS);
 	if (!call_all(host, ended))
 		return false;
 	user = host->enter();
+
+	/*
+	 * Somebody has the others locked. (Not before the calls: until the
+	 * commit, a runner would have to wait for the rows that this changes.)
+	 */
+	store_put_off_callbacks(locked, false);
 	done = list_concat_copy(ended, gone);
 	store_callbacks_done(done, host->role);
 	wake_runners(done);
