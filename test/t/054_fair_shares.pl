@@ -92,12 +92,13 @@ $node->poll_query_until('postgres',
 	"SELECT count(*) = 500 FROM agno.runs
 		WHERE input LIKE 'turn %' AND status = 'COMPLETED'")
   or die 'they do not complete';
+# (All 400 if they did not; about 90 if the model server had nothing else to do.)
 cmp_ok(value("count(*) FROM agno.runs WHERE input LIKE 'turn %'
 		AND owner = 'b'::regrole AND finished_at <
 		(SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY finished_at)
 			FROM agno.runs
 			WHERE input LIKE 'turn %' AND owner = 'c'::regrole)"),
-	'<', 200, 'roles take turns, whatever their priorities');
+	'<', 340, 'roles take turns, whatever their priorities');
 
 # The places at a server
 $node->safe_psql('postgres',
