@@ -337,6 +337,23 @@ json_next_member(const char **at, JsonMember *member)
 }
 
 /*
+ * Whether an object has a member of this name, from here on if it has been stepped
+ * through; NULL has none.
+ */
+bool
+json_has_member(const char *object, const char *name)
+{
+	JsonMember	member;
+
+	while (object != NULL && json_next_member(&object, &member))
+	{
+		if (strcmp(member.key, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Step to the next element of an array: *at is where the array starts at first,
  * then where the last element has ended, and becomes where the next one starts.
  * False when there are no more.

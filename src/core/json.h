@@ -33,6 +33,7 @@ typedef struct JsonMember
 } JsonMember;
 
 extern bool json_next_member(const char **at, JsonMember *member);
+extern bool json_has_member(const char *object, const char *name);
 extern bool json_next_element(const char **at);
 extern const char *json_skip_value(const char *at);
 extern char *json_decode_string(const char *value, size_t length);

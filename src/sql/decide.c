@@ -323,22 +323,6 @@ without_nulls(const char *json, const cJSON *required)
 }
 
 /*
- * Whether a JSON object has a member.
- */
-static bool
-has_member(const char *json, const char *name)
-{
-	JsonMember	member;
-
-	while (json != NULL && json_next_member(&json, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
  * Add arguments to those that have been given, both JSON objects in UTF-8.
  */
 static char *
@@ -379,9 +363,9 @@ give_input(GatedCall *call, const char *input)
 		if (cJSON_GetObjectItemCaseSensitive(properties, member.key) == NULL)
 			argument_error(psprintf("\"%s\" is not asked for", name),
 						   "Only the arguments that requires_user_input names can be given.");
-		if (has_member(given, member.key))
+		if (json_has_member(given, member.key))
 			argument_error(psprintf("\"%s\" is given twice", name), NULL);
-		if (has_member(requirement->answer, member.key))
+		if (json_has_member(requirement->answer, member.key))
 			complain_state(psprintf("\"%s\" has been given already", name),
 						   NULL);
 	}
@@ -402,7 +386,7 @@ give_input(GatedCall *call, const char *input)
 
 	requirement->answer = merge_input(requirement->answer, input);
 	cJSON_ArrayForEach(property, properties)
-		complete &= has_member(requirement->answer, property->string);
+		complete &= json_has_member(requirement->answer, property->string);
 	if (complete)
 		requirement->decision = DECISION_ANSWERED;
 	call->changed = true;

@@ -465,13 +465,6 @@ extern void store_callback_crashed(char *const *run_ids, int count);
 extern void store_drop_callback(const char *run_id);
 extern uint64 store_give_up_callbacks(int limit);
 
-/* store_callbacks.c */
-extern List *store_cancel_called_back(char *const *run_ids, int count);
-extern List *store_called_back(char *const *run_ids, int count,
-							   char *const *requeued, int requeued_count);
-extern void store_callback_crashed(char *const *run_ids, int count);
-extern void store_drop_callback(const char *run_id);
-
 /* store_families.c: runs that other runs have enqueued */
 extern List *store_settle_children(char *const *run_ids, int count);
 extern void store_show_requirements(char *const *run_ids, int count);

@@ -294,19 +294,6 @@ without_nulls(const ToolFunction *function, const char *json)
 	return out.data;
 }
 
-static bool
-has_member(const char *json, const char *name)
-{
-	JsonMember	member;
-
-	while (json_next_member(&json, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Whether the schema of an object requires this member.
  */
@@ -351,7 +338,7 @@ with_nulls(const ToolFunction *function, const char *schema, const char *json)
 		const ToolArgument *argument = &function->arguments[i];
 		char	   *name = encoding_from_server(argument->name);
 
-		if (!argument->has_default || has_member(json, name) ||
+		if (!argument->has_default || json_has_member(json, name) ||
 			!is_required(schema, name))
 			continue;
 		json_append_key(&out, name);
