@@ -87,9 +87,8 @@ tell(List *settled)
 }
 
 /*
- * Children of these runs have ended or paused, or tool workers have done what there
- * was to do for them: put what came of the children into their calls, and let those
- * go on that wait for nothing else.
+ * Children of these runs have ended or paused: put what came of them into their
+ * calls, and let those go on that wait for nothing else.
  */
 void
 turn_children_ended(Turn *turn, char *const *parent_ids, int count)
@@ -97,7 +96,7 @@ turn_children_ended(Turn *turn, char *const *parent_ids, int count)
 	if (count == 0)
 		return;
 	tell(store_settle_children(parent_ids, count));
-	store_tools_called(parent_ids, count);
+	store_children_ended(parent_ids, count);
 	store_show_requirements(parent_ids, count);
 }
 

@@ -156,6 +156,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	List	   *waiting = NIL;
 	int			size = list_length(signals);
 	RunKeys		called = run_keys(size);
+	RunKeys		parents = run_keys(size);
 	RunKeys		crashed = run_keys(size);
 	RunKeys		decided = run_keys(size);
 	RunKeys		called_back = run_keys(size);
@@ -173,6 +174,9 @@ turn_follow_signals(Turn *turn, List *signals)
 				break;
 			case SIGNAL_TOOLS:
 				run_keys_add(&called, signal->run_id, NULL);
+				break;
+			case SIGNAL_CHILD:
+				run_keys_add(&parents, signal->run_id, NULL);
 				break;
 			case SIGNAL_DECIDED:
 				run_keys_add(&decided, signal->run_id, NULL);
@@ -193,7 +197,8 @@ turn_follow_signals(Turn *turn, List *signals)
 				break;
 		}
 	}
-	turn_children_ended(turn, called.run_ids, called.count);
+	store_tools_called(called.run_ids, called.count);
+	turn_children_ended(turn, parents.run_ids, parents.count);
 	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	turn->ended_ids = list_concat(turn->ended_ids,

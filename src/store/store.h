@@ -104,6 +104,7 @@ typedef enum SignalKind
 {
 	SIGNAL_CANCEL = 'c',		/* it is to be cancelled, or has been */
 	SIGNAL_TOOLS = 't',			/* its tools have been called */
+	SIGNAL_CHILD = 'k',			/* a run that it has enqueued ended or paused */
 	SIGNAL_DECIDED = 'd',		/* all that it waited for has been decided */
 	SIGNAL_TOOL_CRASH = 'x',	/* the process that called one is gone */
 	SIGNAL_CALLBACK = 'b',		/* its on_complete is to be called */
@@ -453,6 +454,7 @@ extern void store_keep_steps(NewStep *steps, int count);
 extern void store_await_tools(ReadyRun **runs, int count);
 extern void store_read_steps(List *ready);
 extern void store_tools_called(char *const *run_ids, int count);
+extern void store_children_ended(char *const *run_ids, int count);
 extern void store_run_decided(char *const *run_ids, int count);
 extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);

@@ -634,6 +634,6 @@ store_reject_expired(int limit)
 		reject_expired_of(llast(families));
 	}
 	wait_on(ids, count);
-	store_tools_called(ids, count);
+	store_children_ended(ids, count);
 	return count == limit;
 }

@@ -89,7 +89,7 @@ void
 store_tell_parents(const Column *run_ids, const Column *owners,
 				   const Column *shards)
 {
-	put_signals(run_ids, owners, shards, SIGNAL_TOOLS);
+	put_signals(run_ids, owners, shards, SIGNAL_CHILD);
 }
 
 /*

@@ -364,7 +364,7 @@ store_pause(EndedRun *runs, int count)
 	}
 	store_tell_parents(&parents, &owners, &shards);
 	/* A child may have ended since it was seen to be PAUSED. */
-	store_tools_called((char *const *) paused_ids, count);
+	store_children_ended((char *const *) paused_ids, count);
 }
 
 /*

@@ -585,8 +585,8 @@ resume_paused(const Column *run_ids)
 }
 
 /*
- * Tool workers have made all calls of these runs' last answers, or children have
- * ended: they go on, if they wait for that.
+ * Tool workers have made all calls of these runs' last answers: they go on, if they
+ * wait for that.
  */
 void
 store_tools_called(char *const *run_ids, int count)
@@ -596,6 +596,20 @@ store_tools_called(char *const *run_ids, int count)
 	for (int i = 0; i < count; i++)
 		add_text(&column, run_ids[i]);
 	set_continuing(&column, QUEUE_TOOLS);
+}
+
+/*
+ * Children of these runs have ended or paused: they go on, if they wait for that,
+ * PAUSED ones as well.
+ */
+void
+store_children_ended(char *const *run_ids, int count)
+{
+	Column		column = {TEXTOID};
+
+	store_tools_called(run_ids, count);
+	for (int i = 0; i < count; i++)
+		add_text(&column, run_ids[i]);
 	resume_paused(&column);
 }
 
