@@ -241,17 +241,23 @@ update_sessions(EndedRun *runs, int count)
 	store_execute(&statement, &args);
 }
 
-static bool
-is_among(const char *run_id, List *ids)
+static int
+compare_ids(const ListCell *a, const ListCell *b)
 {
-	ListCell   *cell;
+	return strcmp(lfirst(a), lfirst(b));
+}
 
-	foreach(cell, ids)
-	{
-		if (strcmp(lfirst(cell), run_id) == 0)
-			return true;
-	}
-	return false;
+/*
+ * Whether an id is among these, which are sorted.
+ */
+static bool
+is_among(char *run_id, const List *sorted)
+{
+	ListCell	key = {.ptr_value = run_id};
+
+	return sorted != NIL &&
+		bsearch(&key, sorted->elements, list_length(sorted), sizeof(ListCell),
+				(int (*) (const void *, const void *)) compare_ids) != NULL;
 }
 
 /*
@@ -273,8 +279,9 @@ call_back(EndedRun *runs, int count, List **owners)
 		add_int(&shards, shard_of_session(runs[i].session_id));
 	}
 	called = store_call_back(&ids, &statuses, &shards, owners);
+	list_sort(called, compare_ids);
 	for (int i = 0; i < count; i++)
-		runs[i].calls_back = called != NIL && is_among(runs[i].run_id, called);
+		runs[i].calls_back = is_among(runs[i].run_id, called);
 }
 
 /*
@@ -401,6 +408,7 @@ store_end_cancelled(RunLock **runs, int count, List **owners)
 		add_int(&shards, shard_of_session(runs[i]->session_id));
 	}
 	called_ids = store_call_back(&ids, &statuses, &shards, owners);
+	list_sort(called_ids, compare_ids);
 	for (int i = 0; i < count; i++)
 	{
 		if (runs[i]->status != RUN_CANCELLED &&
