@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_demands.c
+ *	  Who wants a tool worker: pairs of a database and a role, in shared memory.
+ *
+ * A runner that has work for tool workers of a role says so: one that rests is woken,
+ * or else there is a demand for one more. Who gets one, and when, is for
+ * tool_places.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "server/process.h"
+#include "server/runner_slots.h"
+#include "server/tool_slots_internal.h"
+
+/*
+ * The demand of this pair, or NULL. The caller holds the lock.
+ */
+ToolDemand *
+tool_demand_find(Oid database, Oid role)
+{
+	for (int i = 0; i < MAX_DEMANDS; i++)
+	{
+		ToolDemand *demand = &tool_state->demands[i];
+
+		if (demand->database == database && demand->role == role)
+			return demand;
+	}
+	return NULL;
+}
+
+/*
+ * The pair is to have one more worker. Returns its demand, or NULL if there is no
+ * room for one: then its calls wait for a worker of their role. The caller holds
+ * the lock.
+ */
+ToolDemand *
+tool_demand_add(Oid database, Oid role)
+{
+	ToolDemand *found = tool_demand_find(database, role);
+
+	if (found != NULL)
+	{
+		found->count = Min(found->count + 1, MAX_TOOL_WORKERS);
+		return found;
+	}
+	found = tool_demand_find(InvalidOid, InvalidOid);
+	if (found == NULL)
+		return NULL;
+	found->database = database;
+	found->role = role;
+	found->count = 1;
+	found->number = ++tool_state->demands_made;
+	found->since = GetCurrentTimestamp();
+	tool_state->demand_count++;
+	return found;
+}
+
+/*
+ * The same, but no sooner than then. failures: how often a start has failed.
+ */
+void
+tool_demand_at(Oid database, Oid role, TimestampTz not_before, int failures)
+{
+	ToolDemand *wanted = tool_demand_add(database, role);
+
+	if (wanted == NULL)
+		return;
+	wanted->number = ++tool_state->demands_made;
+	wanted->since = wanted->not_before = not_before;
+	wanted->failures = failures;
+}
+
+void
+tool_demand_later(Oid database, Oid role, int pause, int failures)
+{
+	tool_demand_at(database, role,
+				   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause),
+				   failures);
+}
+
+void
+tool_demand_drop(ToolDemand *wanted)
+{
+	memset(wanted, 0, sizeof(ToolDemand));
+	tool_state->demand_count--;
+}
+
+/*
+ * Tell a worker of the pair that rests of work. False if none does. The caller
+ * holds the lock.
+ */
+static bool
+rouse(Oid database, Oid role)
+{
+	ToolSlot   *chosen = NULL;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+
+		if (!tool_slot_is_of(slot, database, role))
+			continue;
+
+		/* What it has seen until now may be too old. */
+		slot->wakes++;
+		if (chosen == NULL && slot->state == TOOL_WORKER_IDLE &&
+			slot->resting && !slot->leave)
+			chosen = slot;
+	}
+	if (chosen == NULL)
+		return false;
+	chosen->resting = false;
+	wake_process(chosen->process);
+	return true;
+}
+
+/*
+ * There is one more turn of calls to be made in this database for this role: wake
+ * a worker that rests, or else ask for one.
+ */
+void
+tool_slots_add_work(Oid database, Oid role)
+{
+	bool		roused;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	roused = rouse(database, role);
+	if (!roused)
+		(void) tool_demand_add(database, role);
+	LWLockRelease(tool_state_lock);
+	if (!roused)
+		runner_slots_wake_launcher();
+}
+
+/*
+ * There are calls to be made in this database for this role: see to it that a
+ * worker looks that does not make one already.
+ */
+void
+tool_slots_want(Oid database, Oid role)
+{
+	bool		coming;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	coming = rouse(database, role) || tool_demand_find(database, role) != NULL;
+	for (int i = 0; i < MAX_TOOL_WORKERS && !coming; i++)
+		coming = tool_state->slots[i].state == TOOL_WORKER_STARTING &&
+			tool_slot_is_of(&tool_state->slots[i], database, role);
+	if (!coming)
+		(void) tool_demand_add(database, role);
+	LWLockRelease(tool_state_lock);
+	if (!coming)
+		runner_slots_wake_launcher();
+}

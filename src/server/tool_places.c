@@ -1,0 +1,375 @@
+/*-------------------------------------------------------------------------
+ *
+ * tool_places.c
+ *	  Who gets a tool worker: the places for their processes, for the launcher.
+ *
+ * When all places are taken, roles, and databases, take turns:
+ *
+ *	1. A worker that rests gives its place up at once.
+ *	2. A worker that has made a call gives it up if its role has more workers than
+ *	   one that waits. Those of the role with the most come first, but nobody
+ *	   relies on them: whoever is done first leaves.
+ *	3. A call that takes longer than agno_bg.tool_timeout, since its tool has been
+ *	   given more time, is for when nobody else waits. It is interrupted, its
+ *	   transaction is undone, and it is made again later; a few times, and then it
+ *	   has failed.
+ *	4. While several roles have calls, none takes the last places: who comes now
+ *	   and then finds one.
+ *
+ * A worker that leaves though there is work wants another at the end of the line.
+ * Whoever was asked to leave and is still there a moment later does not count as
+ * leaving: the next one is asked. Nobody relies on what users' code does when it is
+ * interrupted: if it goes on, its process is ended.
+ *
+ * This starts no process itself, and never waits for one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "server/settings.h"
+#include "server/tool_slots_internal.h"
+
+/* Nobody is interrupted for a role that has not waited for so long, in ms. */
+#define PATIENCE_MS 1000
+
+/* So long after several roles had calls, none takes the last places, in ms. */
+#define SEVERAL_MS 60000
+
+/*
+ * How many workers one pair may have while others have calls, too: nine tenths,
+ * and not the last one.
+ */
+static int
+share_of_one(void)
+{
+	return Max(tool_state->allowed - Max(tool_state->allowed / 10, 1), 1);
+}
+
+/*
+ * Whether calls of several pairs are, or are to be, made. The caller holds the
+ * lock.
+ */
+static bool
+are_several(void)
+{
+	Oid			database = InvalidOid;
+	Oid			role = InvalidOid;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		const ToolSlot *slot = &tool_state->slots[i];
+
+		if (!tool_slot_is_there(slot))
+			continue;
+		if (OidIsValid(database) &&
+			(slot->database != database || slot->role != role))
+			return true;
+		database = slot->database;
+		role = slot->role;
+	}
+	for (int i = 0; i < MAX_DEMANDS && tool_state->demand_count > 0; i++)
+	{
+		const ToolDemand *wanted = &tool_state->demands[i];
+
+		/* Not of those who cannot have a worker: they may be there for ever. */
+		if (!OidIsValid(wanted->database) || wanted->failures > 0)
+			continue;
+		if (OidIsValid(database) &&
+			(wanted->database != database || wanted->role != role))
+			return true;
+		database = wanted->database;
+		role = wanted->role;
+	}
+	return false;
+}
+
+/*
+ * How many workers one pair may have now. *next is when that may change. The
+ * caller holds the lock.
+ */
+static int
+most_for_one(TimestampTz now, TimestampTz *next)
+{
+	static TimestampTz several_until;
+
+	if (are_several())
+		several_until = TimestampTzPlusMilliseconds(now, SEVERAL_MS);
+	if (now >= several_until)
+		return tool_state->allowed;
+	if (tool_state->demand_count > 0)
+		*next = Min(*next, several_until);
+	return share_of_one();
+}
+
+/*
+ * The demand that is to be met next, or NULL: of those who have the fewest workers,
+ * whoever has waited longest. *next is when to look again. The caller holds the
+ * lock.
+ */
+static ToolDemand *
+first_demand(TimestampTz now, TimestampTz *next)
+{
+	ToolDemand *first = NULL;
+	int			most = most_for_one(now, next);
+	int			fewest = 0;
+
+	for (int i = 0; i < MAX_DEMANDS && tool_state->demand_count > 0; i++)
+	{
+		ToolDemand *found = &tool_state->demands[i];
+		int			count;
+
+		if (!OidIsValid(found->database))
+			continue;
+		if (found->not_before > now)
+		{
+			*next = Min(*next, found->not_before);
+			continue;
+		}
+		count = tool_slots_count_of(found->database, found->role);
+		if (count < most &&
+			(first == NULL || count < fewest ||
+			 (count == fewest && found->number < first->number)) &&
+			!tool_slots_are_held(found->database, found->role))
+		{
+			first = found;
+			fewest = count;
+		}
+	}
+	return first;
+}
+
+/*
+ * A worker of others that rests: of those who have the most. NULL if none does.
+ * The caller holds the lock.
+ */
+static ToolSlot *
+find_resting(const ToolDemand *wanted)
+{
+	ToolSlot   *best = NULL;
+	int			most = 0;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+		int			count;
+
+		if (slot->state != TOOL_WORKER_IDLE || !slot->resting ||
+			slot->leave || tool_slot_is_of(slot, wanted->database, wanted->role))
+			continue;
+		count = tool_slots_count_of(slot->database, slot->role);
+		if (count > most)
+		{
+			best = slot;
+			most = count;
+		}
+	}
+	return best;
+}
+
+/*
+ * The worker of others whose call is to be interrupted for this demand, or NULL. A
+ * call that soon ends by itself is not. *next is when to look again. The caller
+ * holds the lock.
+ */
+static ToolSlot *
+find_interruptible(const ToolDemand *wanted, TimestampTz now,
+				   TimestampTz *next)
+{
+	ToolSlot   *best = NULL;
+	int			own = tool_slots_count_of(wanted->database, wanted->role);
+	int			most = 0;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+		TimestampTz patience =
+			TimestampTzPlusMilliseconds(wanted->since, PATIENCE_MS);
+		TimestampTz guaranteed =
+			TimestampTzPlusMilliseconds(slot->call_since, agno_tool_timeout);
+		TimestampTz at = Max(patience, guaranteed);
+		int			count = tool_slots_count_of(slot->database, slot->role);
+
+		if (slot->state != TOOL_WORKER_BUSY ||
+			slot->told != TOOL_NOT_INTERRUPTED || count <= own ||
+			tool_slot_is_of(slot, wanted->database, wanted->role))
+			continue;
+		if (slot->call_ends == 0)
+			at = TimestampTzPlusMilliseconds(now, PATIENCE_MS);
+		else if (slot->call_ends <= at)
+			continue;
+		if (at > now)
+			*next = Min(*next, at);
+		else if (count > most ||
+				 (count == most && slot->call_since < best->call_since))
+		{
+			best = slot;
+			most = count;
+		}
+	}
+	return best;
+}
+
+/*
+ * All places are taken: get one for this demand, unless somebody is about to leave
+ * anyway. Those that are busy look themselves, after their calls. *next is when to
+ * look again. The caller holds the lock.
+ */
+static void
+make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
+{
+	ToolSlot   *slot;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		slot = &tool_state->slots[i];
+		if (!tool_slot_is_leaving(slot, now))
+			continue;
+		*next = Min(*next, TimestampTzPlusMilliseconds(slot->asked_at,
+													   LEAVE_MS));
+		return;
+	}
+	slot = find_resting(wanted);
+	if (slot == NULL)
+	{
+		slot = find_interruptible(wanted, now, next);
+		if (slot == NULL)
+			return;
+		tool_slot_interrupt(slot, tool_slot_may_put_off(slot, now) ? TOOL_PUT_OFF :
+							TOOL_TOOK_TOO_LONG);
+		*next = Min(*next, TimestampTzPlusMilliseconds(now, TOOL_GRACE_MS));
+	}
+	tool_slot_ask_to_leave(slot, now);
+	*next = Min(*next, TimestampTzPlusMilliseconds(now, LEAVE_MS));
+}
+
+/*
+ * End the processes of calls that go on though they were told to end, and send
+ * those home that rest and are too many. *next is when to look again, if that is
+ * earlier.
+ */
+void
+tool_slots_supervise(TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			surplus;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	tool_state->allowed = agno_max_tool_workers;
+	surplus = tool_slots_count_all() - tool_slots_count_leaving(now) - tool_state->allowed;
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+		TimestampTz at = TimestampTzPlusMilliseconds(slot->asked_at,
+													 TOOL_GRACE_MS);
+
+		if (slot->state == TOOL_WORKER_IDLE && slot->resting &&
+			!slot->leave && surplus > 0)
+		{
+			tool_slot_ask_to_leave(slot, now);
+			surplus--;
+		}
+		if (slot->state != TOOL_WORKER_BUSY || slot->ended ||
+			slot->told == TOOL_NOT_INTERRUPTED)
+			continue;
+		if (at > now)
+		{
+			*next = Min(*next, at);
+			continue;
+		}
+		slot->ended = true;
+		tool_slot_ask_to_leave(slot, now);
+		(void) kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(tool_state_lock);
+}
+
+/*
+ * Whether the launcher is to start a worker now: in this slot, for this database
+ * and role. If not, *next is when to look again, if that is earlier.
+ */
+bool
+tool_slots_next_start(int *slot, Oid *database, Oid *role, TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ToolDemand *wanted;
+	int			number = 0;
+	bool		start;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	wanted = first_demand(now, next);
+	while (number < MAX_TOOL_WORKERS &&
+		   tool_state->slots[number].state != TOOL_WORKER_NONE)
+		number++;
+	start = wanted != NULL && number < MAX_TOOL_WORKERS &&
+		tool_slots_count_all() < tool_state->allowed;
+	if (start)
+	{
+		ToolSlot   *free_one = &tool_state->slots[number];
+
+		*slot = number;
+		*database = wanted->database;
+		*role = wanted->role;
+		tool_slot_free(free_one);
+		free_one->database = wanted->database;
+		free_one->role = wanted->role;
+		free_one->failures = wanted->failures;
+		free_one->state = TOOL_WORKER_STARTING;
+		free_one->since = now;
+
+		/* It is met, or else comes back. */
+		wanted->number = ++tool_state->demands_made;
+		wanted->since = now;
+		if (--wanted->count == 0)
+			tool_demand_drop(wanted);
+	}
+	else if (wanted != NULL && tool_state->allowed > 0)
+		make_room(wanted, now, next);
+	LWLockRelease(tool_state_lock);
+	return start;
+}
+
+/*
+ * The process that was asked for has not come to run. failed: it died, else there
+ * was none to be had. The demand is back, behind others and for later.
+ */
+void
+tool_slots_not_started(int number, bool failed)
+{
+	ToolSlot   *slot = &tool_state->slots[number];
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	if (slot->state == TOOL_WORKER_STARTING)
+	{
+		int			pause = FIRST_PAUSE_MS;
+
+		for (int i = 0; failed && i < slot->failures && pause < LAST_PAUSE_MS; i++)
+			pause *= 2;
+		tool_demand_later(slot->database, slot->role, Min(pause, LAST_PAUSE_MS),
+						  slot->failures + failed);
+		tool_slot_free(slot);
+	}
+	LWLockRelease(tool_state_lock);
+}
+
+/*
+ * There is no such database, or no such role: nobody is to be started for them.
+ */
+void
+tool_slots_unwanted(int number)
+{
+	ToolSlot   *slot = &tool_state->slots[number];
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	if (slot->state == TOOL_WORKER_STARTING)
+	{
+		ToolDemand *wanted = tool_demand_find(slot->database, slot->role);
+
+		if (wanted != NULL)
+			tool_demand_drop(wanted);
+		tool_slot_free(slot);
+	}
+	LWLockRelease(tool_state_lock);
+}
