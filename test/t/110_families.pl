@@ -58,6 +58,8 @@ expect_run('one', { status => 'COMPLETED', content => 'Results: Results: ' }, 'a
 is(children('one', 'agent_id || status || owner || user_id || priority'), 'leafCOMPLETEDappann3', 'it is of the same owner, user and priority');
 is(value(q(count(*) FROM agno.runs c JOIN agno.runs p ON c.parent_run_id = p.run_id WHERE p.run_id = 'one'
 	AND c.session_id <> p.session_id)), 1, 'and has a session of its own');
+is(value(q(d.timeout > '59 min' AND d.timeout <= '1 h' FROM agno.run_requests d JOIN agno.runs r USING (run_id) WHERE r.parent_run_id = 'one')), 't',
+	'and what is left of its parent\'s time');
 start('memory', [ [ delegate(historian => 'first'), delegate(historian => 'second') ] ], session_id => 'library');
 expect_run('memory', { status => 'COMPLETED', content => 'Results: You said: first; You said: second' }, 'an agent with a history');
 is(value(q(string_agg(DISTINCT session_id, ',') || ' ' || bool_or(content LIKE '%') FROM agno.runs WHERE parent_run_id = 'memory')), 'library/historian true', 'has one session below each of its caller');
