@@ -86,14 +86,6 @@ ended_run_put_together(EndedRun *ended, const RunOutcome *outcome, List *steps,
 static int
 make_events(const GroundedRun *run, EventRow *rows)
 {
-	RunEventSource source = {
-		.run_id = run->run_id_utf8,
-		.session_id = run->session_id,
-		.agent_id = run->agent_id,
-		.agent_name = run->agent_name,
-		.model = run->model,
-		.model_provider = run->model_provider,
-	};
 	RunOutcome	outcome = {
 		.status = run->status,
 		.content = run->content,
@@ -102,7 +94,7 @@ make_events(const GroundedRun *run, EventRow *rows)
 		.error_message = run->error_message,
 	};
 	RunEvent	events[RUN_EVENT_MAX_END];
-	int			count = run_event_end(&source, &outcome, events);
+	int			count = run_event_end(&run->source, &outcome, events);
 
 	for (int i = 0; i < count; i++)
 	{

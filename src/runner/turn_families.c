@@ -53,12 +53,6 @@ tell(List *settled)
 	foreach(cell, store_read_grounded(ids, count))
 	{
 		GroundedRun *run = lfirst(cell);
-		RunEventSource source = {
-			.run_id = run->run_id_utf8,
-			.session_id = run->session_id,
-			.agent_id = run->agent_id,
-			.agent_name = run->agent_name,
-		};
 		EventRow   *rows = palloc(sizeof(EventRow) * 2 * list_length(settled));
 		int			row_count = 0;
 		ListCell   *inner;
@@ -73,7 +67,7 @@ tell(List *settled)
 			if (strcmp(call->run_id, run->run_id) != 0)
 				continue;
 			execution = execution_of(call);
-			ends = run_event_tool_ended(&source, &execution, events);
+			ends = run_event_tool_ended(&run->source, &execution, events);
 			for (int i = 0; i < ends; i++)
 			{
 				rows[row_count].run_id = run->run_id;

@@ -14,6 +14,7 @@
 
 #include "access/htup.h"
 #include "core/run.h"
+#include "core/run_event.h"
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
@@ -371,12 +372,7 @@ typedef struct EventRow
 typedef struct GroundedRun
 {
 	char	   *run_id;			/* of the database's encoding */
-	char	   *run_id_utf8;
-	char	   *session_id;
-	char	   *agent_id;		/* or NULL */
-	char	   *agent_name;		/* or NULL */
-	char	   *model;
-	char	   *model_provider;
+	RunEventSource source;		/* of its events */
 	RunStatus	status;
 	char	   *content;		/* this and the rest may be NULL */
 	char	   *reasoning;

@@ -161,18 +161,9 @@ store_cancel_called_back(char *const *run_ids, int count)
 		"RETURNING q.run_id"
 	};
 	Arguments	args = {0};
-	List	   *cancelled = NIL;
-	uint64		found;
 
 	bind_ids(&args, run_ids, count);
-	found = store_execute(&statement, &args);
-	for (uint64 n = 0; n < found; n++)
-	{
-		RowReader	row = row_reader(n);
-
-		cancelled = lappend(cancelled, next_text(&row));
-	}
-	return cancelled;
+	return store_read_list(&statement, &args, read_id);
 }
 
 /*

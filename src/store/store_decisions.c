@@ -430,15 +430,7 @@ tell_continued(const char *run_id)
 	foreach(cell, store_read_grounded(&id, 1))
 	{
 		GroundedRun *run = lfirst(cell);
-		RunEventSource source = {
-			.run_id = run->run_id_utf8,
-			.session_id = run->session_id,
-			.agent_id = run->agent_id,
-			.agent_name = run->agent_name,
-			.model = run->model,
-			.model_provider = run->model_provider,
-		};
-		RunEvent	event = run_event_continued(&source);
+		RunEvent	event = run_event_continued(&run->source);
 		EventRow	row = {
 			.run_id = run->run_id,
 			.seq = run->last_event + 1,

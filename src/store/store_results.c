@@ -441,12 +441,12 @@ read_grounded(RowReader *row)
 	GroundedRun *run = palloc(sizeof(GroundedRun));
 
 	run->run_id = next_text(row);
-	run->run_id_utf8 = encoding_from_server(run->run_id);
-	run->session_id = next_utf8(row);
-	run->agent_id = next_utf8(row);
-	run->agent_name = next_utf8(row);
-	run->model = next_utf8(row);
-	run->model_provider = next_utf8(row);
+	run->source.run_id = encoding_from_server(run->run_id);
+	run->source.session_id = next_utf8(row);
+	run->source.agent_id = next_utf8(row);
+	run->source.agent_name = next_utf8(row);
+	run->source.model = next_utf8(row);
+	run->source.model_provider = next_utf8(row);
 	run->status = next_status(row);
 	run->content = next_utf8(row);
 	run->reasoning = next_utf8(row);

@@ -751,6 +751,13 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 	char	   *given;
 	char	   *more = NULL;
 
+	if (tool->agent != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tool \"%s\" is an agent, which only a run can call",
+						tool->name),
+				 errhint("Use agno_arun() with agent_id => '%s'.",
+						 tool->agent)));
 	if (tool->function == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

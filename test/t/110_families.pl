@@ -118,6 +118,8 @@ sub calls { my ($role, $tools) = @_; as($role, qq(INSERT INTO agno.agents (agent
 	ON CONFLICT (agent_id) DO UPDATE SET tools = excluded.tools)); return outcome_as($role, qq(SELECT agno_arun('x', agent_id => '$role-x'))); }
 is(calls('other', 'agent:leaf'), '42704', 'nobody calls an agent that is not for them');
 is(calls('app', 'agent:nobody'), '42704', 'or that is not there');
+my ($ret, $out, $err) = $node->psql('postgres', q(SELECT agno_call_tool('agent:leaf', '{"task": "x"}')), extra_params => [ '-U', 'app' ]);
+like($err, qr/tool "leaf" is an agent, which only a run can call\nHINT:  Use agno_arun\(\) with agent_id => 'leaf'/, 'agno_call_tool says what to do with an agent');
 is(outcome_as('app', q(INSERT INTO agno.agents (agent_id, model, tools) VALUES ('two', 'mock:tools', '{agent:slow leaf,agent:slow-leaf}'))), '42710', 'two of one name are refused');
 is(outcome_as('app', q(INSERT INTO agno.agents (agent_id, model, tools) VALUES ('two', 'mock:tools', '{agent:}'))), '42602', 'and no name');
 
