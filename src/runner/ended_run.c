@@ -30,6 +30,7 @@ ended_run_fill(EndedRun *ended, const RunOutcome *outcome, const char *run_id,
 	ended->session_id = unconstify(char *, session_id);
 	ended->attempt = outcome->attempt;
 	ended->status = outcome->status;
+	ended->calls_back = true;
 	ended->content = outcome->content;
 	ended->content_type = outcome->structured ? "dict" : "str";
 	ended->reasoning = outcome->reasoning;

@@ -227,6 +227,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
 	flight->id_stored = run->response_id != NULL;
 	flight->continues = ready->picked->continues;
+	flight->calls_back = ready->calls_back;
 	flight->cancelled = ready->marked;
 	run->attempt = ready->attempt + (flight->continues ? 0 : 1);
 	run->started_at = clock_now();
@@ -439,6 +440,7 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 
 	ended_run_fill_run(ended, run, flight->run_id, flight->session_id);
 	ended->owner = flight->owner;
+	ended->calls_back = flight->calls_back;
 	ended->content = flight_clean(flight, ended->content);
 	ended->reasoning = flight_clean(flight, ended->reasoning);
 	ended->messages = flight_clean(flight, ended->messages);

@@ -57,6 +57,7 @@ typedef struct Flight
 	const char *server_name;	/* of the model server, in UTF-8 */
 	Pace	   *pace;			/* of the server, as used with this key */
 	bool		continues;		/* it goes on with its attempt */
+	bool		calls_back;		/* it has on_complete */
 	bool		cancelled;		/* it is to be ended at once */
 	bool		admitted;		/* to its model server, by pacing_admit(); one
 								 * that only pauses asks nothing of it */

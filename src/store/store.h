@@ -199,6 +199,7 @@ typedef struct ReadyRun
 	int			max_attempts;	/* -1: not given */
 	int			retries;		/* -1: not given */
 	int			history_runs;	/* -1: any number */
+	bool		calls_back;		/* it has on_complete */
 	int			history_messages;	/* -1: any number */
 	bool		stream;			/* its answer is to arrive piece by piece */
 	int64		last_event;		/* the number of its last event, or 0 */
@@ -273,8 +274,8 @@ typedef struct EndedRun
 	const char *tools;			/* JSON; NULL: it has called none */
 	const char *requirements;	/* JSON; NULL: leave them as they are */
 	bool		has_steps;		/* some of it is in agno.run_steps */
-	bool		calls_back;		/* its status is set when its on_complete is
-								 * called */
+	bool		calls_back;		/* it may have on_complete; in the store: its
+								 * status is set when that is called */
 } EndedRun;
 
 /* A call of a tool that is to be made, or that has been refused. Texts are UTF-8. */

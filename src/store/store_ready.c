@@ -225,6 +225,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->elapsed_ms = elapsed_ms(run, next_time_or(row, 0));
 	run->tool_call_limit = next_int_or(row, -1);
 	run->max_history_calls = next_int_or(row, -1);
+	run->calls_back = next_bool(row);
 	run->bytes = unread_bytes(row) + step_bytes;
 	return run;
 }
@@ -275,6 +276,7 @@ store_lock_ready(PickedRun **picked, int count)
 		" WHERE x.run_id = k.run_id AND x.state = " WAITING ")),"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"
+		" d.on_complete IS NOT NULL,"
 		" r.input, r.user_id, r.metadata,"
 		" d.model_options, d.output_schema, d.agent, d.tools, d.tool_choice,"
 		" s.session_metrics, s.session_state, d.session_state "

@@ -274,6 +274,8 @@ call_back(EndedRun *runs, int count, List **owners)
 
 	for (int i = 0; i < count; i++)
 	{
+		if (!runs[i].calls_back)
+			continue;
 		add_text(&ids, runs[i].run_id);
 		add_text(&statuses, run_status_name(runs[i].status));
 		add_int(&shards, shard_of_session(runs[i].session_id));
@@ -354,6 +356,8 @@ store_pause(EndedRun *runs, int count)
 
 	if (count == 0)
 		return;
+	for (int i = 0; i < count; i++)
+		runs[i].calls_back = false;
 	update_runs(runs, count);
 	for (int i = 0; i < count; i++)
 	{
