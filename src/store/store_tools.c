@@ -19,6 +19,7 @@
 #include "store/store_tools.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
 
@@ -134,34 +135,24 @@ lock_turn(Oid role, ToolWork *work)
 }
 
 /*
- * Look for the first call of a turn that is to be made, after the one of this id, or
- * of all if that is "". False if the run is not there.
+ * Look for the first call of a turn that is to be made, after the one with this
+ * number. False if the run is not there.
  */
 static bool
-find_call(Oid role, const char *last, ToolWork *work, RowReader *row)
+find_call(Oid role, const ToolWork *work, int after, RowReader *row)
 {
 	static Statement statement = {
-		"SELECT COALESCE(c.call_no, 0), c.tool_call_id, c.model_call_id,"
-		" c.tool, c.arguments::pg_catalog.text,"
-		" r.status" EQ "'RUNNING'::agno.run_status AND r.attempt" EQ "$2,"
-		" r.session_id, r.user_id, r.agent_id,"
-		" d.agent OPERATOR(pg_catalog.->>) 'name', r.model, r.model_provider,"
-		" d.tools::pg_catalog.text, COALESCE(d.stream, false),"
-		" agno.merge_json(COALESCE(s.session_state, '{}'),"
-		" COALESCE(d.session_state, '{}'))::pg_catalog.text,"
+		"SELECT r.status" EQ "'RUNNING'::agno.run_status AND r.attempt" EQ "$2,"
+		" r.created_at, COALESCE(c.call_no, 0), c.tool_call_id,"
+		" c.model_call_id, c.tool, c.arguments::pg_catalog.text,"
 		" COALESCE(c.status" EQ "'preview', false), p.requirement_id IS NOT NULL,"
-		" p.fingerprint, p.answer, r.priority, d.depth "
+		" p.fingerprint, p.answer "
 		"FROM agno.runs r "
-		"JOIN agno.run_requests d ON d.run_id" EQ "r.run_id "
-		"LEFT JOIN agno.sessions s ON s.session_id" EQ "r.session_id"
-		" AND s.owner" EQ "r.owner "
 		"LEFT JOIN LATERAL (SELECT c.* FROM agno.tool_calls c"
-		" WHERE c.run_id" EQ "r.run_id AND c.turn" EQ "$3"
-		" AND c.call_no OPERATOR(pg_catalog.>) COALESCE((SELECT l.call_no"
-		" FROM agno.tool_calls l WHERE l.tool_call_id" EQ "$5"
-		" AND l.run_id" EQ "$1 AND l.turn" EQ "$3), 0)" TO_BE_CALLED("c")
+		" WHERE c.run_id" EQ "$1 AND c.turn" EQ "$3"
+		" AND c.call_no OPERATOR(pg_catalog.>) $5" TO_BE_CALLED("c")
 		" ORDER BY c.call_no LIMIT 1) c ON true "
-		"LEFT JOIN agno.requirements p ON p.run_id" EQ "r.run_id"
+		"LEFT JOIN agno.requirements p ON p.run_id" EQ "$1"
 		" AND p.turn" EQ "$3 AND p.call_no" EQ "c.call_no "
 		"WHERE r.run_id" EQ "$1 AND r.owner" EQ "$4::pg_catalog.regrole"
 	};
@@ -171,58 +162,134 @@ find_call(Oid role, const char *last, ToolWork *work, RowReader *row)
 	bind_int(&args, work->attempt);
 	bind_int(&args, work->turn);
 	bind_oid(&args, role);
-	bind_text(&args, last);
+	bind_int(&args, after);
 	if (store_execute(&statement, &args) == 0)
 		return false;
 	*row = row_reader(0);
-	work->call_no = next_int(row);
 	return true;
 }
 
 /*
+ * Keep what calls need to know of their run. False if it is not there.
+ */
+static bool
+hold_run(HeldTurn *held, const char *run_id, TimestampTz created_at)
+{
+	static Statement statement = {
+		"SELECT r.session_id, r.user_id, r.agent_id,"
+		" d.agent OPERATOR(pg_catalog.->>) 'name',"
+		" d.tools::pg_catalog.text, COALESCE(d.stream, false), r.priority,"
+		" d.depth "
+		"FROM agno.runs r "
+		"JOIN agno.run_requests d ON d.run_id" EQ "r.run_id "
+		"WHERE r.run_id" EQ "$1"
+	};
+	Arguments	args = {0};
+	ToolRun    *run = &held->run;
+	MemoryContext caller;
+	RowReader	row;
+
+	if (strcmp(held->run_id, run_id) == 0 && held->created_at == created_at)
+		return true;
+	memset(run, 0, sizeof(ToolRun));
+	held->run_id[0] = '\0';
+	held->call_no = 0;
+	MemoryContextReset(held->context);
+	bind_text(&args, run_id);
+	if (store_execute(&statement, &args) == 0)
+		return false;
+	row = row_reader(0);
+	caller = MemoryContextSwitchTo(held->context);
+	run->session_id = next_text(&row);
+	run->user_id = next_text(&row);
+	run->agent_id = next_text(&row);
+	run->agent_name = next_text(&row);
+	run->tools = next_text(&row);
+	run->stream = next_bool(&row);
+	run->priority = next_int(&row);
+	run->depth = next_int(&row);
+	run->reads_state = strstr(run->tools, "\"state.") != NULL;
+	MemoryContextSwitchTo(caller);
+	held->created_at = created_at;
+	strlcpy(held->run_id, run_id, ID_SIZE);
+	return true;
+}
+
+/*
+ * The session's state as JSON, for a run one of whose tools gets it.
+ */
+static char *
+state_text(const ToolWork *work)
+{
+	Jsonb	   *state = work->run->reads_state ?
+		store_session_state(work->run_id) : NULL;
+
+	return state != NULL ?
+		JsonbToCString(NULL, &state->root, VARSIZE(state)) : NULL;
+}
+
+/*
  * Take the next call that is to be made for this role: until the end of the
- * transaction, nobody else takes one of its turn. last is a call that has been made,
- * as have those before it in its turn, as a rule. False if there is none.
+ * transaction, nobody else takes one of its turn. False if there is none.
  */
 bool
-store_take_work(Oid role, LastCall *last, ToolWork *work)
+store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 {
 	RowReader	row;
+	TimestampTz created_at;
+	int			after;
 
 	memset(work, 0, sizeof(ToolWork));
 	if (!lock_turn(role, work))
 		return false;
-	if (!find_call(role, last->tool_call_id, work, &row))
+	after = strcmp(held->run_id, work->run_id) == 0 &&
+		held->attempt == work->attempt && held->turn == work->turn ?
+		held->call_no : 0;
+	if (!find_call(role, work, after, &row))
 		return true;
+	work->runs = next_bool(&row);
+	created_at = next_time(&row);
+	work->call_no = next_int(&row);
 
-	/* One before the last may have been decided about since. */
-	if (work->call_no == 0 && last->tool_call_id[0] != '\0')
+	/*
+	 * One before the last may have been decided about since, or the run is
+	 * another one.
+	 */
+	if (after > 0 && (work->call_no == 0 || created_at != held->created_at))
 	{
-		last->tool_call_id[0] = '\0';
-		if (!find_call(role, last->tool_call_id, work, &row))
+		if (!find_call(role, work, 0, &row))
 			return true;
+		work->runs = next_bool(&row);
+		created_at = next_time(&row);
+		work->call_no = next_int(&row);
 	}
 	work->tool_call_id = next_text(&row);
 	work->model_call_id = next_text(&row);
 	work->tool = next_text(&row);
 	work->arguments = next_text(&row);
-	work->runs = next_bool(&row);
-	work->session_id = next_text(&row);
-	work->user_id = next_text(&row);
-	work->agent_id = next_text(&row);
-	work->agent_name = next_text(&row);
-	work->model = next_text(&row);
-	work->model_provider = next_text(&row);
-	work->tools = next_text(&row);
-	work->stream = next_bool(&row);
-	work->session_state = next_text(&row);
 	work->preview = next_bool(&row);
 	work->gated = next_bool(&row);
 	work->fingerprint = next_text(&row);
 	work->answer = next_text(&row);
-	work->priority = next_int(&row);
-	work->depth = next_int(&row);
+	if (!hold_run(held, work->run_id, created_at))
+	{
+		work->runs = false;
+		return true;
+	}
+	work->run = &held->run;
+	work->session_state = state_text(work);
 	return true;
+}
+
+/*
+ * The calls of a turn up to this one have been made; 0: none is known.
+ */
+void
+store_hold_call(HeldTurn *held, const ToolWork *work, int call_no)
+{
+	held->attempt = work->attempt;
+	held->turn = work->turn;
+	held->call_no = call_no;
 }
 
 /*
@@ -249,27 +316,24 @@ store_has_more_work(Oid role, const ToolWork *work)
 /*
  * Whether the run of a call is to be cancelled: a signal says so that its runner
  * has not read yet, or the queue, if the runner could not have it. *own: the
- * current transaction alone says so. In this order, since the runner turns the one
- * into the other.
+ * current transaction alone says so.
  */
 static bool
 is_cancelled(const ToolWork *work, Oid role, bool *own)
 {
-	static Statement signals = {
+	static Statement statement = {
 		"SELECT s.xmin FROM agno.run_signals s WHERE s.run_id" EQ "$1"
 		" AND s.owner" EQ "$2::pg_catalog.regrole"
-		" AND s.kind" EQ "'c'::pg_catalog.\"char\""
-	};
-	static Statement queue = {
-		"SELECT FROM agno.run_queue q WHERE q.run_id" EQ "$1 AND q.cancelled"
+		" AND s.kind" EQ "'c'::pg_catalog.\"char\" "
+		"UNION ALL SELECT '0'::pg_catalog.xid FROM agno.run_queue q"
+		" WHERE q.run_id" EQ "$1 AND q.cancelled"
 	};
 	Arguments	args = {0};
-	Arguments	id = {0};
 	uint64		count;
 
 	bind_text(&args, work->run_id);
 	bind_oid(&args, role);
-	count = store_execute(&signals, &args);
+	count = store_execute(&statement, &args);
 	*own = count > 0;
 	for (uint64 n = 0; n < count; n++)
 	{
@@ -279,10 +343,7 @@ is_cancelled(const ToolWork *work, Oid role, bool *own)
 
 		*own &= TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 	}
-	if (count > 0)
-		return true;
-	bind_text(&id, work->run_id);
-	return store_execute(&queue, &id) > 0;
+	return count > 0;
 }
 
 /*

@@ -36,6 +36,20 @@ typedef struct ToolRow
 	int64		timeout_ms;		/* -1: not given */
 } ToolRow;
 
+/* What calls of tools need to know of their run: it does not change. */
+typedef struct ToolRun
+{
+	char	   *session_id;
+	char	   *user_id;		/* or NULL */
+	char	   *agent_id;		/* or NULL */
+	char	   *agent_name;		/* or NULL */
+	char	   *tools;			/* JSON */
+	bool		stream;
+	int			priority;
+	int			depth;			/* how many runs are above it */
+	bool		reads_state;	/* some of its tools get the session's state */
+} ToolRun;
+
 /* The work that a tool worker has taken: the next call of a turn. */
 typedef struct ToolWork
 {
@@ -59,24 +73,22 @@ typedef struct ToolWork
 
 	/* its run */
 	bool		runs;			/* it is in this attempt */
-	char	   *session_id;
-	char	   *user_id;		/* or NULL */
-	char	   *agent_id;		/* or NULL */
-	char	   *agent_name;		/* or NULL */
-	char	   *model;
-	char	   *model_provider;
-	char	   *tools;			/* JSON */
-	bool		stream;
-	char	   *session_state;	/* JSON, or NULL */
-	int			priority;
-	int			depth;			/* how many runs are above it */
+	const ToolRun *run;			/* a HeldTurn's */
+	char	   *session_state;	/* JSON, or NULL: no tool gets it */
 } ToolWork;
 
-/* A call that has been made, as have those before it in its turn. */
-typedef struct LastCall
+/* What a tool worker keeps of its last call, for the next one. */
+typedef struct HeldTurn
 {
-	char		tool_call_id[ID_SIZE];	/* "": none is known */
-} LastCall;
+	MemoryContext context;		/* of what run points to */
+	char		run_id[ID_SIZE];	/* "": there is none */
+	TimestampTz created_at;		/* of the run: its id may be used again */
+	ToolRun		run;
+	int			attempt;
+	int			turn;
+	int			call_no;		/* the calls of the turn up to this one have
+								 * been made, as a rule; 0: none is known */
+} HeldTurn;
 
 /* What came of a call. */
 typedef struct ToolResult
@@ -106,7 +118,8 @@ typedef enum ToolFence
 } ToolFence;
 
 extern bool store_find_tool(const char *tool, ToolRow *row);
-extern bool store_take_work(Oid role, LastCall *last, ToolWork *work);
+extern bool store_take_work(Oid role, HeldTurn *held, ToolWork *work);
+extern void store_hold_call(HeldTurn *held, const ToolWork *work, int call_no);
 extern bool store_has_more_work(Oid role, const ToolWork *work);
 extern ToolFence store_lock_for_result(const ToolWork *work, Oid role);
 extern void store_tool_result(const ToolWork *work,

@@ -58,10 +58,10 @@ delegate(const Tool *tool, const ToolWork *work)
 		.agent_id = tool->agent,
 		.task = task_of(tool, work->arguments),
 		.parent_run_id = work->run_id,
-		.session_id = work->session_id,
-		.user_id = work->user_id,
-		.priority = work->priority,
-		.depth = work->depth + 1,
+		.session_id = work->run->session_id,
+		.user_id = work->run->user_id,
+		.priority = work->run->priority,
+		.depth = work->run->depth + 1,
 		.left_ms = work->left_ms,
 	};
 

@@ -92,7 +92,7 @@ typedef struct ToolWorker
 	Oid			role;
 	MemoryContext context;		/* for one call */
 	TimeoutId	last_resort;	/* the timeout after TOOL_GRACE_MS */
-	LastCall	last;			/* the last call that it has made */
+	HeldTurn	held;			/* what it keeps of its last call */
 	int			tries;			/* of the call that is tried again */
 	char		tried[ID_SIZE]; /* its tool_call_id */
 } ToolWorker;
@@ -273,9 +273,9 @@ context_of(const ToolWork *work)
 {
 	RunContext	context = {
 		.run_id = work->run_id,
-		.session_id = work->session_id,
-		.user_id = work->user_id,
-		.agent_id = work->agent_id,
+		.session_id = work->run->session_id,
+		.user_id = work->run->user_id,
+		.agent_id = work->run->agent_id,
 		.tool_call_id = work->tool_call_id,
 	};
 
@@ -292,7 +292,7 @@ find_tool(const ToolWork *work)
 	const Tool *found;
 	Tool		tool;
 
-	tools_read(encoding_from_server(work->tools), &list);
+	tools_read(encoding_from_server(work->run->tools), &list);
 	found = tools_find(&list, encoding_from_server(work->tool));
 	if (found == NULL)
 		ereport(ERROR,
@@ -537,11 +537,11 @@ tell(const ToolWork *work, const ToolResult *result)
 {
 	RunEventSource source = {
 		.run_id = encoding_from_server(work->run_id),
-		.session_id = encoding_from_server(work->session_id),
-		.agent_id = work->agent_id != NULL ?
-		encoding_from_server(work->agent_id) : NULL,
-		.agent_name = work->agent_name != NULL ?
-		encoding_from_server(work->agent_name) : NULL,
+		.session_id = encoding_from_server(work->run->session_id),
+		.agent_id = work->run->agent_id != NULL ?
+		encoding_from_server(work->run->agent_id) : NULL,
+		.agent_name = work->run->agent_name != NULL ?
+		encoding_from_server(work->run->agent_name) : NULL,
 	};
 	Message		execution = execution_of(work, result);
 	RunEvent	events[3];
@@ -620,7 +620,7 @@ store_result(const ToolWork *work, ToolResult *result)
 			store_end_turn(work, worker.role);
 			wake_at_commit(work->shard);
 		}
-		if (work->stream && !work->preview && !result->stale)
+		if (work->run->stream && !work->preview && !result->stale)
 			tell(work, result);
 	}
 	store_leave(user);
@@ -842,7 +842,7 @@ do_next_call(void)
 	MemoryContextReset(worker.context);
 	begin();
 	user = enter();
-	found = store_take_work(worker.role, &worker.last, &work);
+	found = store_take_work(worker.role, &worker.held, &work);
 	if (found && work.runs && work.call_no == 0)
 	{
 		store_end_turn(&work, worker.role);
@@ -889,9 +889,8 @@ do_next_call(void)
 	{
 		tool_slot_count(result.error != NULL);
 		/* What was tried only, or not at all, may still have to be made. */
-		strlcpy(worker.last.tool_call_id,
-				result.stale || work.preview ? "" : work.tool_call_id,
-				sizeof(worker.last.tool_call_id));
+		store_hold_call(&worker.held, &work,
+						result.stale || work.preview ? 0 : work.call_no);
 	}
 	clean_up();
 	pgstat_report_stat(false);
@@ -954,6 +953,9 @@ initialize(int slot, Oid database, Oid role)
 	worker.role = role;
 	worker.context = AllocSetContextCreate(TopMemoryContext, "agno_bg tool call",
 										   ALLOCSET_DEFAULT_SIZES);
+	worker.held.context = AllocSetContextCreate(TopMemoryContext,
+												"agno_bg run of tool calls",
+												ALLOCSET_SMALL_SIZES);
 	worker.last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
 	MemoryContextSwitchTo(worker.context);
 	(void) blame_open(BLAME_TOOL_WORKERS + slot);
