@@ -791,22 +791,15 @@ CREATE TABLE agno.run_queue (
 CREATE INDEX run_queue_ready_idx
 	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
-CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 's'::pg_catalog."char";
-CREATE INDEX run_queue_locked_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char";
+CREATE INDEX run_queue_run_at_idx ON agno.run_queue (runner, state, run_at)
+	WHERE state OPERATOR(pg_catalog.=) ANY
+		('{s,k,t,d,b}'::pg_catalog."char"[]);
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
 CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
-CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
-CREATE INDEX run_queue_decision_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char";
-CREATE INDEX run_queue_callback_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'b'::pg_catalog."char";
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
 
 COMMENT ON TABLE agno.run_queue IS

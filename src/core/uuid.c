@@ -13,6 +13,29 @@
 
 #include "core/uuid.h"
 
+/* How many random bytes are asked for at once: each time costs some calls. */
+#define POOL_SIZE 1024
+
+/*
+ * The next 8 random bytes. False when the system has none to give.
+ */
+static bool
+next_random(uint8 *bytes)
+{
+	static uint8 pool[POOL_SIZE];
+	static int	left = 0;
+
+	if (left < 8)
+	{
+		if (!pg_strong_random(pool, POOL_SIZE))
+			return false;
+		left = POOL_SIZE;
+	}
+	left -= 8;
+	memcpy(bytes, pool + left, 8);
+	return true;
+}
+
 /*
  * Write a new UUID of version 7 (RFC 9562, section 5.7) to text, which has
  * room for UUID_TEXT_SIZE bytes. Its 12 bits after the milliseconds carry the
@@ -34,7 +57,7 @@ uuid_v7(char *text)
 	millis = (uint64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	fraction = (uint32) ((now.tv_nsec % 1000000) * UINT64CONST(4096) / 1000000);
 
-	if (!pg_strong_random(id + 8, 8))
+	if (!next_random(id + 8))
 		return false;
 
 	for (int i = 0; i < 6; i++)
