@@ -926,6 +926,7 @@ CREATE TABLE agno.callbacks (
 	shard smallint NOT NULL,
 	queued_at pg_catalog.timestamptz NOT NULL,
 	tries smallint NOT NULL DEFAULT 0,
+	looks smallint NOT NULL DEFAULT 0,
 	CONSTRAINT callbacks_pkey PRIMARY KEY (run_id)
 );
 CREATE INDEX callbacks_owner_idx ON agno.callbacks (owner, queued_at);
@@ -942,6 +943,8 @@ COMMENT ON COLUMN agno.callbacks.shard IS
 COMMENT ON COLUMN agno.callbacks.queued_at IS 'first come, first served';
 COMMENT ON COLUMN agno.callbacks.tries IS
 	'how often its transaction came to nothing';
+COMMENT ON COLUMN agno.callbacks.looks IS
+	'how often in a row the run was locked by somebody else';
 
 -- What a logical subscription receives is executed where it comes from.
 CREATE FUNCTION agno.skip_row()

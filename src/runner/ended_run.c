@@ -81,8 +81,7 @@ ended_run_put_together(EndedRun *ended, const RunOutcome *outcome, List *steps,
 }
 
 /*
- * The events that tell of the end of a run that was not in flight, numbered.
- * Returns how many there are.
+ * The events that tell of the end of a run that was not in flight. Returns how many there are.
  */
 static int
 make_events(const GroundedRun *run, EventRow *rows)
@@ -100,7 +99,6 @@ make_events(const GroundedRun *run, EventRow *rows)
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].run_id = run->run_id;
-		rows[i].seq = run->last_event + i + 1;
 		rows[i].event = events[i].name;
 		rows[i].data = events[i].data;
 	}
@@ -108,8 +106,8 @@ make_events(const GroundedRun *run, EventRow *rows)
 }
 
 /*
- * Tell subscribers that these runs, which were not in flight, have ended: in the
- * transaction in which they end.
+ * Tell subscribers that those of these runs have ended that have: in the transaction
+ * in which they end. Others are called back first.
  */
 void
 ended_runs_tell(char *const *run_ids, int count)
@@ -125,6 +123,12 @@ ended_runs_tell(char *const *run_ids, int count)
 	rows = palloc(sizeof(EventRow) *
 				  Max(list_length(runs) * RUN_EVENT_MAX_END, 1));
 	foreach(cell, runs)
-		row_count += make_events(lfirst(cell), rows + row_count);
+	{
+		GroundedRun *run = lfirst(cell);
+
+		if (run->status == RUN_COMPLETED || run->status == RUN_CANCELLED ||
+			run->status == RUN_ERROR)
+			row_count += make_events(run, rows + row_count);
+	}
 	store_append_events(rows, row_count);
 }

@@ -164,13 +164,15 @@ fleet_put_off(Fleet *fleet, Flight *flight, int64 pause)
 }
 
 /*
- * There is no reason to wait any more.
+ * There may be no lock to wait for any more. One that has failed to be stored has a
+ * pause of its own, which nothing ends: else it would be tried, and fail, for ever.
  */
 void
 fleet_put_on(Fleet *fleet, Flight *flight)
 {
-	if (flight->put_off)
-		fleet->put_off--;
+	if (!flight->put_off)
+		return;
+	fleet->put_off--;
 	flight->put_off = false;
 	flight->store_after = 0;
 }

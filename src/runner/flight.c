@@ -200,7 +200,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	flight->session_id = pstrdup(ready->session_id);
 	flight->session_utf8 = pstrdup(encoding_from_server(ready->session_id));
 	flight->agent_id = copy_or_null(ready->agent_id);
-	flight->news.last_event = ready->last_event;
+	flight->news.begun = ready->has_events;
 	flight->pace = pace;
 	flight->bytes = ready->bytes;
 	flight->ready = ready;
@@ -424,6 +424,8 @@ flight_strip(Flight *flight)
 									  "what came of the run could not be stored");
 	run->message_count = 0;
 	run->stream = NULL;
+	run->planned_count = 0;
+	flight->news.events = NIL;
 	flight->session_state = NULL;
 	flight->secret = NULL;
 	flight->escaped_secret = NULL;
@@ -550,8 +552,9 @@ flight_started(Flight *flight)
 {
 	RunEventSource source = event_source(flight);
 
-	add_event(flight, flight->news.last_event == 0 ? run_event_started(&source) :
-			  run_event_retried(&source, flight->run.attempt));
+	add_event(flight, flight->news.begun ?
+			  run_event_retried(&source, flight->run.attempt) :
+			  run_event_started(&source));
 }
 
 /*
@@ -615,7 +618,7 @@ call_started(const RunEventSource *source, const PlannedCall *planned)
 }
 
 /*
- * What is to be stored now of a streamed flight's events, numbered: those that
+ * What is to be stored now of a streamed flight's events: those that
  * wait, the piece of the answer that has arrived since, and the end when it
  * has come. Returns how many rows there are; once they are committed,
  * flight_events_stored() is to be called.
@@ -669,7 +672,8 @@ flight_event_rows(Flight *flight, EventRow *rows)
 									 run_requirements_json(run));
 		ends = 1;
 	}
-	else if (run->step == STEP_STORE && run->outcome.status != RUN_RUNNING)
+	else if (run->step == STEP_STORE && run->outcome.status != RUN_RUNNING &&
+			 !flight->calls_back)
 		ends = run_event_end(&source, &run->outcome, events);
 	for (int i = 0; i < ends; i++)
 	{
@@ -679,7 +683,6 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].run_id = flight->run_id;
-		rows[i].seq = flight->news.last_event + i + 1;
 		rows[i].data = flight_clean(flight, rows[i].data);
 	}
 	flight->news.flushing_events = count;
@@ -725,7 +728,7 @@ flight_events_stored(Flight *flight)
 	}
 	list_free(flight->news.events);
 	flight->news.events = NIL;
-	flight->news.last_event += flight->news.flushing_events;
+	flight->news.begun |= flight->news.flushing_events > 0;
 	flight->news.shown = flight->news.flushing_shown;
 	flight->news.content_shown = flight->news.flushing_content;
 }

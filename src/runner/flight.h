@@ -21,7 +21,7 @@
  */
 typedef struct FlightNews
 {
-	int64		last_event;		/* the number of the last event stored */
+	bool		begun;			/* some of its events have been stored */
 	List	   *events;			/* RunEvents that are not stored */
 	size_t		shown;			/* how much of the answer has been stored as
 								 * events, in bytes */

@@ -188,7 +188,7 @@ only_continues(const Turn *turn)
 	return turn->started != NIL && turn->left == NIL &&
 		turn->flushed == NIL && turn->ended_ids == NIL &&
 		turn->dispatch->new_responses == NIL && turn->dead_tools == NIL &&
-		turn->cancelled_ids == NIL &&
+		turn->cancelled == NIL && turn->cancelled_ids == NIL &&
 		list_length(turn->started) == turn->tried;
 }
 
@@ -202,6 +202,7 @@ do_chores(Turn *turn)
 		turn_read_signals(turn);
 	note_dead_tools(turn);
 	turn_store_flights(turn);
+	turn_keep_cancels(turn);
 	store_response_ids(turn);
 
 	/* One thing at a time, while it is not known what fails. */

@@ -52,6 +52,7 @@ typedef struct Turn
 	List	   *stepped;		/* Flights, among those, whose tools are to be
 								 * called */
 	List	   *tool_owners;	/* OIDs of owners of other runs with tools */
+	List	   *cancelled;		/* Flights that signals have cancelled */
 	List	   *cancelled_ids;	/* ids of runs whose tools are to end */
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */

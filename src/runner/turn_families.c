@@ -31,14 +31,36 @@ execution_of(const SettledCall *call)
 	return execution;
 }
 
+static const RunEventSource *
+source_of(List *grounded, const char *run_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, grounded)
+	{
+		GroundedRun *run = lfirst(cell);
+
+		if (strcmp(run->run_id, run_id) == 0)
+			return &run->source;
+	}
+	return NULL;
+}
+
 /*
- * Tell those who follow streamed runs that calls of agents are over.
+ * Tell those who follow streamed runs that calls of agents are over. Calls of a run
+ * are next to each other.
  */
 static void
 tell(List *settled)
 {
 	char	  **ids = palloc(sizeof(char *) * Max(list_length(settled), 1));
+	EventRow   *rows = palloc(sizeof(EventRow) *
+							  Max(2 * list_length(settled), 1));
 	int			count = 0;
+	int			row_count = 0;
+	const char *run_id = "";
+	const RunEventSource *source = NULL;
+	List	   *grounded;
 	ListCell   *cell;
 
 	foreach(cell, settled)
@@ -50,34 +72,29 @@ tell(List *settled)
 	}
 	if (count == 0)
 		return;
-	foreach(cell, store_read_grounded(ids, count))
+	grounded = store_read_grounded(ids, count);
+	foreach(cell, settled)
 	{
-		GroundedRun *run = lfirst(cell);
-		EventRow   *rows = palloc(sizeof(EventRow) * 2 * list_length(settled));
-		int			row_count = 0;
-		ListCell   *inner;
+		SettledCall *call = lfirst(cell);
+		Message		execution;
+		RunEvent	events[2];
+		int			ends;
 
-		foreach(inner, settled)
+		if (strcmp(call->run_id, run_id) != 0)
+			source = source_of(grounded, call->run_id);
+		run_id = call->run_id;
+		if (source == NULL)
+			continue;
+		execution = execution_of(call);
+		ends = run_event_tool_ended(source, &execution, events);
+		for (int i = 0; i < ends; i++)
 		{
-			SettledCall *call = lfirst(inner);
-			Message		execution;
-			RunEvent	events[2];
-			int			ends;
-
-			if (strcmp(call->run_id, run->run_id) != 0)
-				continue;
-			execution = execution_of(call);
-			ends = run_event_tool_ended(&run->source, &execution, events);
-			for (int i = 0; i < ends; i++)
-			{
-				rows[row_count].run_id = run->run_id;
-				rows[row_count].seq = run->last_event + row_count + 1;
-				rows[row_count].event = events[i].name;
-				rows[row_count++].data = events[i].data;
-			}
+			rows[row_count].run_id = run_id;
+			rows[row_count].event = events[i].name;
+			rows[row_count++].data = events[i].data;
 		}
-		store_append_events(rows, row_count);
 	}
+	store_append_events(rows, row_count);
 }
 
 /*

@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "server/blame.h"
+#include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 
 /*
@@ -294,6 +295,46 @@ store_end(Turn *turn, Flight *flight, const RunLock *lock, Ends *ends)
 }
 
 /*
+ * Flights have been cancelled by signals that are gone when this turn commits: those
+ * that it does not store must not forget that.
+ */
+void
+turn_keep_cancels(Turn *turn)
+{
+	RunKeys		keys = run_keys(list_length(turn->cancelled));
+	ListCell   *cell;
+
+	foreach(cell, turn->cancelled)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		if (flight->leaving != turn->number)
+			run_keys_add(&keys, flight->run_id, flight->session_id);
+	}
+	store_keep_cancels(keys.run_ids, keys.count);
+}
+
+/*
+ * Tell of the ends of those of these flights that have on_complete, and are not to
+ * be called back any more.
+ */
+static void
+tell_ended(List *flights)
+{
+	RunKeys		keys = run_keys(list_length(flights));
+	ListCell   *cell;
+
+	foreach(cell, flights)
+	{
+		Flight	   *flight = lfirst(cell);
+
+		if (flight->calls_back)
+			run_keys_add(&keys, flight->run_id, flight->session_id);
+	}
+	ended_runs_tell(keys.run_ids, keys.count);
+}
+
+/*
  * Store the flights that have ended.
  */
 void
@@ -337,6 +378,7 @@ turn_store_flights(Turn *turn)
 	store_postpone(ends.postponed, ends.postponed_count);
 	store_hold_back(ends.held_back, ends.held_back_count);
 	store_events(ends.streamed);
+	tell_ended(ends.streamed);
 	if (ends.over.count > 0)
 		store_leave_queue(ends.over.run_ids, ends.over.session_ids,
 						  ends.over.count);

@@ -35,6 +35,7 @@ extern void turn_end_cancelled(Turn *turn, RunLock **runs, int count);
 
 /* turn_flights.c */
 extern void turn_store_flights(Turn *turn);
+extern void turn_keep_cancels(Turn *turn);
 extern void turn_flush_events(Turn *turn);
 
 /* turn_parked.c */

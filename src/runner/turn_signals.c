@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 
 /*
@@ -117,7 +118,10 @@ cancel(Turn *turn, Signal *signal, List **waiting)
 	if (flight == NULL)
 		*waiting = lappend(*waiting, signal);
 	else if (flight->owner == signal->owner)
+	{
 		dispatch_cancel(turn->dispatch, flight);
+		turn->cancelled = list_append_unique_ptr(turn->cancelled, flight);
+	}
 }
 
 /*
@@ -127,7 +131,7 @@ cancel(Turn *turn, Signal *signal, List **waiting)
 static List *
 without_called_back(List *signals)
 {
-	RunKeys		keys = run_keys(list_length(signals));
+	Signal	  **array = palloc(sizeof(Signal *) * Max(list_length(signals), 1));
 	RunIdSet	called_back;
 	List	   *others = NIL;
 	ListCell   *cell;
@@ -135,8 +139,9 @@ without_called_back(List *signals)
 	if (signals == NIL)
 		return NIL;
 	foreach(cell, signals)
-		run_keys_add(&keys, ((Signal *) lfirst(cell))->run_id, NULL);
-	called_back = run_id_set(store_cancel_called_back(keys.run_ids, keys.count));
+		array[foreach_current_index(cell)] = lfirst(cell);
+	called_back = run_id_set(store_cancel_called_back(array,
+													  list_length(signals)));
 	foreach(cell, signals)
 	{
 		Signal	   *signal = lfirst(cell);
@@ -145,6 +150,20 @@ without_called_back(List *signals)
 			others = lappend(others, signal);
 	}
 	return others;
+}
+
+/*
+ * Tell subscribers of runs that have ended, now that they have been called back.
+ */
+static void
+tell_ended(List *run_ids)
+{
+	RunKeys		keys = run_keys(list_length(run_ids));
+	ListCell   *cell;
+
+	foreach(cell, run_ids)
+		run_keys_add(&keys, lfirst(cell), NULL);
+	ended_runs_tell(keys.run_ids, keys.count);
 }
 
 /*
@@ -161,6 +180,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	RunKeys		decided = run_keys(size);
 	RunKeys		called_back = run_keys(size);
 	RunKeys		requeued = run_keys(size);
+	List	   *ended;
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -201,11 +221,11 @@ turn_follow_signals(Turn *turn, List *signals)
 	turn_children_ended(turn, parents.run_ids, parents.count);
 	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
-	turn->ended_ids = list_concat(turn->ended_ids,
-								  store_called_back(called_back.run_ids,
-													called_back.count,
-													requeued.run_ids,
-													requeued.count));
+	ended = store_called_back(called_back.run_ids, called_back.count,
+							  requeued.run_ids, requeued.count);
+	tell_ended(ended);
+	turn->ended_ids = list_concat(turn->ended_ids, ended);
+	store_queue_requeued(requeued.run_ids, requeued.count);
 	waiting = without_called_back(waiting);
 	if (waiting != NIL)
 		cancel_waiting(turn, waiting);

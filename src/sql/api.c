@@ -35,6 +35,7 @@
 #include "store/store.h"
 #include "store/store_callbacks.h"
 #include "tcop/utility.h"
+#include "tools/callback.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -145,6 +146,11 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
 	int			shard;
 
 	PreventCommandIfReadOnly("agno_requeue_callback()");
+	if (callback_is_under_way())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("agno_requeue_callback() cannot be called by on_complete"),
+				 errhint("Call it once the run has ended.")));
 	user = store_enter();
 	if (!store_find_run(run_id, &state) ||
 		!has_privs_of_role(caller, state.owner) ||

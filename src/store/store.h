@@ -202,7 +202,7 @@ typedef struct ReadyRun
 	bool		calls_back;		/* it has on_complete */
 	int			history_messages;	/* -1: any number */
 	bool		stream;			/* its answer is to arrive piece by piece */
-	int64		last_event;		/* the number of its last event, or 0 */
+	bool		has_events;		/* subscribers have been told something */
 	int			turns;			/* how many answers with calls are stored */
 	bool		pending_calls;	/* there are calls that have not been made */
 	int64		left_ms;		/* of its time, when calls are to be made */
@@ -357,11 +357,10 @@ typedef struct SettledCall
 	double		duration;		/* in seconds */
 } SettledCall;
 
-/* An event of a streamed run, with its number. */
+/* An event of a streamed run. */
 typedef struct EventRow
 {
 	const char *run_id;			/* of the database's encoding */
-	int64		seq;			/* from 1, without gaps */
 	const char *event;
 	const char *data;			/* JSON in UTF-8 */
 } EventRow;
@@ -379,7 +378,6 @@ typedef struct GroundedRun
 	char	   *reasoning;
 	char	   *error_type;
 	char	   *error_message;
-	int64		last_event;		/* the number of its last event, or 0 */
 } GroundedRun;
 
 /* What of a streamed run's answer has arrived. */
@@ -457,7 +455,7 @@ extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);
 
 /* store_callbacks.c */
-extern List *store_cancel_called_back(char *const *run_ids, int count);
+extern List *store_cancel_called_back(Signal **signals, int count);
 extern List *store_called_back(char *const *run_ids, int count,
 							   char *const *requeued, int requeued_count);
 extern void store_callback_crashed(char *const *run_ids, int count);
@@ -479,6 +477,7 @@ extern TimestampTz store_waits_since(const char *key);
 /* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(const char *after, int limit);
 extern List *store_take_signals_of(char *const *run_ids, int count);
+extern void store_keep_cancels(char *const *run_ids, int count);
 extern List *store_cancel_later(Signal **signals, int count);
 extern void store_expire_markers(int limit);
 
@@ -499,6 +498,7 @@ extern bool store_prepared_transactions(void);
 extern RunPlace store_first_place(void);
 extern TimestampTz store_checked_until(void);
 extern void store_set_checked(TimestampTz until);
+extern void store_queue_requeued(char *const *run_ids, int count);
 extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
 
 /* store_retention.c: deleting what is old enough */

@@ -36,7 +36,34 @@
 /* How often it is looked at whether there is somebody to make a callback. */
 #define LOOK_AGAIN "'1 min'::interval"
 
-/* How long a callback that could not be made is left alone. */
+/* The statuses of runs that have ended. */
+#define ENDED "('COMPLETED', 'CANCELLED', 'ERROR')"
+
+/*
+ * The run is to be cancelled, though it is to be called back: a signal says so, or
+ * the queue, when its runner has read that.
+ */
+#define IS_CANCELLED(run) \
+		"(" run ".status" EQ \
+		"ANY ('{PENDING,RUNNING,PAUSED}'::agno.run_status[])" \
+		" AND (EXISTS (SELECT FROM agno.run_signals s" \
+		" WHERE s.run_id" EQ run ".run_id AND s.owner" EQ run ".owner" \
+		" AND s.kind" EQ "'c'::pg_catalog.\"char\")" \
+		" OR EXISTS (SELECT FROM agno.run_queue q" \
+		" WHERE q.run_id" EQ run ".run_id AND q.cancelled)))"
+
+/* The last status of a run that has this row in agno.callbacks. */
+#define LAST_STATUS(callback, run) \
+		"CASE WHEN " IS_CANCELLED(run) " THEN 'CANCELLED'::agno.run_status" \
+		" WHEN " run ".status" EQ \
+		"ANY ('{COMPLETED,CANCELLED,ERROR}'::agno.run_status[])" \
+		" THEN " run ".status ELSE " callback ".status END"
+
+/* What a cancelled run says that has nothing else to say: run_cancelled_text(). */
+#define CANCELLED_TEXT(run) \
+		"pg_catalog.format('Run %s was cancelled', " run ".run_id)"
+
+/* How long a callback that could not be made is left alone, at first. */
 #define PUT_OFF "'200 ms'::interval"
 
 /*-------------------------------------------------------------------------
@@ -107,7 +134,9 @@ store_await_callbacks(const Column *run_ids)
 
 /*
  * Have runs end whose functions nobody can call, since their owner is gone or may not
- * connect. Looks at limit runs that wait; returns how many there were.
+ * connect; and have called again what is not to be called any more, and has not ended:
+ * a hand has deleted its row. Looks at limit runs that wait; returns how many there
+ * were.
  */
 uint64
 store_give_up_callbacks(int limit)
@@ -117,16 +146,19 @@ store_give_up_callbacks(int limit)
 		" WHERE q.state = " CALLBACK " AND q.runner = $2"
 		" AND q.run_at <= " THIS_TURN " AND " MINE("q")
 		" ORDER BY q.run_at LIMIT $3), "
-		"locked AS (SELECT c.run_id, c.status, l.owner, l.shard FROM late l"
-		" JOIN agno.callbacks c ON c.run_id = l.run_id"
-		" JOIN agno.runs r ON r.run_id = l.run_id"
+		"locked AS (SELECT c.run_id, l.owner, l.shard,"
+		" " LAST_STATUS("c", "r") " AS status FROM late l"
+		" JOIN agno.callbacks c ON c.run_id = l.run_id AND c.owner = l.owner"
+		" JOIN agno.runs r ON r.run_id = l.run_id AND r.owner = l.owner"
 		" WHERE NOT EXISTS (SELECT FROM pg_roles o"
 		" WHERE o.oid = l.owner::pg_catalog.oid AND (o.rolcanlogin OR $4)"
 		" AND (o.rolsuper OR o.rolconnlimit <> 0"
 		" AND has_database_privilege(o.oid, current_database(), 'CONNECT')))"
 		" FOR UPDATE OF c, r SKIP LOCKED), "
 		"ended AS (UPDATE agno.runs r SET status = k.status,"
-		" finished_at = clock_timestamp(),"
+		" content = CASE WHEN k.status = 'CANCELLED'"
+		" THEN coalesce(r.content, " CANCELLED_TEXT("r") ") ELSE r.content END,"
+		" finished_at = coalesce(r.finished_at, clock_timestamp()),"
 		" error = coalesce(r.error, '{}') || CASE WHEN r.error IS NULL"
 		" THEN d.error ELSE jsonb_build_object('on_complete', d.error) END"
 		" FROM locked k, (SELECT jsonb_build_object('type', 'on_complete',"
@@ -134,8 +166,22 @@ store_give_up_callbacks(int limit)
 		" WHERE r.run_id = k.run_id RETURNING r.run_id), "
 		"gone AS (DELETE FROM agno.callbacks c USING locked k"
 		" WHERE c.run_id = k.run_id), "
+		"missing AS (INSERT INTO agno.callbacks (run_id, owner, function, status,"
+		" shard, queued_at) SELECT l.run_id, l.owner, d.on_complete,"
+		" CASE WHEN r.error IS NULL THEN 'COMPLETED'::agno.run_status"
+		" ELSE 'ERROR'::agno.run_status END, l.shard, clock_timestamp()"
+		" FROM late l JOIN agno.runs r ON r.run_id = l.run_id"
+		" JOIN agno.run_requests d ON d.run_id = l.run_id"
+		" WHERE d.on_complete IS NOT NULL AND r.status NOT IN " ENDED
+		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
+		" WHERE c.run_id = l.run_id) ON CONFLICT (run_id) DO NOTHING), "
 		"told AS (INSERT INTO agno.run_signals (run_id, owner, shard, kind)"
-		" SELECT k.run_id, k.owner, k.shard, $5 FROM locked k) "
+		" SELECT l.run_id, l.owner, l.shard, $5 FROM late l"
+		" LEFT JOIN agno.runs r ON r.run_id = l.run_id"
+		" WHERE l.run_id IN (SELECT k.run_id FROM locked k)"
+		" OR (r.status IN " ENDED " OR r.run_id IS NULL)"
+		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
+		" WHERE c.run_id = l.run_id)) "
 		"UPDATE agno.run_queue q SET run_at = clock_timestamp() + " LOOK_AGAIN
 		" FROM late l WHERE q.run_id = l.run_id"
 	};
@@ -149,28 +195,40 @@ store_give_up_callbacks(int limit)
 }
 
 /*
- * Those of these runs that wait for their functions to be called are to be
- * CANCELLED then: their ids.
+ * Those of the runs of these signals that wait for their functions to be called are
+ * to be CANCELLED then: their ids. A signal is for a run of its own role only.
  */
 List *
-store_cancel_called_back(char *const *run_ids, int count)
+store_cancel_called_back(Signal **signals, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET cancelled = true "
-		"WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK " "
-		"RETURNING q.run_id"
+		"FROM unnest($3, $4) AS d (run_id, owner) "
+		"WHERE q.run_id = d.run_id AND q.state = " CALLBACK
+		" AND q.owner::pg_catalog.oid = d.owner::pg_catalog.oid"
+		" AND " MINE("q") " RETURNING q.run_id"
 	};
 	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
 
-	bind_ids(&args, run_ids, count);
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, signals[i]->run_id);
+		add_int(&owners, (int) signals[i]->owner);
+	}
+	bind_mine(&args);
+	bind_column(&args, &run_ids);
+	bind_column(&args, &owners);
 	return store_read_list(&statement, &args, read_id);
 }
 
 /*
- * Somebody has requeued these runs since they ended.
+ * Somebody has requeued these runs, of these sessions, since they ended: their
+ * places are behind those that have come since.
  */
 static void
-execute_again(const Column *run_ids)
+execute_again(const Column *run_ids, const Column *session_ids)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " READY ", run_at = NULL,"
@@ -183,6 +241,7 @@ execute_again(const Column *run_ids)
 		return;
 	bind_column(&args, run_ids);
 	store_execute(&statement, &args);
+	store_advance(session_ids);
 }
 
 /*
@@ -206,6 +265,7 @@ store_called_back(char *const *run_ids, int count, char *const *requeued,
 	};
 	Arguments	args = {0};
 	Column		again = {TEXTOID};
+	Column		again_sessions = {TEXTOID};
 	int			leaving = 0;
 	List	   *ids = NIL;
 	char	  **left;
@@ -228,13 +288,14 @@ store_called_back(char *const *run_ids, int count, char *const *requeued,
 		if (next_bool(&row))
 		{
 			add_text(&again, left[leaving]);
+			add_text(&again_sessions, session_ids[leaving]);
 			continue;
 		}
 		ids = lappend(ids, left[leaving++]);
 	}
 	if (leaving > 0)
 		store_leave_queue(left, session_ids, leaving);
-	execute_again(&again);
+	execute_again(&again, &again_sessions);
 	return ids;
 }
 
@@ -287,7 +348,8 @@ store_take_callbacks(Oid role, int limit)
 {
 	static Statement statement = {
 		"SELECT c.run_id, c.function, c.shard::integer, c.tries::integer,"
-		" NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "c.run_id),"
+		" NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "c.run_id"
+		" AND r.owner" EQ "c.owner),"
 		" COALESCE((SELECT " SIZE("input") PLUS SIZE("content")
 		PLUS SIZE("reasoning_content") PLUS SIZE("messages")
 		PLUS SIZE("tools") PLUS SIZE("session_state") PLUS SIZE("requirements")
@@ -319,38 +381,29 @@ store_take_callbacks(Oid role, int limit)
 }
 
 /*
- * Give those of these runs that nobody else has locked their last status. Returns
- * the CallbackWork of those that have it, with their rows as they are then. (The
- * id, as agno_get_run_output() of a cancelled run has it: run_cancelled_text().)
+ * Give those of these runs of a role that nobody else has locked their last status.
+ * Returns the CallbackWork of those that have it, with their rows as they are then.
  */
 List *
-store_end_called_back(List *batch)
+store_end_called_back(List *batch, Oid role)
 {
 	static Statement lock = {
 		"SELECT r.run_id FROM agno.runs r WHERE r.run_id" EQ "ANY ($1)"
+		" AND r.owner" EQ "$2::pg_catalog.regrole"
 		" FOR NO KEY UPDATE SKIP LOCKED"
 	};
 	static Statement end = {
 		"UPDATE agno.runs r SET status = d.status,"
 		" content = CASE WHEN d.cancelled"
-		" THEN COALESCE(r.content, pg_catalog.format('Run %s was cancelled',"
-		" r.run_id)) ELSE r.content END,"
+		" THEN COALESCE(r.content, " CANCELLED_TEXT("r") ") ELSE r.content END,"
 		" error = CASE WHEN d.cancelled THEN NULL"
 		" WHEN r.error OPERATOR(pg_catalog.->>) 'type'" EQ "'on_complete'"
 		" THEN NULL ELSE r.error OPERATOR(pg_catalog.-) 'on_complete' END,"
 		" finished_at = COALESCE(r.finished_at, pg_catalog.clock_timestamp()) "
-		"FROM (SELECT e.run_id, e.cancelled, CASE WHEN e.cancelled"
-		" THEN 'CANCELLED'::agno.run_status ELSE e.status END AS status"
-		" FROM (SELECT c.run_id, COALESCE(CASE WHEN u.status" EQ "ANY"
-		" ('{COMPLETED,CANCELLED,ERROR}'::agno.run_status[])"
-		" THEN u.status END, c.status) AS status,"
-		" u.status" EQ "ANY ('{PENDING,RUNNING,PAUSED}'::agno.run_status[])"
-		" AND (EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id" EQ "c.run_id"
-		" AND s.owner" EQ "c.owner AND s.kind" EQ "'c'::pg_catalog.\"char\")"
-		" OR EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id" EQ "c.run_id"
-		" AND q.cancelled)) AS cancelled"
+		"FROM (SELECT c.run_id, " IS_CANCELLED("u") " AS cancelled,"
+		" " LAST_STATUS("c", "u") " AS status"
 		" FROM agno.callbacks c JOIN agno.runs u ON u.run_id" EQ "c.run_id"
-		" WHERE c.run_id" EQ "ANY ($1)) e) d "
+		" WHERE c.run_id" EQ "ANY ($1)) d "
 		"WHERE r.run_id" EQ "d.run_id "
 		"RETURNING r.run_id, r"
 	};
@@ -365,6 +418,7 @@ store_end_called_back(List *batch)
 	foreach(cell, batch)
 		add_text(&ids, ((CallbackWork *) lfirst(cell))->run_id);
 	bind_column(&args, &ids);
+	bind_oid(&args, role);
 	found = store_execute(&lock, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
@@ -481,26 +535,40 @@ store_callbacks_done(List *batch, Oid role)
 
 /*
  * These could not be called: others come first, for a moment. counts: that was their
- * own fault.
+ * own fault; else somebody has their runs locked, and the pause doubles up to some
+ * seconds. Returns how long the shortest pause is, in milliseconds.
  */
-void
+int
 store_put_off_callbacks(List *batch, bool counts)
 {
 	static Statement statement = {
 		"UPDATE agno.callbacks c SET queued_at = pg_catalog.clock_timestamp()"
-		" OPERATOR(pg_catalog.+) " PUT_OFF ","
+		" OPERATOR(pg_catalog.+) (" PUT_OFF " OPERATOR(pg_catalog.*)"
+		" pg_catalog.power(2.0::pg_catalog.float8, CASE WHEN $2 THEN 0"
+		" ELSE LEAST(c.looks, 5) END::pg_catalog.float8)),"
+		" looks = CASE WHEN $2 THEN 0::smallint"
+		" ELSE LEAST(c.looks, 5::smallint) OPERATOR(pg_catalog.+) 1::smallint END,"
 		" tries = CASE WHEN $2 THEN c.tries OPERATOR(pg_catalog.+) 1::smallint"
 		" ELSE c.tries END "
-		"WHERE c.run_id" EQ "ANY ($1)"
+		"WHERE c.run_id" EQ "ANY ($1) RETURNING c.looks"
 	};
 	Arguments	args = {0};
 	Column		ids = ids_of(batch);
+	uint64		found;
+	int			looks = PG_INT16_MAX;
 
 	if (batch == NIL)
-		return;
+		return 0;
 	bind_column(&args, &ids);
 	bind_bool(&args, counts);
-	store_execute(&statement, &args);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		looks = Min(looks, next_int(&row));
+	}
+	return STORE_PUT_OFF_MS << Min(Max(looks - 1, 0), 5);
 }
 
 /*-------------------------------------------------------------------------

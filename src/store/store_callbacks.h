@@ -25,13 +25,13 @@ typedef struct CallbackWork
 
 /* for tool workers */
 extern List *store_take_callbacks(Oid role, int limit);
-extern List *store_end_called_back(List *batch);
+extern List *store_end_called_back(List *batch, Oid role);
 extern void store_callbacks_done(List *batch, Oid role);
 
-/* How long a callback that could not be made is left alone, in milliseconds. */
+/* How long a callback that could not be made is left alone at first, in ms. */
 #define STORE_PUT_OFF_MS 200
 
-extern void store_put_off_callbacks(List *batch, bool counts);
+extern int	store_put_off_callbacks(List *batch, bool counts);
 
 /* for backends */
 extern bool store_requeue_callback(const char *run_id);

@@ -433,7 +433,6 @@ tell_continued(const char *run_id)
 		RunEvent	event = run_event_continued(&run->source);
 		EventRow	row = {
 			.run_id = run->run_id,
-			.seq = run->last_event + 1,
 			.event = event.name,
 			.data = event.data,
 		};

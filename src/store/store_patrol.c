@@ -226,12 +226,12 @@ store_set_checked(TimestampTz until)
 }
 
 /*
- * Put these runs, with the shards of their sessions and of those of their parents,
- * into the queue.
+ * Put runs into the queue: found rows of the last statement have their ids, and
+ * the sessions of them and of their parents. behind: behind those that have been
+ * accepted meanwhile.
  */
 static void
-insert_lost(const Column *run_ids, const Column *shards,
-			const Column *parent_shards)
+insert_lost(uint64 found, bool behind)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
@@ -245,19 +245,58 @@ insert_lost(const Column *run_ids, const Column *shards,
 		" WHERE p.run_id = r.run_id AND p.decision IS NULL)"
 		" ELSE r.run_at END,"
 		" CASE WHEN r.status = 'PAUSED' THEN clock_timestamp() END,"
-		" r.created_at, d.shard, d.shard % $3, r.owner, r.parent_run_id,"
+		" CASE WHEN $5 THEN clock_timestamp() ELSE r.created_at END,"
+		" d.shard, d.shard % $3, r.owner, r.parent_run_id,"
 		" d.parent_shard "
 		"FROM unnest($1, $2, $4) AS d (run_id, shard, parent_shard)"
 		" JOIN agno.runs r ON r.run_id = d.run_id "
 		"ON CONFLICT (run_id) DO NOTHING"
 	};
 	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	Column		shards = {INT4OID};
+	Column		parent_shards = {INT4OID};
 
-	bind_column(&args, run_ids);
-	bind_column(&args, shards);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		char	   *parent;
+
+		add_text(&run_ids, next_text(&row));
+		add_int(&shards, shard_of_session(next_text(&row)));
+		parent = next_text(&row);
+		add_int(&parent_shards, parent != NULL ? shard_of_session(parent) : 0);
+	}
+	if (found == 0)
+		return;
+	bind_column(&args, &run_ids);
+	bind_column(&args, &shards);
 	bind_int(&args, this_runner.runners);
-	bind_column(&args, parent_shards);
+	bind_column(&args, &parent_shards);
+	bind_bool(&args, behind);
 	store_execute(&statement, &args);
+}
+
+/*
+ * Somebody has requeued these runs, which have on_complete. Those that had left the
+ * queue by then, since their functions had just been called, are put back.
+ */
+void
+store_queue_requeued(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.session_id, p.session_id FROM agno.runs r"
+		" LEFT JOIN agno.runs p ON p.run_id = r.parent_run_id"
+		" WHERE r.run_id = ANY ($1) AND r.status = 'PENDING'"
+		" AND NOT EXISTS (SELECT FROM agno.run_queue q"
+		" WHERE q.run_id = r.run_id)"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	insert_lost(store_execute(&statement, &args), true);
 }
 
 /*
@@ -310,9 +349,6 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 		" WHERE q.run_id = r.run_id)"
 	};
 	Arguments	args = {0};
-	Column		run_ids = {TEXTOID};
-	Column		shards = {INT4OID};
-	Column		parent_shards = {INT4OID};
 	RunPlace	from = *after;
 	int64		seen = next_runs(after, limit);
 	uint64		found;
@@ -324,18 +360,7 @@ store_find_lost(RunPlace *after, int limit, bool *lost)
 	bind_time(&args, after->created_at);
 	bind_text(&args, after->run_id);
 	found = store_execute(&statement, &args);
-	for (uint64 n = 0; n < found; n++)
-	{
-		RowReader	row = row_reader(n);
-		char	   *parent;
-
-		add_text(&run_ids, next_text(&row));
-		add_int(&shards, shard_of_session(next_text(&row)));
-		parent = next_text(&row);
-		add_int(&parent_shards, parent != NULL ? shard_of_session(parent) : 0);
-	}
-	if (found > 0)
-		insert_lost(&run_ids, &shards, &parent_shards);
+	insert_lost(found, false);
 	*lost = found > 0;
 	return seen == limit;
 }

@@ -127,10 +127,6 @@ extern List *store_call_back(const Column *run_ids, const Column *statuses,
 							 const Column *shards, List **owners);
 extern void store_await_callbacks(const Column *run_ids);
 
-extern List *store_call_back(const Column *run_ids, const Column *statuses,
-							 const Column *shards, List **owners);
-extern void store_await_callbacks(const Column *run_ids);
-
 /* The channel that listeners learn of ends, and of pauses, from. */
 #define END_CHANNEL "agno_run"
 

@@ -214,7 +214,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->history_runs = next_int_or(row, -1);
 	run->history_messages = next_int_or(row, -1);
 	run->stream = next_bool(row);
-	run->last_event = next_int64_or(row, 0);
+	run->has_events = next_bool(row);
 	run->turns = next_int_or(row, 0);
 	step_bytes = next_int64_or(row, 0);
 	step_bytes += next_int64_or(row, 0);
@@ -246,9 +246,8 @@ store_lock_ready(PickedRun **picked, int count)
 		" (extract(epoch FROM d.timeout) * 1000)::bigint,"
 		" d.max_attempts, d.retries,"
 		" d.num_history_runs, d.num_history_messages,"
-		" coalesce(d.stream, false), CASE WHEN d.stream THEN"
-		" (SELECT max(e.seq) FROM agno.run_events e"
-		" WHERE e.run_id = r.run_id) END,"
+		" coalesce(d.stream, false), d.stream AND EXISTS"
+		" (SELECT FROM agno.run_events e WHERE e.run_id = r.run_id),"
 		" CASE WHEN d.tools IS NOT NULL THEN"
 		" (SELECT max(t.turn) FROM agno.run_steps t"
 		" WHERE t.run_id = r.run_id) END,"

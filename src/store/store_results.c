@@ -49,21 +49,25 @@ store_response_id(const char *run_id, Oid owner, const char *response_id)
 }
 
 /*
- * Append events to those of streamed runs, and notify listeners that there are
- * more. Events of a run are next to each other.
+ * Append events to those of streamed runs, all of them locked, and notify listeners
+ * that there are more. Events of a run are next to each other, and are numbered
+ * here: who else has told of the run, and when, need not be known.
  */
 void
 store_append_events(const EventRow *rows, int count)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_events (run_id, seq, event, data, created_at) "
-		"SELECT d.run_id, d.seq::bigint, d.event, d.data::pg_catalog.jsonb,"
-		" clock_timestamp() "
-		"FROM unnest($1, $2, $3, $4) AS d (run_id, seq, event, data)"
+		"SELECT d.run_id, COALESCE((SELECT pg_catalog.max(e.seq)"
+		" FROM agno.run_events e WHERE e.run_id OPERATOR(pg_catalog.=)"
+		" d.run_id), 0) OPERATOR(pg_catalog.+) pg_catalog.row_number()"
+		" OVER (PARTITION BY d.run_id ORDER BY d.n), d.event,"
+		" d.data::pg_catalog.jsonb, pg_catalog.clock_timestamp() "
+		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+		" pg_catalog.unnest($3)) WITH ORDINALITY AS d (run_id, event, data, n)"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
-	Column		seqs = {TEXTOID};
 	Column		events = {TEXTOID};
 	Column		data = {TEXTOID};
 
@@ -72,14 +76,12 @@ store_append_events(const EventRow *rows, int count)
 	for (int i = 0; i < count; i++)
 	{
 		add_text(&run_ids, rows[i].run_id);
-		add_text(&seqs, psprintf(INT64_FORMAT, rows[i].seq));
 		add_text(&events, rows[i].event);
 		add_utf8(&data, rows[i].data);
 		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
 			store_notify(EVENT_CHANNEL, rows[i].run_id);
 	}
 	bind_column(&args, &run_ids);
-	bind_column(&args, &seqs);
 	bind_column(&args, &events);
 	bind_column(&args, &data);
 	store_execute(&statement, &args);
@@ -456,7 +458,6 @@ read_grounded(RowReader *row)
 	run->reasoning = next_utf8(row);
 	run->error_type = next_utf8(row);
 	run->error_message = next_utf8(row);
-	run->last_event = next_int64(row);
 	return run;
 }
 
@@ -470,9 +471,7 @@ store_read_grounded(char *const *run_ids, int count)
 	static Statement statement = {
 		"SELECT r.run_id, r.session_id, r.agent_id, d.agent ->> 'name',"
 		" r.model, r.model_provider, r.status, r.content,"
-		" r.reasoning_content, r.error ->> 'type', r.error ->> 'message',"
-		" coalesce((SELECT max(e.seq) FROM agno.run_events e"
-		" WHERE e.run_id = r.run_id), 0) "
+		" r.reasoning_content, r.error ->> 'type', r.error ->> 'message' "
 		"FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id "
 		"WHERE r.run_id = ANY ($1) AND d.stream"
 	};

@@ -396,6 +396,8 @@ lock_ended(const Column *run_ids)
 		"SELECT r.run_id, r.session_id FROM agno.runs r"
 		" WHERE r.run_id = ANY ($1)"
 		" AND r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
+		" WHERE c.run_id = r.run_id)"
 		" FOR UPDATE SKIP LOCKED"
 	};
 	Arguments	args = {0};

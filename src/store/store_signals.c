@@ -105,6 +105,24 @@ store_cancel_later(Signal **signals, int count)
 }
 
 /*
+ * These runs, which this runner has in flight, are to be cancelled, and could not be
+ * stored yet: whoever goes on with them is to know.
+ */
+void
+store_keep_cancels(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET cancelled = true WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+/*
  * Remove the first markers, at most limit, that met no run in their life.
  */
 void

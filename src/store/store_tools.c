@@ -560,25 +560,6 @@ store_changes(void)
 }
 
 /*
- * The number of the last event of a run, or 0.
- */
-int64
-store_last_event(const char *run_id)
-{
-	static Statement statement = {
-		"SELECT COALESCE(pg_catalog.max(e.seq), 0) FROM agno.run_events e"
-		" WHERE e.run_id" EQ "$1"
-	};
-	Arguments	args = {0};
-	RowReader	row;
-
-	bind_text(&args, run_id);
-	store_execute(&statement, &args);
-	row = row_reader(0);
-	return next_int64(&row);
-}
-
-/*
  * The turn needs no tool worker any more.
  */
 void

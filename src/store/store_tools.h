@@ -129,7 +129,6 @@ extern void store_preview(const ToolWork *work, const char *preview,
 extern void store_ask_again(const ToolWork *work, const char *fingerprint);
 extern bool store_more_calls(const ToolWork *work);
 extern char *store_changes(void);
-extern int64 store_last_event(const char *run_id);
 extern void store_end_turn(const ToolWork *work, Oid role);
 extern void store_drop_turn(const ToolWork *work);
 extern int	store_put_off_turn(const ToolWork *work, bool longer);

@@ -31,6 +31,9 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+/* A function is being called. */
+static bool under_way = false;
+
 /*
  * The type of rows of agno.runs.
  */
@@ -155,7 +158,25 @@ callback_call(const char *signature, const char *run_id, Datum run)
 	InitFunctionCallInfoData(*call, &flinfo, 1, DEFAULT_COLLATION_OID, NULL, NULL);
 	call->args[0].value = callback.takes_row ? run : CStringGetTextDatum(run_id);
 	call->args[0].isnull = false;
-	(void) FunctionCallInvoke(call);
-	AfterTriggerFireDeferred();
-	PortalHashTableDeleteAll();
+	PG_TRY();
+	{
+		under_way = true;
+		(void) FunctionCallInvoke(call);
+		AfterTriggerFireDeferred();
+		PortalHashTableDeleteAll();
+	}
+	PG_FINALLY();
+	{
+		under_way = false;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Whether this process is calling the function of a run.
+ */
+bool
+callback_is_under_way(void)
+{
+	return under_way;
 }

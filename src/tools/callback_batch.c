@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "core/json.h"
+#include "core/tool.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "server/blame.h"
@@ -61,7 +62,9 @@ error_json(const char *message, const char *sqlstate)
 	appendStringInfoChar(&out, '{');
 	json_append_member(&out, "type", "on_complete");
 	json_append_member(&out, "message",
-					   encoding_from_server(message != NULL ? message : "error"));
+					   tool_result_shown(encoding_from_server(message != NULL ?
+															  message : "error"),
+										 agno_max_tool_result_size * 1024));
 	if (sqlstate != NULL)
 		json_append_member(&out, "sqlstate", sqlstate);
 	appendStringInfoChar(&out, '}');
@@ -248,13 +251,14 @@ static void
 put_off(const CallbackHost *host, List *batch, bool counts)
 {
 	StoreUser	user;
+	int			pause;
 
 	host->begin();
 	user = host->enter();
-	store_put_off_callbacks(batch, counts);
+	pause = store_put_off_callbacks(batch, counts);
 	store_leave(user);
 	host->commit();
-	host->look_again(STORE_PUT_OFF_MS);
+	host->look_again(pause);
 }
 
 /*
@@ -266,14 +270,12 @@ make_calls(const CallbackHost *host, List *batch)
 {
 	StoreUser	user = host->enter();
 	List	   *gone = gone_of(batch);
-	List	   *ended = store_end_called_back(batch);
+	List	   *ended = store_end_called_back(batch, host->role);
 	List	   *locked = list_difference_ptr(list_difference_ptr(batch, ended),
 											 gone);
 	List	   *done;
 
 	store_leave(user);
-	if (locked != NIL)
-		host->look_again(STORE_PUT_OFF_MS);
 	if (!call_all(host, ended))
 		return false;
 	user = host->enter();
@@ -282,7 +284,8 @@ make_calls(const CallbackHost *host, List *batch)
 	 * Somebody has the others locked. (Not before the calls: until the
 	 * commit, a runner would have to wait for the rows that this changes.)
 	 */
-	store_put_off_callbacks(locked, false);
+	if (locked != NIL)
+		host->look_again(store_put_off_callbacks(locked, false));
 	done = list_concat_copy(ended, gone);
 	store_callbacks_done(done, host->role);
 	wake_runners(done);

@@ -547,7 +547,6 @@ tell(const ToolWork *work, const ToolResult *result)
 	RunEvent	events[3];
 	EventRow	rows[3];
 	int			count = 0;
-	int64		last = store_last_event(work->run_id);
 
 	/* Of other calls, their runner has told that already. */
 	if (work->gated)
@@ -558,7 +557,6 @@ tell(const ToolWork *work, const ToolResult *result)
 	for (int i = 0; i < count; i++)
 	{
 		rows[i].run_id = work->run_id;
-		rows[i].seq = last + i + 1;
 		rows[i].event = events[i].name;
 		rows[i].data = events[i].data;
 	}
