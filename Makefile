@@ -17,7 +17,7 @@
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
-DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.1.sql
+DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.0--1.1.sql sql/agno_bg--1.1.sql
 DOCS = $(wildcard doc/*.md)
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 

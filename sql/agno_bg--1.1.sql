@@ -193,8 +193,6 @@ CREATE TABLE agno.agents (
 	tool_choice pg_catalog.text,
 	tool_call_limit integer,
 	requires_confirmation pg_catalog.text[],
-	max_tool_calls_from_history integer,
-	on_complete pg_catalog.text,
 	retries integer,
 	timeout interval,
 	stream boolean,
@@ -203,6 +201,8 @@ CREATE TABLE agno.agents (
 		pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)),
 	created_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	updated_at pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	max_tool_calls_from_history integer,
+	on_complete pg_catalog.text,
 	CONSTRAINT agents_pkey PRIMARY KEY (agent_id),
 	CONSTRAINT agents_agent_id_check CHECK
 		(pg_catalog.octet_length(agent_id) OPERATOR(pg_catalog.>=) 1

@@ -185,6 +185,7 @@ main() {
 		if [ -z "$sanitize" ]; then
 			check "layers of the sources" test/layers.sh
 			check "sources are as pgindent leaves them" test/indent.sh --check
+			check "upgrade script is up to date" test/upgrade_script.pl --check
 			[ -z "$clang" ] || check "compile with clang" compile_with_clang
 			check "unit tests" as_user make -s -C "$work/src" unit
 		fi

@@ -1,0 +1,1420 @@
+/* sql/agno_bg--1.0--1.1.sql: makes of the objects of agno_bg 1.0 those of 1.1 */
+
+-- complain if script is sourced in psql, rather than via ALTER EXTENSION
+\echo Use "ALTER EXTENSION agno_bg UPDATE TO '1.1'" to load this file. \quit
+
+-- What follows has names without a schema.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+DO $$
+DECLARE
+	owner regrole := (SELECT x.extowner FROM pg_extension x
+					  WHERE x.extname = 'agno_bg');
+BEGIN
+	-- a setting that 1.0 did not have
+	IF current_setting('agno_bg.max_input_size', true) IS NULL THEN
+		RAISE EXCEPTION 'the server has not loaded the library of agno_bg 1.1'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'With agno_bg in shared_preload_libraries, restart it.';
+	END IF;
+	-- all objects belong to one role
+	IF owner <> to_regrole(quote_ident(current_user)) THEN
+		RAISE EXCEPTION 'agno_bg must be updated by its owner'
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = format('SET ROLE %s, and try again.', owner);
+	END IF;
+END
+$$;
+
+---------------------------------------------------------------------------
+-- Tables, and what is in them
+---------------------------------------------------------------------------
+
+DROP TRIGGER agents_touch ON agno.agents;
+DROP FUNCTION agno.touch_agent();
+
+-- Rules as POSIX has them are not taken any more.
+DO $$
+DECLARE
+	agent record;
+BEGIN
+	FOR agent IN
+		SELECT a.agent_id, a.timezone_identifier FROM agno.agents a
+		WHERE lower(a.timezone_identifier) NOT IN
+			  (SELECT lower(z.name) FROM pg_timezone_names z)
+	LOOP
+		UPDATE agno.agents a SET timezone_identifier = NULL
+		WHERE a.agent_id = agent.agent_id;
+		RAISE WARNING 'agent "%" has lost its time zone, "%"',
+				agent.agent_id, agent.timezone_identifier
+			USING DETAIL = 'It is no name of a time zone.',
+				  HINT = 'The view pg_timezone_names has the names.';
+	END LOOP;
+END
+$$;
+
+ALTER TABLE agno.agents
+	DROP CONSTRAINT agents_timezone_identifier_check,
+	ADD COLUMN max_tool_calls_from_history integer,
+	ADD COLUMN on_complete text,
+	ADD CONSTRAINT agents_max_tool_calls_from_history_check CHECK
+		(max_tool_calls_from_history >= 0);
+
+ALTER TABLE agno.run_requests
+	ADD COLUMN request_hash bytea,
+	ADD COLUMN tools json,
+	ADD COLUMN tool_choice text,
+	ADD COLUMN tool_call_limit integer,
+	ADD COLUMN max_tool_calls_from_history integer,
+	ADD COLUMN depth integer NOT NULL DEFAULT 0,
+	ADD COLUMN on_complete text;
+
+-- The runner that starts sees to the other new columns.
+DROP INDEX agno.run_queue_ready_idx, agno.run_queue_scheduled_idx,
+	agno.run_queue_locked_idx, agno.run_queue_parked_idx;
+ALTER TABLE agno.run_queue
+	ADD COLUMN runner smallint NOT NULL DEFAULT 0,
+	ADD COLUMN owner regrole NOT NULL DEFAULT 0::oid::regrole,
+	ADD COLUMN looks smallint NOT NULL DEFAULT 0,
+	ADD COLUMN waits_since timestamptz,
+	ADD COLUMN cancelled boolean NOT NULL DEFAULT false,
+	ADD COLUMN continues boolean NOT NULL DEFAULT false,
+	ADD COLUMN paused_at timestamptz,
+	ADD COLUMN parent_run_id text COLLATE "C",
+	ADD COLUMN parent_shard smallint;
+UPDATE agno.run_queue q SET owner = r.owner
+	FROM agno.runs r WHERE r.run_id = q.run_id;
+
+ALTER TABLE agno.run_signals
+	ADD COLUMN kind "char" NOT NULL DEFAULT 'c';
+
+---------------------------------------------------------------------------
+-- What cannot be replaced makes room for what has its name
+---------------------------------------------------------------------------
+
+ALTER FUNCTION @extschema@.agno_arun(text, text, text, text, text, text,
+	jsonb, jsonb, jsonb, jsonb, boolean, integer, timestamptz, interval,
+	integer, text) RENAME TO agno_arun_1_0;
+ALTER PROCEDURE @extschema@.agno_run(text, text, text, text, text, text,
+	jsonb, jsonb, jsonb, jsonb, boolean, integer, timestamptz, interval,
+	integer, text, agno.run_status, text) RENAME TO agno_run_1_0;
+ALTER FUNCTION agno.list_workers() RENAME TO list_workers_1_0;
+ALTER VIEW agno.workers RENAME TO workers_1_0;
+ALTER VIEW agno.stats RENAME TO stats_1_0;
+
+---------------------------------------------------------------------------
+-- New and changed objects
+---------------------------------------------------------------------------
+
+-- BEGIN COPY of what agno_bg--1.1.sql says, by test/upgrade_script.pl
+
+CREATE INDEX runs_parent_run_id_idx ON agno.runs (parent_run_id)
+	WHERE parent_run_id IS NOT NULL;
+
+COMMENT ON COLUMN agno.runs.user_id IS
+	'the end user on whose behalf the caller asked, as the caller names them';
+
+CREATE FUNCTION agno.check_time_zone(name pg_catalog.text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'agno_check_time_zone'
+LANGUAGE C STRICT STABLE PARALLEL SAFE;
+
+COMMENT ON FUNCTION agno.check_time_zone(pg_catalog.text) IS
+	'true, or an error if this is no name of a time zone';
+
+REVOKE ALL ON FUNCTION agno.check_time_zone(pg_catalog.text) FROM PUBLIC;
+
+COMMENT ON COLUMN agno.agents.timezone_identifier IS
+	'the time zone of that time, as in pg_timezone_names; null: that of the '
+	'server';
+
+COMMENT ON COLUMN agno.agents.tools IS
+	'what the model may call: functions, and rows of agno.tools';
+
+COMMENT ON COLUMN agno.agents.requires_confirmation IS
+	'those of the tools whose calls somebody has to approve of';
+
+COMMENT ON COLUMN agno.agents.on_complete IS
+	'a function of (agno.runs) or (run_id text), which is called as the owner of '
+	'the run when the run ends';
+
+COMMENT ON COLUMN agno.agents.max_tool_calls_from_history IS
+	'how many calls of tools in earlier runs are sent along; null: all';
+
+CREATE FUNCTION agno.check_agent()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	size integer := octet_length(NEW::text);
+	most bigint := pg_size_bytes(current_setting('agno_bg.max_input_size'));
+BEGIN
+	IF size > most THEN
+		RAISE EXCEPTION 'agent "%" is too large', NEW.agent_id
+			USING ERRCODE = 'configuration_limit_exceeded',
+				  DETAIL = format('It has %s bytes; agno_bg.max_input_size '
+								  'allows %s.', size, most);
+	END IF;
+	-- JSON null is how some drivers write NULL
+	NEW.output_schema := nullif(NEW.output_schema, 'null');
+	NEW.session_state := nullif(NEW.session_state, 'null');
+	NEW.model_options := nullif(NEW.model_options, 'null');
+	NEW.metadata := nullif(NEW.metadata, 'null');
+	IF TG_OP = 'UPDATE' THEN
+		NEW.updated_at := now();
+	END IF;
+	RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION agno.check_agent() IS
+	'bounds the size of rows of agno.agents, and keeps updated_at';
+
+REVOKE ALL ON FUNCTION agno.check_agent() FROM PUBLIC;
+
+CREATE TRIGGER agents_check BEFORE INSERT OR UPDATE ON agno.agents
+	FOR EACH ROW EXECUTE FUNCTION agno.check_agent();
+
+COMMENT ON TRIGGER agents_check ON agno.agents IS
+	'bounds the size of a row, keeps updated_at';
+
+CREATE FUNCTION agno.check_agent_tools()
+RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'agno_check_agent_tools'
+LANGUAGE C;
+
+COMMENT ON FUNCTION agno.check_agent_tools() IS
+	'keeps the functions that an agent names with their schemas and types';
+
+REVOKE ALL ON FUNCTION agno.check_agent_tools() FROM PUBLIC;
+
+CREATE TRIGGER agents_tools BEFORE INSERT
+	OR UPDATE OF tools, tool_choice, requires_confirmation, on_complete
+	ON agno.agents
+	FOR EACH ROW EXECUTE FUNCTION agno.check_agent_tools();
+
+COMMENT ON TRIGGER agents_tools ON agno.agents IS
+	'looks up the functions that an agent names';
+
+CREATE TABLE agno.tools (
+	tool pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	function pg_catalog.text,
+	description pg_catalog.text,
+	parameters pg_catalog.jsonb,
+	bind pg_catalog.jsonb,
+	read_only boolean,
+	requires_confirmation boolean NOT NULL DEFAULT false,
+	requires_user_input pg_catalog.text[],
+	external_execution boolean NOT NULL DEFAULT false,
+	preview boolean NOT NULL DEFAULT false,
+	approver pg_catalog.regrole,
+	expires_after interval,
+	timeout interval,
+	stop_after_call boolean NOT NULL DEFAULT false,
+	owner pg_catalog.regrole NOT NULL DEFAULT
+		pg_catalog.to_regrole(pg_catalog.quote_ident(CURRENT_USER)),
+	CONSTRAINT tools_pkey PRIMARY KEY (tool),
+	CONSTRAINT tools_function_check CHECK
+		(function IS NOT NULL OR external_execution),
+	CONSTRAINT tools_size_check CHECK
+		(pg_catalog.octet_length(description) OPERATOR(pg_catalog.<=) 1048576
+		 AND pg_catalog.pg_column_size(parameters)
+			 OPERATOR(pg_catalog.<=) 1048576),
+	CONSTRAINT tools_parameters_check CHECK
+		(pg_catalog.jsonb_typeof(parameters) OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT tools_bind_check CHECK
+		(pg_catalog.jsonb_typeof(bind) OPERATOR(pg_catalog.=) 'object'),
+	CONSTRAINT tools_expires_after_check CHECK
+		(expires_after OPERATOR(pg_catalog.>) '0'::interval),
+	CONSTRAINT tools_timeout_check CHECK
+		(timeout OPERATOR(pg_catalog.>=) '1 ms'::interval
+		 AND timeout OPERATOR(pg_catalog.<=) '1 day'::interval)
+);
+
+COMMENT ON TABLE agno.tools IS
+	'what the signature of a function cannot say of it as a tool; filled with '
+	'INSERT and UPDATE. A tool is for the roles that have the rights of its '
+	'owner';
+
+COMMENT ON COLUMN agno.tools.tool IS
+	'the name that agno.agents.tools and the model use';
+
+COMMENT ON COLUMN agno.tools.function IS 'the function that is called';
+
+COMMENT ON COLUMN agno.tools.description IS
+	'what the model is told; null: the comment on the function';
+
+COMMENT ON COLUMN agno.tools.parameters IS
+	'the JSON schema of the arguments; null: that of the function';
+
+COMMENT ON COLUMN agno.tools.bind IS
+	'arguments that the model neither sees nor chooses: the name of each, and '
+	'user_id, session_id, run_id, agent_id, or state. and a key';
+
+COMMENT ON COLUMN agno.tools.read_only IS
+	'whether the call may write nothing; null: as the function says (STABLE, '
+	'IMMUTABLE)';
+
+COMMENT ON COLUMN agno.tools.requires_confirmation IS
+	'whether somebody has to approve each call';
+
+COMMENT ON COLUMN agno.tools.requires_user_input IS
+	'arguments that somebody has to give';
+
+COMMENT ON COLUMN agno.tools.external_execution IS
+	'whether somebody else executes the call and gives the result';
+
+COMMENT ON COLUMN agno.tools.preview IS
+	'whether those who decide are shown what the call would do';
+
+COMMENT ON COLUMN agno.tools.approver IS 'whose members may decide';
+
+COMMENT ON COLUMN agno.tools.expires_after IS
+	'after how long a call that waits is rejected';
+
+COMMENT ON COLUMN agno.tools.timeout IS
+	'how long a call may take; null: agno_bg.tool_timeout';
+
+COMMENT ON COLUMN agno.tools.stop_after_call IS
+	'whether the result of a call ends the run';
+
+COMMENT ON COLUMN agno.tools.owner IS
+	'the role whose rights it takes to see, use and change the tool';
+
+CREATE FUNCTION agno.check_tool()
+RETURNS pg_catalog.trigger
+AS 'MODULE_PATHNAME', 'agno_check_tool'
+LANGUAGE C;
+
+COMMENT ON FUNCTION agno.check_tool() IS
+	'checks a row of agno.tools, and keeps the function with its schema';
+
+REVOKE ALL ON FUNCTION agno.check_tool() FROM PUBLIC;
+
+CREATE TRIGGER tools_check BEFORE INSERT OR UPDATE ON agno.tools
+	FOR EACH ROW EXECUTE FUNCTION agno.check_tool();
+
+COMMENT ON TRIGGER tools_check ON agno.tools IS
+	'checks a row, and looks up its function';
+
+CREATE INDEX cancellations_owner_idx ON agno.cancellations (owner);
+
+COMMENT ON TABLE agno.run_events IS
+	'what subscribers of a streamed run are told, in the words of Agno';
+
+COMMENT ON COLUMN agno.run_events.event IS
+	'RunStarted, RunContent, RunRetried, ToolCallStarted, ToolCallCompleted, '
+	'ToolCallError, RunPaused, RunContinued, RunCompleted, RunCancelled, RunError';
+
+CREATE TABLE agno.tool_calls (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	call_no integer NOT NULL,
+	tool_call_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	model_call_id pg_catalog.text NOT NULL,
+	tool pg_catalog.text NOT NULL,
+	arguments pg_catalog.jsonb,
+	status pg_catalog.text NOT NULL,
+	result pg_catalog.text,
+	error pg_catalog.text,
+	sqlstate pg_catalog.text,
+	attempt integer NOT NULL,
+	xid pg_catalog.xid8,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz,
+	shown pg_catalog.text,
+	child_run_id pg_catalog.text COLLATE pg_catalog."C",
+	CONSTRAINT tool_calls_pkey PRIMARY KEY (run_id, turn, call_no)
+) WITH (fillfactor = 70);
+
+CREATE UNIQUE INDEX tool_calls_tool_call_id_idx
+	ON agno.tool_calls (tool_call_id);
+
+COMMENT ON TABLE agno.tool_calls IS
+	'what agents did: one row per call of a tool; for those who see the run';
+
+COMMENT ON COLUMN agno.tool_calls.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.tool_calls.turn IS
+	'the number of the model''s answer, among those with calls, from 1';
+
+COMMENT ON COLUMN agno.tool_calls.call_no IS
+	'the number of the call in that answer, from 1';
+
+COMMENT ON COLUMN agno.tool_calls.tool_call_id IS
+	'ours, unique for all time: what agno_bg.tool_call_id says in the tool';
+
+COMMENT ON COLUMN agno.tool_calls.model_call_id IS
+	'the model''s id of the call, as in agno.runs.messages';
+
+COMMENT ON COLUMN agno.tool_calls.tool IS 'the tool as the model names it';
+
+COMMENT ON COLUMN agno.tool_calls.arguments IS
+	'what the model gave; null if that was no JSON object';
+
+COMMENT ON COLUMN agno.tool_calls.status IS
+	'pending; preview (what it would do is to be found out) and paused '
+	'(somebody is to decide); waiting (for the run of an agent); completed, error (the tool failed), refused (it '
+	'was not called), rejected (by somebody) or cancelled';
+
+COMMENT ON COLUMN agno.tool_calls.result IS 'all that the tool returned';
+
+COMMENT ON COLUMN agno.tool_calls.error IS
+	'what the model is told of a call that failed or was refused';
+
+COMMENT ON COLUMN agno.tool_calls.sqlstate IS 'of the error';
+
+COMMENT ON COLUMN agno.tool_calls.attempt IS
+	'the attempt of the run in which the call was made';
+
+COMMENT ON COLUMN agno.tool_calls.xid IS
+	'the transaction that made the call, and whose effects it are';
+
+COMMENT ON COLUMN agno.tool_calls.started_at IS 'when the call began';
+
+COMMENT ON COLUMN agno.tool_calls.finished_at IS 'when it was over';
+
+COMMENT ON COLUMN agno.tool_calls.child_run_id IS
+	'the run that the call of an agent has enqueued';
+
+COMMENT ON COLUMN agno.tool_calls.shown IS
+	'what the model was shown of the result; null: all of it';
+
+ALTER TABLE agno.tool_calls ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tool_calls_owner ON agno.tool_calls FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) tool_calls.run_id));
+
+GRANT SELECT ON agno.tool_calls TO PUBLIC;
+
+CREATE TABLE agno.requirements (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	call_no integer NOT NULL,
+	requirement_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	kind pg_catalog.text NOT NULL,
+	approver pg_catalog.regrole,
+	requested_at pg_catalog.timestamptz NOT NULL,
+	expires_after interval,
+	expires_at pg_catalog.timestamptz,
+	input_schema pg_catalog.text,
+	preview pg_catalog.jsonb,
+	fingerprint pg_catalog.text,
+	decision pg_catalog.text,
+	note pg_catalog.text,
+	answer pg_catalog.text,
+	decided_by pg_catalog.regrole,
+	decided_at pg_catalog.timestamptz,
+	CONSTRAINT requirements_pkey PRIMARY KEY (run_id, turn, call_no)
+);
+
+CREATE INDEX requirements_waiting_idx ON agno.requirements (requested_at)
+	WHERE decision IS NULL;
+
+COMMENT ON TABLE agno.requirements IS
+	'the calls of tools that somebody has to decide about, and what has been '
+	'decided, by whom; for those who see the run. See agno.approvals';
+
+COMMENT ON COLUMN agno.requirements.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.requirements.turn IS 'as in agno.tool_calls';
+
+COMMENT ON COLUMN agno.requirements.call_no IS 'as in agno.tool_calls';
+
+COMMENT ON COLUMN agno.requirements.requirement_id IS
+	'unique for all time: the id in agno.runs.requirements. Who is asked again '
+	'is asked by another';
+
+COMMENT ON COLUMN agno.requirements.kind IS
+	'confirmation, user_input or external_execution';
+
+COMMENT ON COLUMN agno.requirements.approver IS
+	'the role whose members decide; null: those who may cancel the run';
+
+COMMENT ON COLUMN agno.requirements.requested_at IS
+	'when the model asked for the call, or when somebody was asked again';
+
+COMMENT ON COLUMN agno.requirements.expires_after IS
+	'how long a decision is waited for; null: for ever';
+
+COMMENT ON COLUMN agno.requirements.expires_at IS
+	'the call is rejected then';
+
+COMMENT ON COLUMN agno.requirements.input_schema IS
+	'the JSON schema of the arguments that are to be given';
+
+COMMENT ON COLUMN agno.requirements.preview IS
+	'what the call would do: its result, or error, and the rows it changes';
+
+COMMENT ON COLUMN agno.requirements.fingerprint IS
+	'of the function: one that replaces it is asked for again';
+
+COMMENT ON COLUMN agno.requirements.decision IS
+	'approved, rejected or answered; null: it is waited for';
+
+COMMENT ON COLUMN agno.requirements.note IS 'what was said with it';
+
+COMMENT ON COLUMN agno.requirements.answer IS
+	'the arguments that have been given, as JSON, or the result';
+
+COMMENT ON COLUMN agno.requirements.decided_by IS
+	'who decided; - if it was rejected since it expired';
+
+COMMENT ON COLUMN agno.requirements.decided_at IS 'and when';
+
+ALTER TABLE agno.requirements ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY requirements_owner ON agno.requirements FOR SELECT
+	USING (EXISTS (SELECT FROM agno.runs r
+				   WHERE r.run_id OPERATOR(pg_catalog.=) requirements.run_id));
+
+GRANT SELECT ON agno.requirements TO PUBLIC;
+
+-- A view has the rights of its owner, so it says to whom it shows what.
+CREATE VIEW agno.approvals WITH (security_barrier) AS
+	SELECT q.run_id,
+		   c.tool_call_id,
+		   q.kind,
+		   c.tool,
+		   c.arguments,
+		   q.preview,
+		   r.agent_id,
+		   r.user_id,
+		   q.requested_at,
+		   q.expires_at,
+		   q.input_schema::pg_catalog.jsonb AS input_schema,
+		   c.model_call_id,
+		   r.session_id,
+		   r.owner,
+		   q.approver
+	FROM agno.requirements q
+	JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
+	JOIN agno.tool_calls c ON c.run_id OPERATOR(pg_catalog.=) q.run_id
+		AND c.turn OPERATOR(pg_catalog.=) q.turn
+		AND c.call_no OPERATOR(pg_catalog.=) q.call_no
+	WHERE q.decision IS NULL
+	  AND r.status OPERATOR(pg_catalog.=) 'PAUSED'::agno.run_status
+	  AND c.status OPERATOR(pg_catalog.=) 'paused'
+	  AND (q.expires_at IS NULL OR q.expires_at OPERATOR(pg_catalog.>)
+								   pg_catalog.clock_timestamp())
+	  AND pg_catalog.pg_has_role(COALESCE(q.approver, r.owner)::pg_catalog.oid,
+								 'USAGE');
+
+COMMENT ON VIEW agno.approvals IS
+	'the calls that the current user may decide about, with agno_approve_call, '
+	'agno_reject_call or agno_answer_call';
+
+GRANT SELECT ON agno.approvals TO PUBLIC;
+
+ALTER TABLE agno.tools ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tools_owner ON agno.tools
+	USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
+	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+
+GRANT SELECT ON agno.tools TO PUBLIC;
+
+COMMENT ON COLUMN agno.run_requests.request_hash IS
+	'with an idempotency_key: SHA-256 of the arguments of agno_arun but run_id '
+	'and run_at; null: not known';
+
+COMMENT ON COLUMN agno.run_requests.tools IS
+	'the tools of the agent as they were then';
+
+COMMENT ON COLUMN agno.run_requests.tool_choice IS
+	'none, auto, required, or the one tool to call';
+
+COMMENT ON COLUMN agno.run_requests.tool_call_limit IS
+	'how many tool calls the run may make; null: agno_bg.tool_call_limit';
+
+COMMENT ON COLUMN agno.run_requests.on_complete IS
+	'the signature of the function that is called when the run ends';
+
+COMMENT ON COLUMN agno.run_requests.max_tool_calls_from_history IS
+	'how many tool calls of earlier runs are sent along; null: all';
+
+COMMENT ON COLUMN agno.run_requests.depth IS
+	'how many runs are above this one: the agents that have called it';
+
+CREATE INDEX run_queue_ready_idx
+	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
+	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
+
+CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 's'::pg_catalog."char";
+
+CREATE INDEX run_queue_locked_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char";
+
+CREATE INDEX run_queue_parked_idx
+	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
+
+CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+	  AND waits_since IS NOT NULL;
+
+CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
+
+CREATE INDEX run_queue_decision_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char";
+
+CREATE INDEX run_queue_callback_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'b'::pg_catalog."char";
+
+COMMENT ON COLUMN agno.run_queue.state IS
+	'r ready, s scheduled (not before run_at), w waits for an earlier run '
+	'of its session, k could not be had: its run is locked or not there, and '
+	'is looked at again at run_at, p parked until its model server has room, '
+	'x executing, t its tools are called, until run_at at the latest, d paused: '
+	'somebody is to decide, until run_at if that is not null';
+
+COMMENT ON COLUMN agno.run_queue.priority IS
+	'higher first, among the runs of its owner';
+
+COMMENT ON COLUMN agno.run_queue.run_at IS
+	'not to be started, or looked at, before';
+
+COMMENT ON COLUMN agno.run_queue.parked_for IS
+	'the model server, and the user mapping, that a parked run waits for';
+
+COMMENT ON COLUMN agno.run_queue.shard IS
+	'a hash of the session, which decides who executes the run';
+
+COMMENT ON COLUMN agno.run_queue.runner IS
+	'shard modulo agno_bg.runners: the runner that executes the run';
+
+COMMENT ON COLUMN agno.run_queue.owner IS
+	'the owner of the run: owners whose runs wait take turns';
+
+COMMENT ON COLUMN agno.run_queue.looks IS
+	'how often in a row the run could not be had';
+
+COMMENT ON COLUMN agno.run_queue.waits_since IS
+	'since when the run has been held back, because its model server cannot '
+	'be reached';
+
+COMMENT ON COLUMN agno.run_queue.continues IS
+	'the run goes on with its attempt when it is started';
+
+COMMENT ON COLUMN agno.run_queue.paused_at IS
+	'when the run was paused last: the time until it goes on does not count';
+
+COMMENT ON COLUMN agno.run_queue.parent_run_id IS
+	'the run that waits for this one, and is told when it ends or pauses';
+
+COMMENT ON COLUMN agno.run_queue.parent_shard IS 'the shard of that one';
+
+COMMENT ON COLUMN agno.run_queue.cancelled IS
+	'the run is to be cancelled as soon as it can be had';
+
+CREATE TABLE agno.queue_check (
+	checked_until pg_catalog.timestamptz NOT NULL
+);
+
+-- It has no key, and is deleted from where all tables are published.
+ALTER TABLE agno.queue_check REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE agno.queue_check IS
+	'a runner that starts looks for unfinished runs that are not in the queue; '
+	'it need not look at runs that were accepted before this. No row: at all';
+
+COMMENT ON COLUMN agno.queue_check.checked_until IS
+	'runs that were accepted before have been looked at';
+
+CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
+
+COMMENT ON TABLE agno.run_signals IS
+	'what backends tell the runner about runs; it deletes the rows as it reads '
+	'them';
+
+COMMENT ON COLUMN agno.run_signals.shard IS
+	'which of agno_bg.runners the signal is for';
+
+COMMENT ON COLUMN agno.run_signals.kind IS
+	'c: the run is to be cancelled, or has been; t: its tools have been called; '
+	'd: all that it waited for has been decided; '
+	'x: the process that called its tool is gone';
+
+CREATE TABLE agno.run_steps (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	messages pg_catalog.text NOT NULL,
+	CONSTRAINT run_steps_pkey PRIMARY KEY (run_id, turn)
+);
+
+COMMENT ON TABLE agno.run_steps IS
+	'what has been said in a run that has called tools and has not ended well: '
+	'a run that was interrupted goes on from there';
+
+COMMENT ON COLUMN agno.run_steps.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.run_steps.turn IS
+	'the number, from 1, of the answer with calls at the end of messages';
+
+COMMENT ON COLUMN agno.run_steps.messages IS
+	'the messages since the turn before, but for the results of tools, as JSON '
+	'that is kept as it came';
+
+CREATE TABLE agno.tool_queue (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	turn integer NOT NULL,
+	attempt integer NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	shard smallint NOT NULL,
+	queued_at pg_catalog.timestamptz NOT NULL,
+	deadline pg_catalog.timestamptz NOT NULL,
+	looks smallint NOT NULL DEFAULT 0,
+	CONSTRAINT tool_queue_pkey PRIMARY KEY (run_id, attempt, turn)
+);
+
+CREATE INDEX tool_queue_owner_idx ON agno.tool_queue (owner, queued_at);
+
+COMMENT ON TABLE agno.tool_queue IS
+	'the turns whose tools are to be called: a runner inserts a row, a tool '
+	'worker of the owner has it locked while it calls a tool, and deletes it';
+
+COMMENT ON COLUMN agno.tool_queue.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.tool_queue.turn IS 'the turn of the run';
+
+COMMENT ON COLUMN agno.tool_queue.attempt IS 'the attempt of the run';
+
+COMMENT ON COLUMN agno.tool_queue.owner IS 'the owner of the run';
+
+COMMENT ON COLUMN agno.tool_queue.shard IS
+	'a hash of the session, which decides who executes the run';
+
+COMMENT ON COLUMN agno.tool_queue.queued_at IS 'first come, first served';
+
+COMMENT ON COLUMN agno.tool_queue.looks IS
+	'how often the turn was put off';
+
+COMMENT ON COLUMN agno.tool_queue.deadline IS
+	'the run must have ended by then';
+
+CREATE TABLE agno.callbacks (
+	run_id pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	owner pg_catalog.regrole NOT NULL,
+	function pg_catalog.text NOT NULL,
+	status agno.run_status NOT NULL,
+	shard smallint NOT NULL,
+	queued_at pg_catalog.timestamptz NOT NULL,
+	tries smallint NOT NULL DEFAULT 0,
+	CONSTRAINT callbacks_pkey PRIMARY KEY (run_id)
+);
+
+CREATE INDEX callbacks_owner_idx ON agno.callbacks (owner, queued_at);
+
+COMMENT ON TABLE agno.callbacks IS
+	'the runs whose on_complete is to be called: a runner inserts a row when a '
+	'run has ended but for its status; a tool worker of the owner sets the '
+	'status, calls the function and deletes the row, in one transaction';
+
+COMMENT ON COLUMN agno.callbacks.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.callbacks.owner IS 'the owner of the run';
+
+COMMENT ON COLUMN agno.callbacks.function IS 'the signature of the function';
+
+COMMENT ON COLUMN agno.callbacks.status IS 'the status of the run then';
+
+COMMENT ON COLUMN agno.callbacks.shard IS
+	'a hash of the session, which decides who executes the run';
+
+COMMENT ON COLUMN agno.callbacks.queued_at IS 'first come, first served';
+
+COMMENT ON COLUMN agno.callbacks.tries IS
+	'how often its transaction came to nothing';
+
+CREATE TRIGGER tool_queue_replica BEFORE INSERT ON agno.tool_queue
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+
+ALTER TABLE agno.tool_queue ENABLE REPLICA TRIGGER tool_queue_replica;
+
+COMMENT ON TRIGGER tool_queue_replica ON agno.tool_queue IS
+	'a subscriber calls no tools of what it receives';
+
+CREATE TRIGGER callbacks_replica BEFORE INSERT ON agno.callbacks
+	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
+
+ALTER TABLE agno.callbacks ENABLE REPLICA TRIGGER callbacks_replica;
+
+COMMENT ON TRIGGER callbacks_replica ON agno.callbacks IS
+	'a subscriber calls nothing back of what it receives';
+
+SELECT pg_catalog.pg_extension_config_dump('agno.tools', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agno.run_steps', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agno.tool_calls', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agno.tool_queue', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agno.callbacks', '');
+
+SELECT pg_catalog.pg_extension_config_dump('agno.requirements', '');
+
+-- As merge_dictionaries() in Agno.
+CREATE OR REPLACE FUNCTION agno.merge_json(a pg_catalog.jsonb, b pg_catalog.jsonb)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_merge_json'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE OR REPLACE FUNCTION @extschema@.agno_arun(
+	input pg_catalog.text,
+	agent_id pg_catalog.text DEFAULT NULL,
+	session_id pg_catalog.text DEFAULT NULL,
+	run_id pg_catalog.text DEFAULT NULL,
+	user_id pg_catalog.text DEFAULT NULL,
+	model pg_catalog.text DEFAULT NULL,
+	output_schema pg_catalog.jsonb DEFAULT NULL,
+	session_state pg_catalog.jsonb DEFAULT NULL,
+	metadata pg_catalog.jsonb DEFAULT NULL,
+	model_options pg_catalog.jsonb DEFAULT NULL,
+	stream boolean DEFAULT NULL,
+	priority integer DEFAULT 0,
+	run_at pg_catalog.timestamptz DEFAULT NULL,
+	timeout interval DEFAULT NULL,
+	max_attempts integer DEFAULT NULL,
+	idempotency_key pg_catalog.text DEFAULT NULL,
+	on_complete pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_arun'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, pg_catalog.text) IS
+	'enqueues a run, which starts when the transaction commits, and returns '
+	'its id at once';
+
+-- A string, so that a column which is added to agno.runs is returned as well.
+CREATE OR REPLACE FUNCTION @extschema@.agno_get_run_output(
+	run_id pg_catalog.text,
+	session_id pg_catalog.text DEFAULT NULL)
+RETURNS SETOF agno.runs
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $$
+	SELECT r.*
+	FROM agno.runs r
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_get_run_output.run_id
+	  AND (agno_get_run_output.session_id IS NULL
+		   OR r.session_id OPERATOR(pg_catalog.=)
+			  agno_get_run_output.session_id)
+$$;
+
+CREATE FUNCTION @extschema@.agno_requeue_callback(run_id pg_catalog.text)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_requeue_callback'
+LANGUAGE C STRICT VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_requeue_callback(pg_catalog.text) IS
+	'has on_complete of a run that has ended called again';
+
+CREATE OR REPLACE FUNCTION @extschema@.agno_continue_run(
+	run_id pg_catalog.text,
+	requirements pg_catalog.jsonb DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_continue_run'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb) IS
+	'decides about calls that a PAUSED run waits for, as Agno''s dicts say; the '
+	'run goes on when nothing is waited for any more';
+
+CREATE FUNCTION @extschema@.agno_approve_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text DEFAULT NULL,
+	note pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_approve_call'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+	'lets a call be made that a PAUSED run waits for, or all of them';
+
+CREATE FUNCTION @extschema@.agno_reject_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text DEFAULT NULL,
+	note pg_catalog.text DEFAULT NULL)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_reject_call'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+	'rejects a call that a PAUSED run waits for, or all of them: the model is '
+	'told the note';
+
+CREATE FUNCTION @extschema@.agno_answer_call(
+	run_id pg_catalog.text,
+	tool_call_id pg_catalog.text,
+	answer pg_catalog.jsonb)
+RETURNS agno.run_ref
+AS 'MODULE_PATHNAME', 'agno_answer_call'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
+	'gives what a call of a PAUSED run waits for: arguments, as an object, or '
+	'its result';
+
+-- What is told of a run that has ended and was not streamed.
+CREATE FUNCTION agno.told_events(
+	run agno.runs,
+	OUT seq bigint,
+	OUT event pg_catalog.text,
+	OUT data pg_catalog.jsonb,
+	OUT at pg_catalog.timestamptz)
+RETURNS SETOF pg_catalog.record
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT row_number() OVER (ORDER BY t.n), t.event, t.data, t.at
+	FROM (VALUES
+		(1, 'RunStarted', run.attempt > 0,
+		 jsonb_build_object('model', run.model, 'model_provider', run.model_provider),
+		 coalesce(run.started_at, run.created_at)),
+		(2, 'RunContent', run.content IS NOT NULL AND run.metrics ? 'total_tokens'
+			AND run.status <> 'ERROR',
+		 jsonb_build_object('content', run.content, 'content_type', 'str'),
+		 run.finished_at),
+		(3, 'RunError', run.status = 'ERROR',
+		 jsonb_build_object('content', coalesce(run.error ->> 'message', run.content),
+			'error_type', run.error ->> 'type'), run.finished_at),
+		(4, 'RunCancelled', run.status = 'CANCELLED',
+		 jsonb_build_object('reason', 'Run ' || run.run_id || ' was cancelled'),
+		 run.finished_at),
+		(5, 'RunCompleted', run.status IN ('COMPLETED', 'CANCELLED'),
+		 jsonb_build_object('content', CASE WHEN run.content_type = 'dict'
+				THEN run.content::jsonb ELSE to_jsonb(run.content) END,
+			'content_type', coalesce(run.content_type, 'str'))
+		 || jsonb_strip_nulls(jsonb_build_object('reasoning_content',
+			run.reasoning_content, 'metrics', run.metrics)), run.finished_at)
+	) AS t (n, event, told, data, at)
+	WHERE t.told
+$$;
+
+COMMENT ON FUNCTION agno.told_events(agno.runs) IS
+	'what agno_run_events tells of a run that has ended and was not streamed';
+
+REVOKE ALL ON FUNCTION agno.told_events(agno.runs) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION @extschema@.agno_run_events(
+	run_id pg_catalog.text,
+	after bigint DEFAULT 0)
+RETURNS SETOF agno.run_events
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$
+	SELECT e.*
+	FROM agno.run_events e
+	WHERE e.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
+	  AND e.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
+	UNION ALL
+	SELECT r.run_id, o.seq, o.event,
+		   pg_catalog.jsonb_build_object('event', o.event, 'run_id', r.run_id,
+				'session_id', r.session_id, 'created_at',
+				pg_catalog.floor(pg_catalog.date_part('epoch', o.at))::bigint)
+		   OPERATOR(pg_catalog.||) pg_catalog.jsonb_strip_nulls(
+				pg_catalog.jsonb_build_object('agent_id', r.agent_id))
+		   OPERATOR(pg_catalog.||) o.data,
+		   o.at
+	FROM agno.runs r, LATERAL agno.told_events(r) o
+	WHERE r.run_id OPERATOR(pg_catalog.=) agno_run_events.run_id
+	  AND r.finished_at IS NOT NULL
+	  AND o.seq OPERATOR(pg_catalog.>) COALESCE(agno_run_events.after, 0)
+	  AND NOT EXISTS (SELECT FROM agno.run_events x
+					  WHERE x.run_id OPERATOR(pg_catalog.=)
+							agno_run_events.run_id)
+	ORDER BY 2
+$$;
+
+COMMENT ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) IS
+	'the events of a run after the one of this number; of one that was not '
+	'streamed, its start, content and end, once it has ended';
+
+CREATE OR REPLACE PROCEDURE @extschema@.agno_run(
+	IN input pg_catalog.text,
+	IN agent_id pg_catalog.text DEFAULT NULL,
+	IN session_id pg_catalog.text DEFAULT NULL,
+	INOUT run_id pg_catalog.text DEFAULT NULL,
+	IN user_id pg_catalog.text DEFAULT NULL,
+	IN model pg_catalog.text DEFAULT NULL,
+	IN output_schema pg_catalog.jsonb DEFAULT NULL,
+	IN session_state pg_catalog.jsonb DEFAULT NULL,
+	IN metadata pg_catalog.jsonb DEFAULT NULL,
+	IN model_options pg_catalog.jsonb DEFAULT NULL,
+	IN stream boolean DEFAULT NULL,
+	IN priority integer DEFAULT 0,
+	IN run_at pg_catalog.timestamptz DEFAULT NULL,
+	IN timeout interval DEFAULT NULL,
+	IN max_attempts integer DEFAULT NULL,
+	IN idempotency_key pg_catalog.text DEFAULT NULL,
+	IN on_complete pg_catalog.text DEFAULT NULL,
+	INOUT status agno.run_status DEFAULT NULL,
+	INOUT content pg_catalog.text DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'agno_run'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, pg_catalog.text, agno.run_status, pg_catalog.text) IS
+	'enqueues a run, commits, waits for its end and shows the answer';
+
+CREATE FUNCTION @extschema@.agno_describe_tool(tool pg_catalog.text)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_describe_tool'
+LANGUAGE C STRICT STABLE;
+
+COMMENT ON FUNCTION @extschema@.agno_describe_tool(pg_catalog.text) IS
+	'what a model is told of a tool: its name, description and parameters';
+
+REVOKE ALL ON FUNCTION @extschema@.agno_describe_tool(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_call_tool(
+	tool pg_catalog.text,
+	arguments pg_catalog.jsonb DEFAULT '{}',
+	user_id pg_catalog.text DEFAULT NULL)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'agno_call_tool'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) IS
+	'does what a model''s call of the tool would do, as the caller, and returns '
+	'what the model would be shown';
+
+REVOKE ALL ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_session_state()
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_session_state'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION @extschema@.agno_session_state() IS
+	'within a tool: the state of the session of the run that calls it';
+
+REVOKE ALL ON FUNCTION @extschema@.agno_session_state() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.agno_update_session_state(patch pg_catalog.jsonb)
+RETURNS pg_catalog.jsonb
+AS 'MODULE_PATHNAME', 'agno_update_session_state'
+LANGUAGE C STRICT VOLATILE;
+
+COMMENT ON FUNCTION @extschema@.agno_update_session_state(pg_catalog.jsonb) IS
+	'within a tool: merges an object into the state of the session, with the '
+	'call, and returns the state';
+
+REVOKE ALL ON FUNCTION @extschema@.agno_update_session_state(pg_catalog.jsonb) FROM PUBLIC;
+
+-- After SQLTools of Agno. What they show is what the caller may see.
+CREATE FUNCTION agno.list_tables()
+RETURNS TABLE ("table" pg_catalog.text, kind pg_catalog.text, comment pg_catalog.text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+		   CASE WHEN c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['v', 'm']::pg_catalog."char"[])
+				THEN 'view' ELSE 'table' END,
+		   pg_catalog.obj_description(c.oid, 'pg_class')
+	FROM pg_catalog.pg_class c
+	JOIN pg_catalog.pg_namespace n
+	  ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+	WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f']::pg_catalog."char"[])
+	  AND NOT c.relispartition
+	  AND n.nspname OPERATOR(pg_catalog.<>) ALL
+		  (ARRAY['pg_catalog', 'information_schema', 'agno']::pg_catalog.name[])
+	  AND n.nspname OPERATOR(pg_catalog.!~) '^pg_(toast|temp)'
+	  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+	  AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT')
+	ORDER BY 1;
+END;
+
+COMMENT ON FUNCTION agno.list_tables() IS
+	'Lists the tables and views of the database that can be read.';
+
+REVOKE ALL ON FUNCTION agno.list_tables() FROM PUBLIC;
+
+CREATE FUNCTION agno.describe_table(name pg_catalog.text)
+RETURNS TABLE ("column" pg_catalog.text, type pg_catalog.text, nullable boolean, "default" pg_catalog.text, comment pg_catalog.text)
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+	relation pg_catalog.oid := pg_catalog.to_regclass(name);
+BEGIN
+	IF relation IS NULL OR
+	   NOT pg_catalog.has_any_column_privilege(relation, 'SELECT') THEN
+		RAISE EXCEPTION 'table "%" does not exist, or cannot be read', name
+			USING ERRCODE = 'undefined_table',
+				  HINT = 'list_tables shows those that can be read.';
+	END IF;
+	RETURN QUERY
+	SELECT a.attname::pg_catalog.text,
+		   pg_catalog.format_type(a.atttypid, a.atttypmod),
+		   NOT a.attnotnull,
+		   pg_catalog.pg_get_expr(d.adbin, d.adrelid),
+		   pg_catalog.col_description(a.attrelid, a.attnum)
+	FROM pg_catalog.pg_attribute a
+	LEFT JOIN pg_catalog.pg_attrdef d
+		ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid
+		AND d.adnum OPERATOR(pg_catalog.=) a.attnum
+	WHERE a.attrelid OPERATOR(pg_catalog.=) relation
+	  AND a.attnum OPERATOR(pg_catalog.>) 0
+	  AND NOT a.attisdropped
+	ORDER BY a.attnum;
+END
+$$;
+
+COMMENT ON FUNCTION agno.describe_table(pg_catalog.text) IS
+	'Describes the columns of a table or view.
+Args:
+    name: the name of the table, as list_tables gives it';
+
+REVOKE ALL ON FUNCTION agno.describe_table(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.run_sql_query(
+	query pg_catalog.text,
+	max_rows integer DEFAULT 100)
+RETURNS SETOF pg_catalog.json
+AS 'MODULE_PATHNAME', 'agno_run_sql_query'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION agno.run_sql_query(pg_catalog.text, integer) IS
+	'Runs one SQL query of PostgreSQL that reads, and returns its rows.
+Args:
+    query: one SELECT statement
+    max_rows: how many rows to return at most';
+
+REVOKE ALL ON FUNCTION agno.run_sql_query(pg_catalog.text, integer) FROM PUBLIC;
+
+CREATE OR REPLACE VIEW agno.agno_sessions WITH (security_barrier) AS
+	SELECT s.session_id,
+		   'agent'::pg_catalog.text AS session_type,
+		   s.agent_id,
+		   NULL::pg_catalog.text AS team_id,
+		   NULL::pg_catalog.text AS workflow_id,
+		   s.user_id,
+		   pg_catalog.jsonb_build_object('session_state',
+				COALESCE(s.session_state, '{}'))
+			   OPERATOR(pg_catalog.||)
+			   CASE WHEN s.session_metrics IS NULL THEN '{}'::pg_catalog.jsonb
+			   ELSE pg_catalog.jsonb_build_object('session_metrics',
+												  s.session_metrics) END
+			   AS session_data,
+		   (SELECT pg_catalog.jsonb_strip_nulls(
+						pg_catalog.jsonb_build_object(
+							'name', q.agent OPERATOR(pg_catalog.->>) 'name',
+							'agent_id', s.agent_id,
+							'model', pg_catalog.jsonb_build_object(
+								'id', r.model, 'name', r.model_provider,
+								'provider', r.model_provider)))
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id
+			  AND r.owner OPERATOR(pg_catalog.=) s.owner
+			ORDER BY r.created_at DESC LIMIT 1) AS agent_data,
+		   NULL::pg_catalog.jsonb AS team_data,
+		   NULL::pg_catalog.jsonb AS workflow_data,
+		   s.metadata,
+		   (SELECT pg_catalog.jsonb_agg(
+						agno.run_data(r,
+							q.agent OPERATOR(pg_catalog.->>) 'name')
+						ORDER BY r.created_at, r.run_id)
+			FROM agno.runs r
+			LEFT JOIN agno.run_requests q
+				ON q.run_id OPERATOR(pg_catalog.=) r.run_id
+			WHERE r.session_id OPERATOR(pg_catalog.=) s.session_id
+			  AND r.owner OPERATOR(pg_catalog.=) s.owner) AS runs,
+		   NULL::pg_catalog.jsonb AS summary,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.created_at))::bigint
+			   AS created_at,
+		   pg_catalog.floor(pg_catalog.date_part('epoch',
+												 s.updated_at))::bigint
+			   AS updated_at
+	FROM agno.sessions s
+	WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'USAGE');
+
+CREATE OR REPLACE FUNCTION agno.list_workers(
+	OUT database pg_catalog.oid,
+	OUT pid integer,
+	OUT state pg_catalog.text,
+	OUT in_flight bigint,
+	OUT claimed bigint,
+	OUT completed bigint,
+	OUT failed bigint,
+	OUT cancelled bigint,
+	OUT retried bigint,
+	OUT since pg_catalog.timestamptz,
+	OUT kind pg_catalog.text,
+	OUT role pg_catalog.oid)
+RETURNS SETOF pg_catalog.record
+AS 'MODULE_PATHNAME', 'agno_list_workers'
+LANGUAGE C STRICT VOLATILE;
+
+COMMENT ON FUNCTION agno.list_workers() IS 'what agno.workers shows';
+
+REVOKE ALL ON FUNCTION agno.list_workers() FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION agno.list_workers() TO pg_monitor;
+
+CREATE OR REPLACE VIEW agno.workers AS
+	SELECT d.datname AS database, w.pid, w.state, w.in_flight, w.claimed,
+		   w.completed, w.failed, w.cancelled, w.retried, w.since, w.kind,
+		   r.rolname AS role
+	FROM agno.list_workers() w
+	JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) w.database
+	LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) w.role;
+
+COMMENT ON VIEW agno.workers IS
+	'the runners and tool workers of all databases of the server, and what each '
+	'has done since it started: a runner with runs, a tool worker with calls';
+
+GRANT SELECT ON agno.workers TO pg_monitor;
+
+-- A run counts for the hour in which it ended, or else was accepted.
+CREATE OR REPLACE VIEW agno.stats WITH (security_barrier) AS
+	SELECT r.model_provider,
+		   r.model,
+		   pg_catalog.date_trunc('hour', COALESCE(r.finished_at, r.created_at))
+			   AS hour,
+		   r.status,
+		   pg_catalog.count(*) AS runs,
+		   pg_catalog.max(pg_catalog.clock_timestamp()
+						  OPERATOR(pg_catalog.-)
+						  GREATEST(r.created_at, r.run_at))
+			   FILTER (WHERE r.status OPERATOR(pg_catalog.=)
+							 'PENDING'::agno.run_status
+					   AND (r.run_at IS NULL
+							OR r.run_at OPERATOR(pg_catalog.<=)
+							   pg_catalog.clock_timestamp()))
+			   AS oldest_pending,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'input_tokens')::numeric), 0) AS input_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'output_tokens')::numeric), 0) AS output_tokens,
+		   COALESCE(pg_catalog.sum((r.metrics OPERATOR(pg_catalog.->>)
+				'total_tokens')::numeric), 0) AS total_tokens,
+		   pg_catalog.count(*) FILTER (WHERE 
+				r.error OPERATOR(pg_catalog.?) 'on_complete'
+				OR r.error OPERATOR(pg_catalog.->>) 'type'
+				   OPERATOR(pg_catalog.=) 'on_complete')
+			   AS callback_errors
+	FROM agno.runs r
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
+	   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')
+	GROUP BY 1, 2, 3, 4;
+
+COMMENT ON VIEW agno.stats IS
+	'how many runs there are of each status, and what they cost, by model and '
+	'hour: the caller''s, or all for members of pg_monitor; reads all runs';
+
+GRANT SELECT ON agno.stats TO PUBLIC;
+
+CREATE FUNCTION agno.run_tree(run_id pg_catalog.text)
+RETURNS TABLE (
+	depth integer,
+	run_id pg_catalog.text,
+	parent_run_id pg_catalog.text,
+	agent_id pg_catalog.text,
+	status agno.run_status,
+	input_tokens bigint,
+	output_tokens bigint,
+	total_tokens bigint,
+	started_at pg_catalog.timestamptz,
+	finished_at pg_catalog.timestamptz,
+	duration interval)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH RECURSIVE family AS (
+		SELECT 0 AS depth, ARRAY[r.run_id] AS path, r.run_id FROM agno.runs r
+		WHERE r.run_id OPERATOR(pg_catalog.=) run_tree.run_id
+		UNION ALL
+		SELECT f.depth OPERATOR(pg_catalog.+) 1,
+			   f.path OPERATOR(pg_catalog.||) k.run_id, k.run_id
+		FROM family f
+		JOIN agno.runs k ON k.parent_run_id OPERATOR(pg_catalog.=) f.run_id
+		WHERE k.run_id OPERATOR(pg_catalog.<>) ALL (f.path))
+	SELECT f.depth, r.run_id, r.parent_run_id, r.agent_id, r.status,
+		   o.input_tokens, o.output_tokens, o.total_tokens,
+		   r.started_at, r.finished_at,
+		   COALESCE(r.finished_at, pg_catalog.clock_timestamp())
+			   OPERATOR(pg_catalog.-) r.started_at
+	FROM family f
+	JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
+	CROSS JOIN LATERAL (
+		SELECT COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint), 0)::bigint,
+			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint), 0)::bigint,
+			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint, 0)
+				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
+					   (k.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint), 0)::bigint
+		FROM agno.tool_calls c
+		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
+		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
+		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
+		  AND r.metrics IS NOT NULL)
+		AS o (input_tokens, output_tokens, total_tokens)
+	ORDER BY f.path;
+END;
+
+COMMENT ON FUNCTION agno.run_tree(pg_catalog.text) IS
+	'a run and those that it has enqueued, directly or not, each with what it '
+	'has cost itself: as far as the caller sees them';
+
+-- The functions that agno_grant_usage hands out.
+CREATE OR REPLACE FUNCTION agno.usage_routines()
+RETURNS SETOF pg_catalog.regprocedure
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+	SELECT p.oid::pg_catalog.regprocedure
+	FROM pg_catalog.pg_extension x
+	JOIN pg_catalog.pg_depend d
+	  ON d.refclassid OPERATOR(pg_catalog.=)
+		 'pg_catalog.pg_extension'::pg_catalog.regclass
+	 AND d.refobjid OPERATOR(pg_catalog.=) x.oid
+	 AND d.classid OPERATOR(pg_catalog.=)
+		 'pg_catalog.pg_proc'::pg_catalog.regclass
+	JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.objid
+	WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
+	  AND p.proname OPERATOR(pg_catalog.=) ANY (ARRAY[
+		  'agno_arun', 'agno_get_run_output', 'agno_cancel_run',
+		  'agno_wait_run', 'agno_run', 'agno_run_events',
+		  'agno_requeue_run', 'agno_requeue_callback', 'agno_continue_run',
+		  'agno_approve_call',
+		  'agno_reject_call', 'agno_answer_call',
+		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
+		  'agno_session_state', 'agno_update_session_state',
+		  'list_tables', 'describe_table', 'run_sql_query', 'run_tree',
+		  -- what the checks of agno.agents and the views of Agno call
+		  'check_model', 'check_output_schema', 'check_time_zone', 'run_data',
+		  'agno_metrics', 'told_events'
+		  ]::pg_catalog.name[]);
+END;
+
+CREATE OR REPLACE FUNCTION @extschema@.agno_grant_usage(role pg_catalog.name)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	routine regprocedure;
+BEGIN
+	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role);
+	END LOOP;
+	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
+				   'TO %I', role);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION @extschema@.agno_revoke_usage(role pg_catalog.name)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	routine regprocedure;
+BEGIN
+	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
+		EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %I', routine, role);
+	END LOOP;
+	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
+				   'FROM %I', role);
+END
+$$;
+
+-- Nothing is for PUBLIC but one's own rows.
+REVOKE ALL ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.agno_requeue_callback(pg_catalog.text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text, pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+	FROM PUBLIC;
+
+REVOKE ALL ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer, pg_catalog.timestamptz, interval,
+	integer, pg_catalog.text, pg_catalog.text, agno.run_status, pg_catalog.text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION agno.run_tree(pg_catalog.text) FROM PUBLIC;
+
+-- END COPY
+
+---------------------------------------------------------------------------
+-- What takes both
+---------------------------------------------------------------------------
+
+ALTER TABLE agno.agents
+	ADD CONSTRAINT agents_timezone_identifier_check CHECK
+		(agno.check_time_zone(timezone_identifier));
+
+-- Who could call or read what has been replaced may do so with what has its name
+-- now, and what that calls; whom agno_grant_usage has served is served once more.
+-- These are privileges that users have given, so a dump has to have them: they
+-- are none that the extension comes with.
+DO $$
+DECLARE
+	initial pg_init_privs[] := ARRAY(SELECT p FROM pg_init_privs p);
+	command text;
+BEGIN
+	FOR command IN
+		SELECT format('GRANT %s ON %s TO %s%s', a.privilege_type, o.successor,
+					  coalesce(quote_ident(r.rolname), 'PUBLIC'),
+					  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
+		FROM (
+			SELECT p.proacl, s.successor
+			FROM (VALUES
+				('@extschema@.agno_arun_1_0', 'FUNCTION @extschema@.agno_arun'),
+				('@extschema@.agno_run_1_0', 'PROCEDURE @extschema@.agno_run'),
+				('@extschema@.agno_run_events', 'FUNCTION agno.told_events'),
+				('agno.check_output_schema', 'FUNCTION agno.check_time_zone'),
+				('agno.list_workers_1_0', 'FUNCTION agno.list_workers'))
+				AS s (name, successor)
+			JOIN pg_proc p ON p.oid = s.name::regproc
+			UNION ALL
+			SELECT c.relacl, s.successor
+			FROM (VALUES
+				('agno.workers_1_0', 'agno.workers'),
+				('agno.stats_1_0', 'agno.stats'))
+				AS s (name, successor)
+			JOIN pg_class c ON c.oid = s.name::regclass)
+			AS o (acl, successor)
+		CROSS JOIN LATERAL aclexplode(o.acl) a
+		LEFT JOIN pg_roles r ON r.oid = a.grantee
+		WHERE r.oid IS NOT NULL OR a.grantee = 0
+		UNION ALL
+		SELECT format('SELECT @extschema@.agno_grant_usage(%L)', r.rolname)
+		FROM pg_roles r
+		WHERE r.oid IN (
+			SELECT a.grantee FROM pg_proc p, aclexplode(p.proacl) a
+			WHERE p.oid = 'agno.check_model'::regproc
+			  AND a.grantee <> p.proowner)
+	LOOP
+		EXECUTE command;
+	END LOOP;
+	UPDATE pg_init_privs p SET initprivs = i.initprivs
+	FROM unnest(initial) i
+	WHERE (i.classoid, i.objoid, i.objsubid) =
+		  (p.classoid, p.objoid, p.objsubid)
+	  AND i.initprivs <> p.initprivs;
+END
+$$;
+
+DROP FUNCTION @extschema@.agno_arun_1_0;
+DROP PROCEDURE @extschema@.agno_run_1_0;
+DROP VIEW agno.workers_1_0, agno.stats_1_0;
+DROP FUNCTION agno.list_workers_1_0;
+
+-- The runner of this database starts when this transaction commits.
