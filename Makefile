@@ -14,6 +14,9 @@
 #   make coverage  which lines the tests execute
 #   make indent  lays all C files out as pgindent does
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
+#   make dist    the zip for PGXN, of what is committed, in dist/
+#   make deb     Debian packages from it, for the versions of PostgreSQL here
+#   make check-deb  installs one, has a cluster execute a run, purges it again
 
 MODULE_big = agno_bg
 EXTENSION = agno_bg
@@ -36,8 +39,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter assertions bench chaos coverage demo fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
-.PHONY: assertions bench chaos coverage demo fuzz indent lint sanitize test
+ifneq ($(filter assertions bench chaos check-deb coverage deb demo dist fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos check-deb coverage deb demo dist fuzz indent lint sanitize test
 assertions:
 	@test/assertions.sh
 bench:
@@ -45,10 +48,16 @@ bench:
 chaos:
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} VERBOSE=1 \
 		test/run.sh test/t/036_chaos.pl
+check-deb:
+	@packaging/check_deb.sh
 coverage:
 	@test/coverage.sh $(T)
+deb:
+	@packaging/deb.sh
 demo:
 	@test/demo.sh
+dist:
+	@packaging/dist.sh
 fuzz:
 	@test/fuzz/run.sh
 indent:

@@ -33,8 +33,8 @@ fi
 # SC1091: lib.sh is not followed. SC2046, SC2086: lists of words are meant to be
 # split. SC2012, SC2010: names of our own files are tame.
 shellcheck -S warning -e SC1091,SC2046,SC2086,SC2012,SC2010 \
-	test/*.sh test/*/*.sh .ci/run || found=1
-for file in test/mock/*.py; do
+	test/*.sh test/*/*.sh packaging/*.sh .ci/run || found=1
+for file in test/mock/*.py packaging/*.py; do
 	python3 -W error -c 'import ast, sys; ast.parse(sys.stdin.read())' \
 		<"$file" || found=1
 done
