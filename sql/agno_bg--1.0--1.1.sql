@@ -1409,6 +1409,10 @@ BEGIN
 	WHERE (i.classoid, i.objoid, i.objsubid) =
 		  (p.classoid, p.objoid, p.objsubid)
 	  AND i.initprivs <> p.initprivs;
+	DELETE FROM pg_init_privs p
+	WHERE NOT EXISTS (SELECT FROM unnest(initial) i
+					  WHERE (i.classoid, i.objoid, i.objsubid) =
+							(p.classoid, p.objoid, p.objsubid));
 END
 $$;
 
