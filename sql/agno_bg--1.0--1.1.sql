@@ -1416,9 +1416,21 @@ BEGIN
 END
 $$;
 
-DROP FUNCTION @extschema@.agno_arun_1_0;
-DROP PROCEDURE @extschema@.agno_run_1_0;
-DROP VIEW agno.workers_1_0, agno.stats_1_0;
-DROP FUNCTION agno.list_workers_1_0;
+DO $$
+DECLARE
+	users text;
+BEGIN
+	DROP FUNCTION @extschema@.agno_arun_1_0;
+	DROP PROCEDURE @extschema@.agno_run_1_0;
+	DROP VIEW agno.workers_1_0, agno.stats_1_0;
+	DROP FUNCTION agno.list_workers_1_0;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+	GET STACKED DIAGNOSTICS users = PG_EXCEPTION_DETAIL;
+	RAISE EXCEPTION 'objects of yours depend on what agno_bg 1.1 replaces'
+		USING ERRCODE = 'dependent_objects_still_exist',
+			  DETAIL = replace(users, '_1_0', ''),
+			  HINT = 'Drop them, update, and create them again.';
+END
+$$;
 
 -- The runner of this database starts when this transaction commits.

@@ -111,7 +111,14 @@ $session->query_safe('BEGIN; SELECT count(*) FROM agno.agents');
 like($err, qr/canceling statement due to lock timeout/,
 	'the update waits for a transaction that has read agno.agents');
 $session->query_safe('COMMIT');
-$node->safe_psql('old', 'BEGIN; ALTER EXTENSION agno_bg UPDATE; ROLLBACK');
+$node->safe_psql('old', 'CREATE VIEW mine AS SELECT hour, runs FROM agno.stats');
+(undef, undef, $err) = $node->psql('old', 'ALTER EXTENSION agno_bg UPDATE');
+like($err, qr/DETAIL:  view public\.mine depends on view agno\.stats\nHINT:  Drop them, update, and create them again/,
+	'a view of a user that uses what is replaced is named');
+is( $node->safe_psql('old', "DROP VIEW mine; BEGIN; SET LOCAL search_path = public, agno;
+		SET LOCAL client_min_messages = error; ALTER EXTENSION agno_bg UPDATE; SHOW search_path;
+		SELECT (agno_arun('x', model => 'mock:echo')).status; ROLLBACK"),
+	"public, agno\nPENDING", 'the transaction of the update can go on');
 is($node->safe_psql('old', $_), $before{$_}, 'a rollback leaves all as it was')
   foreach $states, $runs;
 is(value("extversion FROM pg_extension WHERE extname = 'agno_bg'", 'old'),
