@@ -7,9 +7,6 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $$
-DECLARE
-	owner regrole := (SELECT x.extowner FROM pg_extension x
-					  WHERE x.extname = 'agno_bg');
 BEGIN
 	-- a setting that 1.0 did not have
 	IF current_setting('agno_bg.max_input_size', true) IS NULL THEN
@@ -17,14 +14,14 @@ BEGIN
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				  HINT = 'With agno_bg in shared_preload_libraries, restart it.';
 	END IF;
-	-- all objects belong to one role
-	IF owner <> to_regrole(quote_ident(current_user)) THEN
-		RAISE EXCEPTION 'agno_bg must be updated by its owner'
-			USING ERRCODE = 'insufficient_privilege',
-				  HINT = format('SET ROLE %s, and try again.', owner);
-	END IF;
 END
 $$;
+
+-- All objects are to have one owner, whichever superuser says ALTER EXTENSION.
+SELECT set_config('agno_bg_update.role', current_setting('role'), true);
+SELECT set_config('role', r.rolname, true)
+FROM pg_extension x JOIN pg_roles r ON r.oid = x.extowner
+WHERE x.extname = 'agno_bg' AND r.rolsuper;
 
 ---------------------------------------------------------------------------
 -- Tables, and what is in them
@@ -1432,5 +1429,7 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
 			  HINT = 'Drop them, update, and create them again.';
 END
 $$;
+
+SELECT set_config('role', current_setting('agno_bg_update.role'), true);
 
 -- The runner of this database starts when this transaction commits.

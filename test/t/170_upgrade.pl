@@ -16,6 +16,7 @@ my $url = start_mock('mock');
 
 $node->safe_psql('postgres', "CREATE ROLE $_ LOGIN")
   foreach qw(app other by_hand granted);
+$node->safe_psql('postgres', 'CREATE ROLE admin SUPERUSER LOGIN');
 $node->safe_psql('postgres', "CREATE DATABASE $_") foreach qw(fresh old);
 
 # What users have done with the extension: granted privileges, by agno_grant_usage and by
@@ -93,7 +94,8 @@ my $ended = q{
 	ORDER BY 1};
 my $before = $node->safe_psql('old', $ended);
 
-my (undef, undef, $warnings) = $node->psql('old', 'ALTER EXTENSION agno_bg UPDATE');
+my (undef, undef, $warnings) = $node->psql('old', 'ALTER EXTENSION agno_bg UPDATE',
+	extra_params => [ '-U', 'admin' ]);
 like($warnings, qr/WARNING:  agent "$_" has lost its time zone/,
 	"what is no name of a time zone is told of: $_")
   foreach qw(posix rules);
