@@ -54,5 +54,5 @@ def faults():
 
 
 found = list(faults())
-print("".join("META.json: %s\n" % fault for fault in found), end="")
+print("".join("META.json: %s\n" % fault for fault in found), end="", file=sys.stderr)
 sys.exit(bool(found))
