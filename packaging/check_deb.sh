@@ -14,7 +14,7 @@ package=postgresql-$version-agno-bg
 deb=$(ls -t dist/"$package"_*.deb | head -1)
 cluster=agno_bg_check
 work=$(mktemp -d /tmp/agno_bg_check.XXXXXX)
-files="$("$PG_CONFIG" --pkglibdir)/agno_bg.so $(ls "$("$PG_CONFIG" --sharedir)"/extension/agno_bg* 2>/dev/null || true)"
+files="$("$PG_CONFIG" --pkglibdir)/agno_bg.so $(ls "$("$PG_CONFIG" --sharedir)"/extension/agno_* 2>/dev/null || true)"
 
 if dpkg -s "$package" >/dev/null 2>&1; then
 	echo "$package is installed already"
