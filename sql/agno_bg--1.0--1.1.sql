@@ -539,11 +539,9 @@ CREATE INDEX run_queue_ready_idx
 	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
 
-CREATE INDEX run_queue_scheduled_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 's'::pg_catalog."char";
-
-CREATE INDEX run_queue_locked_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char";
+CREATE INDEX run_queue_run_at_idx ON agno.run_queue (runner, state, run_at)
+	WHERE state OPERATOR(pg_catalog.=) ANY
+		('{s,k,t,d,b}'::pg_catalog."char"[]);
 
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
@@ -552,15 +550,6 @@ CREATE INDEX run_queue_parked_idx
 CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
-
-CREATE INDEX run_queue_tools_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 't'::pg_catalog."char";
-
-CREATE INDEX run_queue_decision_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char";
-
-CREATE INDEX run_queue_callback_idx ON agno.run_queue (runner, run_at)
-	WHERE state OPERATOR(pg_catalog.=) 'b'::pg_catalog."char";
 
 COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready, s scheduled (not before run_at), w waits for an earlier run '
@@ -701,6 +690,7 @@ CREATE TABLE agno.callbacks (
 	shard smallint NOT NULL,
 	queued_at pg_catalog.timestamptz NOT NULL,
 	tries smallint NOT NULL DEFAULT 0,
+	looks smallint NOT NULL DEFAULT 0,
 	CONSTRAINT callbacks_pkey PRIMARY KEY (run_id)
 );
 
@@ -726,6 +716,9 @@ COMMENT ON COLUMN agno.callbacks.queued_at IS 'first come, first served';
 
 COMMENT ON COLUMN agno.callbacks.tries IS
 	'how often its transaction came to nothing';
+
+COMMENT ON COLUMN agno.callbacks.looks IS
+	'how often in a row the run was locked by somebody else';
 
 CREATE TRIGGER tool_queue_replica BEFORE INSERT ON agno.tool_queue
 	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
