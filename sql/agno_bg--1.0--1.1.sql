@@ -78,7 +78,9 @@ ALTER TABLE agno.run_queue
 	ADD COLUMN continues boolean NOT NULL DEFAULT false,
 	ADD COLUMN paused_at timestamptz,
 	ADD COLUMN parent_run_id text COLLATE "C",
-	ADD COLUMN parent_shard smallint;
+	ADD COLUMN parent_shard smallint,
+	ADD COLUMN claimed boolean NOT NULL DEFAULT false,
+	SET (fillfactor = 45);
 UPDATE agno.run_queue q SET owner = r.owner
 	FROM agno.runs r WHERE r.run_id = q.run_id;
 
@@ -552,7 +554,7 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	  AND waits_since IS NOT NULL;
 
 COMMENT ON COLUMN agno.run_queue.state IS
-	'r ready, s scheduled (not before run_at), w waits for an earlier run '
+	'r ready (or executing, see claimed), s scheduled (not before run_at), w waits for an earlier run '
 	'of its session, k could not be had: its run is locked or not there, and '
 	'is looked at again at run_at, p parked until its model server has room, '
 	'x executing, t its tools are called, until run_at at the latest, d paused: '
@@ -593,6 +595,10 @@ COMMENT ON COLUMN agno.run_queue.parent_run_id IS
 	'the run that waits for this one, and is told when it ends or pauses';
 
 COMMENT ON COLUMN agno.run_queue.parent_shard IS 'the shard of that one';
+
+COMMENT ON COLUMN agno.run_queue.claimed IS
+	'the run is executing, though its state is still r: no index has to change '
+	'for a run that is over in a moment; it becomes x if it is not';
 
 COMMENT ON COLUMN agno.run_queue.cancelled IS
 	'the run is to be cancelled as soon as it can be had';

@@ -786,8 +786,9 @@ CREATE TABLE agno.run_queue (
 	paused_at pg_catalog.timestamptz,
 	parent_run_id pg_catalog.text COLLATE pg_catalog."C",
 	parent_shard smallint,
+	claimed boolean NOT NULL DEFAULT false,
 	CONSTRAINT run_queue_pkey PRIMARY KEY (run_id)
-);
+) WITH (fillfactor = 45);
 CREATE INDEX run_queue_ready_idx
 	ON agno.run_queue (runner, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
@@ -810,7 +811,7 @@ COMMENT ON COLUMN agno.run_queue.accepted_at IS
 COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_queue.session_id IS 'the session of the run';
 COMMENT ON COLUMN agno.run_queue.state IS
-	'r ready, s scheduled (not before run_at), w waits for an earlier run '
+	'r ready (or executing, see claimed), s scheduled (not before run_at), w waits for an earlier run '
 	'of its session, k could not be had: its run is locked or not there, and '
 	'is looked at again at run_at, p parked until its model server has room, '
 	'x executing, t its tools are called, until run_at at the latest, d paused: '
@@ -839,6 +840,9 @@ COMMENT ON COLUMN agno.run_queue.paused_at IS
 COMMENT ON COLUMN agno.run_queue.parent_run_id IS
 	'the run that waits for this one, and is told when it ends or pauses';
 COMMENT ON COLUMN agno.run_queue.parent_shard IS 'the shard of that one';
+COMMENT ON COLUMN agno.run_queue.claimed IS
+	'the run is executing, though its state is still r: no index has to change '
+	'for a run that is over in a moment; it becomes x if it is not';
 COMMENT ON COLUMN agno.run_queue.cancelled IS
 	'the run is to be cancelled as soon as it can be had';
 

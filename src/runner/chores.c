@@ -355,6 +355,8 @@ carry_out(Chores *chores, Turn *turn)
 		fleet_told_news(flight);
 		flight->news.due_at = clock_now() + pause;
 	}
+	foreach(cell, turn->settled)
+		fleet_settled(lfirst(cell));
 	foreach(cell, turn->held_back)
 		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());
 	foreach(cell, turn->left)

@@ -16,6 +16,9 @@
 #include "runner/fleet.h"
 #include "utils/memutils.h"
 
+/* How long a run has to be in flight for its row in the queue to say so. */
+#define SETTLE_AFTER (100 * US_PER_MS)
+
 typedef struct FlightEntry
 {
 	const char *key;			/* in the flight's memory */
@@ -81,6 +84,7 @@ fleet_create(void)
 	dlist_init(&fleet->to_send);
 	dlist_init(&fleet->ended);
 	dlist_init(&fleet->with_news);
+	dlist_init(&fleet->unsettled);
 	fleet->backing_off = pairingheap_allocate(compare_wake_at, NULL);
 	MemoryContextSwitchTo(old);
 	return fleet;
@@ -106,6 +110,39 @@ fleet_told_news(Flight *flight)
 }
 
 /*
+ * The flights, at most limit, whose rows in the queue are to say now that they are
+ * executing: they may be so for long.
+ */
+List *
+fleet_to_settle(Fleet *fleet, int limit)
+{
+	int64		until = clock_now() - SETTLE_AFTER;
+	List	   *flights = NIL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &fleet->unsettled)
+	{
+		Flight	   *flight = dlist_container(Flight, unsettled, iter.cur);
+
+		if (flight->claimed_at > until || list_length(flights) == limit)
+			break;
+		flights = lappend(flights, flight);
+	}
+	return flights;
+}
+
+/*
+ * The row of the flight in the queue says so.
+ */
+void
+fleet_settled(Flight *flight)
+{
+	if (!flight->settled)
+		dlist_delete(&flight->unsettled);
+	flight->settled = true;
+}
+
+/*
  * Take in a flight, whose run and session have no other.
  */
 void
@@ -120,6 +157,8 @@ fleet_add(Fleet *fleet, Flight *flight)
 							  &found)->flight = flight;
 	Assert(!found);
 	fleet->count++;
+	flight->claimed_at = clock_now();
+	dlist_push_tail(&fleet->unsettled, &flight->unsettled);
 	shares_add(fleet->shares, flight->owner, flight->bytes);
 	fleet_place(fleet, flight);
 }
@@ -143,6 +182,7 @@ fleet_remove(Fleet *fleet, Flight *flight)
 	displace(fleet, flight);
 	fleet_put_on(fleet, flight);
 	fleet_told_news(flight);
+	fleet_settled(flight);
 	shares_remove(fleet->shares, flight->owner, flight->bytes);
 	flights_by_run_delete(fleet->by_run, flight->run_id);
 	flights_by_session_delete(fleet->by_session, flight->session_id);

@@ -24,6 +24,8 @@ typedef struct Fleet
 	dlist_head	to_send;		/* flights at STEP_SEND */
 	dlist_head	ended;			/* flights at STEP_STORE */
 	dlist_head	with_news;		/* flights with events to store */
+	dlist_head	unsettled;		/* flights whose rows in the queue are only
+								 * claimed, in the order of their starts */
 	pairingheap *backing_off;	/* flights at STEP_BACK_OFF, the first to wake
 								 * on top */
 } Fleet;
@@ -34,6 +36,8 @@ extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
 extern void fleet_has_news(Fleet *fleet, Flight *flight);
 extern void fleet_told_news(Flight *flight);
+extern List *fleet_to_settle(Fleet *fleet, int limit);
+extern void fleet_settled(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
 extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
 extern Flight *fleet_first_to_wake(Fleet *fleet);

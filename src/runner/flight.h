@@ -82,6 +82,11 @@ typedef struct Flight
 	int64		repeat_at;		/* when its request may be sent again, as
 								 * pacing.c has it; 0: not asked */
 
+	/* while its row in the queue is only claimed */
+	dlist_node	unsettled;		/* in Fleet.unsettled */
+	bool		settled;		/* it is not there any more */
+	int64		claimed_at;		/* as of clock_now() */
+
 	/* where fleet_place() has put it */
 	FlightPlace place;
 	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */

@@ -57,6 +57,7 @@ typedef struct Turn
 	List	   *flushed;		/* Flights whose events are stored, which go
 								 * on */
 	List	   *started;		/* new Flights */
+	List	   *settled;		/* Flights whose rows in the queue say so */
 	List	   *ended_ids;		/* ids of runs that have ended */
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */

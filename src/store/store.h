@@ -428,6 +428,7 @@ extern bool store_promote_late(int limit);
 extern bool store_next_time(TimestampTz *next);
 extern void store_set_waiting(char *const *run_ids, int count);
 extern void store_set_locked(char *const *run_ids, int count);
+extern void store_settle(char *const *run_ids, int count);
 extern void store_start(ReadyRun **runs, int count);
 extern void store_release(char *const *run_ids, const int *attempts,
 						  int count);

@@ -231,7 +231,7 @@ static void
 execute_again(const Column *run_ids, const Column *session_ids)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY ", run_at = NULL,"
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", run_at = NULL,"
 		" continues = false, cancelled = false,"
 		" accepted_at = clock_timestamp() WHERE q.run_id = ANY ($1)"
 	};

@@ -203,7 +203,7 @@ int
 store_unpark(const char *key, Oid owner, bool reached, int limit)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY ","
+		"UPDATE agno.run_queue q SET " BECOMES_READY ","
 		" waits_since = CASE WHEN NOT $3 THEN q.waits_since END "
 		"WHERE q.ctid = ANY (ARRAY("
 		"SELECT p.ctid FROM agno.run_queue p"

@@ -74,7 +74,7 @@ next_page(const char *after, int limit, char **last)
  * Runs that nobody works on any more. Those whose tools are called go on, unless
  * their time was over while nobody was there: then it begins anew.
  */
-#define INTERRUPTED(alias) "(" alias ".state = " EXECUTING " OR (" alias \
+#define INTERRUPTED(alias) "(" IS_EXECUTING(alias) " OR (" alias \
 		".state = " TOOLS " AND " alias ".run_at <= clock_timestamp()))"
 
 /*
@@ -113,6 +113,7 @@ requeue_page(const char *after, const char *last)
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET runner = $2,"
 		" continues = q.continues AND NOT n.ready,"
+		" claimed = q.claimed AND NOT n.ready,"
 		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END "
 		"FROM (SELECT w.run_id, " INTERRUPTED("w") " OR w.state = " PARKED
 		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"

@@ -140,7 +140,7 @@ store_advance(const Column *session_ids)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q "
-		"SET state = " SCHEDULED_OR_READY("q.run_at") " "
+		"SET state = " SCHEDULED_OR_READY("q.run_at") ", claimed = false "
 		"FROM (SELECT DISTINCT s.id FROM unnest($1) AS s (id)) s, "
 		"LATERAL (SELECT w.run_id, w.state FROM agno.run_queue w"
 		" WHERE w.session_id = s.id ORDER BY w.accepted_at LIMIT 1) next "
@@ -160,7 +160,7 @@ bool
 store_promote_due(int limit)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY
+		"UPDATE agno.run_queue q SET " BECOMES_READY
 		" WHERE q.ctid = ANY (ARRAY("
 		"SELECT s.ctid FROM agno.run_queue s"
 		" WHERE s.state = " SCHEDULED " AND s.runner = $2"
@@ -181,7 +181,7 @@ bool
 store_promote_late(int limit)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY ", continues = true"
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true"
 		" WHERE q.ctid = ANY (ARRAY("
 		"SELECT s.ctid FROM agno.run_queue s"
 		" WHERE s.state = " TOOLS " AND s.runner = $2"
@@ -280,8 +280,9 @@ static void
 set_executing(ReadyRun **runs, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " EXECUTING ", looks = 0,"
-		" continues = false WHERE q.ctid = ANY ($1)"
+		"UPDATE agno.run_queue q SET claimed = true, looks = 0,"
+		" continues = false, state = CASE WHEN q.state = " READY
+		" THEN q.state ELSE " EXECUTING " END WHERE q.ctid = ANY ($1)"
 	};
 	Arguments	args = {0};
 	Column		rows = {TIDOID};
@@ -289,6 +290,24 @@ set_executing(ReadyRun **runs, int count)
 	for (int i = 0; i < count; i++)
 		add_tid(&rows, &runs[i]->queue_row);
 	bind_column(&args, &rows);
+	store_execute(&statement, &args);
+}
+
+/*
+ * These runs have been executing for a moment: their rows say so in full.
+ */
+void
+store_settle(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " EXECUTING
+		" WHERE q.run_id = ANY ($1) AND q.state = " READY " AND q.claimed"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
 	store_execute(&statement, &args);
 }
 
@@ -351,7 +370,7 @@ static void
 set_ready(const Column *run_ids)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY
+		"UPDATE agno.run_queue q SET " BECOMES_READY
 		" WHERE q.run_id = ANY ($1)"
 	};
 	Arguments	args = {0};

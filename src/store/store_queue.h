@@ -96,6 +96,10 @@ typedef enum QueueState
 	/*
 	 * In flight. From ready or locked. To scheduled, parked, ready if its
 	 * runner stops or has crashed, or locked if it has been taken away.
+	 *
+	 * The row of one that was ready stays so at first, and is claimed: no
+	 * index changes for a run that is over in a moment. Those that are not
+	 * are settled as executing, so that who picks need not look past them.
 	 */
 	QUEUE_EXECUTING = 'x'
 } QueueState;
@@ -112,7 +116,17 @@ typedef enum QueueState
 #define DECISION QUEUE_STATE("d")
 #define CALLBACK QUEUE_STATE("b")
 
-/* The state of a run that waits for nothing but its run_at, if it has one. */
+/* A row becomes ready: what is set. */
+#define BECOMES_READY "state = " READY ", claimed = false"
+
+/* A run is in flight. */
+#define IS_EXECUTING(alias) "(" alias ".state = " EXECUTING " OR (" alias \
+		".state = " READY " AND " alias ".claimed))"
+
+/*
+ * The state of a run that waits for nothing but its run_at, if it has one; it is not
+ * claimed.
+ */
 #define SCHEDULED_OR_READY(run_at) \
 		"CASE WHEN " run_at " OPERATOR(pg_catalog.>)" \
 		" pg_catalog.clock_timestamp() THEN " SCHEDULED " ELSE " READY " END"

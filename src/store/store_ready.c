@@ -75,7 +75,8 @@ store_pick(Oid from, Oid to, int limit)
 {
 	static Statement statement = {
 		PICKED_COLUMNS
-		"WHERE q.state = " READY " AND q.runner = $2 AND " MINE("q")
+		"WHERE q.state = " READY " AND NOT q.claimed"
+		" AND q.runner = $2 AND " MINE("q")
 		" AND q.owner >= $3::pg_catalog.regrole"
 		" AND q.owner <= $4::pg_catalog.regrole"
 		" ORDER BY q.owner, q.priority DESC, q.accepted_at LIMIT $5"

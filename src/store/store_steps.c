@@ -297,9 +297,10 @@ static void
 set_continuing(const Column *run_ids, QueueState state)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true,"
 		" looks = 0 WHERE q.run_id = ANY ($3)"
-		" AND q.state = $4 AND " MINE("q")
+		" AND (q.state = $4 OR ($4 = " EXECUTING
+		" AND " IS_EXECUTING("q") ")) AND " MINE("q")
 		" AND NOT EXISTS (SELECT FROM agno.tool_calls c"
 		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
 		" WHERE c.run_id = q.run_id AND c.turn = (SELECT max(s.turn)"
@@ -620,7 +621,7 @@ void
 store_run_decided(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " READY ", continues = true,"
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true,"
 		" looks = 0, run_at = NULL "
 		"FROM agno.runs r WHERE q.run_id = ANY ($3) AND q.state = " DECISION
 		" AND r.run_id = q.run_id AND r.status = 'PENDING' AND " MINE("q")
@@ -650,7 +651,7 @@ store_tool_crashed(char *const *run_ids, int count)
 		"WHERE r.run_id = l.run_id RETURNING r.run_id"
 	};
 	static Statement queue = {
-		"UPDATE agno.run_queue q SET state = " READY ", continues = false,"
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = false,"
 		" run_at = NULL WHERE q.run_id = ANY ($1)"
 	};
 	Arguments	args = {0};

@@ -55,9 +55,12 @@ my %RULES = (
 		SELECT run_id FROM agno.run_queue w WHERE state = 'w'
 			AND NOT EXISTS (SELECT FROM agno.run_queue e
 				WHERE e.session_id = w.session_id AND e.run_id <> w.run_id
-				AND (e.state IN ('x', 't') OR (e.accepted_at < w.accepted_at AND e.state <> 'w')))),
+				AND (e.state IN ('x', 't') OR (e.state = 'r' AND e.claimed) OR (e.accepted_at < w.accepted_at AND e.state <> 'w')))),
+	'it is claimed, but not in flight' => q(
+		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
+			WHERE q.state = 'r' AND q.claimed AND r.status = 'PENDING'),
 	'two of its session are in flight' => q(
-		SELECT min(run_id) FROM agno.run_queue WHERE state IN ('x', 't')
+		SELECT min(run_id) FROM agno.run_queue WHERE state IN ('x', 't') OR (state = 'r' AND claimed)
 			GROUP BY session_id HAVING count(*) > 1),
 	'it is not in the queue' => q(
 		SELECT run_id FROM agno.runs r WHERE status IN ('PENDING', 'RUNNING')
@@ -71,7 +74,7 @@ my %RULES = (
 			AND NOT EXISTS (SELECT FROM agno.callbacks c WHERE c.run_id = q.run_id)
 			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id AND s.kind = 'e')),
 	'it is in the queue, but not there' => q(
-		SELECT run_id FROM agno.run_queue q WHERE state NOT IN ('k', 'r')
+		SELECT run_id FROM agno.run_queue q WHERE (state NOT IN ('k', 'r') OR (state = 'r' AND claimed))
 			AND NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id = q.run_id)),
 	'the queue has another owner' => q(
 		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
