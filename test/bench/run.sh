@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 16) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 18) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -68,6 +68,18 @@ runner() {
 	sql "SELECT pid FROM pg_stat_activity WHERE backend_type = 'agno_bg runner'
 		AND datname = 'postgres'"
 }
+restart() {
+	as_user "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart \
+		</dev/null >/dev/null 2>&1
+}
+# CPU time of all runners so far, in microseconds.
+cpu() {
+	for pid in $(sql "SELECT pid FROM pg_stat_activity
+		WHERE backend_type = 'agno_bg runner' AND datname = 'postgres'"); do
+		cat "/proc/$pid/schedstat"
+	done | awk '{ n += $1 } END { printf "%d", n / 1000 }'
+}
+bytes_of_wal() { sql "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$1')"; }
 # CPU time of the runner so far, in ticks.
 ticks() { awk '{ print $14 + $15 }' "/proc/$(runner)/stat"; }
 private_kb() { awk '/^RssAnon/ { print $2 }' "/proc/$1/status"; }
@@ -127,9 +139,32 @@ fi
 
 if wanted 1; then
 	burn_down 20000 fast >/dev/null
+	before=$(cpu)
+	lsn=$(sql "SELECT pg_current_wal_insert_lsn()")
 	rate=$(burn_down 50000 fast)
-	row 1 "burn-down of 50,000 runs: runs/s" "$rate" "8,000"
-	row "" "    to the ceiling" "$(ratio "$rate" "$ceiling")" "0.2"
+	used=$(($(cpu) - before))
+	wal=$(bytes_of_wal "$lsn")
+	ceiling=$("$work/ceiling" http://127.0.0.1:8099/fast/responses 50000 50)
+	row 1 "burn-down of 50,000 runs: runs/s" "$rate" ""
+	row "" "    to bare libcurl, now $ceiling" "$(ratio "$rate" "$ceiling")" "0.40"
+	row "" "    the runner's CPU for a run, us" "$(ratio "$used" 50000)" "90"
+	row "" "    WAL of a run, its enqueueing included, bytes" "$(ratio "$wal" 50000)" "1,600"
+	(while [ ! -e "$work/counted" ] && sleep 0.1; do
+		echo "SELECT count(*) FROM agno.runs GROUP BY status;"
+	done | "${psql[@]}" >/dev/null) &
+	rate=$(burn_down 50000 fast)
+	touch "$work/counted"
+	wait $!
+	row "" "    with a client that counts by status 10 times a second" \
+		"$(ratio "$rate" "$ceiling")" "0.30"
+	size() { sql "SELECT round(sum(pg_total_relation_size(oid)) / (SELECT count(*) FROM agno.runs))
+		FROM pg_class WHERE oid IN ('agno.runs'::regclass, 'agno.sessions'::regclass)"; }
+	sql "VACUUM agno.runs, agno.sessions"
+	after_vacuum=$(size)
+	sql "VACUUM FULL agno.runs"
+	sql "VACUUM FULL agno.sessions"
+	row "" "    disk of a run with its session: vacuumed; VACUUM FULL" \
+		"$after_vacuum $(size)" "1,700"
 fi
 
 if wanted 2; then
@@ -328,22 +363,28 @@ if wanted 13; then
 fi
 
 if wanted 14; then
-	sql "ALTER SYSTEM SET agno_bg.runners = 2"
 	sql "ALTER SYSTEM SET agno_bg.paused = off"
-	as_user "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart \
-		</dev/null >/dev/null 2>&1
-	empty
-	rate=$(burn_down 20000 fast)
-	rate=$(burn_down 50000 fast)
-	row 14 "figure 1 with agno_bg.runners = 2: runs/s" "$rate" ""
+	for runners in 1 2; do
+		sql "ALTER SYSTEM SET agno_bg.runners = $runners"
+		restart
+		empty
+		burn_down 20000 fast >/dev/null
+		before=$(cpu)
+		rate=$(burn_down 50000 fast)
+		used=$(($(cpu) - before))
+		[ $runners = 1 ] && one=$used && one_rate=$rate
+	done
+	row 14 "figure 1 with agno_bg.runners = 1 and 2: runs/s" "$one_rate $rate" ""
+	row "" "    CPU for a run, to that of one runner" "$(ratio "$used" "$one")" "1.1"
+	sql "ALTER SYSTEM RESET agno_bg.runners"
+	restart
 fi
 
 if wanted 15; then
 	start_mock "$work"
 	trap 'kill "$mock_pid" 2>/dev/null || true; cleanup' EXIT
 	sql "ALTER SYSTEM RESET agno_bg.runners"
-	as_user "$bindir/pg_ctl" -D "$work/data" -l "$work/server.log" -w restart \
-		</dev/null >/dev/null 2>&1
+	restart
 	sql "TRUNCATE agno.runs, agno.sessions, agno.run_queue, agno.run_requests"
 	"${psql[@]}" <<-SQL
 		CREATE SERVER tools FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$mock_url');
@@ -440,4 +481,50 @@ if wanted 16; then
 		"$plain $back $(ratio "$back" "$plain")" "- - 0.5"
 	row "" "    documents without their answer, runs with an error" \
 		"$(sql "SELECT count(*) FROM documents WHERE answer IS NULL") $(sql "SELECT count(*) FROM agno.runs WHERE error IS NOT NULL")" "0 0"
+fi
+
+# A caller that waits for each of its runs, beside another role's burst and beside a
+# session that commits plain INSERTs in the same seconds.
+if wanted 17; then
+	empty
+	"${psql[@]}" <<-SQL
+		CREATE ROLE other LOGIN;
+		SELECT agno_grant_usage('other');
+		GRANT USAGE ON FOREIGN SERVER fast TO other;
+		CREATE TABLE committed (LIKE agno.runs);
+	SQL
+	echo "CALL agno_run('Hello', model => E'fast\\x3am')" >"$work/call.sql"
+	echo "INSERT INTO committed (run_id, session_id, status, input, model, model_provider, owner, priority, attempt, created_at) VALUES (gen_random_uuid(), 's', 'PENDING', 'Hello', 'm', 'fast', 10, 0, 0, now())" >"$work/commit.sql"
+	# the median and the 99th percentile of a script's latencies, in ms
+	latencies() {
+		(cd "$work" && PGUSER=${3:-postgres} "$bindir/pgbench" -n -c 1 -T 12 -f "$1.sql" -l \
+			--log-prefix="$work/$1.$2" postgres >/dev/null 2>&1)
+		awk '{ print $3 / 1000 }' "$work/$1.$2".* | sort -n | awk '{ v[NR] = $1 } END {
+			printf "%.1f %.1f", v[int(NR / 2) + 1], v[int(NR * 0.99) + 1] }'
+	}
+	for what in quiet burst; do
+		[ $what = quiet ] || "${psql[@]}" -c "SELECT count(*) FROM generate_series(1, 50000) i,
+			agno_arun('Hello ' || i, model => 'fast:m')" >/dev/null &
+		latencies commit $what >"$work/commit.$what.out" &
+		plain=$!
+		caller=$(latencies call $what other)
+		wait $plain
+		row "$([ $what = quiet ] && echo 17)" "$what: CALL agno_run; a plain commit: ms, median and p99" \
+			"$caller; $(cat "$work/commit.$what.out")" "+ 10"
+	done
+	wait
+fi
+
+# What figure 1 is with the memory of a small server.
+if wanted 18; then
+	sql "ALTER SYSTEM SET shared_buffers = '512MB'"
+	restart
+	empty
+	burn_down 20000 fast >/dev/null
+	rate=$(burn_down 50000 fast)
+	ceiling=$("$work/ceiling" http://127.0.0.1:8099/fast/responses 50000 50)
+	row 18 "figure 1 with shared_buffers = 512MB: to bare libcurl" \
+		"$(ratio "$rate" "$ceiling")" "0.35"
+	sql "ALTER SYSTEM RESET shared_buffers"
+	restart
 fi

@@ -1,6 +1,6 @@
 # What a run costs, counted rather than timed: statements, transactions, bytes
 # of WAL, context switches, and updates that had to touch an index. The bounds
-# are well above what is usual: they are passed when somebody makes the runner
+# are a quarter or more above what is usual: they are passed when somebody makes the runner
 # work run by run instead of in sets.
 # Alone: it counts what all processes do.
 
@@ -65,13 +65,13 @@ $per_run->(
 	value(
 		q(sum(calls) FROM pg_stat_statements
 		WHERE query ~ 'agno\.' AND query !~ '^INSERT|pg_catalog\.|NOT EXISTS')),
-	0.3);
+	0.05);
 $per_run->('transactions that write',
-	value("txid_current()::text::bigint") - $started, 0.05);
+	value("txid_current()::text::bigint") - $started, 0.02);
 $per_run->('bytes of WAL',
-	value("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')"), 7000);
+	value("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal')"), 3500);
 $per_run->('context switches of the runner',
-	$switches->() - $switched, 0.3);
+	$switches->() - $switched, 0.1);
 
 # The statistics of the runner arrive when it sleeps.
 $node->poll_query_until('postgres',
@@ -81,8 +81,8 @@ cmp_ok(
 	value(
 		"round(n_tup_hot_upd::numeric / n_tup_upd, 2) FROM pg_stat_user_tables "
 		  . "WHERE relid = 'agno.$_'::regclass"),
-	'>', 0.7,
+	'>', 0.9,
 	"most updates of agno.$_ touch no index")
-  foreach qw(runs sessions);
+  foreach qw(runs sessions run_queue);
 
 done_testing();
