@@ -19,7 +19,9 @@
  * A worker that leaves though there is work wants another at the end of the line.
  * Whoever was asked to leave and is still there a moment later does not count as
  * leaving: the next one is asked. Nobody relies on what users' code does when it is
- * interrupted: if it goes on, its process is ended.
+ * interrupted: if it goes on, its process is ended. And if that cannot be, since
+ * code in C never looks whether it is to end, the worker is lost: its place is
+ * others', and its role has one less until it is gone.
  *
  * This starts no process itself, and never waits for one.
  *
@@ -192,7 +194,7 @@ find_interruptible(const ToolDemand *wanted, TimestampTz now,
 		TimestampTz at = Max(patience, guaranteed);
 		int			count = tool_slots_count_of(slot->database, slot->role);
 
-		if (slot->state != TOOL_WORKER_BUSY ||
+		if (slot->state != TOOL_WORKER_BUSY || slot->lost ||
 			slot->told != TOOL_NOT_INTERRUPTED || count <= own ||
 			tool_slot_is_of(slot, wanted->database, wanted->role))
 			continue;
@@ -246,14 +248,64 @@ make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
 }
 
 /*
- * End the processes of calls that go on though they were told to end, and send
- * those home that rest and are too many. *next is when to look again, if that is
- * earlier.
+ * When this worker is lost, if its call still goes on then: some time after its
+ * process was to end, for others or because the time of the call was over.
+ */
+static TimestampTz
+lost_at(const ToolSlot *slot)
+{
+	TimestampTz at = DT_NOEND;
+
+	if (slot->ended)
+		at = TimestampTzPlusMilliseconds(slot->asked_at, LEAVE_MS);
+	if (slot->call_ends != 0)
+		at = Min(at, TimestampTzPlusMilliseconds(slot->call_ends,
+												 TOOL_GRACE_MS + LEAVE_MS));
+	return at;
+}
+
+/*
+ * Give up the next worker that is lost, and say whose it is. False if there is none;
+ * *next is when to look again, if that is earlier.
+ */
+static bool
+lose_next(ToolWorkerView *lost, TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		found = false;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_TOOL_WORKERS && !found; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+
+		if (slot->state != TOOL_WORKER_BUSY || slot->lost)
+			continue;
+		found = lost_at(slot) <= now;
+		if (found)
+		{
+			slot->lost = true;
+			lost->pid = slot->pid;
+			lost->database = slot->database;
+			lost->role = slot->role;
+		}
+		else
+			*next = Min(*next, lost_at(slot));
+	}
+	LWLockRelease(tool_state_lock);
+	return found;
+}
+
+/*
+ * End the processes of calls that go on though they were told to end, give those up
+ * that cannot be ended, and send those home that rest and are too many. *next is
+ * when to look again, if that is earlier.
  */
 void
 tool_slots_supervise(TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	ToolWorkerView lost;
 	int			surplus;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
@@ -284,6 +336,14 @@ tool_slots_supervise(TimestampTz *next)
 		(void) kill(slot->pid, SIGTERM);
 	}
 	LWLockRelease(tool_state_lock);
+
+	while (lose_next(&lost, next))
+		ereport(WARNING,
+				(errmsg("agno_bg tool worker with PID %d cannot be ended",
+						lost.pid),
+				 errdetail("It calls a tool as the role with OID %u in the database with OID %u, and does not check for interrupts there. Its place is given to others.",
+						   lost.role, lost.database),
+				 errhint("The role has one tool worker less until the process has gone. Have it call something else; a process that does not end by itself is ended by an immediate shutdown of the server.")));
 }
 
 /*

@@ -126,18 +126,26 @@ tool_slot_is_of(const ToolSlot *slot, Oid database, Oid role)
 	return tool_slot_is_there(slot) && slot->database == database && slot->role == role;
 }
 
+/*
+ * How many places are taken: a worker that is lost leaves its own to others.
+ */
 int
 tool_slots_count_all(void)
 {
 	int			count = 0;
 
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
-		count += tool_slot_is_there(&tool_state->slots[i]);
+	{
+		const ToolSlot *slot = &tool_state->slots[i];
+
+		count += tool_slot_is_there(slot) && !slot->lost;
+	}
 	return count;
 }
 
 /*
- * How many workers a pair has.
+ * How many workers a pair has. Those that are lost count against their role, in
+ * whatever database: it is not to get one after the other.
  */
 int
 tool_slots_count_of(Oid database, Oid role)
@@ -145,7 +153,12 @@ tool_slots_count_of(Oid database, Oid role)
 	int			count = 0;
 
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
-		count += tool_slot_is_of(&tool_state->slots[i], database, role);
+	{
+		const ToolSlot *slot = &tool_state->slots[i];
+
+		count += tool_slot_is_there(slot) && slot->role == role &&
+			(slot->lost || slot->database == database);
+	}
 	return count;
 }
 
@@ -189,7 +202,7 @@ tool_slot_ask_to_leave(ToolSlot *slot, TimestampTz now)
 bool
 tool_slot_is_leaving(const ToolSlot *slot, TimestampTz now)
 {
-	return slot->leave && slot->pid != 0 &&
+	return slot->leave && slot->pid != 0 && !slot->lost &&
 		(slot->state == TOOL_WORKER_IDLE ||
 		 (slot->state == TOOL_WORKER_BUSY &&
 		  slot->told != TOOL_NOT_INTERRUPTED)) &&
@@ -699,8 +712,11 @@ tool_slot_told(void)
 void
 tool_slot_end_call(void)
 {
+	ToolSlot   *slot = &tool_state->slots[my_slot];
+
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
-	tool_state->slots[my_slot].state = TOOL_WORKER_IDLE;
+	slot->state = TOOL_WORKER_IDLE;
+	slot->ended = slot->lost = false;
 	LWLockRelease(tool_state_lock);
 }
 

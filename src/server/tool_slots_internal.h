@@ -54,6 +54,7 @@ typedef struct ToolSlot
 	TimestampTz call_ends;		/* when its time is over; 0: not known yet */
 	ToolInterrupt told;			/* why it was told to end the call */
 	bool		ended;			/* it did not: its process was */
+	bool		lost;			/* nor did that: nobody can end it */
 	uint64		completed;		/* calls */
 	uint64		failed;
 } ToolSlot;
