@@ -36,11 +36,14 @@
 /* Of a statement that sets more keys, nothing is said. */
 #define MOST_OPTIONS 20
 
+/* What a name begins with whose letters are written as numbers: it may be any. */
+#define ESCAPED_NAME "u&\""
+
 /*
  * The name of an option that holds a key begins like this, or so with a slip of
  * the pen.
  */
-static const char *const key_options[] = {"api_k", "apik", "api-k"};
+static const char *const key_options[] = {"api_k", "apik", "api-k", ESCAPED_NAME};
 
 static emit_log_hook_type previous_hook;
 
@@ -204,7 +207,9 @@ cut_keys(ErrorData *error, const char *statement)
 		size_t		length;
 		const char *value = find_value(option, &length);
 
-		if (++count > MOST_OPTIONS)
+		/* Where the value is that follows an escaped name is hard to say. */
+		if (++count > MOST_OPTIONS ||
+			pg_strncasecmp(option, ESCAPED_NAME, strlen(ESCAPED_NAME)) == 0)
 		{
 			hide_all(error);
 			return;

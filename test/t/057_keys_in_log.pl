@@ -48,6 +48,12 @@ my @statements = (
 	'CREATE USER MAPPING FOR postgres SERVER m OPTIONS (apikey "sk-LEAK-0021")',
 	"CREATE USER MAPPING FOR postgres SERVER m OPTIONS api_key 'sk-LEAK-0022'",
 	"ALTER FOREIGN DATA WRAPPER agno_bg OPTIONS (ADD api_key 'sk-LEAK-0023')",
+	q(ALTER USER MAPPING FOR postgres SERVER m OPTIONS (SET U&"api\005fkey" 'sk-LEAK-0024')),
+	q(CREATE USER MAPPING FOR nobody SERVER m OPTIONS (u&"!0061pi_key" UESCAPE '!' 'sk-LEAK-0025')),
+	q(CREATE USER MAPPING FOR postgres SERVER m OPTIONS (U&"\006bey" 'sk-LEAK-0026')),
+	q(CREATE SERVER oops FOREIGN DATA WRAPPER agno_bg OPTIONS (U&"api\005fkey" 'sk-LEAK-0027)),
+	q(DO $d$BEGIN EXECUTE $e$CREATE USER MAPPING FOR nobody SERVER m OPTIONS (U&"api\005fkey" 'sk-LEAK-0028')$e$; END$d$),
+	q(CREATE USER MAPPING FOR postgres SERVER m OPTIONS (U&"api\005fkey" "sk-LEAK-0029")),
 	"PREPARE p AS CREATE USER MAPPING FOR postgres SERVER m OPTIONS (api_key 'sk-LEAK-0016')");
 
 $node->safe_psql('postgres',
