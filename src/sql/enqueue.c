@@ -214,6 +214,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	argument_check_text(fcinfo->args[ARG_USER_ID], "user_id");
 	argument_check_text(fcinfo->args[ARG_MODEL], "model");
 	argument_check_text(fcinfo->args[ARG_AGENT_ID], "agent_id");
+	argument_check_text(on_complete_argument(fcinfo), "on_complete");
 
 	memset(run, 0, sizeof(NewRun));
 	run->owner = GetUserId();

@@ -66,6 +66,9 @@ is( outcome_as('app', "SELECT agno_arun('x', metadata =>
 is( outcome_as('app', "INSERT INTO agno.agents (agent_id, description)
 		VALUES ('long', repeat('x', 8388609))"),
 	'53400', 'an agent is bounded');
+is( outcome_as('app', "INSERT INTO agno.agents (agent_id, on_complete)
+		VALUES ('long', repeat('x', 8388609))"),
+	'53400', 'and its on_complete');
 is( outcome_as('app', "SELECT agno_arun('x', metadata =>
 		(repeat('{\"a\":', 600) || '1' || repeat('}', 600))::jsonb)"),
 	'22023', 'depth is bounded');
