@@ -46,10 +46,11 @@ typedef struct Origin
 	slist_node	node;			/* in HttpClient.origins */
 	int			transfers;		/* how many go there */
 	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
-	bool		known;			/* what it speaks is known */
 	HttpTransfer *opener;		/* in the multiplexed lane and not sent yet,
 								 * or NULL */
 	int64		turn_ends;		/* when another may be it, as of now_ms() */
+	int64		useless_bytes;	/* received by https in excess of what answers
+								 * had in them, since that was too much */
 	dlist_head	queue;			/* transfers that want to be the next */
 	dlist_node	open_node;		/* in HttpClient.may_open */
 	bool		may_open;		/* open_node is in it */
@@ -65,6 +66,7 @@ struct HttpClient
 {
 	int			poller;			/* descriptor of poller.c, owned */
 	int			capacity;		/* how many connections there may be */
+	int			highest_fd;		/* no socket has had a greater descriptor */
 	Lane	  **lanes;			/* lane_count of lane_size; owned */
 	int			lane_count;
 	int			lane_size;
@@ -114,6 +116,8 @@ struct HttpTransfer
 	Origin	   *origin;
 	Lane	   *lane;			/* that easy is in, or NULL */
 	bool		sent;			/* libcurl has a connection for it */
+	int			local_port;		/* of its connection, once sent */
+	int			remote_port;	/* likewise */
 	CURL	   *easy;
 	bool		own_certificates;	/* easy has a CA file of its own */
 	struct curl_slist *headers; /* owned */
@@ -121,7 +125,9 @@ struct HttpTransfer
 	size_t		body_length;	/* bytes received */
 	size_t		body_size;		/* bytes allocated */
 	size_t		max_response;	/* bytes that body_length may reach */
-	bool		too_large;		/* the body passed max_response */
+	bool		too_large;		/* the body passed max_response, or what came
+								 * of it the bound for that */
+	size_t		wire_bytes;		/* received of the body, as it came */
 	size_t		header_bytes;	/* received of headers */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one */

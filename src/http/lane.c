@@ -192,7 +192,7 @@ enter(HttpTransfer *transfer)
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
 					 multiplexed ? (long) CURL_HTTP_VERSION_2TLS :
 					 (long) CURL_HTTP_VERSION_1_1);
-	transfer_watch(transfer, multiplexed && !origin->known);
+	transfer_watch(transfer, multiplexed);
 	transfer->lane = lane;
 	if (lane != NULL)
 		code = curl_multi_add_handle(lane->multi, transfer->easy);

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include <limits.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,6 +34,18 @@
  * body, in bytes. libcurl keeps them, and does not bound what comes after.
  */
 #define MAX_HEADER_BYTES (256 * 1024)
+
+/*
+ * How many times max_response a body may take on the wire, with what chunks and
+ * compression add: several bytes to each chunk, which honest servers fill.
+ */
+#define WIRE_FACTOR 2
+
+/* How long the header of a record of TLS is, in bytes. */
+#define TLS_HEADER_SIZE 5
+
+/* The type of one that has what is sent in it, its first byte. */
+#define TLS_APPLICATION_DATA 23
 
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 256
@@ -79,44 +92,157 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 }
 
 /*
- * The server of this transfer is spoken to, or speaks, in HTTP/1.1 or HTTP/2.
+ * The server of this transfer is spoken to, or speaks, in HTTP/1.1.
  */
 static void
-learn_protocol(HttpTransfer *transfer, bool http1)
+learn_http1(HttpTransfer *transfer)
 {
-	Origin	   *origin = transfer->origin;
-
-	origin->known = true;
-	if (!http1 || origin->speaks_http1)
+	if (transfer->origin->speaks_http1)
 		return;
-	origin->speaks_http1 = true;
+	transfer->origin->speaks_http1 = true;
 	transfer->client->origin_learned = true;
 }
 
 /*
- * What libcurl does. When it sends a request, it has found out what the server
- * speaks, and says so in the first line; an answer may be a long time coming.
+ * The transfer has received more than any answer needs. libcurl is at work: it is
+ * ended after that, as one whose time is over.
  */
+static void
+end_flood(HttpTransfer *transfer)
+{
+	if (transfer->too_large)
+		return;
+	transfer->too_large = true;
+	transfer_stop_timer(transfer);
+	transfer->deadline = 0;
+	transfer->timed = true;
+	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
+}
+
+/*
+ * How many bytes a transfer may receive that are no part of an answer.
+ */
+static int64
+most_useless_bytes(const HttpTransfer *transfer)
+{
+	return transfer->max_response * WIRE_FACTOR + MAX_HEADER_BYTES;
+}
+
+/*
+ * So much of a body, or of headers, has arrived, before anything is decoded. What
+ * was useless is made up for.
+ */
+static void
+count_useful(HttpTransfer *transfer, size_t length)
+{
+	Origin	   *origin = transfer->origin;
+
+	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
+}
+
+/*
+ * The port of one end of this socket, or 0.
+ */
+static int
+port_of(int fd, bool peer)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t	length = sizeof(address);
+
+	if ((peer ? getpeername(fd, (struct sockaddr *) &address, &length) :
+		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0)
+		return 0;
+	if (address.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *) &address)->sin_port);
+	if (address.ss_family == AF_INET6)
+		return ntohs(((struct sockaddr_in6 *) &address)->sin6_port);
+	return 0;
+}
+
+/*
+ * Shut the connection of this transfer down. libcurl does not say which socket that
+ * is, as long as the transfer is under way.
+ */
+static void
+break_connection(const HttpTransfer *transfer)
+{
+	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
+	{
+		if (port_of(fd, false) == transfer->local_port &&
+			port_of(fd, true) == transfer->remote_port)
+			(void) shutdown(fd, SHUT_RDWR);
+	}
+}
+
+/*
+ * A record of TLS arrives, whose length is in its header. With HTTP/2, a connection
+ * is that of many transfers, and libcurl tells of frames that belong to none of them in
+ * no other way (and without OpenSSL, in none). So what is no part of an answer is
+ * counted for the server. libcurl may go on reading as long as more arrives, without
+ * ever coming back: nothing but the end of the connection ends that.
+ */
+static void
+count_record(HttpTransfer *transfer, const unsigned char *header)
+{
+	Origin	   *origin = transfer->origin;
+
+	origin->useless_bytes += TLS_HEADER_SIZE + (header[3] << 8 | header[4]);
+	if (origin->useless_bytes <= most_useless_bytes(transfer))
+		return;
+	origin->useless_bytes = 0;
+	end_flood(transfer);
+	break_connection(transfer);
+}
+
+/*
+ * libcurl sends a request: it has found out what the server speaks, and says so in
+ * the first line; an answer may be a long time coming.
+ */
+static void
+learn_from_request(HttpTransfer *transfer, const char *bytes, size_t length)
+{
+	const char *end = memchr(bytes, '\r', length);
+
+	if (end != NULL && transfer->lane != NULL &&
+		transfer->lane->number == MULTIPLEXED_LANE &&
+		end - bytes > 9 && memcmp(end - 9, " HTTP/1.1", 9) == 0)
+		learn_http1(transfer);
+}
+
+/* What libcurl does. */
 static int
 debug_callback(CURL *easy, curl_infotype what, char *bytes, size_t length,
 			   void *transfer_arg)
 {
 	HttpTransfer *transfer = transfer_arg;
-	const char *end = what == CURLINFO_HEADER_OUT ?
-		memchr(bytes, '\r', length) : NULL;
 
-	if (end == NULL || transfer->lane == NULL ||
-		transfer->lane->number != MULTIPLEXED_LANE)
-		return 0;
-	if (end - bytes > 9 && memcmp(end - 9, " HTTP/1.1", 9) == 0)
-		learn_protocol(transfer, true);
-	else if (end - bytes > 7 && memcmp(end - 7, " HTTP/2", 7) == 0)
-		learn_protocol(transfer, false);
+	switch (what)
+	{
+		case CURLINFO_HEADER_OUT:
+			learn_from_request(transfer, bytes, length);
+			break;
+		case CURLINFO_HEADER_IN:
+			count_useful(transfer, length);
+			break;
+		case CURLINFO_DATA_IN:
+			count_useful(transfer, length);
+			transfer->wire_bytes += length;
+			if (transfer->wire_bytes > most_useless_bytes(transfer))
+				end_flood(transfer);
+			break;
+		case CURLINFO_SSL_DATA_IN:
+			if (transfer->sent && length == TLS_HEADER_SIZE &&
+				bytes[0] == TLS_APPLICATION_DATA)
+				count_record(transfer, (const unsigned char *) bytes);
+			break;
+		default:
+			break;
+	}
 	return 0;
 }
 
 /*
- * Have debug_callback() watch this transfer, or not.
+ * Have debug_callback() watch this transfer, or not: it costs some microseconds.
  */
 void
 transfer_watch(HttpTransfer *transfer, bool watch)
@@ -124,7 +250,20 @@ transfer_watch(HttpTransfer *transfer, bool watch)
 	curl_easy_setopt(transfer->easy, CURLOPT_VERBOSE, watch ? 1L : 0L);
 }
 
-/* A header has arrived; the first line tells the version of the protocol. */
+/*
+ * Whether a header begins like this, in whatever case.
+ */
+static bool
+begins(const char *bytes, size_t length, const char *prefix)
+{
+	return length >= strlen(prefix) &&
+		pg_strncasecmp(bytes, prefix, strlen(prefix)) == 0;
+}
+
+/*
+ * A header has arrived. The first line tells the version of the protocol. What is
+ * encoded is counted as it comes, for it may be much that is nothing.
+ */
 static size_t
 header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 {
@@ -134,9 +273,12 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	/* libcurl's own time is that of the first byte in either direction. */
 	if (transfer->answered_at == 0)
 		transfer->answered_at = clock_now();
-	if (transfer->lane->number == MULTIPLEXED_LANE && length >= 7 &&
-		memcmp(bytes, "HTTP/", 5) == 0)
-		learn_protocol(transfer, memcmp(bytes, "HTTP/1.", 7) == 0);
+	if (transfer->lane->number == MULTIPLEXED_LANE &&
+		begins(bytes, length, "http/1."))
+		learn_http1(transfer);
+	if (begins(bytes, length, "transfer-encoding:") ||
+		begins(bytes, length, "content-encoding:"))
+		transfer_watch(transfer, true);
 	transfer->header_bytes += length;
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
@@ -158,6 +300,7 @@ open_socket_callback(void *transfer_arg, curlsocktype purpose,
 							address->protocol);
 
 	origin_is_found(transfer);
+	transfer->client->highest_fd = Max(transfer->client->highest_fd, fd);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 				   errno == ENOMEM))
 		transfer->no_socket = true;
@@ -204,6 +347,8 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 	if (transfer->sent)
 		return CURL_PREREQFUNC_ABORT;
 	transfer->sent = true;
+	transfer->local_port = local_port;
+	transfer->remote_port = remote_port;
 	if (transfer->tell_sent)
 		tell(transfer);
 	transfer_set_deadline(transfer, transfer->timeout_ms);
@@ -479,14 +624,16 @@ transfer_set_result(HttpTransfer *transfer, CURLcode code)
 }
 
 /*
- * The result of a transfer whose time is over, while libcurl has nothing to say.
+ * The result of a transfer whose time is over, or that has received too much, while
+ * libcurl has nothing to say.
  */
 void
 transfer_set_late(HttpTransfer *transfer)
 {
 	HttpResult *result = &transfer->result;
 
-	result->failure = late_failure(transfer);
+	result->failure = transfer->too_large ?
+		HTTP_TOO_LARGE : late_failure(transfer);
 	result->reason = transfer->sent ? "Operation timed out" :
 		transfer->place == WAITING ? "Resolving timed out" :
 		"Connection timed out";

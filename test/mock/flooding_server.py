@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""A model server that sends without end what is no part of an answer. Over HTTP/1.1,
+by the model: extension (of a chunk), gzip (compressed nothing), ones-COUNT (not without
+end: an answer of COUNT bytes, each a chunk). Over HTTP/2 (with a certificate and a
+key): ping (frames that want an answer, before that of the request), empty (frames of
+the body with nothing in them), and any other is answered.
+
+    flooding_server.py PORT_FILE [CERTIFICATE KEY]"""
+
+import json
+import os
+import re
+import socket
+import ssl
+import sys
+import threading
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+# Frames of HTTP/2
+DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+
+
+def answer(text):
+    return json.dumps({
+        "id": "resp_1", "object": "response", "status": "completed",
+        "model": "flood", "error": None, "incomplete_details": None,
+        "output": [{"type": "message", "id": "msg_1", "role": "assistant",
+                    "status": "completed", "content": [
+                        {"type": "output_text", "text": text,
+                         "annotations": []}]}],
+        "usage": {"input_tokens": 1, "output_tokens": 1,
+                  "total_tokens": 2}}).encode()
+
+
+def flood(connection, piece):
+    piece *= 65536 // len(piece)
+    while True:
+        connection.sendall(piece)
+
+
+def serve_http1(connection):
+    request = b""
+    model = None
+    while model is None:
+        received = connection.recv(65536)
+        if not received:
+            return
+        request += received
+        model = re.search(rb'"model": ?"([a-z]+)-?(\d*)"', request)
+    kind, count = model[1].decode(), int(model[2] or 0)
+    if kind == "extension":
+        connection.sendall(CHUNKED + b"5;")
+        flood(connection, b"x")
+    elif kind == "gzip":
+        connection.sendall(HEAD + b"Content-Encoding: gzip\r\n\r\n"
+                           b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
+        flood(connection, b"\0\0\0\xff\xff")
+    else:
+        body = answer("x" * (count - len(answer(""))))
+        connection.sendall(CHUNKED + b"".join(
+            b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+    while connection.recv(65536):
+        pass
+
+
+def frame(kind, flags, stream, payload=b""):
+    return (len(payload).to_bytes(3, "big") + bytes([kind, flags])
+            + stream.to_bytes(4, "big") + payload)
+
+
+class Http2:
+    """One connection: what arrives is read here, floods have threads."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.lock = threading.Lock()
+        self.received = b""
+
+    def send(self, data):
+        with self.lock:
+            self.connection.sendall(data)
+
+    def read(self, length):
+        while len(self.received) < length:
+            more = self.connection.recv(65536)
+            if not more:
+                raise OSError("closed")
+            self.received += more
+        data = self.received[:length]
+        self.received = self.received[length:]
+        return data
+
+    def flood(self, piece):
+        try:
+            while True:
+                self.send(piece * (16384 // len(piece)))
+        except OSError:
+            pass
+
+    def respond(self, stream, body):
+        model = re.search(rb'"model": ?"([a-z]+)"', body)[1]
+        # 0x88 is ":status: 200".
+        head = frame(HEADERS, END_HEADERS, stream, b"\x88")
+        if model == b"ping":
+            piece = frame(PING, 0, 0, b"12345678")
+        elif model == b"empty":
+            self.send(head)
+            piece = frame(DATA, 0, stream)
+        else:
+            self.send(head + frame(DATA, END_STREAM, stream, answer("well")))
+            return
+        threading.Thread(target=self.flood, args=(piece,),
+                         daemon=True).start()
+
+    def serve(self):
+        bodies = {}
+        self.read(24)
+        self.send(frame(SETTINGS, 0, 0))
+        while True:
+            head = self.read(9)
+            payload = self.read(int.from_bytes(head[:3], "big"))
+            kind, flags = head[3], head[4]
+            stream = int.from_bytes(head[5:], "big")
+            if kind == SETTINGS and not flags & ACK:
+                self.send(frame(SETTINGS, ACK, 0))
+            if kind == DATA:
+                bodies[stream] = bodies.get(stream, b"") + payload
+            if kind in (DATA, HEADERS) and flags & END_STREAM:
+                self.respond(stream, bodies.pop(stream, b""))
+
+
+def serve(connection, context):
+    try:
+        if context is None:
+            serve_http1(connection)
+        else:
+            with context.wrap_socket(connection, server_side=True) as tls:
+                Http2(tls).serve()
+    except OSError:
+        pass
+    finally:
+        connection.close()
+
+
+def main():
+    context = None
+    if len(sys.argv) > 2:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[2], sys.argv[3])
+        context.set_alpn_protocols(["h2"])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    with open(sys.argv[1] + ".new", "w") as port_file:
+        print(listener.getsockname()[1], file=port_file)
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection, context),
+                         daemon=True).start()
+
+
+main()
