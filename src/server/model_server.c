@@ -292,6 +292,18 @@ get_number(List *options, const char *name, int flags, int fallback)
  */
 
 /*
+ * Whether this is written as a model is: "server:model-id", of any length.
+ */
+bool
+model_is_well_formed(const char *model)
+{
+	const char *colon = strchr(model, ':');
+
+	return colon != NULL && colon != model && colon[1] != '\0' &&
+		!has_control_character(model);
+}
+
+/*
  * Split a model, "server:model-id", at its first colon. Errors:
  * invalid_parameter_value when it is none.
  */
@@ -305,12 +317,11 @@ model_parse(const char *model, char **server, char **model_id)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("model must not be longer than %d bytes",
 						MAX_MODEL_LENGTH)));
-	if (colon == NULL || colon == model || colon[1] == '\0' ||
-		has_control_character(model))
+	if (!model_is_well_formed(model))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid model: \"%s\"", model),
-				 errhint("Write a model as server:model-id, such as openai:gpt-5-mini.")));
+				 errhint(MODEL_HINT)));
 	*server = pnstrdup(model, colon - model);
 	*model_id = pstrdup(colon + 1);
 }

@@ -31,6 +31,11 @@ typedef struct ModelServer
 	int			tokens_per_minute;	/* 0: any number */
 } ModelServer;
 
+/* What to do about a text that is no model. */
+#define MODEL_HINT \
+	"Write a model as server:model-id, such as openai:gpt-5-mini."
+
+extern bool model_is_well_formed(const char *model);
 extern void model_parse(const char *model, char **server,
 						char **model_id);
 extern const Provider *model_server_check(const char *name, Oid role);

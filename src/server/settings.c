@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "server/model_server.h"
 #include "server/run_context.h"
 #include "server/settings.h"
 #include "utils/guc.h"
@@ -41,6 +42,18 @@ int			agno_max_run_depth;
 int			agno_max_tool_result_size;
 
 /*
+ * What is no model is refused when it is set, not with the first run.
+ */
+static bool
+check_default_model(char **newval, void **extra, GucSource source)
+{
+	if (model_is_well_formed(*newval))
+		return true;
+	GUC_check_errhint(MODEL_HINT);
+	return false;
+}
+
+/*
  * Define every parameter and reserve the prefix.
  */
 void
@@ -52,7 +65,7 @@ settings_define(void)
 							   &agno_default_model,
 							   "openai:gpt-5-mini",
 							   PGC_USERSET, 0,
-							   NULL, NULL, NULL);
+							   check_default_model, NULL, NULL);
 
 	DefineCustomIntVariable("agno_bg.max_concurrent_runs",
 							"How many runs a runner has in flight at most.",

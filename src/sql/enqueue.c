@@ -207,7 +207,8 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	if (PG_ARGISNULL(ARG_INPUT))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("input must not be null")));
+				 errmsg("input must not be null"),
+				 errhint("A trigger can leave such rows out: WHEN (new.body IS NOT NULL).")));
 	argument_check_text(fcinfo->args[ARG_INPUT], "input");
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
 		argument_error("input must not be empty", NULL);

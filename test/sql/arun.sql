@@ -4,6 +4,7 @@
 CREATE SERVER nowhere FOREIGN DATA WRAPPER agno_bg
 	OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:9/v1',
 		unreachable_patience '0');
+SET agno_bg.default_model = 'gpt-5-mini';
 SET agno_bg.default_model = 'nowhere:model';
 CREATE VIEW accepted AS
 	SELECT run_id, session_id, user_id, status, input, model, model_provider,
