@@ -42,8 +42,9 @@ How it behaves is in the id of the model that a request names:
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 (/messages), and streams all three when asked to.
 
-A request with a JSON schema is answered with a value that fits it.
-
+A request with a JSON schema is answered with a value that fits it. With
+--script FILE, a JSON object, inputs that are members of it are answered as the
+model "tools" does, with the member as the script, or, if it is a string, by that.
 
 It logs JSON lines: each request with its time, number, headers and body, and
 when its connection was closed before it was answered. GET /v1/last shows the
@@ -76,6 +77,10 @@ ANSWERS = {
         {"city": "New York", "country": "USA", "population": "8 million",
          "fun_fact": "More than 600 languages are spoken there."}]}),
 }
+
+
+# What is said to which input, as the file of --script has it.
+SCRIPTS = {}
 
 
 class ModelServer:
@@ -185,8 +190,8 @@ class ModelServer:
                 time.time() + int(arguments[0]) / 1000, whole)
             return await reply(writer, 200, json.dumps(
                 dict(whole, status="queued", output=[], usage=None)).encode())
-        if kind == "tools":
-            if arguments:
+        if kind == "tools" or SCRIPTS and conversation(request)[0] in SCRIPTS:
+            if kind == "tools" and arguments:
                 await asyncio.sleep(int(arguments[0]) / 1000)
             return await self.call_tools(request, writer)
         if request.get("stream") and kind in ("words", "break", "mute", "echo",
@@ -496,9 +501,11 @@ def script_of(request):
     """The script of a conversation, and how many of its answers were given."""
     text, made, _ = conversation(request)
     try:
-        script = json.loads(text)
+        script = SCRIPTS[text] if text in SCRIPTS else json.loads(text)
     except ValueError:
         script = {}
+    if isinstance(script, str):
+        script = {"final": script}
     turns = script.get("calls", [])
     turn = 0
     while turn < len(turns) and made > 0:
@@ -645,6 +652,9 @@ async def serve(arguments):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     mock = ModelServer(arguments.log)
+    if arguments.script:
+        with open(arguments.script) as file:
+            SCRIPTS.update(json.load(file))
     tls = None
     if arguments.tls_cert:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -669,6 +679,7 @@ def main():
                         help="default: a free one")
     parser.add_argument("--port-file", help="where to write the port")
     parser.add_argument("--log", help="where to log requests")
+    parser.add_argument("--script", help="what to say to which input")
     parser.add_argument("--tls-cert", help="speak https with this certificate")
     parser.add_argument("--tls-key", help="and this key")
     try:

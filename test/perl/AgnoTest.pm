@@ -19,7 +19,8 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
-  agno_packages start_nginx start_npm add_mock_server mock_log mock_requests mock_count
+  agno_packages install_agno install_python
+  install_npm skipped start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
@@ -169,24 +170,40 @@ sub stop_mock
 	return $mock->{port};
 }
 
-# Install a line of Agno; returns its Python, or undef when it cannot be had. Tests that
-# run side by side wait for each other.
-sub install_agno
+# Install Python packages, pinned or not, into interop/venv-$name; returns its Python, or
+# undef when they cannot be had. Tests that run side by side wait for each other.
+sub install_python
 {
-	my ($line, $requirement) = @_;
-	my $folder = "$FindBin::Bin/../interop/venv-$line";
+	my ($name, @requirements) = @_;
+	my $folder = "$FindBin::Bin/../interop/venv-$name";
+	my $list = join ' ', map { "'$_'" } @requirements;
 
 	open my $lock, '>', "$folder.lock" or die "$folder.lock: $!";
 	flock $lock, LOCK_EX or die "$folder.lock: $!";
 	return "$folder/bin/python" if -e "$folder/complete";
 	system("python3 -m venv $folder "
 		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
-		  . "--no-cache-dir --retries 1 --timeout 20 '$requirement' "
-		  . "sqlalchemy greenlet 'psycopg[binary]' openai anthropic "
-		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$line.log 2>&1 "
+		  . "--no-cache-dir --retries 1 --timeout 20 $list "
+		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$name.log 2>&1 "
 		  . "&& touch $folder/complete") == 0
 	  or return undef;
 	return "$folder/bin/python";
+}
+
+# A line of Agno, likewise.
+sub install_agno
+{
+	my ($line, $requirement) = @_;
+	return install_python($line, $requirement, 'sqlalchemy', 'greenlet',
+		'psycopg[binary]', 'openai', 'anthropic');
+}
+
+# Say aloud that something has not been tested, and why. Returns the reason, for skip.
+sub skipped
+{
+	my ($why) = @_;
+	print STDERR "SKIPPED: $why\n";
+	return $why;
 }
 
 # Python with Agno's own package, by the lines 2 and 3. The test is skipped if it cannot
@@ -196,8 +213,7 @@ sub agno_packages
 	my %python = (2 => install_agno(2, 'agno<3'), 3 => install_agno(3, 'agno>=3'));
 
 	return %python unless grep { !defined } values %python;
-	print STDERR "SKIPPED: agno_bg was NOT tested with Agno's own package, "
-	  . "which could not be installed\n";
+	skipped("agno_bg was NOT tested with Agno's own package, which could not be installed");
 	plan skip_all => "Agno's own package could not be installed";
 }
 
@@ -239,12 +255,22 @@ http {
 	return $port;
 }
 
-# Start a server of an npm package that test/interop/$package pins, and wait until
-# it listens at the port. Returns its process, or nothing when it cannot be had
-# here.
-sub start_npm
+# Start a program that goes on until the test ends; what it says is in program.out in the
+# test's folder.
+sub start_program
 {
-	my ($package, $port, @command) = @_;
+	my (@command) = @_;
+	push @servers,
+	  IPC::Run::start(\@command, '<', '/dev/null', '>>',
+		"$PostgreSQL::Test::Utils::tmp_check/program.out", '2>&1');
+	return $servers[-1];
+}
+
+# Install the npm packages that test/interop/$package pins. Returns the folder that has
+# node_modules, or nothing when they cannot be had here.
+sub install_npm
+{
+	my ($package) = @_;
 	my $dir = "$PostgreSQL::Test::Utils::tmp_check/$package";
 	my $interop = "$FindBin::Bin/../interop/$package";
 
@@ -256,9 +282,18 @@ sub start_npm
 			  . ">npm.log 2>&1") == 0
 		  or return;
 	}
+	return $dir;
+}
+
+# Start a server of one of them, and wait until it listens at the port. Returns its
+# process, or nothing when it cannot be had here.
+sub start_npm
+{
+	my ($package, $port, @command) = @_;
+	my $dir = install_npm($package) or return;
+
 	$command[0] = "$dir/node_modules/.bin/$command[0]";
-	push @servers,
-	  IPC::Run::start(\@command, '<', '/dev/null', '>', "$dir/out", '2>&1');
+	start_program(@command);
 	wait_until($command[0], sub {
 		IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") });
 	return $servers[-1];

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
+use AgnoDocs;
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -25,34 +26,6 @@ $node->safe_psql(
 	CREATE TABLE notes (run_id text, note text);
 	CREATE TABLE mails AS SELECT 'I miss order 17' AS mail));
 
-# Ids, and the spaces that they and psql's lines need.
-sub normal
-{
-	my ($text) = @_;
-	$text =~ s/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/ID/g;
-	$text =~ s/-{2,}/--/g;
-	$text =~ s/[ \t]+/ /g;
-	$text =~ s/ $//mg;
-	$text =~ s/^\s+|\s+$//g;
-	return $text;
-}
-
-# The output and the errors of a script as psql shows them.
-sub run_script
-{
-	my ($script) = @_;
-	my ($out, $err) = ('', '');
-
-	IPC::Run::run(
-		[
-			'psql', '--no-psqlrc', '--quiet', '--pset', 'footer=off',
-			'--set', 'ON_ERROR_STOP=1', '--host', $node->host, '--port',
-			$node->port, 'postgres'
-		],
-		'<', \$script, '>', \$out, '2>', \$err);
-	return ($out, $err);
-}
-
 my $readme = slurp_file("$top/README.md");
 
 # The first transcript
@@ -64,7 +37,7 @@ while ($transcript =~ /^postgres=# (.*?;)\n(.*?)(?=^postgres=# |\z)/msg)
 	my ($statement, $expected) = ($1, $2);
 
 	$statement =~ s/\Q$shown_id\E/$id/ if $shown_id;
-	my ($out, $err) = run_script($statement);
+	my ($out, $err) = run_script($node, $statement);
 	is($err, '', "the first transcript: $statement gives no error");
 	is(normal($out), normal($expected),
 		"the first transcript: $statement gives the output that is shown");
@@ -90,7 +63,7 @@ foreach my $file ("$top/README.md", glob "$top/doc/*.md")
 		/^\*\*(.*?)\*\*\n\n```sql\n(.*?)^```\n```\n(.*?)^```\n/msg)
 	{
 		my ($name, $script, $expected) = ($1, $2, $3);
-		my ($out, $err) = run_script($script);
+		my ($out, $err) = run_script($node, $script);
 
 		is($err, '', "$short, $name: the script gives no error");
 		is(normal($out), normal($expected),
@@ -112,7 +85,7 @@ while ($recipes =~ /^\*\*(.*?)\*\*.*?^```sql\n(.*?)^```\n/msg)
 	$script =~ s/01a204c9-…/$id/g;
 	$script =~ s/(SELECT run_id FROM agno_arun\('Extract: ' \|\| mail)/$1/;
 	$script =~ s/FROM agno_arun\('Extract: ' \|\| mail/FROM mails, agno_arun('Extract: ' || mail/;
-	my ($out, $err) = run_script($script);
+	my ($out, $err) = run_script($node, $script);
 	is($err, '', "the recipe \"$name\" is accepted");
 	$tried++;
 }
