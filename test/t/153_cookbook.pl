@@ -125,7 +125,7 @@ sub start_streamer
 
 SKIP:
 {
-	my $python = install_python('drivers', 'psycopg[binary]==3.3.9');
+	my $python = install_python('drivers', split /\n/, page('test/interop/drivers/requirements.txt'));
 	skip skipped('psycopg cannot be installed'), 1 if !$python;
 
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
