@@ -21,7 +21,7 @@
 MODULE_big = agno_bg
 EXTENSION = agno_bg
 DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.0--1.1.sql sql/agno_bg--1.1.sql
-DOCS = $(wildcard doc/*.md)
+DOCS = $(wildcard doc/*.md doc/*.json)
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 
 OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))

@@ -10,11 +10,15 @@
  */
 #include "postgres.h"
 
+/* libpq.h would want the headers of GSSAPI, of which nothing is used here. */
+#undef ENABLE_GSS
+
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "core/shard.h"
 #include "funcapi.h"
+#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -31,6 +35,7 @@
 #include "sql/cancel.h"
 #include "sql/enqueue.h"
 #include "sql/run_ref.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/store.h"
 #include "store/store_callbacks.h"
@@ -227,6 +232,38 @@ check_wait(const RunRow *state)
 }
 
 /*
+ * Sleep until the latch is set or the time is over; -1: no time. A client that
+ * goes away ends its session, as with client_connection_check_interval but
+ * without looking again and again: to wait on would keep a connection, and a
+ * lock on agno.runs, for as long as the run takes.
+ */
+static void
+sleep_on_latch(long timeout_ms)
+{
+	WaitEvent	event;
+
+	/* a process without a client */
+	if (FeBeWaitSet == NULL || !WaitEventSetCanReportClosed())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
+						 (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+						 timeout_ms, wait_event(WAIT_FOR_RUN));
+		return;
+	}
+	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
+	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1,
+						 wait_event(WAIT_FOR_RUN)) == 0)
+		return;
+	if (event.events & WL_POSTMASTER_DEATH)
+		proc_exit(1);
+	if (event.events & WL_SOCKET_CLOSED)
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+}
+
+/*
  * Sleep until the run has settled, or until the deadline; 0: none. False when
  * there is no run that the caller may see. Leaves no snapshot behind.
  */
@@ -239,7 +276,6 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 	waiters_begin(run_id);
 	for (;;)
 	{
-		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 		long		timeout_ms = -1;
 
 		ResetLatch(MyLatch);
@@ -256,13 +292,11 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 												deadline);
 			if (timeout_ms <= 0)
 				break;
-			events |= WL_TIMEOUT;
 		}
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
 		InvalidateCatalogSnapshotConditionally();
-		(void) WaitLatch(MyLatch, events, timeout_ms,
-						 wait_event(WAIT_FOR_RUN));
+		sleep_on_latch(timeout_ms);
 	}
 	waiters_end();
 	return found;
