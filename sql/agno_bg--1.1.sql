@@ -1725,7 +1725,7 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 		   r.started_at OPERATOR(pg_catalog.-)
 		   GREATEST(r.created_at, r.run_at) AS waited,
 		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS took,
-		   (r.metrics OPERATOR(pg_catalog.->>) 'time_to_first_token')::float8
+		   (r.metrics OPERATOR(pg_catalog.->>) 'time_to_first_token')::double precision
 			   AS time_to_first_token,
 		   t.input_tokens,
 		   t.cache_read_tokens,
@@ -1776,17 +1776,22 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 					THEN 'running'
 					WHEN q.state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char"
 					THEN 'paused' ELSE 'waiting' END AS stands,
-			   CASE q.state
-					WHEN 's'::pg_catalog."char" THEN 'its time'
-					WHEN 'w'::pg_catalog."char" THEN 'an earlier run of its session'
-					WHEN 'k'::pg_catalog."char" THEN 'a lock on it'
-					WHEN 'p'::pg_catalog."char" THEN
-						CASE WHEN q.waits_since IS NULL
-							 THEN 'a limit of the server'
-							 ELSE 'the server, which cannot be reached' END
-					WHEN 'r'::pg_catalog."char" THEN
-						CASE WHEN pg_catalog.current_setting('agno_bg.paused')::boolean
-							 THEN 'agno_bg.paused' ELSE 'its turn' END
+			   CASE WHEN q.state OPERATOR(pg_catalog.=) 's'::pg_catalog."char"
+					THEN 'its time'
+					WHEN q.state OPERATOR(pg_catalog.=) 'w'::pg_catalog."char"
+					THEN 'an earlier run of its session'
+					WHEN q.state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char"
+					THEN 'a lock on it'
+					WHEN q.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+						 AND q.waits_since IS NULL
+					THEN 'a limit of the server'
+					WHEN q.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+					THEN 'the server, which cannot be reached'
+					WHEN q.state OPERATOR(pg_catalog.<>) 'r'::pg_catalog."char"
+					THEN NULL
+					WHEN pg_catalog.current_setting('agno_bg.paused')::boolean
+					THEN 'agno_bg.paused'
+					ELSE 'its turn'
 			   END AS why,
 			   GREATEST(r.created_at, r.run_at) AS since
 		FROM agno.run_queue q
@@ -1821,7 +1826,7 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 			   pg_catalog.count(*) FILTER (WHERE m.status OPERATOR(pg_catalog.=)
 				   'ERROR'::agno.run_status) AS errors,
 			   pg_catalog.mode() WITHIN GROUP (ORDER BY m.error_type) AS error_type,
-			   pg_catalog.percentile_cont('{0.5,0.95}'::float8[]) WITHIN GROUP
+			   pg_catalog.percentile_cont('{0.5,0.95}'::double precision[]) WITHIN GROUP
 				   (ORDER BY pg_catalog.date_part('epoch', m.took))
 				   FILTER (WHERE m.status OPERATOR(pg_catalog.=)
 						   'COMPLETED'::agno.run_status) AS took,
@@ -1835,30 +1840,35 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 			  (pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 day'::interval)
 		GROUP BY 1, 2
 	)
-	SELECT k.server,
-		   k.agent_id,
-		   COALESCE(n.running, 0::numeric)::bigint AS running,
-		   COALESCE(n.waiting, 0::numeric)::bigint AS waiting,
-		   n.waiting_for,
+	SELECT b.server,
+		   b.agent_id,
+		   COALESCE(pg_catalog.max(b.running), 0::numeric)::bigint AS running,
+		   COALESCE(pg_catalog.max(b.waiting), 0::numeric)::bigint AS waiting,
+		   pg_catalog.max(b.waiting_for) AS waiting_for,
 		   pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
-			   OPERATOR(pg_catalog.-) n.since) AS oldest,
-		   COALESCE(n.paused, 0::numeric)::bigint AS paused,
-		   COALESCE(h.per_minute, 0::bigint) AS per_minute,
-		   COALESCE(h.ended, 0::bigint) AS ended,
-		   COALESCE(h.errors, 0::bigint) AS errors,
-		   h.error_type,
-		   pg_catalog.round(h.took[1]::numeric, 3) AS p50,
-		   pg_catalog.round(h.took[2]::numeric, 3) AS p95,
-		   h.input_tokens,
-		   h.output_tokens,
-		   pg_catalog.round(h.cost, 6) AS cost
-	FROM (SELECT n.server, n.agent_id FROM present n
-		  UNION
-		  SELECT h.server, h.agent_id FROM past h) k
-	LEFT JOIN present n ON n.server OPERATOR(pg_catalog.=) k.server
-		AND NOT (n.agent_id IS DISTINCT FROM k.agent_id)
-	LEFT JOIN past h ON h.server OPERATOR(pg_catalog.=) k.server
-		AND NOT (h.agent_id IS DISTINCT FROM k.agent_id)
+			   OPERATOR(pg_catalog.-) pg_catalog.max(b.since)) AS oldest,
+		   COALESCE(pg_catalog.max(b.paused), 0::numeric)::bigint AS paused,
+		   COALESCE(pg_catalog.max(b.per_minute), 0::bigint) AS per_minute,
+		   COALESCE(pg_catalog.max(b.ended), 0::bigint) AS ended,
+		   COALESCE(pg_catalog.max(b.errors), 0::bigint) AS errors,
+		   pg_catalog.max(b.error_type) AS error_type,
+		   pg_catalog.round(pg_catalog.max(b.took[1])::numeric, 3) AS p50,
+		   pg_catalog.round(pg_catalog.max(b.took[2])::numeric, 3) AS p95,
+		   pg_catalog.max(b.input_tokens) AS input_tokens,
+		   pg_catalog.max(b.output_tokens) AS output_tokens,
+		   pg_catalog.round(pg_catalog.max(b.cost), 6) AS cost
+	FROM (SELECT n.server, n.agent_id, n.running, n.waiting, n.waiting_for,
+				 n.since, n.paused, NULL::bigint AS ended, NULL::bigint AS per_minute,
+				 NULL::bigint AS errors, NULL::pg_catalog.text AS error_type,
+				 NULL::double precision[] AS took, NULL::numeric AS input_tokens,
+				 NULL::numeric AS output_tokens, NULL::numeric AS cost
+		  FROM present n
+		  UNION ALL
+		  SELECT h.server, h.agent_id, NULL, NULL, NULL, NULL, NULL, h.ended,
+				 h.per_minute, h.errors, h.error_type, h.took, h.input_tokens,
+				 h.output_tokens, h.cost
+		  FROM past h) b
+	GROUP BY 1, 2
 	ORDER BY 3 DESC, 4 DESC, 9 DESC, 1, 2;
 COMMENT ON VIEW agno.top IS
 	'for psql''s \watch: by model server and agent, what is running, what is waiting '
