@@ -33,6 +33,7 @@ $node->safe_psql('postgres', qq(
 #-------------------------------------------------------------------------
 
 my %recipes = sections(page('doc/cookbook.md'));
+my $superuser = value('current_user');
 my ($scripts, $shown) = (0, 0);
 foreach my $recipe (grep { $_ !~ /^-/ } (sections(page('doc/cookbook.md')))[ map { 2 * $_ } 0 .. keys(%recipes) - 1 ])
 {
@@ -45,10 +46,11 @@ foreach my $recipe (grep { $_ !~ /^-/ } (sections(page('doc/cookbook.md')))[ map
 
 		next unless $language eq 'sql';
 		$script =~ s/tomorrow 02:00/now/g;      # the test is not to last a night
+		$script =~ s{http://127.0.0.1:11434/v1}{$url}g;
 		$node->poll_query_until('postgres', 'SELECT NOT EXISTS (SELECT FROM agno.run_queue)')
 		  if $how eq 'wait';
 		my ($out, $err) = run_script($node, $script, '-U',
-			$how =~ /^(helpdesk|manager)$/ ? $how : 'app');
+			$how =~ /^(?:helpdesk|manager)$/ ? $how : $how eq 'superuser' ? $superuser : 'app');
 		$err =~ s/^psql:<stdin>:\d+: //mg;
 		is(normal($out . $err), normal($output), "$recipe: the output is as shown");
 		$scripts++;
