@@ -44,7 +44,7 @@ It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 
 A request with a JSON schema is answered with a value that fits it. With
 --script FILE, a JSON object, inputs that are members of it are answered as the
-model "tools" does, with the member as the script, or, if it is a string, by that.
+model "tools" does, with the member as the script, or, if it is a string, by that; if null, never.
 
 It logs JSON lines: each request with its time, number, headers and body, and
 when its connection was closed before it was answered. GET /v1/last shows the
@@ -193,6 +193,8 @@ class ModelServer:
         if kind == "tools" or SCRIPTS and conversation(request)[0] in SCRIPTS:
             if kind == "tools" and arguments:
                 await asyncio.sleep(int(arguments[0]) / 1000)
+            elif SCRIPTS.get(conversation(request)[0], "") is None:
+                await asyncio.sleep(3600)
             return await self.call_tools(request, writer)
         if request.get("stream") and kind in ("words", "break", "mute", "echo",
                                               "length"):
