@@ -113,6 +113,9 @@ CREATE INDEX runs_parent_run_id_idx ON agno.runs (parent_run_id)
 COMMENT ON COLUMN agno.runs.user_id IS
 	'the end user on whose behalf the caller asked, as the caller names them';
 
+COMMENT ON COLUMN agno.runs.owner IS
+	'the role that called agno_arun; compare it with ''name''::regrole';
+
 CREATE FUNCTION agno.check_time_zone(name pg_catalog.text)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'agno_check_time_zone'
@@ -1261,6 +1264,214 @@ END;
 COMMENT ON FUNCTION agno.run_tree(pg_catalog.text) IS
 	'a run and those that it has enqueued, directly or not, each with what it '
 	'has cost itself: as far as the caller sees them';
+
+-- What the models' tokens cost, if somebody says so.
+CREATE TABLE agno.prices (
+	model_provider pg_catalog.text NOT NULL,
+	model pg_catalog.text NOT NULL,
+	input numeric NOT NULL,
+	cached_input numeric,
+	output numeric NOT NULL,
+	CONSTRAINT prices_pkey PRIMARY KEY (model_provider, model),
+	CONSTRAINT prices_check CHECK
+		(input OPERATOR(pg_catalog.>=) 0::numeric
+		 AND cached_input OPERATOR(pg_catalog.>=) 0::numeric
+		 AND output OPERATOR(pg_catalog.>=) 0::numeric)
+);
+
+COMMENT ON TABLE agno.prices IS
+	'what a million tokens of a model cost, in a currency of your choice; filled '
+	'with INSERT and UPDATE, read by agno.run_metrics and agno.top';
+
+COMMENT ON COLUMN agno.prices.model_provider IS
+	'the model server, as in agno.runs';
+
+COMMENT ON COLUMN agno.prices.model IS 'the model, as in agno.runs';
+
+COMMENT ON COLUMN agno.prices.input IS 'of a million tokens that are sent';
+
+COMMENT ON COLUMN agno.prices.cached_input IS
+	'of those that the server has in its cache; null: as others';
+
+COMMENT ON COLUMN agno.prices.output IS 'of a million tokens that are generated';
+
+SELECT pg_catalog.pg_extension_config_dump('agno.prices', '');
+
+-- Figures, and nothing of what was said. The tokens of children are in the
+-- metrics of their parents: here each run has its own, as in agno.run_tree.
+CREATE VIEW agno.run_metrics WITH (security_barrier) AS
+	SELECT r.run_id,
+		   r.session_id,
+		   r.parent_run_id,
+		   r.agent_id,
+		   r.user_id,
+		   r.owner,
+		   r.model_provider,
+		   r.model,
+		   r.status,
+		   CASE WHEN r.status OPERATOR(pg_catalog.=) 'ERROR'::agno.run_status
+				THEN r.error OPERATOR(pg_catalog.->>) 'type' END AS error_type,
+		   r.attempt,
+		   r.created_at,
+		   r.started_at,
+		   r.finished_at,
+		   r.started_at OPERATOR(pg_catalog.-)
+		   GREATEST(r.created_at, r.run_at) AS waited,
+		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS took,
+		   (r.metrics OPERATOR(pg_catalog.->>) 'time_to_first_token')::double precision
+			   AS time_to_first_token,
+		   t.input_tokens,
+		   t.cache_read_tokens,
+		   t.output_tokens,
+		   (((t.input_tokens OPERATOR(pg_catalog.-) t.cache_read_tokens)
+				OPERATOR(pg_catalog.*) p.input)
+			OPERATOR(pg_catalog.+) (t.cache_read_tokens
+				OPERATOR(pg_catalog.*) COALESCE(p.cached_input, p.input))
+			OPERATOR(pg_catalog.+) (t.output_tokens
+				OPERATOR(pg_catalog.*) p.output))
+		   OPERATOR(pg_catalog./) 1000000::numeric AS cost
+	FROM agno.runs r
+	LEFT JOIN agno.prices p
+		ON p.model_provider OPERATOR(pg_catalog.=) r.model_provider
+		AND p.model OPERATOR(pg_catalog.=) r.model
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint),
+			   pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'cache_read_tokens')::bigint),
+			   pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint)
+		FROM agno.tool_calls c
+		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
+		WHERE r.tools IS NOT NULL
+		  AND c.run_id OPERATOR(pg_catalog.=) r.run_id
+		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
+		) AS k (input, cached, output)
+	CROSS JOIN LATERAL (
+		SELECT (r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::numeric
+				   OPERATOR(pg_catalog.-) COALESCE(k.input, 0::numeric),
+			   (r.metrics OPERATOR(pg_catalog.->>) 'cache_read_tokens')::numeric
+				   OPERATOR(pg_catalog.-) COALESCE(k.cached, 0::numeric),
+			   (r.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::numeric
+				   OPERATOR(pg_catalog.-) COALESCE(k.output, 0::numeric)
+		) AS t (input_tokens, cache_read_tokens, output_tokens)
+	WHERE pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
+	   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+
+COMMENT ON VIEW agno.run_metrics IS
+	'what each run took and cost, without what was said: the caller''s runs, or '
+	'all for members of pg_monitor';
+
+GRANT SELECT ON agno.run_metrics TO PUBLIC;
+
+-- To be looked at again and again: it reads the runs that have not ended, and
+-- those that were accepted within a day.
+CREATE VIEW agno.top WITH (security_barrier) AS
+	WITH unfinished AS (
+		SELECT r.model_provider AS server,
+			   r.agent_id,
+			   CASE WHEN q.state OPERATOR(pg_catalog.=) ANY ('{x,t,b}'::pg_catalog."char"[])
+					THEN 'running'
+					WHEN q.state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char"
+					THEN 'paused' ELSE 'waiting' END AS stands,
+			   CASE WHEN q.state OPERATOR(pg_catalog.=) 's'::pg_catalog."char"
+					THEN 'its time'
+					WHEN q.state OPERATOR(pg_catalog.=) 'w'::pg_catalog."char"
+					THEN 'an earlier run of its session'
+					WHEN q.state OPERATOR(pg_catalog.=) 'k'::pg_catalog."char"
+					THEN 'a lock on it'
+					WHEN q.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+						 AND q.waits_since IS NULL
+					THEN 'a limit of the server'
+					WHEN q.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
+					THEN 'the server, which cannot be reached'
+					WHEN q.state OPERATOR(pg_catalog.<>) 'r'::pg_catalog."char"
+					THEN NULL
+					WHEN pg_catalog.current_setting('agno_bg.paused')::boolean
+					THEN 'agno_bg.paused'
+					ELSE 'its turn'
+			   END AS why,
+			   GREATEST(r.created_at, r.run_at) AS since
+		FROM agno.run_queue q
+		JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
+		WHERE r.finished_at IS NULL
+		  AND (pg_catalog.pg_has_role(r.owner::pg_catalog.oid, 'USAGE')
+			   OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+	), reasons AS (
+		SELECT u.server, u.agent_id, u.stands, u.why,
+			   pg_catalog.count(*) AS runs,
+			   pg_catalog.min(u.since)
+				   FILTER (WHERE u.why OPERATOR(pg_catalog.<>) 'its time') AS since
+		FROM unfinished u
+		GROUP BY 1, 2, 3, 4
+	), present AS (
+		SELECT w.server, w.agent_id,
+			   pg_catalog.sum(w.runs) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'running') AS running,
+			   pg_catalog.sum(w.runs) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'waiting') AS waiting,
+			   pg_catalog.sum(w.runs) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'paused') AS paused,
+			   pg_catalog.string_agg(pg_catalog.format('%s (%s)', w.why, w.runs), ', '
+									 ORDER BY w.runs DESC, w.why)
+				   FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'waiting') AS waiting_for,
+			   pg_catalog.min(w.since) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'waiting') AS since
+		FROM reasons w
+		GROUP BY 1, 2
+	), past AS (
+		SELECT m.model_provider AS server, m.agent_id,
+			   pg_catalog.count(*) AS ended,
+			   pg_catalog.count(*) FILTER (WHERE m.finished_at OPERATOR(pg_catalog.>)
+				   (pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 min'::interval))
+				   AS per_minute,
+			   pg_catalog.count(*) FILTER (WHERE m.status OPERATOR(pg_catalog.=)
+				   'ERROR'::agno.run_status) AS errors,
+			   pg_catalog.mode() WITHIN GROUP (ORDER BY m.error_type) AS error_type,
+			   pg_catalog.percentile_cont('{0.5,0.95}'::double precision[]) WITHIN GROUP
+				   (ORDER BY pg_catalog.date_part('epoch', m.took))
+				   FILTER (WHERE m.status OPERATOR(pg_catalog.=)
+						   'COMPLETED'::agno.run_status) AS took,
+			   pg_catalog.sum(m.input_tokens) AS input_tokens,
+			   pg_catalog.sum(m.output_tokens) AS output_tokens,
+			   pg_catalog.sum(m.cost) AS cost
+		FROM agno.run_metrics m
+		WHERE m.finished_at OPERATOR(pg_catalog.>)
+			  (pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 hour'::interval)
+		  AND m.created_at OPERATOR(pg_catalog.>)
+			  (pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 day'::interval)
+		GROUP BY 1, 2
+	)
+	SELECT b.server,
+		   b.agent_id,
+		   COALESCE(pg_catalog.max(b.running), 0::numeric)::bigint AS running,
+		   COALESCE(pg_catalog.max(b.waiting), 0::numeric)::bigint AS waiting,
+		   pg_catalog.max(b.waiting_for) AS waiting_for,
+		   pg_catalog.date_trunc('second', pg_catalog.clock_timestamp()
+			   OPERATOR(pg_catalog.-) pg_catalog.max(b.since)) AS oldest,
+		   COALESCE(pg_catalog.max(b.paused), 0::numeric)::bigint AS paused,
+		   COALESCE(pg_catalog.max(b.per_minute), 0::bigint) AS per_minute,
+		   COALESCE(pg_catalog.max(b.ended), 0::bigint) AS ended,
+		   COALESCE(pg_catalog.max(b.errors), 0::bigint) AS errors,
+		   pg_catalog.max(b.error_type) AS error_type,
+		   pg_catalog.round(pg_catalog.max(b.took[1])::numeric, 3) AS p50,
+		   pg_catalog.round(pg_catalog.max(b.took[2])::numeric, 3) AS p95,
+		   pg_catalog.max(b.input_tokens) AS input_tokens,
+		   pg_catalog.max(b.output_tokens) AS output_tokens,
+		   pg_catalog.round(pg_catalog.max(b.cost), 6) AS cost
+	FROM (SELECT n.server, n.agent_id, n.running, n.waiting, n.waiting_for,
+				 n.since, n.paused, NULL::bigint AS ended, NULL::bigint AS per_minute,
+				 NULL::bigint AS errors, NULL::pg_catalog.text AS error_type,
+				 NULL::double precision[] AS took, NULL::numeric AS input_tokens,
+				 NULL::numeric AS output_tokens, NULL::numeric AS cost
+		  FROM present n
+		  UNION ALL
+		  SELECT h.server, h.agent_id, NULL, NULL, NULL, NULL, NULL, h.ended,
+				 h.per_minute, h.errors, h.error_type, h.took, h.input_tokens,
+				 h.output_tokens, h.cost
+		  FROM past h) b
+	GROUP BY 1, 2
+	ORDER BY 3 DESC, 4 DESC, 9 DESC, 1, 2;
+
+COMMENT ON VIEW agno.top IS
+	'for psql''s \watch: by model server and agent, what is running, what is waiting '
+	'and for what, and what came of the runs that ended within the hour: the '
+	'caller''s runs, or all for members of pg_monitor';
+
+GRANT SELECT ON agno.top TO PUBLIC;
 
 -- The functions that agno_grant_usage hands out.
 CREATE OR REPLACE FUNCTION agno.usage_routines()
