@@ -48,7 +48,7 @@
 #define TLS_APPLICATION_DATA 23
 
 /* How many transfers are kept to be used again. */
-#define SPARE_TRANSFERS 256
+#define SPARE_TRANSFERS 512
 
 /* http_next_fresh() is to return the transfer. */
 static void

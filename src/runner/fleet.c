@@ -17,7 +17,7 @@
 #include "utils/memutils.h"
 
 /* How long a run has to be in flight for its row in the queue to say so. */
-#define SETTLE_AFTER (100 * US_PER_MS)
+#define SETTLE_AFTER (300 * US_PER_MS)
 
 typedef struct FlightEntry
 {
