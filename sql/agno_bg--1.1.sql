@@ -1678,6 +1678,119 @@ COMMENT ON FUNCTION agno.run_tree(pg_catalog.text) IS
 	'a run and those that it has enqueued, directly or not, each with what it '
 	'has cost itself: as far as the caller sees them';
 
+---------------------------------------------------------------------------
+-- Several servers
+---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.agno_slot(id pg_catalog.text)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'agno_slot'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.agno_slot(pg_catalog.text) IS
+	'the slot, from 0 to 65535, of a run or a session by its id, as far as that '
+	'tells it: the last 16 bits of one that was generated, of any other the first '
+	'16 of the SHA-256 of what stands before its first slash';
+REVOKE ALL ON FUNCTION @extschema@.agno_slot(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.new_id(slot integer)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'agno_new_id'
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.new_id(integer) IS
+	'a new id for a session, or for a run of a session, of this slot';
+REVOKE ALL ON FUNCTION agno.new_id(integer) FROM PUBLIC;
+
+-- A router inserts through postgres_fdw, in a transaction that ends with its own.
+CREATE VIEW agno.enqueue WITH (security_invoker) AS
+	SELECT NULL::pg_catalog.text AS input,
+		   NULL::pg_catalog.text AS agent_id,
+		   NULL::pg_catalog.text AS session_id,
+		   NULL::pg_catalog.text AS run_id,
+		   NULL::pg_catalog.text AS user_id,
+		   NULL::pg_catalog.text AS model,
+		   NULL::pg_catalog.jsonb AS output_schema,
+		   NULL::pg_catalog.jsonb AS session_state,
+		   NULL::pg_catalog.jsonb AS metadata,
+		   NULL::pg_catalog.jsonb AS model_options,
+		   NULL::boolean AS stream,
+		   NULL::integer AS priority,
+		   NULL::pg_catalog.timestamptz AS run_at,
+		   NULL::interval AS timeout,
+		   NULL::integer AS max_attempts,
+		   NULL::pg_catalog.text AS idempotency_key,
+		   NULL::pg_catalog.text AS on_complete,
+		   NULL::agno.run_status AS status,
+		   NULL::integer AS slot
+	WHERE false;
+COMMENT ON VIEW agno.enqueue IS
+	'to INSERT into, which is to call agno_arun for each row; always empty. '
+	'RETURNING gives run_id, session_id and status. slot is that of a session '
+	'that is generated, where neither run_id nor idempotency_key says it';
+
+CREATE FUNCTION agno.enqueue_row()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	accepted agno.run_ref;
+BEGIN
+	IF NEW.slot IS NOT NULL
+	   AND COALESCE(NEW.session_id, NEW.run_id, NEW.idempotency_key) IS NULL THEN
+		NEW.session_id := agno.new_id(NEW.slot);
+	END IF;
+	accepted := @extschema@.agno_arun(NEW.input, NEW.agent_id, NEW.session_id,
+		NEW.run_id, NEW.user_id, NEW.model, NEW.output_schema,
+		NEW.session_state, NEW.metadata, NEW.model_options, NEW.stream,
+		NEW.priority, NEW.run_at, NEW.timeout, NEW.max_attempts,
+		NEW.idempotency_key, NEW.on_complete);
+	NEW.run_id := accepted.run_id;
+	NEW.session_id := accepted.session_id;
+	NEW.status := accepted.status;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION agno.enqueue_row() IS
+	'calls agno_arun, as who inserts into agno.enqueue';
+REVOKE ALL ON FUNCTION agno.enqueue_row() FROM PUBLIC;
+
+CREATE TRIGGER enqueue INSTEAD OF INSERT ON agno.enqueue
+	FOR EACH ROW EXECUTE FUNCTION agno.enqueue_row();
+COMMENT ON TRIGGER enqueue ON agno.enqueue IS 'calls agno_arun';
+
+-- The tables of a router are partitioned by node, so it can leave out one that
+-- cannot be reached; each row says what its partition is.
+CREATE VIEW agno.node_runs WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.runs x;
+CREATE VIEW agno.node_sessions WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.sessions x;
+CREATE VIEW agno.node_run_events WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.run_events x;
+CREATE VIEW agno.node_tool_calls WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.tool_calls x;
+CREATE VIEW agno.node_approvals WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.approvals x;
+CREATE VIEW agno.node_stats WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.stats x;
+CREATE VIEW agno.node_workers WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.workers x;
+COMMENT ON VIEW agno.node_runs IS 'agno.runs, as a router reads it';
+COMMENT ON VIEW agno.node_sessions IS 'agno.sessions, as a router reads it';
+COMMENT ON VIEW agno.node_run_events IS 'agno.run_events, as a router reads it';
+COMMENT ON VIEW agno.node_tool_calls IS 'agno.tool_calls, as a router reads it';
+COMMENT ON VIEW agno.node_approvals IS 'agno.approvals, as a router reads it';
+COMMENT ON VIEW agno.node_stats IS 'agno.stats, as a router reads it';
+COMMENT ON VIEW agno.node_workers IS 'agno.workers, as a router reads it';
+GRANT SELECT ON agno.node_runs, agno.node_sessions, agno.node_run_events,
+	agno.node_tool_calls, agno.node_approvals, agno.node_stats TO PUBLIC;
+GRANT SELECT ON agno.node_workers TO pg_monitor;
+
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
 RETURNS SETOF pg_catalog.regprocedure
@@ -1701,6 +1814,7 @@ BEGIN ATOMIC
 		  'agno_reject_call', 'agno_answer_call',
 		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
 		  'agno_session_state', 'agno_update_session_state',
+		  'agno_slot', 'new_id',
 		  'list_tables', 'describe_table', 'run_sql_query', 'run_tree',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'check_time_zone', 'run_data',
@@ -1723,6 +1837,7 @@ BEGIN
 	END LOOP;
 	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
 				   'TO %I', role);
+	EXECUTE format('GRANT SELECT, INSERT ON agno.enqueue TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) IS
@@ -1742,6 +1857,7 @@ BEGIN
 	END LOOP;
 	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
 				   'FROM %I', role);
+	EXECUTE format('REVOKE SELECT, INSERT ON agno.enqueue FROM %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) IS
