@@ -16,8 +16,8 @@
 #   make fuzz    throws random bytes at every parser, FUZZ_SECONDS (600) each
 
 MODULE_big = agno_bg
-EXTENSION = agno_bg
-DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.1.sql
+EXTENSION = agno_bg agno_router
+DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.1.sql sql/agno_router--1.1.sql
 DOCS = $(wildcard doc/*.md)
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 

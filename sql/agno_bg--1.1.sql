@@ -1791,6 +1791,130 @@ GRANT SELECT ON agno.node_runs, agno.node_sessions, agno.node_run_events,
 	agno.node_tool_calls, agno.node_approvals, agno.node_stats TO PUBLIC;
 GRANT SELECT ON agno.node_workers TO pg_monitor;
 
+CREATE FUNCTION agno.node_status(
+	OUT version pg_catalog.text,
+	OUT cluster boolean,
+	OUT slots pg_catalog.text,
+	OUT standby boolean,
+	OUT sessions boolean,
+	OUT unfinished bigint,
+	OUT agents pg_catalog.text)
+RETURNS pg_catalog.record
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT x.extversion INTO version FROM pg_extension x
+	WHERE x.extname = 'agno_bg';
+	cluster := current_setting('agno_bg.cluster');
+	slots := current_setting('agno_bg.slots');
+	standby := pg_is_in_recovery();
+	sessions := EXISTS (SELECT FROM agno.sessions);
+	SELECT count(*) INTO unfinished FROM agno.run_queue;
+	agents := CASE
+		WHEN EXISTS (SELECT FROM pg_publication p
+					 WHERE p.pubname = 'agno_router') THEN 'publisher'
+		WHEN EXISTS (SELECT FROM pg_stat_subscription s
+					 WHERE s.subname = 'agno_router' AND s.pid IS NOT NULL)
+			THEN 'subscriber'
+		ELSE 'none' END;
+END
+$$;
+COMMENT ON FUNCTION agno.node_status() IS
+	'what agno_router_status shows of this server';
+REVOKE ALL ON FUNCTION agno.node_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION agno.node_status() TO pg_monitor;
+
+CREATE FUNCTION agno.publish_agents(slot pg_catalog.text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- first: a transaction that has written cannot do it
+	IF NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = slot) THEN
+		PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = 'agno_router') THEN
+		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION agno.publish_agents(pg_catalog.text) IS
+	'lets another server receive the agents and tools of this one, by this '
+	'replication slot';
+REVOKE ALL ON FUNCTION agno.publish_agents(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.follow_agents(publisher pg_catalog.text,
+	slot pg_catalog.text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- A server that was made of another one has what that had, and leaves it to it.
+	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
+			   AND s.subdbid = (SELECT d.oid FROM pg_database d
+								WHERE d.datname = current_database())) THEN
+		ALTER SUBSCRIPTION agno_router DISABLE;
+		ALTER SUBSCRIPTION agno_router SET (slot_name = NONE);
+		DROP SUBSCRIPTION agno_router;
+	END IF;
+	DROP PUBLICATION IF EXISTS agno_router;
+	DELETE FROM agno.agents;
+	DELETE FROM agno.tools;
+	EXECUTE format('CREATE SUBSCRIPTION agno_router CONNECTION %L '
+				   'PUBLICATION agno_router '
+				   'WITH (create_slot = false, slot_name = %L)', publisher, slot);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION agno.follow_agents(pg_catalog.text, pg_catalog.text) IS
+	'has this server receive the agents and tools of another, by this replication '
+	'slot, instead of those that it has';
+REVOKE ALL ON FUNCTION agno.follow_agents(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.keep_slots(first_slot integer, last_slot integer)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation text;
+	deleted bigint;
+BEGIN
+	IF current_setting('agno_bg.paused') <> 'on'
+	   OR current_setting('agno_bg.max_tool_workers') <> '0' THEN
+		RAISE EXCEPTION 'runs are being executed'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Set agno_bg.paused to on and agno_bg.max_tool_workers '
+						 'to 0, and reload.';
+	END IF;
+	CREATE TEMPORARY TABLE agno_gone ON COMMIT DROP AS
+		SELECT r.run_id FROM agno.runs r
+		WHERE @extschema@.agno_slot(r.session_id)
+			  NOT BETWEEN keep_slots.first_slot AND keep_slots.last_slot;
+	FOREACH relation IN ARRAY '{run_queue,tool_queue,callbacks,run_signals,
+		run_steps,requirements,tool_calls,run_events,run_requests,runs}'::text[]
+	LOOP
+		EXECUTE format('DELETE FROM agno.%I x USING pg_temp.agno_gone g '
+					   'WHERE x.run_id = g.run_id', relation);
+		GET DIAGNOSTICS deleted = ROW_COUNT;
+	END LOOP;
+	DELETE FROM agno.sessions s
+	WHERE @extschema@.agno_slot(s.session_id)
+		  NOT BETWEEN keep_slots.first_slot AND keep_slots.last_slot;
+	DROP TABLE pg_temp.agno_gone;
+	RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION agno.keep_slots(integer, integer) IS
+	'for a server that was made of another one, or had another made of it: deletes '
+	'sessions of other slots with all their runs, and returns how many those were. '
+	'Executed while no runs are';
+REVOKE ALL ON FUNCTION agno.keep_slots(integer, integer) FROM PUBLIC;
+
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
 RETURNS SETOF pg_catalog.regprocedure
