@@ -60,7 +60,7 @@ DECLARE
 	hash pg_catalog.bytea;
 BEGIN
 	IF agno.looks_generated(part) THEN
-		RETURN ('x' OPERATOR(pg_catalog.||) pg_catalog.right(part, 4))
+		RETURN pg_catalog.concat('x', pg_catalog.right(part, 4))
 			::bit(16)::integer;
 	END IF;
 	hash := pg_catalog.sha256(pg_catalog.convert_to(part, 'UTF8'));
@@ -142,29 +142,28 @@ DECLARE
 	known pg_catalog.text := pg_catalog.current_setting(setting, true);
 	reason pg_catalog.text;
 BEGIN
-	IF known OPERATOR(pg_catalog.=) (now OPERATOR(pg_catalog.||) ' yes') THEN
+	IF known OPERATOR(pg_catalog.=) pg_catalog.concat('yes ', now) THEN
 		RETURN node;
-	ELSIF known OPERATOR(pg_catalog.=) (now OPERATOR(pg_catalog.||) ' no') THEN
+	ELSIF known OPERATOR(pg_catalog.=) pg_catalog.concat('no ', now) THEN
 		RETURN NULL;
 	END IF;
 	BEGIN
 		-- connects, and asks nothing
 		PERFORM FROM agno.node_sessions s
 			WHERE s.node OPERATOR(pg_catalog.=) reachable.node LIMIT 0;
-		PERFORM pg_catalog.set_config(setting,
-			now OPERATOR(pg_catalog.||) ' yes', true);
+		PERFORM pg_catalog.set_config(setting, pg_catalog.concat('yes ', now),
+									  true);
 		RETURN node;
 	EXCEPTION
 		WHEN connection_exception OR connection_failure
 			OR sqlclient_unable_to_establish_sqlconnection
 			OR admin_shutdown OR crash_shutdown OR cannot_connect_now THEN
-			GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+			GET STACKED DIAGNOSTICS reason := PG_EXCEPTION_DETAIL;
 			RAISE WARNING 'node "%" cannot be reached: its rows are missing', node
 				USING ERRCODE = 'sqlclient_unable_to_establish_sqlconnection',
 					  DETAIL = reason;
 	END;
-	PERFORM pg_catalog.set_config(setting, now OPERATOR(pg_catalog.||) ' no',
-								  true);
+	PERFORM pg_catalog.set_config(setting, pg_catalog.concat('no ', now), true);
 	RETURN NULL;
 END
 $$;
@@ -842,8 +841,8 @@ BEGIN
 				RETURN other;
 			END IF;
 		EXCEPTION WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE,
-				message = MESSAGE_TEXT;
+			GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE,
+				message := MESSAGE_TEXT;
 			IF NOT agno.lost_node(state, message) THEN
 				RAISE;
 			END IF;
@@ -915,8 +914,8 @@ BEGIN
 		BEGIN
 			used := agno.has_run_at(other, run_id);
 		EXCEPTION WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE,
-				message = MESSAGE_TEXT;
+			GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE,
+				message := MESSAGE_TEXT;
 			IF NOT agno.lost_node(state, message) THEN
 				RAISE;
 			END IF;
@@ -1025,8 +1024,8 @@ BEGIN
 	END IF;
 	RETURN;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1057,8 +1056,8 @@ BEGIN
 	END IF;
 	RETURN;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1090,8 +1089,8 @@ BEGIN
 	END IF;
 	RETURN false;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1115,8 +1114,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.requeue_run_at(COALESCE(at, agno.node_of('')), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1140,8 +1139,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.requeue_callback_at(COALESCE(at, agno.node_of('')), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1167,8 +1166,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.continue_run_at(COALESCE(at, agno.node_of('')), run_id, requirements);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1195,8 +1194,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.approve_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1223,8 +1222,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.reject_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1251,8 +1250,8 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.answer_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, answer);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1277,8 +1276,8 @@ BEGIN
 	FROM agno.run_events_at(agno.node_of_run(run_id), run_id, after) e
 	WHERE agno_run_events.run_id IS NOT NULL;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1298,8 +1297,8 @@ DECLARE
 BEGIN
 	RETURN agno.run_output_dict_at(agno.node_of_run(run_id), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1332,8 +1331,8 @@ DECLARE
 BEGIN
 	RETURN agno.describe_tool_at(agno.agents_node(), tool);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
@@ -1357,8 +1356,8 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_call_tool()');
 	RETURN agno.call_tool_at(agno.agents_node(), tool, arguments, user_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
+		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
 	PERFORM agno.raise_again(state, message, detail, hint);
 END
 $$;
