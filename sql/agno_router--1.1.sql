@@ -777,7 +777,7 @@ BEGIN
 		state := '08006';
 		detail := pg_catalog.rtrim(pg_catalog.regexp_replace(message,
 			'^PL/Proxy function [^:]*: (\[.*?\] PQ\w+: )?', ''), E'\n');
-		message := 'the node of the run cannot be reached';
+		message := 'the node cannot be reached';
 		hint := 'agno_router_status() tells which one that is.';
 	ELSE
 		message := pg_catalog.regexp_replace(message,
@@ -1739,7 +1739,11 @@ BEGIN
 		PERFORM agno.map_user(role, name, password);
 	END LOOP;
 
-	status := agno.status_at(name);
+	BEGIN
+		status := agno.status_at(name);
+	EXCEPTION WHEN OTHERS THEN
+		PERFORM agno.raise_again(SQLSTATE, SQLERRM, '', '');
+	END;
 	IF NOT status.cluster THEN
 		RAISE WARNING 'node "%" does not know that it is one of several servers', name
 			USING HINT = 'ALTER SYSTEM SET agno_bg.cluster = on; there, and reload: '
