@@ -867,12 +867,16 @@ RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 BEGIN
-	RETURN pg_catalog.current_setting('agno_router.enqueued', true)
-			OPERATOR(pg_catalog.=) 'yes'
-		AND EXISTS (SELECT FROM agno.node_runs r
-					WHERE r.node OPERATOR(pg_catalog.=) enqueued_here.node
-					  AND r.run_id OPERATOR(pg_catalog.=) enqueued_here.run_id)
-		AND NOT agno.has_run_at(node, run_id);
+	-- not in one expression, which would connect before it looks
+	IF pg_catalog.current_setting('agno_router.enqueued', true)
+	   OPERATOR(pg_catalog.=) 'yes' THEN
+		RETURN EXISTS (SELECT FROM agno.node_runs r
+					   WHERE r.node OPERATOR(pg_catalog.=) enqueued_here.node
+						 AND r.run_id OPERATOR(pg_catalog.=)
+							 enqueued_here.run_id)
+			AND NOT agno.has_run_at(node, run_id);
+	END IF;
+	RETURN false;
 END
 $$;
 COMMENT ON FUNCTION agno.enqueued_here(pg_catalog.text, pg_catalog.text) IS
