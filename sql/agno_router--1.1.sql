@@ -1652,7 +1652,7 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	settings text := format('-c agno_bg.node=%s '
-							'-c client_connection_check_interval=5s ', name);
+							'-c client_connection_check_interval=2s ', name);
 	given record;
 	options text[] := '{}';
 	password text;
