@@ -1506,7 +1506,7 @@ AS $$
 	WHERE x.extname = 'agno_router'
 	  AND p.proname <> ALL (ARRAY[
 		  'agno_grant_usage', 'agno_revoke_usage', 'agno_router_add_node',
-		  'agno_router_drop_node', 'agno_router_status', 'status_at', 'map_user',
+		  'agno_router_status', 'status_at', 'map_user',
 		  'publish_agents_at', 'follow_agents_at', 'read_conninfo', 'write_shown',
 		  'usage_routines', 'usage_roles', 'replicate_agents', 'attach_enqueue',
 		  'shown', 'reachable']::name[])
