@@ -899,14 +899,17 @@ $$;
 COMMENT ON FUNCTION agno.refuse_enqueued_here(pg_catalog.text, pg_catalog.text) IS
 	'raises an error if the current transaction has enqueued the run';
 
--- Only what is asked on the other nodes: on its own, the node looks itself.
+-- On its own node, the run's id is looked for by that node. One that could not be
+-- reached is not asked again for a while: who can do without it is not to wait for it.
 CREATE FUNCTION agno.refuse_used_run_id(run_id pg_catalog.text,
 	session_id pg_catalog.text)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
+SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	other pg_catalog.text;
+	setting pg_catalog.text;
 	state pg_catalog.text;
 	message pg_catalog.text;
 	used boolean;
@@ -915,6 +918,12 @@ BEGIN
 		SELECT n.node FROM agno.nodes n
 		WHERE n.node OPERATOR(pg_catalog.<>) agno.node_of(session_id)
 	LOOP
+		setting := pg_catalog.concat('agno_router.lost_', other);
+		CONTINUE WHEN pg_catalog.current_setting(setting, true)
+			OPERATOR(pg_catalog.>) pg_catalog.to_char(
+				pg_catalog.clock_timestamp()
+					OPERATOR(pg_catalog.-) '10 s'::interval,
+				'YYYYMMDDHH24MISS');
 		BEGIN
 			used := agno.has_run_at(other, run_id);
 		EXCEPTION WHEN OTHERS THEN
@@ -924,6 +933,8 @@ BEGIN
 				RAISE;
 			END IF;
 			used := false;
+			PERFORM pg_catalog.set_config(setting, pg_catalog.to_char(
+				pg_catalog.clock_timestamp(), 'YYYYMMDDHH24MISS'), false);
 		END;
 		IF used THEN
 			RAISE EXCEPTION 'run "%" already exists', run_id
