@@ -5,6 +5,7 @@
 #   make demo    builds, starts a throw-away cluster, shows the main job
 #   make test    builds with warnings as errors, runs every test, or with
 #                T=029 only the TAP tests with that in their names
+#   make cluster-demo  a router, two nodes and standbys; kills a primary
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
@@ -36,8 +37,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter assertions bench chaos coverage demo fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
-.PHONY: assertions bench chaos coverage demo fuzz indent lint sanitize test
+ifneq ($(filter assertions bench chaos cluster-demo coverage demo fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos cluster-demo coverage demo fuzz indent lint sanitize test
 assertions:
 	@test/assertions.sh
 bench:
@@ -45,6 +46,8 @@ bench:
 chaos:
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-300} VERBOSE=1 \
 		test/run.sh test/t/036_chaos.pl
+cluster-demo:
+	@test/cluster_demo.sh
 coverage:
 	@test/coverage.sh $(T)
 demo:
