@@ -76,7 +76,7 @@ cluster_kill() {
 	local pid
 	pid=$(head -1 "$work/$1/postmaster.pid")
 	# shellcheck disable=SC2046 # one argument each
-	as_root kill -9 "$pid" $(ps -o pid= --ppid "$pid")
+	as_root kill -9 "$pid" $(ps -o pid= --ppid "$pid") 2>/dev/null || true
 	rm -f "$work/$1/postmaster.pid"
 }
 
