@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 16) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 18) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -440,4 +440,9 @@ if wanted 16; then
 		"$plain $back $(ratio "$back" "$plain")" "- - 0.5"
 	row "" "    documents without their answer, runs with an error" \
 		"$(sql "SELECT count(*) FROM documents WHERE answer IS NULL") $(sql "SELECT count(*) FROM agno.runs WHERE error IS NOT NULL")" "0 0"
+fi
+
+# Several servers
+if wanted 17 || wanted 18; then
+	. test/bench/cluster.sh
 fi
