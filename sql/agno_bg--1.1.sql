@@ -1814,8 +1814,10 @@ BEGIN
 	agents := CASE
 		WHEN EXISTS (SELECT FROM pg_publication p
 					 WHERE p.pubname = 'agno_router') THEN 'publisher'
-		WHEN EXISTS (SELECT FROM pg_stat_subscription s
-					 WHERE s.subname = 'agno_router' AND s.pid IS NOT NULL)
+		WHEN EXISTS (SELECT FROM pg_subscription s
+					 JOIN pg_stat_subscription p ON p.subid = s.oid
+					 WHERE s.subname = 'agno_router' AND p.pid IS NOT NULL
+					   AND s.subslotname = 'agno_' || current_setting('agno_bg.node'))
 			THEN 'subscriber'
 		ELSE 'none' END;
 END

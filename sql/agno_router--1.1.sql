@@ -1793,7 +1793,8 @@ BEGIN
 			EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE '
 						   'ON agno.agents, agno.tools TO %I', role);
 		END LOOP;
-	ELSE
+	ELSIF status.agents <> 'subscriber' THEN
+		-- no other router has seen to it
 		PERFORM agno.replicate_agents(name);
 	END IF;
 END

@@ -109,5 +109,15 @@ my $run = $router->safe_psql('restored', "SELECT run_id FROM agno_arun('x', 'a')
 is(as($router, 'app', "SELECT status FROM agno_wait_run('$run')"), 'COMPLETED', 'what one enqueues the other finds');
 is($router->safe_psql('restored', 'SELECT count(*) FROM agno_router_status() WHERE reachable'), 3, 'it knows the nodes');
 
+# A role whose name is to be quoted
+foreach my $server (@nodes, $router)
+{
+	$server->safe_psql('postgres', q(CREATE ROLE "Ann O'Hara \ ""x" LOGIN; SELECT agno_grant_usage($$Ann O'Hara \ "x$$)));
+}
+my $ann = q(SET SESSION AUTHORIZATION "Ann O'Hara \ ""x";);
+my $odd = $router->safe_psql('postgres', "$ann SELECT run_id FROM agno_arun('x', model => 'mock:echo')");
+is($router->safe_psql('postgres', "$ann SELECT status || ' ' || owner FROM agno_wait_run('$odd')"), q(COMPLETED "Ann O'Hara \ ""x"), 'a role with an odd name is itself');
+is($router->safe_psql('postgres', "$ann SELECT count(*) FROM agno.runs"), 1, 'and sees its run');
+
 $_->stop foreach $router, $other, @nodes, $deaf, $n5;
 done_testing();

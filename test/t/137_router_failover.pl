@@ -110,6 +110,13 @@ my ($other_pause, @other_ids) = acknowledged($client{n2});
 is(scalar(@other_ids) . $client{n2}{err}, '150', 'the client of the other node has seen nothing');
 is(value($router, "concat_ws(' ', reachable, standby, problem) FROM agno_router_status() WHERE node = 'n1'"), 't f', 'agno_router_status finds the standby');
 
+# Agents
+ok($router->poll_query_until('postgres', q(SELECT problem = 'agents and tools are not replicated' FROM agno_router_status() WHERE node = 'n2')),
+	'agno_router_status says that agents do not arrive any more');
+value($router, "agno.replicate_agents('n2')");
+as($router, 'app', q(INSERT INTO agno.agents (agent_id, model) VALUES ('a', 'mock:echo')));
+ok($n2->poll_query_until('postgres', 'SELECT count(*) = 1 FROM agno.agents'), 'until they are replicated anew');
+
 #-------------------------------------------------------------------------
 # An asynchronous one
 #-------------------------------------------------------------------------

@@ -92,6 +92,7 @@ $n3->promote;
 # 4. The router is told; what moves is enqueued again.
 $router->safe_psql('postgres', "SELECT agno_router_add_node('n3', '" . $n3->connstr('postgres') =~ s/'/''/gr . "', split => 'n2')");
 my $moved = time - $since;
+is(value($n3, "agno_bg.x FROM (SELECT string_agg(subslotname, ',') AS x FROM pg_subscription) agno_bg"), 'agno_n3', 'it receives agents for itself');
 
 # 5. The node is started; each forgets what is the other's, and goes on.
 $n2->start;
