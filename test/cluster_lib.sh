@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Servers of a cluster on this machine, each in a folder of $work, for make
 # cluster-demo and make bench. To be sourced after lib.sh. Sockets are in $work; there
 # are no TCP ports.

@@ -401,8 +401,8 @@ void
 store_open_session(NewRun *run)
 {
 	/*
-	 * In a transaction with one snapshot, as those of routers are, INSERT fails
-	 * if the session has been changed since; to lock it does not.
+	 * In a transaction with one snapshot, as those of routers are, INSERT
+	 * fails if the session has been changed since; to lock it does not.
 	 */
 	bool		lock_first = IsolationUsesXactSnapshot() && !run->new_session;
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Figures 17 and 18 of make bench: what a router costs, and what more nodes bring. To be
 # sourced by run.sh. All servers are on this machine, so figure 18 tells how much of
 # the machine each run takes rather than what more machines bring.
