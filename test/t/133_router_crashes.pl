@@ -102,8 +102,9 @@ is(runs($second, 'two') + ordered('two'), 0, 'the second has none, nor has the r
 #-------------------------------------------------------------------------
 
 # Before the commit
+my $held = '';
 my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $router->connstr('postgres'), '-c', 'SELECT pg_advisory_lock(1), pg_sleep(600)' ],
-	'<', '/dev/null', '>', \my $held, '2>', \$held);
+	'<', '/dev/null', '>', \$held, '2>', \$held);
 $router->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')));
 $client = transaction('node', 'SELECT pg_advisory_lock(1); COMMIT', 'n1', 'n2');
 $n2->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'app' AND state = 'idle in transaction')));
