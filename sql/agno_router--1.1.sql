@@ -1759,6 +1759,18 @@ BEGIN
 	EXCEPTION WHEN OTHERS THEN
 		PERFORM agno.raise_again(SQLSTATE, SQLERRM, '', '');
 	END;
+	IF split IS NULL AND status.sessions AND NOT is_first THEN
+		RAISE EXCEPTION 'node "%" has sessions already', name
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'They would not be found.',
+				  HINT = 'Such a server can only be the first node, or a copy of '
+						 'the one that is split.';
+	ELSIF split IS NOT NULL AND NOT status.sessions THEN
+		RAISE EXCEPTION 'node "%" has no sessions', name
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = format('It must be a promoted standby of node "%s", which '
+								'has those that move.', split);
+	END IF;
 	IF NOT status.cluster THEN
 		RAISE WARNING 'node "%" does not know that it is one of several servers', name
 			USING HINT = 'ALTER SYSTEM SET agno_bg.cluster = on; there, and reload: '

@@ -73,7 +73,14 @@ as($router, 'app', q(INSERT INTO agno.agents (agent_id, model) VALUES ('later', 
 $nodes[1]->start;
 arrives("count(*) = 1 FROM agno.agents WHERE agent_id = 'later'", 'a node that was down catches up');
 
-as($_, 'app', 'SELECT 1') foreach @nodes;
+my $third = $nodes[2]->connstr('postgres') =~ s/'/''/gr;
+is(outcome($router, "SELECT agno_router_add_node('n3', '$third')"), '55000', 'none is added where there are sessions');
+is(outcome($router, "SELECT agno_router_add_node('n3', '$third', split => 'n2')"), '55000', 'nor does one that is no copy split another');
+is(outcome($router, "SELECT agno_router_add_node('n3', '$third', split => 'n9')"), '42704', 'nor can what is no node be split');
+$_->safe_psql('postgres', "DELETE FROM agno.runs; DELETE FROM agno.sessions") foreach @nodes;
+as($nodes[2], 'app', "SELECT agno_arun('x', run_id => 'stranger', model => 'mock:echo', run_at => '2100-01-01')");
+is(outcome($router, "SELECT agno_router_add_node('n3', '$third')"), '55000', 'a server that has sessions is no second node');
+is(value($router, "string_agg(node || first_slot, ',' ORDER BY node) FROM agno.nodes"), 'n10,n232768', 'nothing of this is left');
 $_->safe_psql('postgres', "DELETE FROM agno.runs; DELETE FROM agno.sessions") foreach @nodes;
 $nodes[2]->safe_psql('postgres', "INSERT INTO agno.agents (agent_id, model) VALUES ('stranger', 'mock:echo')");
 add_node($router, $nodes[2]);
