@@ -125,7 +125,8 @@ COMMENT ON COLUMN agno.nodes.first_slot IS
 	'the first slot of its sessions: see agno_slot';
 COMMENT ON COLUMN agno.nodes.last_slot IS 'the last one';
 COMMENT ON COLUMN agno.nodes.has_agents IS
-	'it is the one on which agents and tools are written; the others receive them';
+	'it is the one on which agents and tools are written; the others '
+	'receive them';
 GRANT SELECT ON agno.nodes TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('agno.nodes', '');
 
@@ -300,7 +301,8 @@ CREATE VIEW agno.runs WITH (security_invoker) AS
 	FROM agno.node_runs x
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.runs IS
-	'one row per run of any node that can be reached, with the name of the node';
+	'one row per run of any node that can be reached, with the name of the '
+	'node';
 GRANT SELECT ON agno.node_runs, agno.runs TO PUBLIC;
 
 CREATE TABLE agno.node_sessions (
@@ -432,7 +434,8 @@ CREATE VIEW agno.stats WITH (security_invoker) AS
 	FROM agno.node_stats x
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.stats IS
-	'how many runs there are of each status, and what they cost, by model and hour and node';
+	'how many runs there are of each status, and what they cost, by model '
+	'and hour and node';
 GRANT SELECT ON agno.node_stats, agno.stats TO PUBLIC;
 
 CREATE TABLE agno.node_workers (
@@ -511,7 +514,8 @@ COMMENT ON FUNCTION agno.as_run(agno.node_runs) IS
 
 -- Each calls one function, on the node that is its first argument. The columns of
 -- agno.runs have names, so that a node may have more of them.
-CREATE FUNCTION agno.get_run_output_at(at_node pg_catalog.text, run_id pg_catalog.text,
+CREATE FUNCTION agno.get_run_output_at(at_node pg_catalog.text,
+	run_id pg_catalog.text,
 	session_id pg_catalog.text)
 RETURNS SETOF agno.node_runs
 LANGUAGE plproxy
@@ -525,10 +529,12 @@ AS $$
 		r.run_at, r.started_at, r.finished_at
 	FROM @extschema@.agno_get_run_output($2, $3) r;
 $$;
-COMMENT ON FUNCTION agno.get_run_output_at(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.get_run_output_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text) IS
 	'agno_get_run_output of a node';
 
-CREATE FUNCTION agno.wait_run_at(at_node pg_catalog.text, run_id pg_catalog.text, timeout interval)
+CREATE FUNCTION agno.wait_run_at(at_node pg_catalog.text,
+	run_id pg_catalog.text, timeout interval)
 RETURNS SETOF agno.node_runs
 LANGUAGE plproxy
 AS $$
@@ -544,7 +550,8 @@ $$;
 COMMENT ON FUNCTION agno.wait_run_at(pg_catalog.text, pg_catalog.text, interval) IS
 	'agno_wait_run of a node';
 
-CREATE FUNCTION agno.run_events_at(at_node pg_catalog.text, run_id pg_catalog.text, after bigint)
+CREATE FUNCTION agno.run_events_at(at_node pg_catalog.text,
+	run_id pg_catalog.text, after bigint)
 RETURNS SETOF agno.node_run_events
 LANGUAGE plproxy
 AS $$
@@ -555,7 +562,8 @@ $$;
 COMMENT ON FUNCTION agno.run_events_at(pg_catalog.text, pg_catalog.text, bigint) IS
 	'agno_run_events of a node';
 
-CREATE FUNCTION agno.run_output_dict_at(at_node pg_catalog.text, run_id pg_catalog.text)
+CREATE FUNCTION agno.run_output_dict_at(at_node pg_catalog.text,
+	run_id pg_catalog.text)
 RETURNS pg_catalog.jsonb
 LANGUAGE plproxy
 AS $$
@@ -565,7 +573,8 @@ $$;
 COMMENT ON FUNCTION agno.run_output_dict_at(pg_catalog.text, pg_catalog.text) IS
 	'agno_run_output_dict of a node';
 
-CREATE FUNCTION agno.cancel_run_at(at_node pg_catalog.text, run_id pg_catalog.text)
+CREATE FUNCTION agno.cancel_run_at(at_node pg_catalog.text,
+	run_id pg_catalog.text)
 RETURNS boolean
 LANGUAGE plproxy
 AS $$
@@ -575,7 +584,8 @@ $$;
 COMMENT ON FUNCTION agno.cancel_run_at(pg_catalog.text, pg_catalog.text) IS
 	'agno_cancel_run of a node';
 
-CREATE FUNCTION agno.requeue_run_at(at_node pg_catalog.text, run_id pg_catalog.text)
+CREATE FUNCTION agno.requeue_run_at(at_node pg_catalog.text,
+	run_id pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plproxy
 AS $$
@@ -586,7 +596,8 @@ $$;
 COMMENT ON FUNCTION agno.requeue_run_at(pg_catalog.text, pg_catalog.text) IS
 	'agno_requeue_run of a node';
 
-CREATE FUNCTION agno.requeue_callback_at(at_node pg_catalog.text, run_id pg_catalog.text)
+CREATE FUNCTION agno.requeue_callback_at(at_node pg_catalog.text,
+	run_id pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plproxy
 AS $$
@@ -597,7 +608,8 @@ $$;
 COMMENT ON FUNCTION agno.requeue_callback_at(pg_catalog.text, pg_catalog.text) IS
 	'agno_requeue_callback of a node';
 
-CREATE FUNCTION agno.continue_run_at(at_node pg_catalog.text, run_id pg_catalog.text,
+CREATE FUNCTION agno.continue_run_at(at_node pg_catalog.text,
+	run_id pg_catalog.text,
 	requirements pg_catalog.jsonb)
 RETURNS agno.run_ref
 LANGUAGE plproxy
@@ -606,10 +618,12 @@ AS $$
 	SELECT r.run_id, r.session_id, r.status
 	FROM @extschema@.agno_continue_run($2, $3) r;
 $$;
-COMMENT ON FUNCTION agno.continue_run_at(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
+COMMENT ON FUNCTION agno.continue_run_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb) IS
 	'agno_continue_run of a node';
 
-CREATE FUNCTION agno.approve_call_at(at_node pg_catalog.text, run_id pg_catalog.text,
+CREATE FUNCTION agno.approve_call_at(at_node pg_catalog.text,
+	run_id pg_catalog.text,
 	tool_call_id pg_catalog.text, note pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plproxy
@@ -618,10 +632,12 @@ AS $$
 	SELECT r.run_id, r.session_id, r.status
 	FROM @extschema@.agno_approve_call($2, $3, $4) r;
 $$;
-COMMENT ON FUNCTION agno.approve_call_at(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.approve_call_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.text) IS
 	'agno_approve_call of a node';
 
-CREATE FUNCTION agno.reject_call_at(at_node pg_catalog.text, run_id pg_catalog.text,
+CREATE FUNCTION agno.reject_call_at(at_node pg_catalog.text,
+	run_id pg_catalog.text,
 	tool_call_id pg_catalog.text, note pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plproxy
@@ -630,10 +646,12 @@ AS $$
 	SELECT r.run_id, r.session_id, r.status
 	FROM @extschema@.agno_reject_call($2, $3, $4) r;
 $$;
-COMMENT ON FUNCTION agno.reject_call_at(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.reject_call_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.text) IS
 	'agno_reject_call of a node';
 
-CREATE FUNCTION agno.answer_call_at(at_node pg_catalog.text, run_id pg_catalog.text,
+CREATE FUNCTION agno.answer_call_at(at_node pg_catalog.text,
+	run_id pg_catalog.text,
 	tool_call_id pg_catalog.text, answer pg_catalog.jsonb)
 RETURNS agno.run_ref
 LANGUAGE plproxy
@@ -642,10 +660,12 @@ AS $$
 	SELECT r.run_id, r.session_id, r.status
 	FROM @extschema@.agno_answer_call($2, $3, $4) r;
 $$;
-COMMENT ON FUNCTION agno.answer_call_at(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
+COMMENT ON FUNCTION agno.answer_call_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb) IS
 	'agno_answer_call of a node';
 
-CREATE FUNCTION agno.describe_tool_at(at_node pg_catalog.text, tool pg_catalog.text)
+CREATE FUNCTION agno.describe_tool_at(at_node pg_catalog.text,
+	tool pg_catalog.text)
 RETURNS pg_catalog.jsonb
 LANGUAGE plproxy
 AS $$
@@ -655,7 +675,8 @@ $$;
 COMMENT ON FUNCTION agno.describe_tool_at(pg_catalog.text, pg_catalog.text) IS
 	'agno_describe_tool of a node';
 
-CREATE FUNCTION agno.call_tool_at(at_node pg_catalog.text, tool pg_catalog.text, arguments pg_catalog.jsonb,
+CREATE FUNCTION agno.call_tool_at(at_node pg_catalog.text,
+	tool pg_catalog.text, arguments pg_catalog.jsonb,
 	user_id pg_catalog.text)
 RETURNS pg_catalog.text
 LANGUAGE plproxy
@@ -663,7 +684,8 @@ AS $$
 	CONNECT agno.connection(at_node);
 	SELECT @extschema@.agno_call_tool($2, $3, $4);
 $$;
-COMMENT ON FUNCTION agno.call_tool_at(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.call_tool_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.text) IS
 	'agno_call_tool of a node';
 
 CREATE FUNCTION agno.has_run_at(at_node pg_catalog.text, run_id pg_catalog.text)
@@ -690,14 +712,16 @@ CREATE FUNCTION agno.status_at(at_node pg_catalog.text,
 LANGUAGE plproxy
 AS $$
 	CONNECT agno.connection(at_node);
-	SELECT s.version, s.cluster, s.slots, s.standby, s.sessions, s.unfinished, s.agents
+	SELECT s.version, s.cluster, s.slots, s.standby, s.sessions,
+		s.unfinished, s.agents
 	FROM agno.node_status() s;
 $$;
 COMMENT ON FUNCTION agno.status_at(pg_catalog.text) IS
 	'what a node says of itself';
 REVOKE ALL ON FUNCTION agno.status_at(pg_catalog.text) FROM PUBLIC;
 
-CREATE FUNCTION agno.publish_agents_at(at_node pg_catalog.text, slot pg_catalog.text)
+CREATE FUNCTION agno.publish_agents_at(at_node pg_catalog.text,
+	slot pg_catalog.text)
 RETURNS boolean
 LANGUAGE plproxy
 AS $$
@@ -707,16 +731,19 @@ $$;
 COMMENT ON FUNCTION agno.publish_agents_at(pg_catalog.text, pg_catalog.text) IS
 	'has a node hand out its agents and tools';
 
-REVOKE ALL ON FUNCTION agno.publish_agents_at(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION agno.publish_agents_at(pg_catalog.text, pg_catalog.text)
+	FROM PUBLIC;
 
-CREATE FUNCTION agno.follow_agents_at(at_node pg_catalog.text, publisher pg_catalog.text, slot pg_catalog.text)
+CREATE FUNCTION agno.follow_agents_at(at_node pg_catalog.text,
+	publisher pg_catalog.text, slot pg_catalog.text)
 RETURNS boolean
 LANGUAGE plproxy
 AS $$
 	CONNECT agno.connection(at_node);
 	SELECT agno.follow_agents($2, $3);
 $$;
-COMMENT ON FUNCTION agno.follow_agents_at(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.follow_agents_at(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text) IS
 	'has a node receive the agents and tools of another';
 
 REVOKE ALL ON FUNCTION agno.follow_agents_at(pg_catalog.text, pg_catalog.text,
@@ -797,7 +824,8 @@ BEGIN
 	RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message;
 END
 $$;
-COMMENT ON FUNCTION agno.raise_again(pg_catalog.text, pg_catalog.text, pg_catalog.text,
+COMMENT ON FUNCTION agno.raise_again(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text,
 	pg_catalog.text) IS
 	'raises the error of a node as the node raised it';
 
@@ -824,8 +852,6 @@ AS $$
 DECLARE
 	home pg_catalog.text := agno.node_of(run_id);
 	other pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	lost_state pg_catalog.text;
 	lost_message pg_catalog.text;
 BEGIN
@@ -841,13 +867,11 @@ BEGIN
 				RETURN other;
 			END IF;
 		EXCEPTION WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE,
-				message := MESSAGE_TEXT;
-			IF NOT agno.lost_node(state, message) THEN
+			IF NOT agno.lost_node(SQLSTATE, SQLERRM) THEN
 				RAISE;
 			END IF;
-			lost_state := state;
-			lost_message := message;
+			lost_state := SQLSTATE;
+			lost_message := SQLERRM;
 		END;
 	END LOOP;
 	-- it may be there
@@ -910,8 +934,6 @@ AS $$
 DECLARE
 	other pg_catalog.text;
 	setting pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	used boolean;
 BEGIN
 	FOR other IN
@@ -927,9 +949,7 @@ BEGIN
 		BEGIN
 			used := agno.has_run_at(other, run_id);
 		EXCEPTION WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE,
-				message := MESSAGE_TEXT;
-			IF NOT agno.lost_node(state, message) THEN
+			IF NOT agno.lost_node(SQLSTATE, SQLERRM) THEN
 				RAISE;
 			END IF;
 			used := false;
@@ -979,16 +999,16 @@ DECLARE
 	accepted agno.run_ref;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_arun()');
+	-- there may be no node at all
+	PERFORM agno.node_of(COALESCE(session_id, run_id, idempotency_key, ''));
 	IF run_id IS NOT NULL AND session_id IS NOT NULL
 	   AND NOT agno.looks_generated(run_id) THEN
 		PERFORM agno.refuse_used_run_id(run_id, session_id);
-	ELSIF COALESCE(session_id, run_id, idempotency_key) IS NULL THEN
-		-- says which nodes there are none of
-		PERFORM agno.node_of('');
 	END IF;
-	INSERT INTO agno.enqueue AS e (input, agent_id, session_id, run_id, user_id, model, output_schema,
-		session_state, metadata, model_options, stream, priority, run_at,
-		timeout, max_attempts, idempotency_key, on_complete)
+	INSERT INTO agno.enqueue AS e (input, agent_id, session_id, run_id,
+		user_id, model, output_schema, session_state, metadata, model_options,
+		stream, priority, run_at, timeout, max_attempts, idempotency_key,
+		on_complete)
 	VALUES (agno_arun.input, agno_arun.agent_id, agno_arun.session_id,
 		agno_arun.run_id, agno_arun.user_id, agno_arun.model,
 		agno_arun.output_schema, agno_arun.session_state, agno_arun.metadata,
@@ -1000,7 +1020,8 @@ BEGIN
 	RETURN accepted;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+COMMENT ON FUNCTION @extschema@.agno_arun(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.text,
 	pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb,
 	pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer,
 	pg_catalog.timestamptz, interval, integer, pg_catalog.text,
@@ -1017,8 +1038,6 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1039,13 +1058,15 @@ BEGIN
 	END IF;
 	RETURN;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text, pg_catalog.text) IS
-	'the run as it stands; no row when it is unknown, of another session, or not the caller''s';
+COMMENT ON FUNCTION @extschema@.agno_get_run_output(pg_catalog.text,
+	pg_catalog.text) IS
+	'the run as it stands; no row when it is unknown, of another session, '
+	'or not the caller''s';
 
 CREATE FUNCTION @extschema@.agno_wait_run(
 	run_id pg_catalog.text,
@@ -1056,8 +1077,6 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1071,13 +1090,14 @@ BEGIN
 	END IF;
 	RETURN;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) IS
-	'sleeps until the run has ended or is PAUSED, or the timeout has passed, and returns the run as it is then';
+	'sleeps until the run has ended or is PAUSED, or the timeout has '
+	'passed, and returns the run as it is then';
 
 CREATE FUNCTION @extschema@.agno_cancel_run(run_id pg_catalog.text)
 RETURNS boolean
@@ -1086,8 +1106,6 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1104,13 +1122,15 @@ BEGIN
 	END IF;
 	RETURN false;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) IS
-	'cancels a run at once: true when it will end CANCELLED; false when it has ended, or is unknown, and then a later run of this id is cancelled before it starts';
+	'cancels a run at once: true when it will end CANCELLED; false when it '
+	'has ended, or is unknown, and then a later run of this id is cancelled '
+	'before it starts';
 
 CREATE FUNCTION @extschema@.agno_requeue_run(run_id pg_catalog.text)
 RETURNS agno.run_ref
@@ -1119,8 +1139,6 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1129,9 +1147,9 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.requeue_run_at(COALESCE(at, agno.node_of('')), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) IS
@@ -1144,8 +1162,6 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1154,9 +1170,9 @@ BEGIN
 	PERFORM agno.refuse_enqueued_here(at, run_id);
 	RETURN agno.requeue_callback_at(COALESCE(at, agno.node_of('')), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_requeue_callback(pg_catalog.text) IS
@@ -1171,23 +1187,24 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_continue_run()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.continue_run_at(COALESCE(at, agno.node_of('')), run_id, requirements);
+	RETURN agno.continue_run_at(COALESCE(at, agno.node_of('')), run_id,
+		requirements);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text, pg_catalog.jsonb) IS
-	'decides about calls that a PAUSED run waits for, as Agno''s dicts say; the run goes on when nothing is waited for any more';
+COMMENT ON FUNCTION @extschema@.agno_continue_run(pg_catalog.text,
+	pg_catalog.jsonb) IS
+	'decides about calls that a PAUSED run waits for, as Agno''s dicts say; '
+	'the run goes on when nothing is waited for any more';
 
 CREATE FUNCTION @extschema@.agno_approve_call(
 	run_id pg_catalog.text,
@@ -1199,22 +1216,22 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_approve_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.approve_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, note);
+	RETURN agno.approve_call_at(COALESCE(at, agno.node_of('')), run_id,
+		tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION @extschema@.agno_approve_call(pg_catalog.text,
+	pg_catalog.text, pg_catalog.text) IS
 	'lets a call be made that a PAUSED run waits for, or all of them';
 
 CREATE FUNCTION @extschema@.agno_reject_call(
@@ -1227,23 +1244,24 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_reject_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.reject_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, note);
+	RETURN agno.reject_call_at(COALESCE(at, agno.node_of('')), run_id,
+		tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
-	'rejects a call that a PAUSED run waits for, or all of them: the model is told the note';
+COMMENT ON FUNCTION @extschema@.agno_reject_call(pg_catalog.text,
+	pg_catalog.text, pg_catalog.text) IS
+	'rejects a call that a PAUSED run waits for, or all of them: the model '
+	'is told the note';
 
 CREATE FUNCTION @extschema@.agno_answer_call(
 	run_id pg_catalog.text,
@@ -1255,23 +1273,24 @@ SET client_min_messages = 'warning'
 AS $$
 DECLARE
 	at pg_catalog.text;
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_answer_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.answer_call_at(COALESCE(at, agno.node_of('')), run_id, tool_call_id, answer);
+	RETURN agno.answer_call_at(COALESCE(at, agno.node_of('')), run_id,
+		tool_call_id, answer);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
-	'gives what a call of a PAUSED run waits for: arguments, as an object, or its result';
+COMMENT ON FUNCTION @extschema@.agno_answer_call(pg_catalog.text,
+	pg_catalog.text, pg_catalog.jsonb) IS
+	'gives what a call of a PAUSED run waits for: arguments, as an object, '
+	'or its result';
 
 CREATE FUNCTION @extschema@.agno_run_events(
 	run_id pg_catalog.text,
@@ -1281,8 +1300,6 @@ LANGUAGE plpgsql STABLE
 SET client_min_messages = 'warning'
 AS $$
 DECLARE
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
@@ -1291,13 +1308,14 @@ BEGIN
 	FROM agno.run_events_at(agno.node_of_run(run_id), run_id, after) e
 	WHERE agno_run_events.run_id IS NOT NULL;
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) IS
-	'the events of a run after the one of this number; of one that was not streamed, its start, content and end, once it has ended';
+	'the events of a run after the one of this number; of one that was not '
+	'streamed, its start, content and end, once it has ended';
 
 CREATE FUNCTION @extschema@.agno_run_output_dict(run_id pg_catalog.text)
 RETURNS pg_catalog.jsonb
@@ -1305,22 +1323,21 @@ LANGUAGE plpgsql STRICT STABLE
 SET client_min_messages = 'warning'
 AS $$
 DECLARE
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	RETURN agno.run_output_dict_at(agno.node_of_run(run_id), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_run_output_dict(pg_catalog.text) IS
-	'the run as RunOutput.to_dict() of Agno gives it; null when it is unknown or not the caller''s';
+	'the run as RunOutput.to_dict() of Agno gives it; null when it is '
+	'unknown or not the caller''s';
 
--- Tools are on every node; what one does here is asked of that which has the agents.
+-- Tools are on every node; the one that has the agents is asked.
 CREATE FUNCTION agno.agents_node()
 RETURNS pg_catalog.text
 LANGUAGE plpgsql STABLE
@@ -1339,16 +1356,14 @@ LANGUAGE plpgsql STRICT STABLE
 SET client_min_messages = 'warning'
 AS $$
 DECLARE
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	RETURN agno.describe_tool_at(agno.agents_node(), tool);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_describe_tool(pg_catalog.text) IS
@@ -1363,21 +1378,21 @@ LANGUAGE plpgsql VOLATILE
 SET client_min_messages = 'warning'
 AS $$
 DECLARE
-	state pg_catalog.text;
-	message pg_catalog.text;
 	detail pg_catalog.text;
 	hint pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_call_tool()');
 	RETURN agno.call_tool_at(agno.agents_node(), tool, arguments, user_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
-	GET STACKED DIAGNOSTICS state := RETURNED_SQLSTATE, message := MESSAGE_TEXT,
-		detail := PG_EXCEPTION_DETAIL, hint := PG_EXCEPTION_HINT;
-	PERFORM agno.raise_again(state, message, detail, hint);
+	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
+		hint := PG_EXCEPTION_HINT;
+	PERFORM agno.raise_again(SQLSTATE, SQLERRM, detail, hint);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text, pg_catalog.jsonb, pg_catalog.text) IS
-	'does what a model''s call of the tool would do, as the caller, on one of the nodes and in a transaction of its own';
+COMMENT ON FUNCTION @extschema@.agno_call_tool(pg_catalog.text,
+	pg_catalog.jsonb, pg_catalog.text) IS
+	'does what a model''s call of the tool would do, as the caller, on one '
+	'of the nodes and in a transaction of its own';
 
 CREATE FUNCTION @extschema@.agno_session_state()
 RETURNS pg_catalog.jsonb
@@ -1390,7 +1405,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_session_state() IS
-	'within a tool, on a node: the state of the session of the run that calls it';
+	'within a tool, on a node: the state of the session of the run that '
+	'calls it';
 
 CREATE FUNCTION @extschema@.agno_update_session_state(patch pg_catalog.jsonb)
 RETURNS pg_catalog.jsonb
@@ -1432,16 +1448,18 @@ DECLARE
 BEGIN
 	-- refuses to be called within a transaction block
 	COMMIT;
-	accepted := @extschema@.agno_arun(input, agent_id, session_id, run_id, user_id, model, output_schema,
-		session_state, metadata, model_options, stream, priority, run_at,
-		timeout, max_attempts, idempotency_key, on_complete);
+	accepted := @extschema@.agno_arun(input, agent_id, session_id, run_id,
+		user_id, model, output_schema, session_state, metadata, model_options,
+		stream, priority, run_at, timeout, max_attempts, idempotency_key,
+		on_complete);
 	COMMIT;
 	SELECT r.run_id, r.status, r.content
 		INTO agno_run.run_id, agno_run.status, agno_run.content
 	FROM @extschema@.agno_wait_run(accepted.run_id) r;
 END
 $$;
-COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text,
+	pg_catalog.text, pg_catalog.text,
 	pg_catalog.text, pg_catalog.text, pg_catalog.jsonb, pg_catalog.jsonb,
 	pg_catalog.jsonb, pg_catalog.jsonb, boolean, integer,
 	pg_catalog.timestamptz, interval, integer, pg_catalog.text,
@@ -1500,7 +1518,8 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON FOREIGN SERVER %I TO %I', node, role);
 END
 $$;
-COMMENT ON FUNCTION agno.map_user(pg_catalog.name, pg_catalog.text, pg_catalog.text) IS
+COMMENT ON FUNCTION agno.map_user(pg_catalog.name, pg_catalog.text,
+	pg_catalog.text) IS
 	'lets a role connect to a node as itself, with this password';
 
 -- What agno_grant_usage hands out.
@@ -1568,7 +1587,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name, pg_catalog.text) IS
+COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name,
+	pg_catalog.text) IS
 	'gives a role all it needs here to define agents, and to enqueue, poll, wait '
 	'for and cancel runs: it connects to the nodes as itself, with this password, or '
 	'with what they ask no password for. It needs usage on the nodes as well';
@@ -1650,7 +1670,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 COMMENT ON FUNCTION agno.replicate_agents(pg_catalog.text) IS
-	'has a node receive the agents and tools of the one on which they are written';
+	'has a node receive the agents and tools of the one on which they are '
+	'written';
 
 CREATE FUNCTION @extschema@.agno_router_add_node(
 	name pg_catalog.text,
@@ -1811,7 +1832,8 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.agno_router_add_node(pg_catalog.text, pg_catalog.text,
+COMMENT ON FUNCTION @extschema@.agno_router_add_node(pg_catalog.text,
+	pg_catalog.text,
 	pg_catalog.text) IS
 	'adds a node, which the current role can connect to as a superuser. While no '
 	'node has a session, all get as many slots; after that a node is added by '
