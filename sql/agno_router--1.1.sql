@@ -929,7 +929,7 @@ CREATE FUNCTION agno.refuse_used_run_id(run_id pg_catalog.text,
 	session_id pg_catalog.text)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	other pg_catalog.text;
@@ -974,6 +974,8 @@ COMMENT ON FUNCTION agno.refuse_used_run_id(pg_catalog.text, pg_catalog.text) IS
 -- Functions
 ---------------------------------------------------------------------------
 
+-- client_min_messages is for PL/Proxy, which tells of each connection that it
+-- closes after an error, and what a server said that went away.
 CREATE FUNCTION @extschema@.agno_arun(
 	input pg_catalog.text,
 	agent_id pg_catalog.text DEFAULT NULL,
@@ -1034,7 +1036,7 @@ CREATE FUNCTION @extschema@.agno_get_run_output(
 	session_id pg_catalog.text DEFAULT NULL)
 RETURNS SETOF agno.runs
 LANGUAGE plpgsql STABLE ROWS 1
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1073,7 +1075,7 @@ CREATE FUNCTION @extschema@.agno_wait_run(
 	timeout interval DEFAULT NULL)
 RETURNS SETOF agno.runs
 LANGUAGE plpgsql VOLATILE ROWS 1
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1102,7 +1104,7 @@ COMMENT ON FUNCTION @extschema@.agno_wait_run(pg_catalog.text, interval) IS
 CREATE FUNCTION @extschema@.agno_cancel_run(run_id pg_catalog.text)
 RETURNS boolean
 LANGUAGE plpgsql STRICT VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1135,7 +1137,7 @@ COMMENT ON FUNCTION @extschema@.agno_cancel_run(pg_catalog.text) IS
 CREATE FUNCTION @extschema@.agno_requeue_run(run_id pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plpgsql STRICT VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1158,7 +1160,7 @@ COMMENT ON FUNCTION @extschema@.agno_requeue_run(pg_catalog.text) IS
 CREATE FUNCTION @extschema@.agno_requeue_callback(run_id pg_catalog.text)
 RETURNS agno.run_ref
 LANGUAGE plpgsql STRICT VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1183,7 +1185,7 @@ CREATE FUNCTION @extschema@.agno_continue_run(
 	requirements pg_catalog.jsonb DEFAULT NULL)
 RETURNS agno.run_ref
 LANGUAGE plpgsql VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1212,7 +1214,7 @@ CREATE FUNCTION @extschema@.agno_approve_call(
 	note pg_catalog.text DEFAULT NULL)
 RETURNS agno.run_ref
 LANGUAGE plpgsql VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1240,7 +1242,7 @@ CREATE FUNCTION @extschema@.agno_reject_call(
 	note pg_catalog.text DEFAULT NULL)
 RETURNS agno.run_ref
 LANGUAGE plpgsql VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1269,7 +1271,7 @@ CREATE FUNCTION @extschema@.agno_answer_call(
 	answer pg_catalog.jsonb)
 RETURNS agno.run_ref
 LANGUAGE plpgsql VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	at pg_catalog.text;
@@ -1297,7 +1299,7 @@ CREATE FUNCTION @extschema@.agno_run_events(
 	after bigint DEFAULT 0)
 RETURNS SETOF agno.run_events
 LANGUAGE plpgsql STABLE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	detail pg_catalog.text;
@@ -1320,7 +1322,7 @@ COMMENT ON FUNCTION @extschema@.agno_run_events(pg_catalog.text, bigint) IS
 CREATE FUNCTION @extschema@.agno_run_output_dict(run_id pg_catalog.text)
 RETURNS pg_catalog.jsonb
 LANGUAGE plpgsql STRICT STABLE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	detail pg_catalog.text;
@@ -1353,7 +1355,7 @@ COMMENT ON FUNCTION agno.agents_node() IS
 CREATE FUNCTION @extschema@.agno_describe_tool(tool pg_catalog.text)
 RETURNS pg_catalog.jsonb
 LANGUAGE plpgsql STRICT STABLE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	detail pg_catalog.text;
@@ -1375,7 +1377,7 @@ CREATE FUNCTION @extschema@.agno_call_tool(
 	user_id pg_catalog.text DEFAULT NULL)
 RETURNS pg_catalog.text
 LANGUAGE plpgsql VOLATILE
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	detail pg_catalog.text;
@@ -1852,7 +1854,7 @@ RETURNS TABLE (
 	problem pg_catalog.text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET client_min_messages = 'warning'
+SET client_min_messages = 'error'
 AS $$
 DECLARE
 	n agno.nodes;
