@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(need_plproxy new_cluster_node new_router add_node new_cluster
-  make_cluster_user own_id statements slot_of);
+  own_id statements slot_of);
 
 # Skip the whole test where the server has no PL/Proxy.
 sub need_plproxy
@@ -86,17 +86,6 @@ sub new_cluster
 
 	add_node($router, $_) foreach @nodes;
 	return ($router, @nodes);
-}
-
-# Create roles on all these servers, with usage.
-sub make_cluster_user
-{
-	my ($servers, @roles) = @_;
-
-	foreach my $server (@$servers)
-	{
-		make_user($server, @roles);
-	}
 }
 
 # The slot of an id.
