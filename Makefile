@@ -5,6 +5,7 @@
 #   make demo    builds, starts a throw-away cluster, shows the main job
 #   make test    builds with warnings as errors, runs every test, or with
 #                T=029 only the TAP tests with that in their names
+#   make cluster-demo  a router, two nodes and standbys; kills a primary
 #   make bench   measures how fast it is on this machine
 #   make chaos   kills what can be killed and looks whether a run was lost;
 #                CHAOS_SECONDS (300) and CHAOS_SEED are for choice
@@ -19,8 +20,9 @@
 #   make check-deb  installs one, has a cluster execute a run, purges it again
 
 MODULE_big = agno_bg
-EXTENSION = agno_bg
-DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.0--1.1.sql sql/agno_bg--1.1.sql
+EXTENSION = agno_bg agno_router
+DATA = sql/agno_bg--1.0.sql sql/agno_bg--1.0--1.1.sql sql/agno_bg--1.1.sql \
+	sql/agno_router--1.1.sql
 DOCS = $(wildcard doc/*.md doc/*.json)
 PGFILEDESC = "agno_bg - background runs of LLM agents"
 
@@ -39,8 +41,8 @@ EXTRA_CLEAN = test/unit/build
 
 # Goals that install what they need first, so they run before PGXS and the
 # libraries can be asked for.
-ifneq ($(filter assertions bench chaos check-deb coverage deb demo dist fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
-.PHONY: assertions bench chaos check-deb coverage deb demo dist fuzz indent lint sanitize test
+ifneq ($(filter assertions bench chaos check-deb cluster-demo coverage deb demo dist fuzz indent lint sanitize test,$(MAKECMDGOALS)),)
+.PHONY: assertions bench chaos check-deb cluster-demo coverage deb demo dist fuzz indent lint sanitize test
 assertions:
 	@test/assertions.sh
 bench:
@@ -50,6 +52,8 @@ chaos:
 		test/run.sh test/t/036_chaos.pl
 check-deb:
 	@packaging/check_deb.sh
+cluster-demo:
+	@test/cluster_demo.sh
 coverage:
 	@test/coverage.sh $(T)
 deb:

@@ -1773,6 +1773,8 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 		SELECT r.model_provider AS server,
 			   r.agent_id,
 			   CASE WHEN q.state OPERATOR(pg_catalog.=) ANY ('{x,t,b}'::pg_catalog."char"[])
+					  OR (q.state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char"
+						  AND q.claimed)
 					THEN 'running'
 					WHEN q.state OPERATOR(pg_catalog.=) 'd'::pg_catalog."char"
 					THEN 'paused' ELSE 'waiting' END AS stands,
@@ -1876,6 +1878,245 @@ COMMENT ON VIEW agno.top IS
 	'caller''s runs, or all for members of pg_monitor';
 GRANT SELECT ON agno.top TO PUBLIC;
 
+---------------------------------------------------------------------------
+-- Several servers
+---------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.agno_slot(id pg_catalog.text)
+RETURNS integer
+AS 'MODULE_PATHNAME', 'agno_slot'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.agno_slot(pg_catalog.text) IS
+	'the slot, from 0 to 65535, of a run or a session by its id, as far as that '
+	'tells it: the last 16 bits of one that was generated, of any other the first '
+	'16 of the SHA-256 of what stands before its first slash';
+REVOKE ALL ON FUNCTION @extschema@.agno_slot(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.new_id(slot integer)
+RETURNS pg_catalog.text
+AS 'MODULE_PATHNAME', 'agno_new_id'
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION agno.new_id(integer) IS
+	'a new id for a session, or for a run of a session, of this slot';
+REVOKE ALL ON FUNCTION agno.new_id(integer) FROM PUBLIC;
+
+-- A router inserts through postgres_fdw, in a transaction that ends with its own.
+CREATE VIEW agno.enqueue WITH (security_invoker) AS
+	SELECT NULL::pg_catalog.text AS input,
+		   NULL::pg_catalog.text AS agent_id,
+		   NULL::pg_catalog.text AS session_id,
+		   NULL::pg_catalog.text AS run_id,
+		   NULL::pg_catalog.text AS user_id,
+		   NULL::pg_catalog.text AS model,
+		   NULL::pg_catalog.jsonb AS output_schema,
+		   NULL::pg_catalog.jsonb AS session_state,
+		   NULL::pg_catalog.jsonb AS metadata,
+		   NULL::pg_catalog.jsonb AS model_options,
+		   NULL::boolean AS stream,
+		   NULL::integer AS priority,
+		   NULL::pg_catalog.timestamptz AS run_at,
+		   NULL::interval AS timeout,
+		   NULL::integer AS max_attempts,
+		   NULL::pg_catalog.text AS idempotency_key,
+		   NULL::pg_catalog.text AS on_complete,
+		   NULL::agno.run_status AS status,
+		   NULL::integer AS slot
+	WHERE false;
+COMMENT ON VIEW agno.enqueue IS
+	'to INSERT into, which is to call agno_arun for each row; always empty. '
+	'RETURNING gives run_id, session_id and status. slot is that of a session '
+	'that is generated, where neither run_id nor idempotency_key says it';
+
+CREATE FUNCTION agno.enqueue_row()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	accepted agno.run_ref;
+BEGIN
+	IF NEW.slot IS NOT NULL
+	   AND COALESCE(NEW.session_id, NEW.run_id, NEW.idempotency_key) IS NULL THEN
+		NEW.session_id := agno.new_id(NEW.slot);
+	END IF;
+	accepted := @extschema@.agno_arun(NEW.input, NEW.agent_id, NEW.session_id,
+		NEW.run_id, NEW.user_id, NEW.model, NEW.output_schema,
+		NEW.session_state, NEW.metadata, NEW.model_options, NEW.stream,
+		NEW.priority, NEW.run_at, NEW.timeout, NEW.max_attempts,
+		NEW.idempotency_key, NEW.on_complete);
+	NEW.run_id := accepted.run_id;
+	NEW.session_id := accepted.session_id;
+	NEW.status := accepted.status;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION agno.enqueue_row() IS
+	'calls agno_arun, as who inserts into agno.enqueue';
+REVOKE ALL ON FUNCTION agno.enqueue_row() FROM PUBLIC;
+
+CREATE TRIGGER enqueue INSTEAD OF INSERT ON agno.enqueue
+	FOR EACH ROW EXECUTE FUNCTION agno.enqueue_row();
+COMMENT ON TRIGGER enqueue ON agno.enqueue IS 'calls agno_arun';
+
+-- The tables of a router are partitioned by node, so it can leave out one that
+-- cannot be reached; each row says what its partition is.
+CREATE VIEW agno.node_runs WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.runs x;
+CREATE VIEW agno.node_sessions WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.sessions x;
+CREATE VIEW agno.node_run_events WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.run_events x;
+CREATE VIEW agno.node_tool_calls WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.tool_calls x;
+CREATE VIEW agno.node_approvals WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.approvals x;
+CREATE VIEW agno.node_stats WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.stats x;
+CREATE VIEW agno.node_workers WITH (security_invoker) AS
+	SELECT pg_catalog.current_setting('agno_bg.node') AS node, x.*
+	FROM agno.workers x;
+COMMENT ON VIEW agno.node_runs IS 'agno.runs, as a router reads it';
+COMMENT ON VIEW agno.node_sessions IS 'agno.sessions, as a router reads it';
+COMMENT ON VIEW agno.node_run_events IS 'agno.run_events, as a router reads it';
+COMMENT ON VIEW agno.node_tool_calls IS 'agno.tool_calls, as a router reads it';
+COMMENT ON VIEW agno.node_approvals IS 'agno.approvals, as a router reads it';
+COMMENT ON VIEW agno.node_stats IS 'agno.stats, as a router reads it';
+COMMENT ON VIEW agno.node_workers IS 'agno.workers, as a router reads it';
+GRANT SELECT ON agno.node_runs, agno.node_sessions, agno.node_run_events,
+	agno.node_tool_calls, agno.node_approvals, agno.node_stats TO PUBLIC;
+GRANT SELECT ON agno.node_workers TO pg_monitor;
+
+CREATE FUNCTION agno.node_status(
+	OUT version pg_catalog.text,
+	OUT cluster boolean,
+	OUT slots pg_catalog.text,
+	OUT standby boolean,
+	OUT sessions boolean,
+	OUT unfinished bigint,
+	OUT agents pg_catalog.text)
+RETURNS pg_catalog.record
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT x.extversion INTO version FROM pg_extension x
+	WHERE x.extname = 'agno_bg';
+	cluster := current_setting('agno_bg.cluster');
+	slots := current_setting('agno_bg.slots');
+	standby := pg_is_in_recovery();
+	sessions := EXISTS (SELECT FROM agno.sessions);
+	SELECT count(*) INTO unfinished FROM agno.run_queue;
+	agents := CASE
+		WHEN EXISTS (SELECT FROM pg_publication p
+					 WHERE p.pubname = 'agno_router') THEN 'publisher'
+		WHEN EXISTS (SELECT FROM pg_subscription s
+					 JOIN pg_stat_subscription p ON p.subid = s.oid
+					 WHERE s.subname = 'agno_router' AND p.pid IS NOT NULL
+					   AND s.subslotname = 'agno_' || current_setting('agno_bg.node'))
+			THEN 'subscriber'
+		ELSE 'none' END;
+END
+$$;
+COMMENT ON FUNCTION agno.node_status() IS
+	'what agno_router_status shows of this server';
+REVOKE ALL ON FUNCTION agno.node_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION agno.node_status() TO pg_monitor;
+
+CREATE FUNCTION agno.publish_agents(slot pg_catalog.text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- first: a transaction that has written cannot do it
+	IF NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = slot) THEN
+		PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = 'agno_router') THEN
+		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION agno.publish_agents(pg_catalog.text) IS
+	'lets another server receive the agents and tools of this one, by this '
+	'replication slot';
+REVOKE ALL ON FUNCTION agno.publish_agents(pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.follow_agents(publisher pg_catalog.text,
+	slot pg_catalog.text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- A server that was made of another one has what that had, and leaves it to it.
+	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
+			   AND s.subdbid = (SELECT d.oid FROM pg_database d
+								WHERE d.datname = current_database())) THEN
+		ALTER SUBSCRIPTION agno_router DISABLE;
+		ALTER SUBSCRIPTION agno_router SET (slot_name = NONE);
+		DROP SUBSCRIPTION agno_router;
+	END IF;
+	DROP PUBLICATION IF EXISTS agno_router;
+	DELETE FROM agno.agents;
+	DELETE FROM agno.tools;
+	EXECUTE format('CREATE SUBSCRIPTION agno_router CONNECTION %L '
+				   'PUBLICATION agno_router '
+				   'WITH (create_slot = false, slot_name = %L)', publisher, slot);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION agno.follow_agents(pg_catalog.text, pg_catalog.text) IS
+	'has this server receive the agents and tools of another, by this replication '
+	'slot, instead of those that it has';
+REVOKE ALL ON FUNCTION agno.follow_agents(pg_catalog.text, pg_catalog.text) FROM PUBLIC;
+
+CREATE FUNCTION agno.keep_slots(first_slot integer, last_slot integer)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	relation text;
+	deleted bigint;
+BEGIN
+	IF current_setting('agno_bg.paused') <> 'on'
+	   OR current_setting('agno_bg.max_tool_workers') <> '0' THEN
+		RAISE EXCEPTION 'runs are being executed'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'Set agno_bg.paused to on and agno_bg.max_tool_workers '
+						 'to 0, and reload.';
+	END IF;
+	CREATE TEMPORARY TABLE agno_gone ON COMMIT DROP AS
+		SELECT r.run_id FROM agno.runs r
+		WHERE @extschema@.agno_slot(r.session_id)
+			  NOT BETWEEN keep_slots.first_slot AND keep_slots.last_slot;
+	FOREACH relation IN ARRAY '{run_queue,tool_queue,callbacks,run_signals,
+		run_steps,requirements,tool_calls,run_events,run_requests,runs}'::text[]
+	LOOP
+		EXECUTE format('DELETE FROM agno.%I x USING pg_temp.agno_gone g '
+					   'WHERE x.run_id = g.run_id', relation);
+		GET DIAGNOSTICS deleted = ROW_COUNT;
+	END LOOP;
+	DELETE FROM agno.sessions s
+	WHERE @extschema@.agno_slot(s.session_id)
+		  NOT BETWEEN keep_slots.first_slot AND keep_slots.last_slot;
+	DROP TABLE pg_temp.agno_gone;
+	RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION agno.keep_slots(integer, integer) IS
+	'for a server that was made of another one, or had another made of it: deletes '
+	'sessions of other slots with all their runs, and returns how many those were. '
+	'Executed while no runs are';
+REVOKE ALL ON FUNCTION agno.keep_slots(integer, integer) FROM PUBLIC;
+
 -- The functions that agno_grant_usage hands out.
 CREATE FUNCTION agno.usage_routines()
 RETURNS SETOF pg_catalog.regprocedure
@@ -1899,6 +2140,7 @@ BEGIN ATOMIC
 		  'agno_reject_call', 'agno_answer_call',
 		  'agno_run_output_dict', 'agno_describe_tool', 'agno_call_tool',
 		  'agno_session_state', 'agno_update_session_state',
+		  'agno_slot', 'new_id',
 		  'list_tables', 'describe_table', 'run_sql_query', 'run_tree',
 		  -- what the checks of agno.agents and the views of Agno call
 		  'check_model', 'check_output_schema', 'check_time_zone', 'run_data',
@@ -1921,6 +2163,7 @@ BEGIN
 	END LOOP;
 	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
 				   'TO %I', role);
+	EXECUTE format('GRANT SELECT, INSERT ON agno.enqueue TO %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_grant_usage(pg_catalog.name) IS
@@ -1940,6 +2183,7 @@ BEGIN
 	END LOOP;
 	EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
 				   'FROM %I', role);
+	EXECUTE format('REVOKE SELECT, INSERT ON agno.enqueue FROM %I', role);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) IS

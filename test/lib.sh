@@ -18,6 +18,20 @@ if [ "$(id -u)" = 0 ]; then
 fi
 as_user() { ${ordinary[@]+"${ordinary[@]}"} "$@"; }
 
+# Install PL/Proxy for that version of Debian's PostgreSQL, which the tests of
+# agno_router need; without it they say that they are skipped.
+install_plproxy() {
+	local package=postgresql-$1-plproxy
+	[ -n "$1" ] && command -v apt-get >/dev/null || return 0
+	! (dpkg -s "$package" 2>/dev/null || true) | grep -q '^Status: install ok' ||
+		return 0
+	echo "installing $package"
+	apt-cache show "$package" >/dev/null 2>&1 || as_root apt-get update -qq || true
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends "$package" >/dev/null 2>&1 ||
+		echo "$package cannot be had"
+}
+
 # Install what is missing, on Debian; elsewhere, say what is missing.
 install_packages() {
 	local missing="" version package
@@ -61,6 +75,7 @@ install_packages() {
 		[ -z "$policy" ] || as_root rm -f "$policy"
 		[ "$version" != failed ] || return 1
 	fi
+	install_plproxy "$version"
 	if [ -z "${PG_CONFIG:-}" ] && [ -n "${version:-}" ]; then
 		PG_CONFIG=/usr/lib/postgresql/$version/bin/pg_config
 	fi

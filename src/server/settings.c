@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "core/slot.h"
 #include "server/model_server.h"
 #include "server/run_context.h"
 #include "server/settings.h"
@@ -40,6 +41,40 @@ int			agno_tool_timeout;
 int			agno_tool_call_limit;
 int			agno_max_run_depth;
 int			agno_max_tool_result_size;
+bool		agno_cluster;
+
+/* As settings_slots() reads it. */
+static char *slots;
+
+/* The name by which the router of this connection knows the server. Only SQL reads it. */
+static char *node;
+
+/*
+ * The first and the last slot of sessions that this server has. The text has been
+ * checked.
+ */
+void
+settings_slots(int *first, int *last)
+{
+	if (sscanf(slots, "%d-%d", first, last) != 2)
+		elog(ERROR, "agno_bg.slots is malformed");
+}
+
+static bool
+check_slots_setting(char **value, void **extra, GucSource source)
+{
+	int			first;
+	int			last;
+	int			length = 0;
+
+	if (sscanf(*value, "%d-%d%n", &first, &last, &length) == 2 &&
+		(*value)[length] == '\0' && first >= 0 && first <= last &&
+		last < SLOTS)
+		return true;
+	GUC_check_errdetail("Two numbers from 0 to %d are expected, as in \"0-%d\".",
+						SLOTS - 1, SLOTS / 2 - 1);
+	return false;
+}
 
 /*
  * What is no model is refused when it is set, not with the first run.
@@ -244,6 +279,30 @@ settings_define(void)
 							64, 1, 128 * 1024,
 							PGC_SIGHUP, GUC_UNIT_KB,
 							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("agno_bg.cluster",
+							 "Says that the server is one of several among which a router divides sessions.",
+							 "It then refuses runs that nobody would find.",
+							 &agno_cluster,
+							 false,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("agno_bg.slots",
+							   "The first and the last slot of the sessions of this server, if agno_bg.cluster is on.",
+							   "Written as first-last.",
+							   &slots,
+							   "0-65535",
+							   PGC_SIGHUP, 0,
+							   check_slots_setting, NULL, NULL);
+
+	DefineCustomStringVariable("agno_bg.node",
+							   "The name by which a router knows the server; set by its connections.",
+							   NULL,
+							   &node,
+							   "",
+							   PGC_USERSET, 0,
+							   NULL, NULL, NULL);
 
 	run_context_define();
 	MarkGUCPrefixReserved("agno_bg");

@@ -80,6 +80,10 @@ extern int	agno_max_run_depth;
 /* How much of the result of a tool the model is shown, in kilobytes. */
 extern int	agno_max_tool_result_size;
 
+/* Whether the server is one of several among which sessions are divided. */
+extern bool agno_cluster;
+
+extern void settings_slots(int *first, int *last);
 extern void settings_define(void);
 
 #endif							/* AGNO_SETTINGS_H */

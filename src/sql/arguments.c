@@ -12,7 +12,6 @@
 #include "access/detoast.h"
 #include "core/id.h"
 #include "core/schema.h"
-#include "core/uuid.h"
 #include "server/encoding.h"
 #include "server/json_size.h"
 #include "server/settings.h"
@@ -44,24 +43,15 @@ argument_text(FunctionCallInfo fcinfo, int argument)
 }
 
 /*
- * The id in an argument, or a new one; *given tells which.
+ * The id in an argument, or NULL.
  */
 const char *
-argument_id(FunctionCallInfo fcinfo, int argument, const char *name,
-			bool *given)
+argument_id(FunctionCallInfo fcinfo, int argument, const char *name)
 {
 	char	   *id = argument_text(fcinfo, argument);
 
-	*given = id != NULL;
 	if (id == NULL)
-	{
-		id = palloc(UUID_TEXT_SIZE);
-		if (!uuid_v7(id))
-			ereport(ERROR,
-					(errcode(ERRCODE_INTERNAL_ERROR),
-					 errmsg("could not generate random values")));
-		return id;
-	}
+		return NULL;
 	if (id[0] == '\0')
 		argument_error(psprintf("%s must not be empty", name),
 					   "Leave it out to have one generated.");

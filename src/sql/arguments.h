@@ -19,7 +19,7 @@
 extern void argument_error(const char *message, const char *hint);
 extern char *argument_text(FunctionCallInfo fcinfo, int argument);
 extern const char *argument_id(FunctionCallInfo fcinfo, int argument,
-							   const char *name, bool *given);
+							   const char *name);
 extern void argument_check_size(const char *name, int64 size);
 extern void argument_check_text(NullableDatum datum, const char *name);
 extern NullableDatum argument_object(FunctionCallInfo fcinfo, int argument,

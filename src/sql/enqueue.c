@@ -18,7 +18,6 @@
 #include "common/sha2.h"
 #include "core/id.h"
 #include "core/shard.h"
-#include "core/uuid.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/acceptance.h"
@@ -29,6 +28,7 @@
 #include "server/wake.h"
 #include "sql/arguments.h"
 #include "sql/enqueue.h"
+#include "sql/slots.h"
 #include "tcop/utility.h"
 #include "tools/callback.h"
 #include "tools/delegate.h"
@@ -195,6 +195,35 @@ user_id_argument(FunctionCallInfo fcinfo)
 }
 
 /*
+ * Put the ids of the run and of its session into *run, new ones where the arguments
+ * say none. Which slot a new session has follows from the run's id or from the
+ * idempotency key, where there is one, so that a call that is repeated comes to the
+ * same server. Returns whether the caller chose the run's id.
+ */
+static bool
+read_ids(FunctionCallInfo fcinfo, NewRun *run)
+{
+	bool		given;
+
+	run->run_id = argument_id(fcinfo, ARG_RUN_ID, "run_id");
+	run->session_id = argument_id(fcinfo, ARG_SESSION_ID, "session_id");
+	given = run->run_id != NULL;
+	run->new_session = run->session_id == NULL;
+	if (run->session_id == NULL)
+	{
+		const char *decides = given ? run->run_id :
+			argument_text(fcinfo, ARG_IDEMPOTENCY_KEY);
+
+		run->session_id = generate_id(decides != NULL ?
+									  slot_of(decides) : some_slot());
+	}
+	if (!given)
+		run->run_id = generate_id(slot_of(run->session_id));
+	check_slots(run->run_id, run->session_id);
+	return given;
+}
+
+/*
  * Put the arguments into *run, as far as they need no table. Returns whether
  * the caller chose the run's id.
  */
@@ -202,7 +231,6 @@ static bool
 read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 {
 	bool		given;
-	bool		session_given;
 
 	if (PG_ARGISNULL(ARG_INPUT))
 		ereport(ERROR,
@@ -221,10 +249,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 	run->owner = GetUserId();
 	run->created_at = acceptance_time();
 	run->input = PG_GETARG_DATUM(ARG_INPUT);
-	run->run_id = argument_id(fcinfo, ARG_RUN_ID, "run_id", &given);
-	run->session_id = argument_id(fcinfo, ARG_SESSION_ID, "session_id",
-								  &session_given);
-	run->new_session = !session_given;
+	given = read_ids(fcinfo, run);
 	run->agent_id = fcinfo->args[ARG_AGENT_ID];
 	run->user_id = user_id_argument(fcinfo);
 	run->metadata = argument_object(fcinfo, ARG_METADATA, "metadata");
@@ -626,22 +651,18 @@ time_of_child(const ChildRun *child, NullableDatum of_agent)
 /*
  * Enqueue a run for another, in the caller's transaction. Returns its id. It has a
  * session of its own; or, if it is to know what its agent was asked in the session
- * before, one of the two.
+ * before, one of the two. Either has the parent's slot.
  */
 static char *
 enqueue_child(const ChildRun *child)
 {
 	NewRun		run = {0};
 	NullableDatum null = {0, true};
-	char	   *run_id = palloc(UUID_TEXT_SIZE);
-	char	   *session_id = palloc(UUID_TEXT_SIZE);
+	int			slot = slot_of(child->session_id);
+	char	   *run_id = generate_id(slot);
 	char	   *model = NULL;
 	RunRow		state;
 
-	if (!uuid_v7(run_id) || !uuid_v7(session_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random values")));
 	run.owner = GetUserId();
 	run.created_at = acceptance_time();
 	run.input = CStringGetTextDatum(child->task);
@@ -663,7 +684,7 @@ enqueue_child(const ChildRun *child)
 	run.timeout = time_of_child(child, run.timeout);
 	run.new_session = run.num_history_runs.isnull &&
 		run.num_history_messages.isnull;
-	run.session_id = run.new_session ? session_id :
+	run.session_id = run.new_session ? generate_id(slot) :
 		psprintf("%s/%s", child->session_id, child->agent_id);
 	if (strlen(run.session_id) > MAX_ID)
 		argument_error(psprintf("the session \"%s\" has too long a name",

@@ -400,17 +400,25 @@ join_session(NewRun *run, RowReader *row)
 void
 store_open_session(NewRun *run)
 {
+	/*
+	 * In a transaction with one snapshot, as those of routers are, INSERT
+	 * fails if the session has been changed since; to lock it does not.
+	 */
+	bool		lock_first = IsolationUsesXactSnapshot() && !run->new_session;
+
 	for (int tries = 1;; tries++)
 	{
 		RowReader	row;
 
-		if (insert_session(run))
+		if (!lock_first && insert_session(run))
 			return;
 		if (lock_session(run, &row))
 		{
 			join_session(run, &row);
 			return;
 		}
+		if (lock_first && insert_session(run))
+			return;
 
 		/* It has been deleted in between, or this snapshot is too old. */
 		if (IsolationUsesXactSnapshot() || tries == MAX_SESSION_TRIES)

@@ -3,7 +3,7 @@
 # synchronous_commit are on. Rates are told with their ratio to a bare loop of
 # libcurl against the same nginx in the same minutes. Not part of the tests. The
 # server has the memory that one would give it, else all is as it comes.
-# Arguments: the figures to measure (1 to 18) instead of all. Latencies come
+# Arguments: the figures to measure (1 to 20) instead of all. Latencies come
 # first, before the disk is busy with what the rest has written.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -527,4 +527,9 @@ if wanted 18; then
 		"$(ratio "$rate" "$ceiling")" "0.35"
 	sql "ALTER SYSTEM RESET shared_buffers"
 	restart
+fi
+
+# Several servers
+if wanted 19 || wanted 20; then
+	. test/bench/cluster.sh
 fi

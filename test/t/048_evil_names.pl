@@ -231,75 +231,78 @@ is(scalar(@of_backends), 2, 'the modules of the store for the backends of users 
   map { strings_of($_) } @of_backends;
 is(some(@open), '', 'nor does a function or an operator in what backends of users execute');
 
-my ($version) = slurp_file("$root/agno_bg.control") =~ /^default_version\s*=\s*'([^']+)'/m;
-my $script = slurp_file("$root/sql/agno_bg--$version.sql");
-$script =~ s/^\\echo.*$//m;
-
-# A body is text: either it has a search_path of its own, or it is as bad as
-# any other SQL.
-my @bodies;
-$script =~ s{(\$(?:\w*)\$)(.*?)\1}{push @bodies, $2; "BODY$#bodies "}gse;
-$script = without_literals($script);
-$script =~ s{\bBEGIN\s+ATOMIC\b(.*?);\s*END\s*;}{push @bodies, $1; "ATOMIC$#bodies ;"}gse;
-
-my (@open_types, @open_calls);
-foreach my $statement (split /;/, $script)
+foreach my $extension ('agno_bg', 'agno_router')
 {
-	my $sql = $statement;
-	my $own_path = $sql =~ /\bSET\s+search_path\s*(?:=|TO)\s*pg_catalog\s*,\s*pg_temp\b/i;
-	my @note;
+	my ($version) = slurp_file("$root/$extension.control") =~ /^default_version\s*=\s*'([^']+)'/m;
+	my $script = slurp_file("$root/sql/$extension--$version.sql");
+	$script =~ s/^\\echo.*$//m;
 
-	$sql =~ s/^\s+//;
-	if ($sql =~ s/(BODY|ATOMIC)(\d+)//)
+	# A body is text: either it has a search_path of its own, or it is as bad as
+	# any other SQL.
+	my @bodies;
+	$script =~ s{(\$(?:\w*)\$)(.*?)\1}{push @bodies, $2; "BODY$#bodies "}gse;
+	$script = without_literals($script);
+	$script =~ s{\bBEGIN\s+ATOMIC\b(.*?);\s*END\s*;}{push @bodies, $1; "ATOMIC$#bodies ;"}gse;
+
+	my (@open_types, @open_calls);
+	foreach my $statement (split /;/, $script)
 	{
-		# what is parsed when the function is created has no use for the path
-		my $body = without_literals($bodies[$2]);
-		if ($1 eq 'ATOMIC' || !$own_path)
+		my $sql = $statement;
+		my $own_path = $sql =~ /\bSET\s+search_path\s*(?:=|TO)\s*pg_catalog\s*,\s*pg_temp\b/i;
+		my @note;
+
+		$sql =~ s/^\s+//;
+		if ($sql =~ s/(BODY|ATOMIC)(\d+)//)
 		{
-			push @open_types, open_casts($body);
-			push @open_calls, open_calls(without_assignments($body));
+			# what is parsed when the function is created has no use for the path
+			my $body = without_literals($bodies[$2]);
+			if ($1 eq 'ATOMIC' || !$own_path)
+			{
+				push @open_types, open_casts($body);
+				push @open_calls, open_calls(without_assignments($body));
+			}
+		}
+
+		# The names of what a command is about
+		if ($sql =~ /^CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\s+[\w.\@]+\s*$parentheses(.*)/s)
+		{
+			my ($arguments, $rest) = ($1, $2);
+			push @open_types, open_columns(substr($arguments, 1, -1));
+			push @open_types, "RETURNS $1"
+			  if $rest =~ /\bRETURNS\s+(?!TABLE\b)(?:SETOF\s+)?+(?!$type)(\S+)/;
+			push @open_types, open_columns(substr($1, 1, -1))
+			  if $rest =~ /\bRETURNS\s+TABLE\s*$parentheses/;
+		}
+		elsif ($sql =~ /^CREATE\s+(?:UNLOGGED\s+)?TABLE\s+[\w.\@]+\s*$parentheses/s
+			|| $sql =~ /^CREATE\s+TYPE\s+[\w.\@]+\s+AS\s*$parentheses/s)
+		{
+			push @open_types, open_columns(substr($1, 1, -1)), open_casts($sql);
+			push @open_calls,
+			  map { open_calls(s/^\w+\s+//r) }
+			  grep { /^(?:CONSTRAINT|CHECK)\b|\bDEFAULT\b|\bCHECK\b/ }
+			  parts(substr($1, 1, -1));
+		}
+		elsif ($sql =~ /^(?:COMMENT\s+ON|REVOKE|GRANT|ALTER|DROP)\b.*?\b(?:FUNCTION|PROCEDURE|ROUTINE)\b/s)
+		{
+			push @open_types, open_columns(substr($1, 1, -1))
+			  while $sql =~ /[\w.\@]+\s*$parentheses/g;
+		}
+		elsif ($sql =~ /^ALTER\s+TABLE\b/)
+		{
+			push @open_types, "ADD COLUMN $1"
+			  while $sql =~ /\bADD\s+COLUMN\s+(?:IF\s+NOT\s+EXISTS\s+)?(?!\w+\s+$type)([^,]*)/g;
+			push @open_types, open_casts($sql);
+		}
+		elsif ($sql =~ /^CREATE\s+(?:VIEW|POLICY|(?:UNIQUE\s+)?INDEX|TRIGGER)\b|^(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b/)
+		{
+			push @open_types, open_casts($sql);
+			$sql =~ s/^CREATE\s+(?:UNIQUE\s+)?INDEX\s+\w+\s+ON\s+[\w.]+//;
+			push @open_calls, open_calls(without_assignments($sql));
 		}
 	}
-
-	# The names of what a command is about
-	if ($sql =~ /^CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\s+[\w.\@]+\s*$parentheses(.*)/s)
-	{
-		my ($arguments, $rest) = ($1, $2);
-		push @open_types, open_columns(substr($arguments, 1, -1));
-		push @open_types, "RETURNS $1"
-		  if $rest =~ /\bRETURNS\s+(?!TABLE\b)(?:SETOF\s+)?+(?!$type)(\S+)/;
-		push @open_types, open_columns(substr($1, 1, -1))
-		  if $rest =~ /\bRETURNS\s+TABLE\s*$parentheses/;
-	}
-	elsif ($sql =~ /^CREATE\s+(?:UNLOGGED\s+)?TABLE\s+[\w.\@]+\s*$parentheses/s
-		|| $sql =~ /^CREATE\s+TYPE\s+[\w.\@]+\s+AS\s*$parentheses/s)
-	{
-		push @open_types, open_columns(substr($1, 1, -1)), open_casts($sql);
-		push @open_calls,
-		  map { open_calls(s/^\w+\s+//r) }
-		  grep { /^(?:CONSTRAINT|CHECK)\b|\bDEFAULT\b|\bCHECK\b/ }
-		  parts(substr($1, 1, -1));
-	}
-	elsif ($sql =~ /^(?:COMMENT\s+ON|REVOKE|GRANT|ALTER|DROP)\b.*?\b(?:FUNCTION|PROCEDURE|ROUTINE)\b/s)
-	{
-		push @open_types, open_columns(substr($1, 1, -1))
-		  while $sql =~ /[\w.\@]+\s*$parentheses/g;
-	}
-	elsif ($sql =~ /^ALTER\s+TABLE\b/)
-	{
-		push @open_types, "ADD COLUMN $1"
-		  while $sql =~ /\bADD\s+COLUMN\s+(?:IF\s+NOT\s+EXISTS\s+)?(?!\w+\s+$type)([^,]*)/g;
-		push @open_types, open_casts($sql);
-	}
-	elsif ($sql =~ /^CREATE\s+(?:VIEW|POLICY|(?:UNIQUE\s+)?INDEX|TRIGGER)\b|^(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b/)
-	{
-		push @open_types, open_casts($sql);
-		$sql =~ s/^CREATE\s+(?:UNIQUE\s+)?INDEX\s+\w+\s+ON\s+[\w.]+//;
-		push @open_calls, open_calls(without_assignments($sql));
-	}
+	is(some(@open_types), '', "no type in version $version of $extension leaves its schema open");
+	is(some(@open_calls), '', 'nor does a function or an operator');
 }
-is(some(@open_types), '', "no type in version $version of the script leaves its schema open");
-is(some(@open_calls), '', 'nor does a function or an operator');
 
 #-------------------------------------------------------------------------
 # Evil objects
