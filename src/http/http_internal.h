@@ -14,6 +14,7 @@
 #define AGNO_HTTP_INTERNAL_H
 
 #include <curl/curl.h>
+#include <netinet/in.h>
 
 #include "core/clock.h"
 #include "http/http.h"
@@ -116,7 +117,9 @@ struct HttpTransfer
 	Origin	   *origin;
 	Lane	   *lane;			/* that easy is in, or NULL */
 	bool		sent;			/* libcurl has a connection for it */
-	int			local_port;		/* of its connection, once sent */
+	char		local_ip[INET6_ADDRSTRLEN]; /* of its connection, once sent */
+	char		remote_ip[INET6_ADDRSTRLEN];	/* likewise */
+	int			local_port;		/* likewise */
 	int			remote_port;	/* likewise */
 	CURL	   *easy;
 	bool		own_certificates;	/* easy has a CA file of its own */

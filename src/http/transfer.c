@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include <limits.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -141,35 +142,36 @@ count_useful(HttpTransfer *transfer, size_t length)
 }
 
 /*
- * The port of one end of this socket, or 0.
+ * Whether this end of a socket has this address, as text, and this port.
  */
-static int
-port_of(int fd, bool peer)
+static bool
+is_at(int fd, bool peer, const char *ip, int port)
 {
 	struct sockaddr_storage address = {0};
 	socklen_t	length = sizeof(address);
+	char		its_ip[INET6_ADDRSTRLEN];
+	char		its_port[8];
 
 	if ((peer ? getpeername(fd, (struct sockaddr *) &address, &length) :
-		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0)
-		return 0;
-	if (address.ss_family == AF_INET)
-		return ntohs(((struct sockaddr_in *) &address)->sin_port);
-	if (address.ss_family == AF_INET6)
-		return ntohs(((struct sockaddr_in6 *) &address)->sin6_port);
-	return 0;
+		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0 ||
+		getnameinfo((struct sockaddr *) &address, length, its_ip,
+					sizeof(its_ip), its_port, sizeof(its_port),
+					NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return false;
+	return atoi(its_port) == port && strcmp(its_ip, ip) == 0;
 }
 
 /*
  * Shut the connection of this transfer down. libcurl does not say which socket that
- * is, as long as the transfer is under way.
+ * is, as long as the transfer is under way: it is that with the same ends.
  */
 static void
 break_connection(const HttpTransfer *transfer)
 {
 	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
 	{
-		if (port_of(fd, false) == transfer->local_port &&
-			port_of(fd, true) == transfer->remote_port)
+		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
+			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
 			(void) shutdown(fd, SHUT_RDWR);
 	}
 }
@@ -347,6 +349,8 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 	if (transfer->sent)
 		return CURL_PREREQFUNC_ABORT;
 	transfer->sent = true;
+	strlcpy(transfer->local_ip, local_ip, sizeof(transfer->local_ip));
+	strlcpy(transfer->remote_ip, remote_ip, sizeof(transfer->remote_ip));
 	transfer->local_port = local_port;
 	transfer->remote_port = remote_port;
 	if (transfer->tell_sent)

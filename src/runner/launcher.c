@@ -326,6 +326,7 @@ look_after_runners(void)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz next = DT_NOEND;
 	int			starting = 0;
+	bool		wanted = false;
 
 	for (int slot = 0; slot < MAX_RUNNERS; slot++)
 	{
@@ -362,12 +363,14 @@ look_after_runners(void)
 			if (runner_slots_view(slot).state == RUNNER_STARTING)
 				starting++;
 		}
+		wanted |= runner_slots_view(slot).state == RUNNER_WANTED;
 		if (runner_slots_view(slot).state == RUNNER_WANTED &&
 			record->next_start > now)
 			next = Min(next, record->next_start);
 		if (view.restoring_until > now)
 			next = Min(next, view.restoring_until);
 	}
+	out_of_workers &= wanted;
 	return next;
 }
 
@@ -473,7 +476,10 @@ look_after_tool_workers(void)
 			check_tool_start(slot, view.since, &next);
 	}
 	tool_slots_supervise(&next);
-	while (tool_slots_next_start(&slot, &database, &role, &next))
+
+	/* Runners come first: without one, nothing happens in its database. */
+	while (!out_of_workers &&
+		   tool_slots_next_start(&slot, &database, &role, &next))
 	{
 		if (!may_have_tool_workers(database, role))
 			tool_slots_unwanted(slot);

@@ -13,15 +13,15 @@
  *	   given more time, is for when nobody else waits. It is interrupted, its
  *	   transaction is undone, and it is made again later; a few times, and then it
  *	   has failed.
- *	4. While several roles have calls, none takes the last places: who comes now
- *	   and then finds one.
+ *	4. No role takes the last places, even if it is alone: who comes finds one,
+ *	   whatever the calls of others are like.
  *
  * A worker that leaves though there is work wants another at the end of the line.
  * Whoever was asked to leave and is still there a moment later does not count as
  * leaving: the next one is asked. Nobody relies on what users' code does when it is
  * interrupted: if it goes on, its process is ended. And if that cannot be, since
- * code in C never looks whether it is to end, the worker is lost: its place is
- * others', and its role has one less until it is gone.
+ * code in C never looks whether it is to end, the worker is lost: its role has one
+ * less until it is gone, and lost ones leave a place in any case.
  *
  * This starts no process itself, and never waits for one.
  *
@@ -37,73 +37,15 @@
 /* Nobody is interrupted for a role that has not waited for so long, in ms. */
 #define PATIENCE_MS 1000
 
-/* So long after several roles had calls, none takes the last places, in ms. */
-#define SEVERAL_MS 60000
-
 /*
- * How many workers one pair may have while others have calls, too: nine tenths,
- * and not the last one.
+ * How many workers one role may have, in all databases: nine tenths, and not the
+ * last one. That is for others even if there are none now: its calls may be such that
+ * nobody can end them.
  */
 static int
 share_of_one(void)
 {
 	return Max(tool_state->allowed - Max(tool_state->allowed / 10, 1), 1);
-}
-
-/*
- * Whether calls of several pairs are, or are to be, made. The caller holds the
- * lock.
- */
-static bool
-are_several(void)
-{
-	Oid			database = InvalidOid;
-	Oid			role = InvalidOid;
-
-	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
-	{
-		const ToolSlot *slot = &tool_state->slots[i];
-
-		if (!tool_slot_is_there(slot))
-			continue;
-		if (OidIsValid(database) &&
-			(slot->database != database || slot->role != role))
-			return true;
-		database = slot->database;
-		role = slot->role;
-	}
-	for (int i = 0; i < MAX_DEMANDS && tool_state->demand_count > 0; i++)
-	{
-		const ToolDemand *wanted = &tool_state->demands[i];
-
-		/* Not of those who cannot have a worker: they may be there for ever. */
-		if (!OidIsValid(wanted->database) || wanted->failures > 0)
-			continue;
-		if (OidIsValid(database) &&
-			(wanted->database != database || wanted->role != role))
-			return true;
-		database = wanted->database;
-		role = wanted->role;
-	}
-	return false;
-}
-
-/*
- * How many workers one pair may have now. *next is when that may change. The
- * caller holds the lock.
- */
-static int
-most_for_one(TimestampTz now, TimestampTz *next)
-{
-	static TimestampTz several_until;
-
-	if (are_several())
-		several_until = TimestampTzPlusMilliseconds(now, SEVERAL_MS);
-	if (now >= several_until)
-		return tool_state->allowed;
-	if (tool_state->demand_count > 0)
-		*next = Min(*next, several_until);
-	return share_of_one();
 }
 
 /*
@@ -115,7 +57,7 @@ static ToolDemand *
 first_demand(TimestampTz now, TimestampTz *next)
 {
 	ToolDemand *first = NULL;
-	int			most = most_for_one(now, next);
+	int			most = share_of_one();
 	int			fewest = 0;
 
 	for (int i = 0; i < MAX_DEMANDS && tool_state->demand_count > 0; i++)
@@ -131,7 +73,7 @@ first_demand(TimestampTz now, TimestampTz *next)
 			continue;
 		}
 		count = tool_slots_count_of(found->database, found->role);
-		if (count < most &&
+		if (tool_slots_count_of_role(found->role) < most &&
 			(first == NULL || count < fewest ||
 			 (count == fewest && found->number < first->number)) &&
 			!tool_slots_are_held(found->database, found->role))

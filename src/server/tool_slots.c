@@ -127,10 +127,34 @@ tool_slot_is_of(const ToolSlot *slot, Oid database, Oid role)
 }
 
 /*
- * How many places are taken: a worker that is lost leaves its own to others.
+ * How many places are taken. Those that are lost never take the last one, however
+ * many they are: so one can be started beside them.
  */
 int
 tool_slots_count_all(void)
+{
+	int			count = 0;
+	int			lost = 0;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		const ToolSlot *slot = &tool_state->slots[i];
+
+		if (!tool_slot_is_there(slot))
+			continue;
+		if (slot->lost)
+			lost++;
+		else
+			count++;
+	}
+	return count + Min(lost, Max(tool_state->allowed - 1, 0));
+}
+
+/*
+ * How many workers a role has, in all databases.
+ */
+int
+tool_slots_count_of_role(Oid role)
 {
 	int			count = 0;
 
@@ -138,7 +162,7 @@ tool_slots_count_all(void)
 	{
 		const ToolSlot *slot = &tool_state->slots[i];
 
-		count += tool_slot_is_there(slot) && !slot->lost;
+		count += tool_slot_is_there(slot) && slot->role == role;
 	}
 	return count;
 }

@@ -280,7 +280,8 @@ insert_lost(uint64 found, bool behind)
 
 /*
  * Somebody has requeued these runs, which have on_complete. Those that had left the
- * queue by then, since their functions had just been called, are put back.
+ * queue by then, since their functions had just been called, are put back, even if
+ * they have been cancelled since: that is an end of its own.
  */
 void
 store_queue_requeued(char *const *run_ids, int count)
@@ -288,7 +289,7 @@ store_queue_requeued(char *const *run_ids, int count)
 	static Statement statement = {
 		"SELECT r.run_id, r.session_id, p.session_id FROM agno.runs r"
 		" LEFT JOIN agno.runs p ON p.run_id = r.parent_run_id"
-		" WHERE r.run_id = ANY ($1) AND r.status = 'PENDING'"
+		" WHERE r.run_id = ANY ($1) AND r.status IN ('PENDING', 'CANCELLED')"
 		" AND NOT EXISTS (SELECT FROM agno.run_queue q"
 		" WHERE q.run_id = r.run_id)"
 	};

@@ -102,6 +102,7 @@ typedef struct ToolResult
 								 * JSON array */
 	bool		stale;			/* the function is not the one that somebody
 								 * has approved of */
+	bool		more;			/* there are more calls of the turn */
 	const char *fingerprint;	/* of the function, for who decides next; or
 								 * NULL */
 	TimestampTz started_at;

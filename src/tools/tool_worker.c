@@ -613,7 +613,8 @@ store_result(const ToolWork *work, ToolResult *result)
 			store_preview(work, preview_json(result), result->fingerprint);
 		else
 			store_tool_result(work, result);
-		if (!store_more_calls(work))
+		result->more = store_more_calls(work);
+		if (!result->more)
 		{
 			store_end_turn(work, worker.role);
 			wake_at_commit(work->shard);
@@ -844,6 +845,7 @@ do_next_call(void)
 	if (found && work.runs && work.call_no == 0)
 	{
 		store_end_turn(&work, worker.role);
+		store_hold_call(&worker.held, &work, 0);
 		wake_at_commit(work.shard);
 	}
 	else if (found && !work.runs)
@@ -886,9 +888,14 @@ do_next_call(void)
 	else
 	{
 		tool_slot_count(result.error != NULL);
-		/* What was tried only, or not at all, may still have to be made. */
+
+		/*
+		 * What was tried only, or not at all, may still have to be made; and
+		 * when there is no more, what comes has been decided about since.
+		 */
 		store_hold_call(&worker.held, &work,
-						result.stale || work.preview ? 0 : work.call_no);
+						result.stale || work.preview || !result.more ?
+						0 : work.call_no);
 	}
 	clean_up();
 	pgstat_report_stat(false);

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $node = new_node('main', conf => "agno_bg.max_tool_workers = 2\n");
+my $node = new_node('main', conf => "agno_bg.max_tool_workers = 3\n");
 my $url = start_mock('mock');
 add_mock_server($url);
 my @roles = map { "role$_" } 1 .. 5;
@@ -22,14 +22,14 @@ $node->safe_psql('postgres', $setup);
 as($_, qq(INSERT INTO agno.agents (agent_id, model, tools) VALUES ('$_', 'mock:tools', '{public.nap}'))) foreach @roles;
 
 # A role with very many calls, and others that come later with one each
-call_tools("busy-$_", 'role1', [ [ [ nap => { seconds => 0.1 } ] ] ], role => 'role1') foreach 1 .. 100;
+call_tools("busy-$_", 'role1', [ [ [ nap => { seconds => 0.3 } ] ] ], role => 'role1') foreach 1 .. 100;
 $node->poll_query_until('postgres', q(SELECT count(*) = 2 FROM agno.workers WHERE state = 'busy'));
 my $start = time;
 call_tools("late-$_", $_, [ [ [ nap => { seconds => 0 } ] ] ], role => $_) foreach @roles[ 1 .. 4 ];
 expect_run("late-$_", { status => 'COMPLETED', content => "Results: $_" }, "$_ gets its turn, as itself") foreach @roles[ 1 .. 4 ];
 cmp_ok(time - $start, '<', 4, 'roles take turns');
 cmp_ok(value(q(count(*) FROM agno.runs WHERE run_id LIKE 'busy-%' AND status = 'RUNNING')), '>', 20, 'while the first has work left');
-is(value(q(count(*) <= 2 FROM agno.workers WHERE kind = 'tool worker')), 't', 'there are no more processes than allowed');
+is(value(q(count(*) <= 3 FROM agno.workers WHERE kind = 'tool worker')), 't', 'there are no more processes than allowed');
 $node->safe_psql('postgres', q(SELECT agno_cancel_run(run_id) FROM agno.runs WHERE run_id LIKE 'busy-%'));
 is(value(q(count(*) FROM pg_stat_activity WHERE backend_type = 'agno_bg tool worker' AND usename IS NULL)), 0,
 	'pg_stat_activity shows whose they are');

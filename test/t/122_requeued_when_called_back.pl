@@ -19,6 +19,9 @@ as('app', q{
 	CREATE FUNCTION app.again(r agno.runs) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 		IF r.status = 'ERROR' AND r.attempt < 3 THEN PERFORM agno_requeue_run(r.run_id); END IF; END $$;
 	CREATE FUNCTION app.waits(run_id text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); END $$;
+	CREATE TABLE app.seen (run_id text, status text);
+	CREATE FUNCTION app.notes(r agno.runs) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock_shared(1); INSERT INTO app.seen VALUES (r.run_id, r.status); END $$;
 	CREATE FUNCTION app.calls(run_id text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM agno_requeue_callback(run_id); END $$;});
 
 # By the function itself.
@@ -37,12 +40,26 @@ my $client = $node->background_psql('postgres', extra_params => [ '-U', 'app' ])
 $client->query_safe('BEGIN');
 $holder->query_safe('SELECT pg_advisory_unlock(1)');
 expect_run('late', { status => 'ERROR' }, 'the run has ended');
-# The runner is stopped, so that it hears of the call only when that is under way.
 $client->query_safe(q(SELECT agno_requeue_run('late')));
 ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_signals WHERE kind = 'e'))), 'the runner has heard of the call');
 $client->query_safe('COMMIT');
 ok($node->poll_query_until('postgres', q(SELECT attempt = 2 AND status = 'ERROR' FROM agno.runs WHERE run_id = 'late')), 'it is executed again');
-my $lost = 0;
+
+# And who cancels it in the same transaction.
+$holder->query_safe('SELECT pg_advisory_lock(1)');
+enqueue('both', 'status-400', role => 'app', on_complete => 'app.notes', stream => \'true');
+ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM agno.callbacks))), 'another one is called');
+$client->query_safe('BEGIN');
+$holder->query_safe('SELECT pg_advisory_unlock(1)');
+expect_run('both', { status => 'ERROR' }, 'and has ended');
+$client->query_safe(q(SELECT agno_requeue_run('both'), agno_cancel_run('both')));
+ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_signals WHERE kind = 'e'))), 'the runner has heard of it');
+$client->query_safe('COMMIT');
+ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM app.seen WHERE status = 'CANCELLED'))), 'its second end is called, too');
+ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_queue WHERE run_id = 'both'))), 'it leaves the queue');
+is(value(q(string_agg(status, ' ' ORDER BY status) FROM app.seen)), 'CANCELLED ERROR', 'each end is called once');
+like(value(q(string_agg(event, ' ' ORDER BY seq) FROM agno.run_events WHERE run_id = 'both')), qr/RunError.*RunCancelled/, 'and told of');
+
 for my $i (1 .. 12)
 {
 	enqueue("race$i", 'status-400', role => 'app', on_complete => 'app.waits');
