@@ -221,7 +221,7 @@ CREATE TABLE agno.tools (
 		(function IS NOT NULL OR external_execution),
 	CONSTRAINT tools_size_check CHECK
 		(pg_catalog.octet_length(description) OPERATOR(pg_catalog.<=) 1048576
-		 AND pg_catalog.pg_column_size(parameters)
+		 AND pg_catalog.octet_length(parameters::pg_catalog.text)
 			 OPERATOR(pg_catalog.<=) 1048576),
 	CONSTRAINT tools_parameters_check CHECK
 		(pg_catalog.jsonb_typeof(parameters) OPERATOR(pg_catalog.=) 'object'),
@@ -1607,6 +1607,119 @@ GRANT SELECT ON agno.node_runs, agno.node_sessions, agno.node_run_events,
 
 GRANT SELECT ON agno.node_workers TO pg_monitor;
 
+-- A publication of this name may be somebody else's, who would have superusers of
+-- other servers apply what he publishes.
+CREATE FUNCTION agno.publishes_agents()
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	publication pg_publication;
+BEGIN
+	SELECT p.* INTO publication FROM pg_publication p
+	WHERE p.pubname = 'agno_router';
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	IF publication.puballtables
+	   OR NOT EXISTS (SELECT FROM pg_roles o
+					  WHERE o.oid = publication.pubowner AND o.rolsuper)
+	   OR EXISTS (SELECT FROM pg_publication_namespace n
+				  WHERE n.pnpubid = publication.oid)
+	   OR (SELECT array_agg(t.prrelid ORDER BY t.prrelid)
+		   FROM pg_publication_rel t WHERE t.prpubid = publication.oid)
+		  IS DISTINCT FROM
+		  (SELECT array_agg(c.oid::oid ORDER BY c.oid::oid)
+		   FROM unnest('{agno.agents,agno.tools}'::regclass[]) AS c (oid)) THEN
+		RAISE EXCEPTION 'publication "agno_router" is not that of agno_bg'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'It belongs to a superuser, and has agno.agents and '
+						   'agno.tools only.',
+				  HINT = 'Find out who has created it, and drop it.';
+	END IF;
+	RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION agno.publishes_agents() IS
+	'whether other servers receive the agents and tools of this one';
+
+REVOKE ALL ON FUNCTION agno.publishes_agents() FROM PUBLIC;
+
+-- Nothing that users have defined is to be executed by who deletes or receives rows.
+CREATE FUNCTION agno.refuse_references()
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	referring regclass;
+BEGIN
+	-- in the way of new foreign keys, not of rows
+	LOCK TABLE agno.agents, agno.tools, agno.sessions, agno.runs, agno.run_requests,
+		agno.run_events, agno.tool_calls, agno.requirements, agno.run_steps
+		IN SHARE UPDATE EXCLUSIVE MODE;
+	SELECT c.conrelid::regclass INTO referring
+	FROM pg_constraint c
+	JOIN pg_class r ON r.oid = c.confrelid
+	JOIN pg_class t ON t.oid = c.conrelid
+	JOIN pg_roles o ON o.oid = t.relowner
+	WHERE c.contype = 'f' AND r.relnamespace = 'agno'::regnamespace
+	  AND NOT o.rolsuper
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'table % refers to tables of agno_bg, and is not owned by a superuser',
+			referring
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'What its owner has defined would be executed as you.',
+				  HINT = 'Drop its foreign key, or have a superuser own the table.';
+	END IF;
+	SET CONSTRAINTS ALL IMMEDIATE;
+END
+$$;
+
+COMMENT ON FUNCTION agno.refuse_references() IS
+	'raises an error if a table of an ordinary role refers to those of agno_bg';
+
+REVOKE ALL ON FUNCTION agno.refuse_references() FROM PUBLIC;
+
+-- Rows of its own would be in the way of those that it receives, for ever.
+CREATE FUNCTION agno.refuse_follower()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
+			   AND s.subdbid = (SELECT d.oid FROM pg_database d
+								WHERE d.datname = current_database())) THEN
+		RAISE EXCEPTION 'agents and tools are written on the first node'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'This server receives them from there.',
+				  HINT = 'Write them on a router.';
+	END IF;
+	RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION agno.refuse_follower() IS
+	'refuses rows on a server that receives them from another one';
+
+REVOKE ALL ON FUNCTION agno.refuse_follower() FROM PUBLIC;
+
+CREATE TRIGGER agents_follower BEFORE INSERT OR UPDATE OR DELETE ON agno.agents
+	FOR EACH STATEMENT EXECUTE FUNCTION agno.refuse_follower();
+
+COMMENT ON TRIGGER agents_follower ON agno.agents IS
+	'refuses rows on a server that receives them from another one';
+
+CREATE TRIGGER tools_follower BEFORE INSERT OR UPDATE OR DELETE ON agno.tools
+	FOR EACH STATEMENT EXECUTE FUNCTION agno.refuse_follower();
+
+COMMENT ON TRIGGER tools_follower ON agno.tools IS
+	'refuses rows on a server that receives them from another one';
+
 CREATE FUNCTION agno.node_status(
 	OUT version pg_catalog.text,
 	OUT cluster boolean,
@@ -1628,8 +1741,7 @@ BEGIN
 	sessions := EXISTS (SELECT FROM agno.sessions);
 	SELECT count(*) INTO unfinished FROM agno.run_queue;
 	agents := CASE
-		WHEN EXISTS (SELECT FROM pg_publication p
-					 WHERE p.pubname = 'agno_router') THEN 'publisher'
+		WHEN agno.publishes_agents() THEN 'publisher'
 		WHEN EXISTS (SELECT FROM pg_subscription s
 					 JOIN pg_stat_subscription p ON p.subid = s.oid
 					 WHERE s.subname = 'agno_router' AND p.pid IS NOT NULL
@@ -1656,7 +1768,7 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = slot) THEN
 		PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
 	END IF;
-	IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = 'agno_router') THEN
+	IF NOT agno.publishes_agents() THEN
 		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
 	END IF;
 	RETURN true;
@@ -1675,6 +1787,11 @@ RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	state text;
+	message text;
+	more text;
+	advice text;
 BEGIN
 	-- A server that was made of another one has what that had, and leaves it to it.
 	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
@@ -1684,12 +1801,26 @@ BEGIN
 		ALTER SUBSCRIPTION agno_router SET (slot_name = NONE);
 		DROP SUBSCRIPTION agno_router;
 	END IF;
+	PERFORM agno.refuse_references();
 	DROP PUBLICATION IF EXISTS agno_router;
 	DELETE FROM agno.agents;
 	DELETE FROM agno.tools;
-	EXECUTE format('CREATE SUBSCRIPTION agno_router CONNECTION %L '
-				   'PUBLICATION agno_router '
-				   'WITH (create_slot = false, slot_name = %L)', publisher, slot);
+
+	-- An error would have the statement in its context, with a password.
+	BEGIN
+		EXECUTE format('CREATE SUBSCRIPTION agno_router CONNECTION %L '
+					   'PUBLICATION agno_router '
+					   'WITH (create_slot = false, slot_name = %L)',
+					   publisher, slot);
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE,
+			message = MESSAGE_TEXT, more = PG_EXCEPTION_DETAIL,
+			advice = PG_EXCEPTION_HINT;
+	END;
+	IF state IS NOT NULL THEN
+		RAISE EXCEPTION '%', message
+			USING ERRCODE = state, DETAIL = more, HINT = advice;
+	END IF;
 	RETURN true;
 END
 $$;
@@ -1716,6 +1847,7 @@ BEGIN
 				  HINT = 'Set agno_bg.paused to on and agno_bg.max_tool_workers '
 						 'to 0, and reload.';
 	END IF;
+	PERFORM agno.refuse_references();
 	CREATE TEMPORARY TABLE agno_gone ON COMMIT DROP AS
 		SELECT r.run_id FROM agno.runs r
 		WHERE @extschema@.agno_slot(r.session_id)
@@ -1846,6 +1978,13 @@ ALTER TABLE agno.agents
 DO $$
 DECLARE
 	initial pg_init_privs[] := ARRAY(SELECT p FROM pg_init_privs p);
+	-- Others may have functions of the same names.
+	ours oid[] := ARRAY(
+		SELECT d.objid FROM pg_depend d
+		JOIN pg_extension x ON x.oid = d.refobjid
+		WHERE d.refclassid = 'pg_extension'::regclass
+		  AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+		  AND x.extname = 'agno_bg');
 	command text;
 BEGIN
 	FOR command IN
@@ -1853,15 +1992,16 @@ BEGIN
 					  coalesce(quote_ident(r.rolname), 'PUBLIC'),
 					  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
 		FROM (
-			SELECT p.proacl, s.successor
+			SELECT p.proacl, 'ROUTINE ' || n.oid::regprocedure
 			FROM (VALUES
-				('@extschema@.agno_arun_1_0', 'FUNCTION @extschema@.agno_arun'),
-				('@extschema@.agno_run_1_0', 'PROCEDURE @extschema@.agno_run'),
-				('@extschema@.agno_run_events', 'FUNCTION agno.told_events'),
-				('agno.check_output_schema', 'FUNCTION agno.check_time_zone'),
-				('agno.list_workers_1_0', 'FUNCTION agno.list_workers'))
+				('agno_arun_1_0', 'agno_arun'),
+				('agno_run_1_0', 'agno_run'),
+				('agno_run_events', 'told_events'),
+				('check_output_schema', 'check_time_zone'),
+				('list_workers_1_0', 'list_workers'))
 				AS s (name, successor)
-			JOIN pg_proc p ON p.oid = s.name::regproc
+			JOIN pg_proc p ON p.proname = s.name AND p.oid = ANY (ours)
+			JOIN pg_proc n ON n.proname = s.successor AND n.oid = ANY (ours)
 			UNION ALL
 			SELECT c.relacl, s.successor
 			FROM (VALUES
@@ -1874,7 +2014,8 @@ BEGIN
 		LEFT JOIN pg_roles r ON r.oid = a.grantee
 		WHERE r.oid IS NOT NULL OR a.grantee = 0
 		UNION ALL
-		SELECT format('SELECT @extschema@.agno_grant_usage(%L)', r.rolname)
+		SELECT format('SELECT @extschema@.agno_grant_usage(%L::pg_catalog.name)',
+					  r.rolname)
 		FROM pg_roles r
 		WHERE r.oid IN (
 			SELECT a.grantee FROM pg_proc p, aclexplode(p.proacl) a

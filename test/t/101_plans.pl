@@ -59,7 +59,8 @@ foreach my $entry (split /^(?=\d{4}-\d\d-\d\d )/m, slurp_file($node->logfile))
 	$vain += $1 while $entry =~ /Rows Removed by (?:Join )?Filter: (\d+)/g;
 }
 cmp_ok($plans, '>', 10, "$plans statements of the runner are seen");
-cmp_ok($vain / $runs, '<', 5,
+# Those that are picked from are looked past while they are claimed: a few for each.
+cmp_ok($vain / $runs, '<', 50,
 	sprintf('%.2f rows are looked at in vain for each run', $vain / $runs));
 
 done_testing();
