@@ -2039,11 +2039,19 @@ $$;
 DO $$
 DECLARE
 	users text;
+	old regprocedure;
 BEGIN
-	DROP FUNCTION @extschema@.agno_arun_1_0;
-	DROP PROCEDURE @extschema@.agno_run_1_0;
 	DROP VIEW agno.workers_1_0, agno.stats_1_0;
-	DROP FUNCTION agno.list_workers_1_0;
+	FOR old IN
+		SELECT p.oid FROM pg_proc p
+		JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
+			AND d.classid = 'pg_proc'::regclass
+			AND d.refclassid = 'pg_extension'::regclass
+		JOIN pg_extension x ON x.oid = d.refobjid AND x.extname = 'agno_bg'
+		WHERE right(p.proname, 4) = '_1_0'
+	LOOP
+		EXECUTE format('DROP ROUTINE %s', old);
+	END LOOP;
 EXCEPTION WHEN dependent_objects_still_exist THEN
 	GET STACKED DIAGNOSTICS users = PG_EXCEPTION_DETAIL;
 	RAISE EXCEPTION 'objects of yours depend on what agno_bg 1.1 replaces'
