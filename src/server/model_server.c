@@ -48,6 +48,8 @@
 /* Of server:model-id, in bytes: it goes into many places of a run. */
 #define MAX_MODEL_LENGTH 32768
 
+#define BY_DEFAULT "It is that of agno_bg.default_model: neither the call nor an agent names a model."
+
 /* How an option's value is checked. */
 typedef enum OptionKind
 {
@@ -389,20 +391,25 @@ server_provider(ForeignServer *server)
 
 /*
  * Check that the role may use the server of this name, and return its API.
- * Errors: undefined_object, insufficient_privilege.
+ * by_default: nobody has named it but agno_bg.default_model. Errors:
+ * undefined_object, insufficient_privilege.
  */
 const Provider *
-model_server_check(const char *name, Oid role)
+model_server_check(const char *name, Oid role, bool by_default)
 {
 	ForeignServer *server = find_foreign_server(name);
 	const KnownServer *built_in;
 
 	if (server != NULL)
 	{
-		AclResult	result = check_usage(server->serverid, role);
-
-		if (result != ACLCHECK_OK)
-			aclcheck_error(result, OBJECT_FOREIGN_SERVER, name);
+		if (check_usage(server->serverid, role) != ACLCHECK_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied for foreign server %s", name),
+					 by_default ? errdetail("%s", BY_DEFAULT) : 0,
+					 errhint("Have its owner run GRANT USAGE ON FOREIGN SERVER %s TO %s.",
+							 quote_identifier(name),
+							 quote_identifier(GetUserNameFromId(role, false)))));
 		return server_provider(server);
 	}
 
@@ -411,6 +418,7 @@ model_server_check(const char *name, Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("model server \"%s\" does not exist", name),
+				 by_default ? errdetail("%s", BY_DEFAULT) : 0,
 				 errhint("Create it with CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg OPTIONS (api '%s', base_url 'https://...'), or use one that needs only a key: %s.",
 						 quote_identifier(name), provider_openai_responses.api,
 						 known_server_names())));
@@ -547,8 +555,9 @@ resolve_built_in(const KnownServer *built_in, ModelServer *server)
 		if (server->key != NULL && has_control_character(server->key))
 			return pstrdup("the API key has a control character in it");
 		if (server->key == NULL && base_url == built_in->base_url)
-			return psprintf("no API key for model server \"%s\": the environment variable \"%s\" is not set in the server, and there is no foreign server of this name",
-							built_in->name, built_in->key_variable);
+			return psprintf("no API key for model server \"%s\": the environment variable \"%s\" is not set in the server, and there is no foreign server of this name; set it and restart, or run CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg, and CREATE USER MAPPING with an api_key",
+							built_in->name, built_in->key_variable,
+							quote_identifier(built_in->name));
 	}
 	return NULL;
 }

@@ -38,7 +38,8 @@ typedef struct ModelServer
 extern bool model_is_well_formed(const char *model);
 extern void model_parse(const char *model, char **server,
 						char **model_id);
-extern const Provider *model_server_check(const char *name, Oid role);
+extern const Provider *model_server_check(const char *name, Oid role,
+										  bool by_default);
 extern char *model_server_resolve(const char *name, Oid role,
 								  ModelServer *server);
 

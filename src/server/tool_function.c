@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/tupdesc.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -63,15 +64,6 @@ tool_function_oid(const char *signature)
 	return fcinfo->isnull ? InvalidOid : DatumGetObjectId(found);
 }
 
-static void
-complain_missing(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_FUNCTION),
-			 errmsg("tool \"%s\" does not exist", name),
-			 errhint("%s", NAME_HINT)));
-}
-
 /*
  * The functions of this name, which may have a schema, as the current user finds
  * them with the current search_path.
@@ -87,6 +79,51 @@ candidates(const char *name)
 	names = stringToQualifiedNameList(name);
 #endif
 	return FuncnameGetCandidates(names, -1, NIL, false, false, false, true);
+}
+
+/*
+ * One of these functions to tell of: rather not one that PostgreSQL has.
+ */
+static Oid
+example_of(FuncCandidateList found)
+{
+	for (FuncCandidateList own = found; own != NULL; own = own->next)
+	{
+		if (own->oid >= FirstNormalObjectId)
+			return own->oid;
+	}
+	return found->oid;
+}
+
+/*
+ * For an error about a function, named with or without the types of its arguments,
+ * that is not there: a detail that tells of one with other arguments, or NULL.
+ */
+char *
+tool_function_others(const char *name)
+{
+	FuncCandidateList found;
+	bool		quoted = false;
+	int			length = 0;
+
+	for (; name[length] != '\0' && (quoted || name[length] != '('); length++)
+		quoted ^= name[length] == '"';
+	found = candidates(pnstrdup(name, length));
+	return found == NULL ? NULL :
+		psprintf("There is a function of this name with other arguments: %s.",
+				 format_procedure_qualified(example_of(found)));
+}
+
+static void
+complain_missing(const char *name)
+{
+	char	   *others = tool_function_others(name);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FUNCTION),
+			 errmsg("tool \"%s\" does not exist", name),
+			 others != NULL ? errdetail("%s", others) : 0,
+			 errhint("%s", NAME_HINT)));
 }
 
 /*
@@ -116,14 +153,13 @@ tool_function_lookup(const char *name)
 	found = candidates(name);
 	if (found == NULL)
 		complain_missing(name);
-	function = found->oid;
 	if (found->next != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
 				 errmsg("there is more than one function named \"%s\"", name),
 				 errhint("Give the types of its arguments, as in %s.",
-						 format_procedure_qualified(function))));
-	return function;
+						 format_procedure_qualified(example_of(found)))));
+	return found->oid;
 }
 
 /*

@@ -53,6 +53,7 @@ typedef struct ToolFunction
 extern Oid	tool_function_oid(const char *signature);
 extern bool tool_function_is_other(const char *name, const char *signature);
 extern Oid	tool_function_lookup(const char *name);
+extern char *tool_function_others(const char *name);
 extern char *tool_function_signature(Oid function);
 extern bool tool_function_find(const char *signature, ToolFunction *function);
 extern void tool_function_read(Oid oid, ToolFunction *function);

@@ -236,7 +236,7 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("input must not be null"),
-				 errhint("A trigger can leave such rows out: WHEN (new.body IS NOT NULL).")));
+				 errhint("Leave such rows out: WHERE body IS NOT NULL, or in a trigger WHEN (new.body IS NOT NULL).")));
 	argument_check_text(fcinfo->args[ARG_INPUT], "input");
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
 		argument_error("input must not be empty", NULL);
@@ -561,7 +561,8 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 				unconstify(char **, &run->model_server),
 				unconstify(char **, &run->model));
 	check_model_options(run->model_options,
-						model_server_check(run->model_server, run->owner),
+						model_server_check(run->model_server, run->owner,
+										   model == NULL),
 						run->tools != NULL);
 
 	user = store_enter();

@@ -117,10 +117,15 @@ callback_define(const char *name)
 			function = lookup(names, TEXTOID);
 	}
 	if (!OidIsValid(function))
+	{
+		char	   *others = tool_function_others(name);
+
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("on_complete \"%s\" does not exist", name),
+				 others != NULL ? errdetail("%s", others) : 0,
 				 errhint("Name a function of (agno.runs) or (run_id text), with its schema if that is not on the search_path.")));
+	}
 	(void) callback_read(function);
 	return tool_function_signature(function);
 }

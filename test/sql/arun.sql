@@ -33,6 +33,13 @@ SELECT agno_arun(NULL);
 SELECT agno_arun('');
 SELECT agno_arun();
 
+-- The callback
+CREATE FUNCTION refund(id integer) RETURNS void LANGUAGE sql AS $$ SELECT $$;
+SELECT agno_arun('x', on_complete => 'refund');
+SELECT agno_arun('x', on_complete => 'refund(text)');
+SELECT agno_arun('x', on_complete => 'nothing');
+DROP FUNCTION refund;
+
 -- The ids
 SELECT agno_arun('x', run_id => 'r1');
 SELECT agno_arun('x', run_id => '');
@@ -49,6 +56,10 @@ SELECT agno_arun('x', model => ':gpt-5-mini');
 SELECT agno_arun('x', model => 'openai:');
 SELECT agno_arun('x', model => '');
 SELECT agno_arun('x', model => 'no_such_server:gpt-5-mini');
+BEGIN;
+SET LOCAL agno_bg.default_model = 'no_such_server:gpt-5-mini';
+SELECT agno_arun('x');
+ROLLBACK;
 SELECT agno_arun('x', model => 'nowhere:llama3:8b', run_id => 'colons',
 				 run_at => '2100-01-01') IS NOT NULL AS accepted;
 SELECT model, model_provider FROM agno.runs WHERE run_id = 'colons';
@@ -94,6 +105,10 @@ SELECT run_id FROM agno_arun('x', run_id => 'redone', idempotency_key => 'k2',
 							 run_at => '2100-01-01');
 CREATE ROLE regress_agno_other;
 SELECT agno_grant_usage('regress_agno_other');
+SET ROLE regress_agno_other;
+SELECT agno_arun('x');
+SELECT agno_arun('x', model => 'nowhere:model');
+RESET ROLE;
 GRANT USAGE ON FOREIGN SERVER nowhere TO regress_agno_other;
 SET ROLE regress_agno_other;
 SELECT run_id FROM agno_arun('x', run_id => 'of another role',

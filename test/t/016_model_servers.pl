@@ -115,7 +115,7 @@ delete $ENV{OPENAI_BASE_URL};
 configure(environment_keys => 'on');
 $node->restart;
 like(result('keyless', 'openai:gpt-5-mini'),
-	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY/,
+	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY.*CREATE SERVER openai FOREIGN.*api_key/,
 	'a missing key is named');
 
 # Keep-alive: a thousand runs, fifty at a time, on as many connections.
