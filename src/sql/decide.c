@@ -211,6 +211,20 @@ complain_state(const char *message, const char *hint)
 }
 
 /*
+ * Who decides about the call, as a sentence.
+ */
+static char *
+deciders(const Decisions *decisions, const GatedCall *call)
+{
+	Oid			role = call->has_approver ?
+		call->approver : decisions->run.owner;
+	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
+
+	return name == NULL ? pstrdup("The role that decides has been dropped.") :
+		psprintf("Only members of role \"%s\" decide.", name);
+}
+
+/*
  * Refuse to decide about this call unless it waits, and for the caller.
  */
 static void
@@ -223,10 +237,7 @@ check_call(const Decisions *decisions, const GatedCall *call)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to decide about a call of tool \"%s\"",
 						tool),
-				 call->has_approver ?
-				 errdetail("Only members of role \"%s\" decide.",
-						   OidIsValid(call->approver) ?
-						   GetUserNameFromId(call->approver, true) : "") : 0));
+				 errdetail("%s", deciders(decisions, call))));
 	if (!call->waits || call->changed)
 		complain_state(psprintf("a call of tool \"%s\" has been decided about already",
 								tool), NULL);
@@ -429,7 +440,7 @@ confirm(FunctionCallInfo fcinfo, bool approves)
 	Decisions	decisions;
 	char	   *id = argument_text(fcinfo, 1);
 	char	   *note = note_argument(fcinfo, 2);
-	bool		others = false;
+	const GatedCall *other = NULL;
 	bool		any = false;
 	ListCell   *cell;
 
@@ -454,7 +465,7 @@ confirm(FunctionCallInfo fcinfo, bool approves)
 			continue;
 		if (!may_decide(&decisions, call))
 		{
-			others = true;
+			other = call;
 			continue;
 		}
 		if (approves)
@@ -463,12 +474,12 @@ confirm(FunctionCallInfo fcinfo, bool approves)
 			store_reject(call, note);
 		any = true;
 	}
-	if (!any && others)
+	if (!any && other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to decide about the calls of run \"%s\"",
 						decisions.run.run_id),
-				 errdetail("Other roles decide about them.")));
+				 errdetail("%s", deciders(&decisions, other))));
 	if (!any)
 		complain_state(psprintf("no call of run \"%s\" waits for %s",
 								decisions.run.run_id,

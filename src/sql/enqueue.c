@@ -413,8 +413,9 @@ apply_tools(NewRun *run, const AgentRow *agent)
 		return;
 	check_agent_owner(run, agent, agent_id);
 	check_can_connect(run);
-	run->tools = tool_definitions(names, count, confirmed, confirmed_count,
-								  run->owner, !run->output_schema.isnull);
+	run->tools = tool_definitions(agent_id, names, count, confirmed,
+								  confirmed_count, run->owner,
+								  !run->output_schema.isnull);
 	run->tool_choice = agent->tool_choice;
 	run->tool_call_limit = agent->tool_call_limit;
 	run->max_tool_calls_from_history = agent->max_tool_calls_from_history;

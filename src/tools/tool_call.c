@@ -769,7 +769,11 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s does not exist any more",
-						tool->function)));
+						tool->function),
+				 context->agent_id != NULL ?
+				 errdetail("It is one of the tools of agent \"%s\".",
+						   context->agent_id) : 0,
+				 errhint("Create it again, or UPDATE the tools of the agent.")));
 	/* It may have another owner than when the run was enqueued. */
 	tool_check_trust(GetUserId(), function.owner,
 					 psprintf("function %s", function.signature));

@@ -458,15 +458,15 @@ define_agent(const char *agent_id, Oid role, bool strict, bool check_owners,
 }
 
 /*
- * What this name is for the role, as it is kept in agents.tools or as a caller has
- * written it, with parameters in a strict form if that can be had; confirmed:
- * the agent has its calls confirmed. Strings of the result are of the database's
+ * What this name is for the role, as it is kept in the tools of an agent or, if
+ * that is NULL, as a caller has written it, with parameters in a strict form if
+ * that can be had; confirmed: the agent has its calls confirmed. Strings of the result are of the database's
  * encoding. Errors: undefined_function,
  * ambiguous_function, wrong_object_type, invalid_function_definition,
  * invalid_name, feature_not_supported, insufficient_privilege.
  */
 static void
-define_tool(const char *name, bool kept, Oid role, bool strict,
+define_tool(const char *name, const char *agent_id, Oid role, bool strict,
 			bool check_owners, bool confirmed, Tool *tool)
 {
 	static const char *const none[] = {NULL};
@@ -482,14 +482,21 @@ define_tool(const char *name, bool kept, Oid role, bool strict,
 					 tool);
 		return;
 	}
-	found = kept ? find_row(name, role, &row) : tool_find_row(name, role, &row);
-	if (!found && kept && tool_name_is_valid(name))
+	found = agent_id != NULL ?
+		find_row(name, role, &row) : tool_find_row(name, role, &row);
+	if (!found && agent_id != NULL && tool_name_is_valid(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("tool \"%s\" does not exist", name),
 				 errdetail("There is no row of agno.tools of this name whose owner's rights role \"%s\" has.",
 						   GetUserNameFromId(role, false)),
 				 errhint("Have the owner share the tool, or UPDATE the tools of the agent.")));
+	if (!found && agent_id != NULL && !OidIsValid(tool_function_oid(name)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("tool \"%s\" does not exist", name),
+				 errdetail("It is one of the tools of agent \"%s\".", agent_id),
+				 errhint("Create the function again, or UPDATE the tools of the agent.")));
 	executed = !found || row.function != NULL;
 	if (!found)
 		tool_function_read(tool_function_lookup(name), &function);
@@ -571,13 +578,14 @@ tool_role_can_connect(Oid role)
 }
 
 /*
- * The tools of these names for a run of this role, as tools_read() reads them, in
- * the order of their names; calls of those that are named once more, in confirmed,
- * are to be confirmed. Errors: as of define_tool(), and duplicate_object.
+ * The tools of these names, which the agent has, for a run of this role, as
+ * tools_read() reads them, in the order of their names; calls of those that are
+ * named once more, in confirmed, are to be confirmed. Errors: as of define_tool(), and duplicate_object.
  */
 char *
-tool_definitions(char *const *names, int count, char *const *confirmed,
-				 int confirmed_count, Oid role, bool strict)
+tool_definitions(const char *agent_id, char *const *names, int count,
+				 char *const *confirmed, int confirmed_count, Oid role,
+				 bool strict)
 {
 	Tool	   *tools = palloc(sizeof(Tool) * Max(count, 1));
 	StringInfoData out;
@@ -588,7 +596,7 @@ tool_definitions(char *const *names, int count, char *const *confirmed,
 
 		for (int c = 0; c < confirmed_count; c++)
 			confirm |= strcmp(confirmed[c], names[i]) == 0;
-		define_tool(names[i], true, role, strict, true, confirm, &tools[i]);
+		define_tool(names[i], agent_id, role, strict, true, confirm, &tools[i]);
 	}
 	tool_check_names(tools, count);
 
@@ -616,7 +624,7 @@ tool_definitions(char *const *names, int count, char *const *confirmed,
 void
 tool_definition(const char *name, Oid role, bool called, Tool *tool)
 {
-	define_tool(name, false, role, false, called, false, tool);
+	define_tool(name, NULL, role, false, called, false, tool);
 }
 
 /*

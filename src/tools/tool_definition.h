@@ -15,9 +15,9 @@
 extern void tool_definition(const char *name, Oid role, bool called,
 							Tool *tool);
 extern bool tool_role_can_connect(Oid role);
-extern char *tool_definitions(char *const *names, int count,
-							  char *const *confirmed, int confirmed_count,
-							  Oid role, bool strict);
+extern char *tool_definitions(const char *agent_id, char *const *names,
+							  int count, char *const *confirmed,
+							  int confirmed_count, Oid role, bool strict);
 
 /* What they, and tool_rows.c, check. */
 extern void tool_check_trust(Oid role, Oid owner, const char *what);

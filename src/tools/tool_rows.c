@@ -21,9 +21,11 @@
 #include "server/json_size.h"
 #include "server/sql_function.h"
 #include "server/tool_function.h"
+#include "store/store.h"
 #include "store/store_tools.h"
 #include "tools/callback.h"
 #include "tools/tool_definition.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -154,6 +156,54 @@ check_choice(const char *choice, const Tool *tools, int count)
 }
 
 /*
+ * The column requires_confirmation names some of the tools. The table has a
+ * constraint of the same meaning, which does not say which one is wrong.
+ */
+static void
+check_confirmed(char *const *confirmed, int confirmed_count,
+				char *const *tools, int count)
+{
+	for (int c = 0; c < confirmed_count; c++)
+	{
+		bool		found = false;
+
+		for (int i = 0; i < count; i++)
+			found |= strcmp(tools[i], confirmed[c]) == 0;
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_CHECK_VIOLATION),
+					 errmsg("requires_confirmation names \"%s\", which is no tool of the agent",
+							confirmed[c]),
+					 errhint("Name it in tools as well.")));
+	}
+}
+
+/*
+ * Who inserts an agent under an id that another role has could neither use that
+ * agent nor see it.
+ */
+static void
+check_agent_id(TriggerData *data, Oid writer)
+{
+	WrittenColumn id = written_column(data, "agent_id");
+	AgentRow	agent;
+	StoreUser	user;
+	bool		found;
+
+	if (id.isnull)
+		return;
+	user = store_enter();
+	found = store_find_agent(TextDatumGetCString(id.value), &agent);
+	store_leave(user);
+	if (found && !has_privs_of_role(writer, agent.owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("agent id \"%s\" is in use by another role",
+						TextDatumGetCString(id.value)),
+				 errhint("Choose another one, or have its owner share it: an agent is for the roles that have the rights of its owner.")));
+}
+
+/*
  * Trigger on agno.agents: the functions that the columns tools, requires_confirmation
  * and on_complete name are kept with their schemas and types.
  */
@@ -176,6 +226,8 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 
 	if (!check_function_bodies)
 		return PointerGetDatum(tuple);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		check_agent_id(data, writer);
 	columns[0] = written_column(data, "tools");
 	columns[1] = written_column(data, "requires_confirmation");
 	choice = written_column(data, "tool_choice");
@@ -212,6 +264,7 @@ agno_check_agent_tools(PG_FUNCTION_ARGS)
 	if (!choice.isnull)
 		check_choice(TextDatumGetCString(choice.value), tools, counts[0]);
 	tool_check_names(tools, counts[0]);
+	check_confirmed(names[1], counts[1], names[0], counts[0]);
 	return PointerGetDatum(heap_modify_tuple_by_cols(tuple,
 													 RelationGetDescr(data->tg_relation),
 													 3, numbers, values, nulls));

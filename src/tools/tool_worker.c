@@ -94,6 +94,8 @@ typedef struct ToolWorker
 	TimeoutId	last_resort;	/* the timeout after TOOL_GRACE_MS */
 	HeldTurn	held;			/* what it keeps of its last call */
 	int			tries;			/* of the call that is tried again */
+	int			most;			/* how long its call may take, in milliseconds */
+	const char *limit;			/* what says so */
 	char		tried[ID_SIZE]; /* its tool_call_id */
 } ToolWorker;
 
@@ -310,22 +312,30 @@ find_tool(const ToolWork *work)
 }
 
 /*
- * How long the call may take, in milliseconds.
+ * Find out how long the call may take, and what says so.
  */
-static int
-time_for(const Tool *tool, const ToolWork *work)
+static void
+limit_time(const Tool *tool, const ToolWork *work)
 {
 	int64		most = tool->timeout_ms > 0 ?
 		tool->timeout_ms : agno_tool_timeout;
 
-	if (StatementTimeout > 0)
-		most = Min(most, StatementTimeout);
-	most = Max(Min(most, work->left_ms), 1);
+	worker.limit = tool->timeout_ms > 0 ?
+		"timeout in agno.tools" : "agno_bg.tool_timeout";
+	if (StatementTimeout > 0 && StatementTimeout < most)
+	{
+		most = StatementTimeout;
+		worker.limit = "statement_timeout";
+	}
+	if (work->left_ms < most)
+	{
+		most = Max(work->left_ms, 1);
+		worker.limit = "the timeout of the run";
+	}
 
 	/* Timers count in an int. */
-	most = Min(most, INT_MAX - TOOL_GRACE_MS);
-	tool_slot_set_time((int) most);
-	return (int) most;
+	worker.most = (int) Min(most, INT_MAX - TOOL_GRACE_MS);
+	tool_slot_set_time(worker.most);
 }
 
 /*
@@ -423,16 +433,17 @@ call_in_subtransaction(const ToolWork *work, ToolResult *result)
 	PG_TRY();
 	{
 		Tool		tool = find_tool(work);
-		int			most = time_for(&tool, work);
 
+		limit_time(&tool, work);
 		reads_only = tool.read_only || DefaultXactReadOnly;
 		if (reads_only)
 			read_only_begin();
 		check_function(work, &tool, result);
 		if (!result->stale)
 		{
-			enable_timeout_after(STATEMENT_TIMEOUT, most);
-			enable_timeout_after(worker.last_resort, most + TOOL_GRACE_MS);
+			enable_timeout_after(STATEMENT_TIMEOUT, worker.most);
+			enable_timeout_after(worker.last_resort,
+								 worker.most + TOOL_GRACE_MS);
 			QueryCancelHoldoffCount = 0;
 			if (tool.agent != NULL)
 				result->child_run_id = delegate(&tool, work);
@@ -695,6 +706,12 @@ make_call(const ToolWork *work, ToolResult *result)
 	if (error != NULL && told == TOOL_TOOK_TOO_LONG &&
 		error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		error->message = "canceling statement since other roles wait for a tool worker";
+	else if (error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+			 error->detail == NULL &&
+			 result->finished_at >=
+			 TimestampTzPlusMilliseconds(result->started_at, worker.most))
+		error->detail = psprintf("It took longer than %s allows, %d ms.",
+								 worker.limit, worker.most);
 	if (error != NULL && is_worth_a_try(error) && try_again(work))
 		ReThrowError(error);
 	if (error != NULL)

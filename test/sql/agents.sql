@@ -128,12 +128,14 @@ SELECT agent_id FROM agno.agents ORDER BY agent_id;
 UPDATE agno.agents SET name = 'ours' RETURNING agent_id, name;
 SELECT status FROM agno_arun('x', 'shared', run_at => '2100-01-01', run_id => 'bobs');
 SELECT agno_arun('x', 'mine');
+INSERT INTO agno.agents (agent_id) VALUES ('shared');
 UPDATE agno.agents SET owner = 'agents_eve' WHERE agent_id = 'shared';
 UPDATE agno.agents SET owner = 'agents_bob' WHERE agent_id = 'shared';
 
 SET ROLE agents_eve;
 SELECT agent_id FROM agno.agents;
 SELECT agno_arun('x', 'shared');
+INSERT INTO agno.agents (agent_id) VALUES ('shared');
 DELETE FROM agno.agents;
 SELECT agno_run_output_dict('bobs') IS NULL AS hidden;
 SELECT count(*) FROM agno.agno_runs;

@@ -148,6 +148,9 @@ UPDATE agno.agents SET name = 'A' WHERE agent_id = 'a' RETURNING tools;
 UPDATE agno.agents SET tools = '{order_status,order_status}' WHERE agent_id = 'a';
 UPDATE agno.agents SET tools = '{shop.twice,twice(text)}' WHERE agent_id = 'a';
 UPDATE agno.agents SET tools = '{order_status}' WHERE agent_id = 'a';
+UPDATE agno.agents SET requires_confirmation = '{order_status,twice(text)}' WHERE agent_id = 'a';
+UPDATE agno.agents SET requires_confirmation = '{order_status,shop.twice}' WHERE agent_id = 'a'
+	RETURNING requires_confirmation;
 UPDATE agno.agents SET tools = '{order_status}', requires_confirmation = NULL WHERE agent_id = 'a';
 UPDATE agno.agents SET tools = NULL, tool_choice = NULL, requires_confirmation = NULL
 	WHERE agent_id = 'a' RETURNING tools;
@@ -178,7 +181,10 @@ SELECT agno_call_tool('ours', '{"order_id": 10}');
 UPDATE agno.agents SET tools = '{mine,ours,order_status}' WHERE agent_id = 'a' RETURNING tools;
 
 -- A function that is gone, or has become another
+INSERT INTO agno.agents (agent_id, tools) VALUES ('forgotten', '{order_status}');
 ALTER FUNCTION order_status(integer) RENAME TO order_state;
+SELECT agno_arun('x', 'forgotten');
+DELETE FROM agno.agents WHERE agent_id = 'forgotten';
 SELECT agno_call_tool('mine', '{}', '7');
 ALTER FUNCTION order_state(integer) RENAME TO order_status;
 

@@ -283,7 +283,8 @@ as('app', q{DROP FUNCTION shop.order_status CASCADE;
 		AS $$ INSERT INTO shop.notes VALUES (id, 'changed') $$});
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET agno_bg.paused; SELECT pg_reload_conf()});
 expect_run('gone', { status => 'COMPLETED',
-		content => 'Results: function shop.order_status(integer,boolean) does not exist any more (SQLSTATE 42883); ok' },
+		content => "Results: function shop.order_status(integer,boolean) does not exist any more (SQLSTATE 42883)\n"
+			. "Detail: It is one of the tools of agent \"mock_agent\".\nHint: Create it again, or UPDATE the tools of the agent.; ok" },
 	'a function with another signature is not called in the place of one that is gone');
 is(value("note FROM shop.notes WHERE id = 5"), 'changed', 'one that was replaced is called as it is now');
 is(outcome_as('app', q{SELECT agno_arun('x', 'mock_agent')}), '42883', 'an agent whose tool is gone cannot be asked');

@@ -81,7 +81,7 @@ value(q(pg_cancel_backend(pid) FROM agno.workers WHERE state = 'busy'));
 expect_run('dba', { status => 'COMPLETED', content => qr/canceling statement due to user request \(SQLSTATE 57014\)/ },
 	'pg_cancel_backend() is an error of the tool');
 call_tools('time', 'b', [ [ [ brief => { seconds => 100 } ] ] ], role => 'app');
-expect_run('time', { status => 'COMPLETED', content => qr/statement timeout \(SQLSTATE 57014\)/ }, 'the time of a tool is bounded');
+expect_run('time', { status => 'COMPLETED', content => qr/statement timeout \(SQLSTATE 57014\)\nDetail: It took longer than timeout in agno.tools allows, 300 ms\./ }, 'the time of a tool is bounded');
 is(traces('time'), 0, 'and what it did is undone');
 call_tools('late', 'a', [ [ [ slow => { seconds => 100 } ] ] ], role => 'app', timeout => '1 s');
 expect_run('late', { status => 'ERROR', "error ->> 'type'" => 'timeout', 'jsonb_array_length(messages) > 1' => 'true' },

@@ -184,6 +184,11 @@ start('guard', [ [ [ guarded => { what => 'g' } ] ] ]);
 is(as('app', 'SELECT count(*) FROM agno.approvals'), 0, 'the owner of the run does not decide where there is an approver');
 fails('app', q(SELECT agno_approve_call('guard')), '42501', 'and may not');
 fails('app', q{SELECT agno_reject_call('guard', '} . call_id('guard', 'guarded') . q{')}, '42501', 'not even reject');
+foreach my $call ('NULL', "'" . call_id('guard', 'guarded') . "'")
+{
+	my (undef, undef, $error) = $node->psql('postgres', "SELECT agno_approve_call('guard', $call)", extra_params => [ '-U', 'app' ]);
+	like($error, qr/DETAIL:  Only members of role "managers" decide\./, 'but is told who may');
+}
 fails('other', q(SELECT agno_approve_call('guard')), '42704', 'others know nothing of it');
 is(as('boss', q(SELECT tool FROM agno.approvals)), 'guarded', 'a member of the role sees it');
 is(as('boss', q(SELECT count(*) FROM agno.runs)), 0, 'without seeing the run');
