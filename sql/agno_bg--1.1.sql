@@ -1789,10 +1789,23 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 					THEN 'a limit of the server'
 					WHEN q.state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 					THEN 'the server, which cannot be reached'
+					WHEN q.state OPERATOR(pg_catalog.=) 't'::pg_catalog."char"
+						 AND EXISTS (
+							SELECT FROM agno.tool_queue t
+							WHERE t.run_id OPERATOR(pg_catalog.=) q.run_id
+							  -- Who calls the tool has the row locked.
+							  AND NOT (t.xmax OPERATOR(pg_catalog.=) ANY (
+								SELECT l.transactionid FROM pg_catalog.pg_locks l
+								WHERE l.locktype OPERATOR(pg_catalog.=)
+									  'transactionid')))
+					THEN 'a tool worker'
 					WHEN q.state OPERATOR(pg_catalog.<>) 'r'::pg_catalog."char"
+						 OR q.claimed
 					THEN NULL
 					WHEN pg_catalog.current_setting('agno_bg.paused')::boolean
 					THEN 'agno_bg.paused'
+					WHEN NOT pg_catalog.current_setting('agno_bg.has_runner')::boolean
+					THEN 'a runner process'
 					ELSE 'its turn'
 			   END AS why,
 			   GREATEST(r.created_at, r.run_at) AS since
@@ -1815,7 +1828,7 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 			   pg_catalog.sum(w.runs) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'paused') AS paused,
 			   pg_catalog.string_agg(pg_catalog.format('%s (%s)', w.why, w.runs), ', '
 									 ORDER BY w.runs DESC, w.why)
-				   FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'waiting') AS waiting_for,
+				   FILTER (WHERE w.why IS NOT NULL) AS waiting_for,
 			   pg_catalog.min(w.since) FILTER (WHERE w.stands OPERATOR(pg_catalog.=) 'waiting') AS since
 		FROM reasons w
 		GROUP BY 1, 2

@@ -30,6 +30,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -193,6 +194,21 @@ may_have_runner(Oid database)
 	return result;
 }
 
+static void
+log_no_process(Oid database)
+{
+	char	   *name;
+
+	StartTransactionCommand();
+	name = get_database_name(database);
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("no process left for the agno_bg runner of database \"%s\"; its runs stay PENDING until there is one",
+					name != NULL ? name : psprintf("%u", database)),
+			 errhint("Consider increasing max_worker_processes.")));
+	CommitTransactionCommand();
+}
+
 /*
  * Ask the postmaster for the process of the runner in this slot. Returns
  * false when it has none to give.
@@ -223,11 +239,7 @@ ask_for_process(int slot, Oid database)
 	{
 		record->handle = NULL;
 		if (!out_of_workers)
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("no process left for the agno_bg runner of the database with OID %u; its runs stay PENDING until there is one",
-							database),
-					 errhint("Consider increasing max_worker_processes.")));
+			log_no_process(database);
 		out_of_workers = true;
 	}
 	else

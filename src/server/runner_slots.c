@@ -240,6 +240,22 @@ runner_slots_wake(uint32 numbers, bool prepared)
 }
 
 /*
+ * Whether a runner of the database is at work.
+ */
+bool
+runner_slots_has_runner(Oid database)
+{
+	bool		found = false;
+
+	LWLockAcquire(runners_lock, LW_SHARED);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+		found |= shared->runners[i].database == database &&
+			shared->runners[i].state == RUNNER_RUNNING;
+	LWLockRelease(runners_lock);
+	return found;
+}
+
+/*
  * Wake the launcher: there is something for it to see to.
  */
 void

@@ -12,9 +12,12 @@
 
 #include <limits.h>
 
+#include "access/xlog.h"
 #include "core/slot.h"
+#include "miscadmin.h"
 #include "server/model_server.h"
 #include "server/run_context.h"
+#include "server/runner_slots.h"
 #include "server/settings.h"
 #include "utils/guc.h"
 
@@ -42,6 +45,7 @@ int			agno_tool_call_limit;
 int			agno_max_run_depth;
 int			agno_max_tool_result_size;
 bool		agno_cluster;
+static bool has_runner;			/* never read: see show_has_runner() */
 
 /* As settings_slots() reads it. */
 static char *slots;
@@ -74,6 +78,16 @@ check_slots_setting(char **value, void **extra, GucSource source)
 	GUC_check_errdetail("Two numbers from 0 to %d are expected, as in \"0-%d\".",
 						SLOTS - 1, SLOTS / 2 - 1);
 	return false;
+}
+
+/*
+ * For views that everybody may read, who may execute no function of ours.
+ */
+static const char *
+show_has_runner(void)
+{
+	return RecoveryInProgress() ||
+		runner_slots_has_runner(MyDatabaseId) ? "on" : "off";
 }
 
 /*
@@ -303,6 +317,16 @@ settings_define(void)
 							   "",
 							   PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("agno_bg.has_runner",
+							 "Whether a runner is at work in this database.",
+							 "On a standby, that is not known, and taken for granted.",
+							 &has_runner,
+							 true,
+							 PGC_INTERNAL,
+							 GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE |
+							 GUC_DISALLOW_IN_FILE,
+							 NULL, NULL, show_has_runner);
 
 	run_context_define();
 	MarkGUCPrefixReserved("agno_bg");

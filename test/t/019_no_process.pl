@@ -1,5 +1,5 @@
-# When the server has no process left for a runner, the log says so once, runs
-# stay PENDING, and start by themselves when there is one. Starts that fail are
+# When the server has no process left for a runner, the log says so once and agno.top
+# as long, runs stay PENDING, and start by themselves when there is one. Starts that fail are
 # spaced out.
 
 use strict;
@@ -21,12 +21,14 @@ runner_pid();
 new_database('other', $url);
 enqueue('x', 'echo', database => 'other');
 wait_until('the log',
-	sub { logged(qr/no process left for the agno_bg runner/) });
+	sub { logged(qr/no process left for the agno_bg runner of database "other"/) });
 sleep 4;
 my @lines = slurp_file($node->logfile) =~ /no process left/g;
 is(scalar(@lines), 1, 'the log says once that there is no process left');
 is(run_status('x', 'other'), 'PENDING',
 	'a run waits while there is no process for the runner');
+is($node->safe_psql('other', 'SELECT waiting, waiting_for FROM agno.top'), '1|a runner process (1)',
+	'agno.top says so');
 $node->safe_psql('postgres', 'DROP EXTENSION agno_bg CASCADE');
 is(wait_run('x', 'other'), 'COMPLETED',
 	'the run starts when there is a process');

@@ -42,6 +42,8 @@ is(wait_run('first'), 'COMPLETED', 'a run calls a tool');
 is(workers(), 1, 'with one worker');
 nap("side-$_", 'late', 0.7) foreach 1 .. 3;
 ok(wait_for_workers(q(count(*) FILTER (WHERE state = 'busy') = 3)), 'three calls have three');
+is(as('late', "SELECT running, waiting_for FROM agno.top WHERE running > 0"), '3|',
+	'and their runs wait for none');
 wait_run("side-$_") foreach 1 .. 3;
 
 # Fewer are allowed
@@ -52,6 +54,8 @@ ok(wait_for_workers('count(*) = 0'), 'all of them, if need be');
 nap('none', 'late', 0);
 $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM agno.tool_queue');
 is(run_status('none'), 'RUNNING', 'then runs wait');
+is(as('late', "SELECT running, waiting, waiting_for, oldest FROM agno.top WHERE running > 0"), '1|0|a tool worker (1)|',
+	'agno.top says what for');
 configure(max_tool_workers => 1);
 is(wait_run('none'), 'COMPLETED', 'until one is allowed');
 
