@@ -563,16 +563,20 @@ resolve_built_in(const KnownServer *built_in, ModelServer *server)
 }
 
 /*
- * Look up the server of this name for a role. Returns why the role cannot use
+ * Look up the server of this name for a role. A server needs no key, unless it is
+ * the provider's own that its name promises. Returns why the role cannot use
  * it, as a palloc'd text, or NULL.
  */
 char *
 model_server_resolve(const char *name, Oid role, ModelServer *server)
 {
 	ForeignServer *foreign = find_foreign_server(name);
+	const KnownServer *known = known_server_find(name);
 	const KnownServer *built_in;
+	const char *owner = GetUserNameFromId(role, true);
 	const char *base_url;
 	List	   *mapping;
+	char	   *error;
 
 	memset(server, 0, sizeof(ModelServer));
 	server->timeout_ms = agno_request_timeout;
@@ -580,7 +584,7 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	server->retries = agno_retries;
 	server->patience_ms = agno_unreachable_patience;
 
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+	if (owner == NULL)
 		return psprintf("the role with OID %u, which owned the run, has been dropped",
 						role);
 	if (foreign == NULL)
@@ -602,12 +606,8 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 		return psprintf("model server \"%s\" has an unknown api", name);
 	base_url = get_option(foreign->options, "base_url");
 	if (base_url == NULL)
-	{
-		const KnownServer *known = known_server_find(name);
-
 		base_url = known != NULL && server->provider == provider_find(known->api) ?
 			known->base_url : server->provider->default_base_url;
-	}
 	server->base_url = without_slash(base_url);
 	server->ca_file = get_option(foreign->options, "ca_file");
 	server->timeout_ms = get_number(foreign->options, "timeout", GUC_UNIT_MS,
@@ -631,5 +631,12 @@ model_server_resolve(const char *name, Oid role, ModelServer *server)
 	mapping = mapping_options(foreign->serverid, role, &server->mapping);
 	server->organization = get_option(mapping, "organization");
 	server->project = get_option(mapping, "project");
-	return find_key(mapping, &server->key);
+	error = find_key(mapping, &server->key);
+	if (error == NULL && server->key == NULL && known != NULL &&
+		known->key_variable != NULL &&
+		strcmp(server->base_url, known->base_url) == 0)
+		error = psprintf("no API key of role \"%s\" for model server \"%s\"; run CREATE USER MAPPING FOR %s SERVER %s OPTIONS (api_key '...')",
+						 owner, name, quote_identifier(owner),
+						 quote_identifier(name));
+	return error;
 }

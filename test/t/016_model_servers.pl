@@ -117,6 +117,13 @@ $node->restart;
 like(result('keyless', 'openai:gpt-5-mini'),
 	qr/^ERROR\|no API key for model server "openai".*OPENAI_API_KEY.*CREATE SERVER openai FOREIGN.*api_key/,
 	'a missing key is named');
+$node->safe_psql('postgres', 'CREATE SERVER groq FOREIGN DATA WRAPPER agno_bg');
+like(result('unmapped', 'groq:m'),
+	qr/^ERROR\|no API key of role "postgres" for model server "groq"; run CREATE USER MAPPING FOR postgres SERVER groq/,
+	'so is that of a role for a provider of its own');
+$node->safe_psql('postgres', "ALTER SERVER groq OPTIONS (api 'openai-responses', base_url '$url')");
+like(result('elsewhere', 'groq:echo'), qr/^COMPLETED/,
+	'the same name with another address needs no key');
 
 # Keep-alive: a thousand runs, fifty at a time, on as many connections.
 configure(max_concurrent_runs => '50');
