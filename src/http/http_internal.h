@@ -15,6 +15,7 @@
 
 #include <curl/curl.h>
 #include <netinet/in.h>
+#include <sys/types.h>
 
 #include "core/clock.h"
 #include "http/http.h"
@@ -117,6 +118,10 @@ struct HttpTransfer
 	Origin	   *origin;
 	Lane	   *lane;			/* that easy is in, or NULL */
 	bool		sent;			/* libcurl has a connection for it */
+	int			opened[2];		/* its last sockets, until it is sent, */
+	ino_t		inodes[2];		/* and what they were then: a descriptor may
+								 * be used again */
+	int64		record_bytes;	/* received by TLS */
 	char		local_ip[INET6_ADDRSTRLEN]; /* of its connection, once sent */
 	char		remote_ip[INET6_ADDRSTRLEN];	/* likewise */
 	int			local_port;		/* likewise */

@@ -151,13 +151,19 @@ lanes_remove_spare(HttpClient *client)
 #endif
 }
 
+static bool
+origin_has_tls(const Origin *origin)
+{
+	return strncmp(origin->name, "https:", 6) == 0;
+}
+
 /*
  * Whether requests to this server may share a connection, as far as is known.
  */
 static bool
 is_multiplexed(const Origin *origin)
 {
-	return strncmp(origin->name, "https:", 6) == 0 && !origin->speaks_http1;
+	return origin_has_tls(origin) && !origin->speaks_http1;
 }
 
 /*
@@ -192,7 +198,7 @@ enter(HttpTransfer *transfer)
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
 					 multiplexed ? (long) CURL_HTTP_VERSION_2TLS :
 					 (long) CURL_HTTP_VERSION_1_1);
-	transfer_watch(transfer, multiplexed);
+	transfer_watch(transfer, origin_has_tls(origin));
 	transfer->lane = lane;
 	if (lane != NULL)
 		code = curl_multi_add_handle(lane->multi, transfer->easy);

@@ -15,6 +15,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/version.h"
@@ -45,8 +46,8 @@
 /* How long the header of a record of TLS is, in bytes. */
 #define TLS_HEADER_SIZE 5
 
-/* The type of one that has what is sent in it, its first byte. */
-#define TLS_APPLICATION_DATA 23
+/* Its second byte. */
+#define TLS_MAJOR_VERSION 3
 
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 512
@@ -162,12 +163,34 @@ is_at(int fd, bool peer, const char *ip, int port)
 }
 
 /*
+ * Shut down what this transfer has opened, and has no connection yet.
+ */
+static void
+break_opened(const HttpTransfer *transfer)
+{
+	for (int i = 0; i < (int) lengthof(transfer->opened); i++)
+	{
+		struct stat now;
+
+		if (transfer->inodes[i] != 0 &&
+			fstat(transfer->opened[i], &now) == 0 &&
+			now.st_ino == transfer->inodes[i])
+			(void) shutdown(transfer->opened[i], SHUT_RDWR);
+	}
+}
+
+/*
  * Shut the connection of this transfer down. libcurl does not say which socket that
  * is, as long as the transfer is under way: it is that with the same ends.
  */
 static void
 break_connection(const HttpTransfer *transfer)
 {
+	if (!transfer->sent)
+	{
+		break_opened(transfer);
+		return;
+	}
 	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
 	{
 		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
@@ -177,21 +200,38 @@ break_connection(const HttpTransfer *transfer)
 }
 
 /*
- * A record of TLS arrives, whose length is in its header. With HTTP/2, a connection
- * is that of many transfers, and libcurl tells of frames that belong to none of them in
- * no other way (and without OpenSSL, in none). So what is no part of an answer is
- * counted for the server. libcurl may go on reading as long as more arrives, without
- * ever coming back: nothing but the end of the connection ends that.
+ * Whether a transfer receives more by TLS than it needs: for a connection, or, if that
+ * is its own, for all of its answer. With HTTP/2, a connection is that of many, and
+ * libcurl tells of frames that belong to none of them in no other way (and without
+ * OpenSSL, in none): so what is no part of an answer is counted for the server.
+ */
+static bool
+is_flooded(HttpTransfer *transfer, int64 length)
+{
+	Origin	   *origin = transfer->origin;
+
+	transfer->record_bytes += length;
+	if (!transfer->sent)
+		return transfer->record_bytes > MAX_HEADER_BYTES;
+	if (transfer->lane == NULL || transfer->lane->number != MULTIPLEXED_LANE)
+		return transfer->record_bytes > 2 * most_useless_bytes(transfer);
+	origin->useless_bytes += length;
+	if (origin->useless_bytes <= most_useless_bytes(transfer))
+		return false;
+	origin->useless_bytes = 0;
+	return true;
+}
+
+/*
+ * A record of TLS arrives, whose length is in its header. libcurl, or OpenSSL, may go
+ * on reading as long as more arrives, without ever coming back: nothing but the end of
+ * the connection ends that.
  */
 static void
 count_record(HttpTransfer *transfer, const unsigned char *header)
 {
-	Origin	   *origin = transfer->origin;
-
-	origin->useless_bytes += TLS_HEADER_SIZE + (header[3] << 8 | header[4]);
-	if (origin->useless_bytes <= most_useless_bytes(transfer))
+	if (!is_flooded(transfer, TLS_HEADER_SIZE + (header[3] << 8 | header[4])))
 		return;
-	origin->useless_bytes = 0;
 	end_flood(transfer);
 	break_connection(transfer);
 }
@@ -233,8 +273,7 @@ debug_callback(CURL *easy, curl_infotype what, char *bytes, size_t length,
 				end_flood(transfer);
 			break;
 		case CURLINFO_SSL_DATA_IN:
-			if (transfer->sent && length == TLS_HEADER_SIZE &&
-				bytes[0] == TLS_APPLICATION_DATA)
+			if (length == TLS_HEADER_SIZE && bytes[1] == TLS_MAJOR_VERSION)
 				count_record(transfer, (const unsigned char *) bytes);
 			break;
 		default:
@@ -291,6 +330,22 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 }
 
 /*
+ * Keep a socket of this transfer, and the one before: it may try two addresses.
+ */
+static void
+note_opened(HttpTransfer *transfer, int fd)
+{
+	struct stat now;
+
+	if (fd < 0 || fstat(fd, &now) != 0)
+		return;
+	transfer->opened[1] = transfer->opened[0];
+	transfer->inodes[1] = transfer->inodes[0];
+	transfer->opened[0] = fd;
+	transfer->inodes[0] = now.st_ino;
+}
+
+/*
  * libcurl's socket(), to know why there is none.
  */
 static curl_socket_t
@@ -303,6 +358,7 @@ open_socket_callback(void *transfer_arg, curlsocktype purpose,
 
 	origin_is_found(transfer);
 	transfer->client->highest_fd = Max(transfer->client->highest_fd, fd);
+	note_opened(transfer, fd);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 				   errno == ENOMEM))
 		transfer->no_socket = true;

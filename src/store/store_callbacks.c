@@ -565,8 +565,9 @@ store_put_off_callbacks(List *batch, bool counts)
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
+		int			its_looks = next_int(&row);
 
-		looks = Min(looks, next_int(&row));
+		looks = Min(looks, its_looks);
 	}
 	return STORE_PUT_OFF_MS << Min(Max(looks - 1, 0), 5);
 }

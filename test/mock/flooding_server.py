@@ -3,7 +3,8 @@
 by the model: extension (of a chunk), gzip (compressed nothing), ones-COUNT (not without
 end: an answer of COUNT bytes, each a chunk). Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
-the body with nothing in them), and any other is answered.
+the body with nothing in them), and any other is answered. Over HTTP/1.1, but asked for TLS: requests to begin
+the handshake.
 
     flooding_server.py PORT_FILE [CERTIFICATE KEY]"""
 
@@ -36,7 +37,7 @@ def answer(text):
 
 
 def flood(connection, piece):
-    piece *= 65536 // len(piece)
+    piece *= max(65536 // len(piece), 1)
     while True:
         connection.sendall(piece)
 
@@ -49,6 +50,8 @@ def serve_http1(connection):
         if not received:
             return
         request += received
+        if request[0] == 0x16:      # a handshake of TLS: to be asked for one again
+            flood(connection, b"\x16\x03\x03\x40\x00" + b"\0" * 16384)
         model = re.search(rb'"model": ?"([a-z]+)-?(\d*)"', request)
     kind, count = model[1].decode(), int(model[2] or 0)
     if kind == "extension":

@@ -49,6 +49,16 @@ enqueue('few', 'one:ones-200000');
 expect_run('few', { status => 'COMPLETED' }, 'chunks of a byte are an answer as long as they are not too many');
 expect_quiet('nothing goes on then');
 
+# The handshake of TLS
+add_mock_server(start_mock('mock'));
+my $plain = slurp_file("$dir/one.port") =~ s/\s//gr;
+$node->safe_psql('postgres', "CREATE SERVER hello FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', retries '0', base_url 'https://127.0.0.1:$plain/v1')");
+enqueue("hello-$_", 'hello:m', timeout => '10 min') foreach 1 .. 4;
+enqueue("beside-$_", 'echo') foreach 1 .. 4;
+expect_run("beside-$_", { status => 'COMPLETED' }, 'a handshake without end keeps nobody else') foreach 1 .. 4;
+expect_run("hello-$_", { status => 'ERROR' }, 'and is ended') foreach 1 .. 4;
+expect_quiet('with it, all of it');
+
 # HTTP/2
 enqueue('well', 'two:well');
 expect_run('well', { status => 'COMPLETED', content => 'well' }, 'a server that speaks HTTP/2 answers');
