@@ -207,11 +207,14 @@ CREATE TRIGGER nodes_shown AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
 COMMENT ON TRIGGER nodes_shown ON agno.nodes IS
 	'the views over all nodes follow';
 
--- Where PL/Proxy connects to. The user is the current one, whatever his mapping
--- says: he could change that.
+-- Where PL/Proxy connects to. A role can change its own mapping. So the user is the
+-- current one, and of the mapping nothing is taken but the password, and what
+-- postgres_fdw lets superusers alone write there. Each function with a backslash
+-- in it says how that is read, since the caller's session may say otherwise.
 CREATE FUNCTION agno.connection(node pg_catalog.text)
 RETURNS pg_catalog.text
 LANGUAGE plpgsql STABLE
+SET standard_conforming_strings = on
 AS $$
 DECLARE
 	mapped boolean;
@@ -231,14 +234,17 @@ BEGIN
 	LEFT JOIN LATERAL (
 		SELECT x.option_name, x.option_value
 		FROM pg_catalog.pg_options_to_table(s.srvoptions) x
+		WHERE x.option_name OPERATOR(pg_catalog.<>) ALL ('{user,
+			use_remote_estimate,fdw_startup_cost,fdw_tuple_cost,extensions,
+			updatable,truncatable,fetch_size,batch_size,async_capable,
+			parallel_commit,parallel_abort,keep_connections,analyze_sampling,
+			use_scram_passthrough}'::pg_catalog.text[])
 		UNION ALL
 		SELECT x.option_name, x.option_value
-		FROM pg_catalog.pg_options_to_table(m.umoptions) x) o
-	  ON o.option_name OPERATOR(pg_catalog.<>) ALL ('{user,password_required,
-		use_remote_estimate,fdw_startup_cost,fdw_tuple_cost,extensions,updatable,
-		truncatable,fetch_size,batch_size,async_capable,parallel_commit,
-		parallel_abort,keep_connections,analyze_sampling,
-		use_scram_passthrough}'::pg_catalog.text[])
+		FROM pg_catalog.pg_options_to_table(m.umoptions) x
+		WHERE x.option_name OPERATOR(pg_catalog.=)
+			ANY ('{password,sslcert,sslkey}'::pg_catalog.text[])) o
+	  ON true
 	WHERE n.node OPERATOR(pg_catalog.=) connection.node
 	GROUP BY s.oid;
 	IF mapped IS NULL THEN
@@ -778,6 +784,7 @@ COMMENT ON FUNCTION agno.node_of(pg_catalog.text) IS
 CREATE FUNCTION agno.lost_node(state pg_catalog.text, message pg_catalog.text)
 RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE
+SET standard_conforming_strings = on
 AS $$
 BEGIN
 	-- PL/Proxy has no SQLSTATE of its own for it: XX000, and what libpq says
@@ -798,6 +805,7 @@ CREATE FUNCTION agno.raise_again(
 	hint pg_catalog.text)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
+SET standard_conforming_strings = on
 AS $$
 BEGIN
 	IF state OPERATOR(pg_catalog.=) 'XX000' AND agno.lost_node(state, message) THEN
@@ -1476,6 +1484,7 @@ CREATE FUNCTION agno.read_conninfo(conninfo pg_catalog.text)
 RETURNS TABLE (name pg_catalog.text, value pg_catalog.text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
 	pair constant text :=
@@ -1650,6 +1659,7 @@ CREATE FUNCTION agno.replicate_agents(node pg_catalog.text)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
 	publisher text := agno.agents_node();
@@ -1683,6 +1693,7 @@ RETURNS pg_catalog.void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = 'warning'
+SET standard_conforming_strings = on
 AS $$
 DECLARE
 	settings text := format('-c agno_bg.node=%s '
@@ -1855,6 +1866,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = 'error'
+SET standard_conforming_strings = on
 AS $$
 DECLARE
 	n agno.nodes;

@@ -124,6 +124,7 @@ foreach my $name ('n1', 'n2')
 # Who would be somebody else
 #-------------------------------------------------------------------------
 
+sub quoted { my ($string) = @_; return "E'" . $string =~ s/([\\'])/\\$1/gr . "'"; }
 sub mallory { my ($sql) = @_; return outcome_as($router, 'mallory', $sql); }
 my $whoami = q(SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT current_user"}'));
 
@@ -156,6 +157,35 @@ is(mallory("SELECT count(*) FROM agno.runs WHERE node = 'n2'"), '2F003', 'for re
 is(mallory("SELECT count(*) FROM agno_get_run_output(agno.new_id(65535))"), 0, 'and PL/Proxy connects as the role');
 is(mallory("DROP USER MAPPING FOR mallory SERVER n2"), '', 'without a mapping');
 is(mallory("SELECT agno_get_run_output(agno.new_id(65535))"), '42704', 'there is no way');
+
+# Who writes a connection string: of a mapping only the password counts, and backslashes
+# are backslashes however the session reads strings.
+my $off = 'SET standard_conforming_strings = off;';
+is(mallory("CREATE USER MAPPING FOR mallory SERVER n2 OPTIONS (password E'x\\\\', sslpassword E' host=127.0.0.1 port=" . $n1->port . " application_name=pwn options=\\\\')"), '',
+	'a mapping that would end the string of its password');
+foreach my $set ('', $off)
+{
+	like(as($router, 'mallory', "$set SELECT agno.connection('n2')"), qr/ password='x\\\\' user='mallory'$/, "$set the connection has the password as it is, and nothing else of it");
+	is(mallory("$set SELECT agno.has_run_at('n2', 'x')"), 'f', "$set and it goes to the node");
+}
+is(mallory("ALTER USER MAPPING FOR mallory SERVER n2 OPTIONS (ADD $_ '/x')"), '42501', "$_ is for superusers") foreach qw(sslcert sslkey);
+is(value($router, q(string_agg(p.oid::regprocedure::text, ',') FROM pg_extension x JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid
+	JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+	WHERE x.extname = 'agno_router' AND strpos(p.prosrc, chr(92)) > 0 AND NOT 'standard_conforming_strings=on' = ANY (COALESCE(p.proconfig, '{}')))),
+	'', 'every function with a backslash says how it is read');
+my $odd = q(secret-it's \\ odd\\);
+$_->safe_psql('postgres', 'ALTER ROLE app PASSWORD ' . quoted($odd)) foreach $n1;
+$router->safe_psql('postgres', 'SELECT agno.map_user($$app$$, $$n1$$, ' . quoted($odd) . ')');
+foreach my $set ('', $off)
+{
+	is(as($router, 'app', "$set SELECT status FROM agno_get_run_output('run-n1')"), 'COMPLETED', "$set an odd password works");
+	is(outcome_as($router, 'carol', "$set SELECT agno_get_run_output('run-n1')"), '42704', "$set no mapping");
+	is(outcome_as($router, 'app', "$set SELECT agno_requeue_run('run-n1')"), '55000', "$set an error of a node");
+	(undef, undef, $err) = $router->psql('postgres', "$set SELECT agno_requeue_run('run-n1')", extra_params => [ '-U', 'app' ]);
+	unlike($err, qr/PL\/Proxy|REMOTE/, "$set as the node says it");
+}
+$router->safe_psql('postgres', "SELECT agno.map_user('bob', 'n1', 'not-the-password')");
+is(outcome_as($router, 'bob', "$off SELECT agno_get_run_output(agno.new_id(1))"), '08006', 'a wrong password is told as ever');
 
 is(logged($_, qr/secret-/), 0, 'no password is in the log of ' . $_->name) foreach $router, $n1, $n2;
 
