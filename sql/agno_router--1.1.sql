@@ -500,6 +500,29 @@ COMMENT ON TABLE agno.enqueue IS
 	'run_id, session_id and status. slot is that of a session that is generated, '
 	'where neither run_id nor idempotency_key says it';
 
+-- ANALYZE by a role that sees all rows would put some into pg_stats, where everybody
+-- who may read the relation sees them, and operators that leak are shown them.
+CREATE FUNCTION agno.keep_no_statistics(relation pg_catalog.regclass)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	EXECUTE (SELECT format('ALTER TABLE %s %s', relation,
+						   string_agg(format('ALTER %I SET STATISTICS 0',
+											 a.attname), ', '))
+			 FROM pg_attribute a
+			 WHERE a.attrelid = relation AND a.attnum > 0
+			   AND NOT a.attisdropped);
+END
+$$;
+COMMENT ON FUNCTION agno.keep_no_statistics(pg_catalog.regclass) IS
+	'has ANALYZE keep nothing of the rows of a relation of the nodes';
+SELECT agno.keep_no_statistics(r) FROM pg_catalog.unnest(
+	'{agno.node_runs,agno.node_sessions,agno.node_run_events,
+	  agno.node_tool_calls,agno.node_approvals,agno.node_stats,
+	  agno.node_workers,agno.enqueue}'::pg_catalog.regclass[]) r;
+
 CREATE FUNCTION agno.as_run(x agno.node_runs)
 RETURNS SETOF agno.runs
 LANGUAGE sql STABLE ROWS 1
@@ -1550,7 +1573,7 @@ AS $$
 		  'agno_router_status', 'status_at', 'map_user',
 		  'publish_agents_at', 'follow_agents_at', 'read_conninfo', 'write_shown',
 		  'usage_routines', 'usage_roles', 'replicate_agents', 'attach_enqueue',
-		  'shown', 'reachable']::name[])
+		  'shown', 'reachable', 'keep_no_statistics']::name[])
 $$;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';
@@ -1648,6 +1671,8 @@ BEGIN
 			'FOR VALUES FROM (%s) TO (%s) SERVER %I '
 			'OPTIONS (schema_name ''agno'', table_name ''enqueue'')',
 			'agno_' || n.node, n.first_slot, n.last_slot + 1, n.node);
+		PERFORM agno.keep_no_statistics(format('%I.enqueue', 'agno_' || n.node)
+										::regclass);
 	END LOOP;
 END
 $$;
@@ -1822,6 +1847,8 @@ BEGIN
 			'FOR VALUES IN (%4$L) SERVER %4$I '
 			'OPTIONS (schema_name ''agno'', table_name %3$L)',
 			'agno_' || name, relation, 'node_' || relation, name);
+		PERFORM agno.keep_no_statistics(format('%I.%I', 'agno_' || name,
+											   relation)::regclass);
 	END LOOP;
 	PERFORM agno.attach_enqueue();
 
@@ -1835,6 +1862,8 @@ BEGIN
 		COMMENT ON FOREIGN TABLE agno.tools IS
 			'what the signature of a function cannot say of it as a tool, on all nodes';
 		GRANT SELECT ON agno.agents, agno.tools TO PUBLIC;
+		PERFORM agno.keep_no_statistics('agno.agents'),
+			agno.keep_no_statistics('agno.tools');
 		FOR role IN SELECT * FROM agno.usage_roles() LOOP
 			EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE '
 						   'ON agno.agents, agno.tools TO %I', role);

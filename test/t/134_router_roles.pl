@@ -121,6 +121,21 @@ foreach my $name ('n1', 'n2')
 }
 
 #-------------------------------------------------------------------------
+# What the planner knows
+#-------------------------------------------------------------------------
+
+# A superuser sees all rows, and so does what it has ANALYZE keep.
+my $relations = q(c.oid IN (SELECT oid FROM pg_class WHERE relnamespace = 'agno'::regnamespace AND relkind IN ('f', 'p')
+	UNION SELECT ftrelid FROM pg_foreign_table));
+is(value($router, "count(*) > 20 FROM pg_class c WHERE $relations"), 't', 'relations of nodes are known');
+$router->safe_psql('postgres', "SET client_min_messages = error; SELECT format('ANALYZE %s', c.oid::regclass) FROM pg_class c WHERE $relations AND c.relname !~ 'enqueue' \\gexec");
+$router->safe_psql('postgres', 'SET client_min_messages = error; ANALYZE');
+is(value($router, "string_agg(s.starelid::regclass || '.' || s.staattnum, ', ') FROM pg_statistic s JOIN pg_class c ON c.oid = s.starelid WHERE $relations"), '',
+	'an ANALYZE of what nodes have keeps nothing');
+is(value($router, "count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE $relations AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget <> 0"), 0,
+	'of no column');
+
+#-------------------------------------------------------------------------
 # Who would be somebody else
 #-------------------------------------------------------------------------
 
