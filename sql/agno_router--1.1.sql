@@ -874,6 +874,46 @@ $$;
 COMMENT ON FUNCTION agno.refuse_read_only(pg_catalog.text) IS
 	'raises an error in a read-only transaction';
 
+-- PL/Proxy waits without end for a node that takes its connection and says nothing;
+-- postgres_fdw keeps to connect_timeout. So it goes first where a node may not be the
+-- one that the caller needs. PL/Proxy then keeps its connection, so a node that has
+-- answered this session within the minute is not asked again.
+CREATE FUNCTION agno.knock(node pg_catalog.text)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	setting constant pg_catalog.text := pg_catalog.concat('agno_router.answered_',
+														  node);
+	begun constant pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+	now constant pg_catalog.text := pg_catalog.concat(
+		pg_catalog.date_trunc('minute', begun), ' ', CURRENT_USER);
+	reason pg_catalog.text;
+BEGIN
+	IF pg_catalog.current_setting(setting, true) OPERATOR(pg_catalog.=) now THEN
+		RETURN;
+	END IF;
+	BEGIN
+		-- connects, and asks nothing
+		PERFORM FROM agno.node_sessions s
+			WHERE s.node OPERATOR(pg_catalog.=) knock.node LIMIT 0;
+	EXCEPTION WHEN OTHERS THEN
+		-- What is refused at once keeps PL/Proxy no longer, and it may be let in.
+		IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) begun
+		   OPERATOR(pg_catalog.>) '1 s'::interval THEN
+			GET STACKED DIAGNOSTICS reason := PG_EXCEPTION_DETAIL;
+			RAISE EXCEPTION 'the node cannot be reached'
+				USING ERRCODE = 'connection_failure',
+					  DETAIL = COALESCE(NULLIF(reason, ''), SQLERRM),
+					  HINT = 'agno_router_status() tells which one that is.';
+		END IF;
+	END;
+	PERFORM pg_catalog.set_config(setting, now, false);
+END
+$$;
+COMMENT ON FUNCTION agno.knock(pg_catalog.text) IS
+	'raises an error if a node does not answer within its connect_timeout';
+
 -- A run that has an id of its own lives where its session does, and was perhaps
 -- given a session of another slot.
 CREATE FUNCTION agno.node_of_run(run_id pg_catalog.text)
@@ -885,6 +925,8 @@ DECLARE
 	other pg_catalog.text;
 	lost_state pg_catalog.text;
 	lost_message pg_catalog.text;
+	lost_detail pg_catalog.text;
+	lost_hint pg_catalog.text;
 BEGIN
 	IF home IS NULL OR agno.looks_generated(run_id) THEN
 		RETURN home;
@@ -894,6 +936,7 @@ BEGIN
 		ORDER BY n.node OPERATOR(pg_catalog.=) home DESC, n.first_slot
 	LOOP
 		BEGIN
+			PERFORM agno.knock(other);
 			IF agno.has_run_at(other, run_id) THEN
 				RETURN other;
 			END IF;
@@ -902,12 +945,15 @@ BEGIN
 				RAISE;
 			END IF;
 			lost_state := SQLSTATE;
-			lost_message := SQLERRM;
+			GET STACKED DIAGNOSTICS lost_message := MESSAGE_TEXT,
+				lost_detail := PG_EXCEPTION_DETAIL,
+				lost_hint := PG_EXCEPTION_HINT;
 		END;
 	END LOOP;
 	-- it may be there
 	IF lost_state IS NOT NULL THEN
-		PERFORM agno.raise_again(lost_state, lost_message, '', '');
+		PERFORM agno.raise_again(lost_state, lost_message, lost_detail,
+								 lost_hint);
 	END IF;
 	RETURN home;
 END
@@ -978,6 +1024,7 @@ BEGIN
 					OPERATOR(pg_catalog.-) '10 s'::interval,
 				'YYYYMMDDHH24MISS');
 		BEGIN
+			PERFORM agno.knock(other);
 			used := agno.has_run_at(other, run_id);
 		EXCEPTION WHEN OTHERS THEN
 			IF NOT agno.lost_node(SQLSTATE, SQLERRM) THEN
@@ -1759,9 +1806,12 @@ BEGIN
 			options := options || format('%I %L', given.name, given.value);
 		END IF;
 	END LOOP;
-	IF conninfo !~ '\mconnect_timeout\s*=' THEN
-		options := options || 'connect_timeout ''5'''::text;
-	END IF;
+	-- a machine that is gone says nothing, to calls that are under way as well
+	SELECT options || array_agg(format('%I %L', d.name, d.value)) INTO options
+	FROM (VALUES ('connect_timeout', '5'), ('tcp_user_timeout', '10000'),
+		  ('keepalives_idle', '10'), ('keepalives_interval', '5'),
+		  ('keepalives_count', '2')) d (name, value)
+	WHERE d.name NOT IN (SELECT r.name FROM agno.read_conninfo(conninfo) r);
 	EXECUTE format('CREATE SERVER %I FOREIGN DATA WRAPPER postgres_fdw OPTIONS '
 				   '(%s, options %L, async_capable ''true'', batch_size ''500'', '
 				   'extensions ''agno_router'')',
@@ -1900,12 +1950,14 @@ AS $$
 DECLARE
 	n agno.nodes;
 	s record;
+	detail text;
 BEGIN
 	FOR n IN SELECT * FROM agno.nodes o ORDER BY o.first_slot LOOP
 		node := n.node;
 		first_slot := n.first_slot;
 		last_slot := n.last_slot;
 		BEGIN
+			PERFORM agno.knock(n.node);
 			s := agno.status_at(n.node);
 			reachable := true;
 			version := s.version;
@@ -1927,7 +1979,10 @@ BEGIN
 			standby := NULL;
 			unfinished := NULL;
 			agents := NULL;
-			problem := rtrim(regexp_replace(SQLERRM,
+			GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL;
+			problem := rtrim(regexp_replace(
+				CASE WHEN SQLSTATE = '08006' AND detail <> '' THEN detail
+					 ELSE SQLERRM END,
 				'^(PL/Proxy function )?[^:]*\([0-9]+\): (\[.*?\] )?'
 				'(PQ\w+: |REMOTE \w+: )?', ''), E'\n');
 		END;
@@ -1968,4 +2023,5 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION @extschema@.agno_router_status(),
 	agno.status_at(pg_catalog.text), agno.connection(pg_catalog.text),
+	agno.knock(pg_catalog.text),
 	agno.lost_node(pg_catalog.text, pg_catalog.text) TO pg_monitor;
