@@ -950,6 +950,15 @@ BEGIN
 				lost_hint := PG_EXCEPTION_HINT;
 		END;
 	END LOOP;
+	-- it may have been enqueued just now, in a session of another node
+	IF pg_catalog.current_setting('agno_router.enqueued', true)
+	   OPERATOR(pg_catalog.=) 'yes' THEN
+		SELECT r.node INTO other FROM agno.runs r
+		WHERE r.run_id OPERATOR(pg_catalog.=) node_of_run.run_id;
+		IF FOUND THEN
+			RETURN other;
+		END IF;
+	END IF;
 	-- it may be there
 	IF lost_state IS NOT NULL THEN
 		PERFORM agno.raise_again(lost_state, lost_message, lost_detail,
@@ -982,6 +991,22 @@ END
 $$;
 COMMENT ON FUNCTION agno.enqueued_here(pg_catalog.text, pg_catalog.text) IS
 	'whether the current transaction has enqueued the run';
+
+CREATE FUNCTION agno.note_enqueued()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+	PERFORM pg_catalog.set_config('agno_router.enqueued', 'yes', true);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION agno.note_enqueued() IS
+	'has the current transaction know that it has enqueued';
+CREATE TRIGGER enqueue_noted BEFORE INSERT ON agno.enqueue
+	FOR EACH STATEMENT EXECUTE FUNCTION agno.note_enqueued();
+COMMENT ON TRIGGER enqueue_noted ON agno.enqueue IS
+	'whoever inserts, agno_arun included: see agno.enqueued_here';
 
 CREATE FUNCTION agno.refuse_enqueued_here(node pg_catalog.text,
 	run_id pg_catalog.text)
@@ -1096,7 +1121,6 @@ BEGIN
 		agno_arun.run_at, agno_arun.timeout, agno_arun.max_attempts,
 		agno_arun.idempotency_key, agno_arun.on_complete)
 	RETURNING e.run_id, e.session_id, e.status INTO accepted;
-	PERFORM pg_catalog.set_config('agno_router.enqueued', 'yes', true);
 	RETURN accepted;
 END
 $$;
@@ -1620,7 +1644,7 @@ AS $$
 		  'agno_router_status', 'status_at', 'map_user',
 		  'publish_agents_at', 'follow_agents_at', 'read_conninfo', 'write_shown',
 		  'usage_routines', 'usage_roles', 'replicate_agents', 'attach_enqueue',
-		  'shown', 'reachable', 'keep_no_statistics']::name[])
+		  'shown', 'reachable', 'note_enqueued', 'keep_no_statistics']::name[])
 $$;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';

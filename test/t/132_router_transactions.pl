@@ -51,6 +51,22 @@ is(as($router, 'app', 'BEGIN; ' . arun('open', $s1) . "SELECT status FROM agno_g
 is(outcome_as($router, 'app', 'BEGIN; ' . arun('open', $s1) . "SELECT agno_wait_run('open')"), '55000', 'it cannot wait for it');
 is(outcome_as($router, 'app', 'BEGIN; ' . arun('open', $s1) . "SELECT agno_cancel_run('open')"), '55000', 'nor cancel it');
 is(outcome_as($router, 'app', 'BEGIN; ' . arun('open', $s1) . "PREPARE TRANSACTION 'p'"), '0A000', 'nor be prepared');
+
+# However it has enqueued, and wherever: by agno_arun or a row of agno.enqueue, in a
+# session of the node that has the id's slot or of another. statement_timeout is so
+# that the test ends, where a call would wait for its own transaction.
+my $at_n1 = own_id($router, 'open-at', 'n1');
+sub row { my ($id, $session) = @_; return "INSERT INTO agno.enqueue (input, run_id, session_id, model) VALUES ('x', '$id', '$session', 'mock:echo');"; }
+foreach my $enqueued (arun($at_n1, $s1), arun($at_n1, $s2), row($at_n1, $s1), row($at_n1, $s2),
+	"WITH i AS (INSERT INTO agno.enqueue (input, run_id, session_id, model) VALUES ('x', '$at_n1', '$s1', 'mock:echo')) SELECT 1;")
+{
+	my $begin = "SET statement_timeout = '10s'; BEGIN; $enqueued";
+
+	is(as($router, 'app', "$begin SELECT status FROM agno_get_run_output('$at_n1'); ROLLBACK") =~ s/.*\n//sr, 'PENDING', "$enqueued it is seen");
+	is(outcome_as($router, 'app', "$begin SELECT $_('$at_n1')"), '55000', "$_ is refused") foreach qw(agno_wait_run agno_cancel_run agno_requeue_run);
+}
+is(outcome_as($router, 'app', "SET statement_timeout = '10s'; BEGIN; SAVEPOINT a; " . row($at_n1, $s1) . "ROLLBACK TO a; SELECT agno_cancel_run('$at_n1'); ROLLBACK") =~ s/.*\n//sr, 'f',
+	'what is rolled back was not enqueued');
 is(known('open'), '', 'nothing of this is left');
 
 #-------------------------------------------------------------------------
