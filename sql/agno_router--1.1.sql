@@ -131,7 +131,10 @@ GRANT SELECT ON agno.nodes TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('agno.nodes', '');
 
 -- Evaluated once for each node when a query over all nodes starts, and then again
--- for each row, which costs only a look at a setting.
+-- for each row, about its own node, which costs only a look at a setting.
+-- Everybody can write settings: who calls a function of SECURITY DEFINER must not
+-- hide rows from it, so what cannot be reached is looked for again there. To be
+-- told that a node can be reached gives an error at worst.
 CREATE FUNCTION agno.reachable(node pg_catalog.text)
 RETURNS pg_catalog.text
 LANGUAGE plpgsql STABLE
@@ -145,7 +148,8 @@ DECLARE
 BEGIN
 	IF known OPERATOR(pg_catalog.=) pg_catalog.concat('yes ', now) THEN
 		RETURN node;
-	ELSIF known OPERATOR(pg_catalog.=) pg_catalog.concat('no ', now) THEN
+	ELSIF known OPERATOR(pg_catalog.=) pg_catalog.concat('no ', now)
+		  AND CURRENT_USER OPERATOR(pg_catalog.=) SESSION_USER THEN
 		RETURN NULL;
 	END IF;
 	BEGIN
@@ -173,7 +177,7 @@ COMMENT ON FUNCTION agno.reachable(pg_catalog.text) IS
 
 -- The views over all nodes say WHERE agno.shown(node). This is inlined into them,
 -- so that PostgreSQL removes the partitions of nodes that cannot be reached when
--- the query starts, before it connects.
+-- the query starts, before it connects. For a row, only its own node is asked about.
 CREATE FUNCTION agno.shown(node pg_catalog.text)
 RETURNS boolean
 LANGUAGE sql STABLE
@@ -190,10 +194,10 @@ BEGIN
 	EXECUTE format(
 		'CREATE OR REPLACE FUNCTION agno.shown(node pg_catalog.text) '
 		'RETURNS boolean LANGUAGE sql STABLE AS %L',
-		(SELECT format(' SELECT node OPERATOR(pg_catalog.=) '
-					   'ANY (ARRAY[%s]::pg_catalog.text[]) ',
-					   string_agg(format('agno.reachable(%L)', n.node), ', '
-								  ORDER BY n.first_slot))
+		(SELECT format(' SELECT %s ', COALESCE(string_agg(format(
+				'(node OPERATOR(pg_catalog.=) %1$L AND '
+				'node OPERATOR(pg_catalog.=) agno.reachable(%1$L))', n.node),
+				' OR ' ORDER BY n.first_slot), 'false'))
 		 FROM agno.nodes n));
 	RETURN NULL;
 END
@@ -1027,6 +1031,7 @@ COMMENT ON FUNCTION agno.refuse_enqueued_here(pg_catalog.text, pg_catalog.text) 
 
 -- On its own node, the run's id is looked for by that node. One that could not be
 -- reached is not asked again for a while: who can do without it is not to wait for it.
+-- Within a function of SECURITY DEFINER it is, as the setting may be its caller's.
 CREATE FUNCTION agno.refuse_used_run_id(run_id pg_catalog.text,
 	session_id pg_catalog.text)
 RETURNS pg_catalog.void
@@ -1043,7 +1048,8 @@ BEGIN
 		WHERE n.node OPERATOR(pg_catalog.<>) agno.node_of(session_id)
 	LOOP
 		setting := pg_catalog.concat('agno_router.lost_', other);
-		CONTINUE WHEN pg_catalog.current_setting(setting, true)
+		CONTINUE WHEN CURRENT_USER OPERATOR(pg_catalog.=) SESSION_USER
+			AND pg_catalog.current_setting(setting, true)
 			OPERATOR(pg_catalog.>) pg_catalog.to_char(
 				pg_catalog.clock_timestamp()
 					OPERATOR(pg_catalog.-) '10 s'::interval,

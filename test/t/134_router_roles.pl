@@ -99,6 +99,21 @@ as($router, 'app', q(CREATE FUNCTION app.ask(what text) RETURNS text LANGUAGE sq
 my $lent = as($router, 'mallory', "SELECT app.ask('lent')");
 is(as($router, 'app', "SELECT owner FROM agno_get_run_output('$lent')"), 'app', 'a function of SECURITY DEFINER enqueues as its owner');
 
+# What its caller may write does not mislead it.
+as($router, 'app', q(CREATE FUNCTION app.runs_of(what text) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT count(*) FROM agno.runs WHERE node = what OR what = 'all' $$;
+	CREATE FUNCTION app.ask_as(id text, session text) RETURNS text LANGUAGE sql SECURITY DEFINER
+	AS $$ SELECT status FROM public.agno_arun('x', run_id => id, session_id => session, model => 'mock:echo') $$;
+	GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO mallory));
+my $runs_of_app = as($router, 'app', 'SELECT count(*) FROM agno.runs');
+foreach my $name ('n1', 'n2')
+{
+	my $claims = "SELECT set_config('agno_router.reachable_$name', '%s ' || statement_timestamp(), %s), ";
+
+	is(as($router, 'mallory', sprintf($claims, 'no', $_) . "app.runs_of('all')") =~ s/.*\|//r, $runs_of_app, "$name: its caller does not hide runs from it: $_") foreach 'true', 'false';
+	is(outcome_as($router, 'mallory', "SET agno_router.lost_n1 = '9'; SET agno_router.lost_n2 = '9'; SELECT app.ask_as('run-$name', '$session{$_}')"), '23505',
+		"$name: nor has it enqueue a run twice: $_") foreach 'n1', 'n2';
+}
+
 #-------------------------------------------------------------------------
 # Decisions
 #-------------------------------------------------------------------------

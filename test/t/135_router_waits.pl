@@ -95,6 +95,7 @@ foreach my $name ('n1', 'n2')
 	enqueue($router, $id{$name}, 'echo', role => 'app');
 	as($router, 'app', "SELECT agno_wait_run('$id{$name}')");
 }
+as($router, 'app', "INSERT INTO agno.enqueue (input, session_id, model) SELECT 'x', '$id{n1}', 'mock:echo' FROM generate_series(1, 10)");
 my %generated = map { my $n = $_; $n => as($router, 'app', "SELECT run_id FROM agno_arun('x', session_id => '$id{$n}', model => 'mock:echo')") } 'n1', 'n2';
 
 # A session that has connections to both, and loses one.
@@ -115,6 +116,16 @@ foreach my $relation (qw(sessions run_events tool_calls approvals stats workers)
 {
 	($ret, $stdout, $stderr) = $router->psql('postgres', "SELECT count(*) FROM agno.$relation");
 	is("$ret " . (() = $stderr =~ /WARNING:  node "n2" cannot be reached/g), '0 1', "agno.$relation, too");
+}
+my $seen = value($n1, "count(*) FROM agno.runs WHERE owner = 'app'::regrole");
+cmp_ok($seen, '>', 10, 'there are several rows');
+# By a role that is not the session's, a node is looked for when the query is planned, too.
+foreach ([ 'SET ROLE app', 3 ], [ 'SET SESSION AUTHORIZATION app', 1 ])
+{
+	my ($as, $times) = @$_;
+
+	($ret, $stdout, $stderr) = $router->psql('postgres', "$as; SELECT count(*) FROM agno.runs");
+	is("$stdout " . (() = $stderr =~ /WARNING:  node "n2" cannot be reached/g), "$seen $times", "$as: said $times times, not for each row");
 }
 is(outcome($router, q(SELECT count(*) FROM agno.runs WHERE node = 'n2')), '08001', 'who asks for that node gets an error');
 is(outcome_as($router, 'app', q(PREPARE p AS SELECT count(*) FROM agno.runs r JOIN agno.sessions s USING (session_id) WHERE r.status = 'COMPLETED';
