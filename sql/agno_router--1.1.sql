@@ -37,9 +37,10 @@ CREATE TYPE agno.run_ref AS (
 );
 COMMENT ON TYPE agno.run_ref IS 'a run as agno_arun accepted it';
 
+-- STABLE, as what is IMMUTABLE here postgres_fdw sends to the nodes.
 CREATE FUNCTION agno.looks_generated(id pg_catalog.text)
 RETURNS boolean
-LANGUAGE plpgsql STRICT IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql STRICT STABLE PARALLEL SAFE
 AS $$
 BEGIN
 	RETURN pg_catalog.split_part(id, '/', 1) COLLATE pg_catalog."C"
@@ -810,7 +811,7 @@ COMMENT ON FUNCTION agno.node_of(pg_catalog.text) IS
 
 CREATE FUNCTION agno.lost_node(state pg_catalog.text, message pg_catalog.text)
 RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET standard_conforming_strings = on
 AS $$
 BEGIN
@@ -1565,7 +1566,7 @@ BEGIN
 	COMMIT;
 	SELECT r.run_id, r.status, r.content
 		INTO agno_run.run_id, agno_run.status, agno_run.content
-	FROM @extschema@.agno_wait_run(accepted.run_id) r;
+	FROM @extschema@.agno_wait_run(accepted.run_id, NULL::interval) r;
 END
 $$;
 COMMENT ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text,
@@ -2004,7 +2005,9 @@ BEGIN
 					THEN 'agents and tools are not replicated'
 				END;
 		EXCEPTION WHEN OTHERS THEN
-			reachable := NOT agno.lost_node(SQLSTATE, SQLERRM);
+			-- not known, where a role has no way to the node
+			reachable := CASE WHEN agno.lost_node(SQLSTATE, SQLERRM) THEN false
+							  WHEN SQLERRM ~ ': \[.*\] REMOTE ' THEN true END;
 			version := NULL;
 			standby := NULL;
 			unfinished := NULL;
@@ -2021,7 +2024,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_router_status() IS
-	'each node: whether it can be reached, its slots, its version of agno_bg, how '
+	'each node: whether it can be reached (null if the role may not try), its slots, its version of agno_bg, how '
 	'many runs have not ended, whether it hands out (publisher) or receives '
 	'(subscriber) agents and tools, and what is wrong with it';
 

@@ -133,6 +133,9 @@ foreach my $name (sort keys %node)
 
 like(as($router, 'app', "CALL agno_run('Hello', model => 'mock:echo')"),
 	qr/\|COMPLETED\|You said: Hello$/, 'CALL agno_run');
+$router->safe_psql('postgres', 'CREATE FUNCTION public.agno_wait_run(text) RETURNS SETOF agno.runs LANGUAGE sql AS $$ SELECT NULL::agno.runs LIMIT 0 $$');
+like(as($router, 'app', "CALL agno_run('Hello', model => 'mock:echo')"), qr/\|COMPLETED\|You said: Hello$/, 'it waits by its own function, whatever else has that name');
+$router->safe_psql('postgres', 'DROP FUNCTION public.agno_wait_run(text)');
 is(outcome_as($router, 'app', "BEGIN; CALL agno_run('Hello', model => 'mock:echo')"),
 	'2D000', 'not within a transaction block');
 my $generated = as($router, 'app', "SELECT run_id FROM agno_arun('Hello', model => 'mock:echo')");

@@ -111,5 +111,14 @@ is(outcome_as($router, 'app', "SELECT agno_arun('Twice', model => 'mock:echo', i
 is(keyed("'key-s', session_id => '$session'"), keyed("'key-s', session_id => '$session'"), 'with a session as well');
 isnt(as($router, 'bob', "SELECT run_id FROM agno_arun('Once', model => 'mock:echo', idempotency_key => 'key-1')"), $runs[0], 'keys are of a role');
 
+# Conditions with functions of ids: what is sent to the nodes exists there.
+foreach my $condition ('agno.looks_generated(run_id)', 'agno_slot(run_id) >= 0', "agno.lost_node('08006', run_id)", 'agno.node_of(run_id) = node')
+{
+	like(outcome_as($router, 'app', "SELECT count(*) FROM agno.runs WHERE $condition"), qr/^\d+$/, "WHERE $condition");
+}
+is(value($router, q(string_agg(p.oid::regprocedure::text, ',') FROM pg_extension x JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid
+	JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid WHERE x.extname = 'agno_router' AND p.provolatile = 'i')),
+	'agno_slot(text)', 'of the immutable ones, which are sent, nodes have each');
+
 $_->stop foreach $router, $n1, $n2;
 done_testing();

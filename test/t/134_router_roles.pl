@@ -217,6 +217,11 @@ foreach my $set ('', $off)
 $router->safe_psql('postgres', "SELECT agno.map_user('bob', 'n1', 'not-the-password')");
 is(outcome_as($router, 'bob', "$off SELECT agno_get_run_output(agno.new_id(1))"), '08006', 'a wrong password is told as ever');
 
+# Who watches
+$router->safe_psql('postgres', 'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher');
+is(as($router, 'watcher', "SELECT string_agg(concat_ws('|', node, COALESCE(reachable::text, 'null'), problem), ',') FROM agno_router_status()"),
+	'n1|null|user mapping not found for "watcher",n2|null|user mapping not found for "watcher"', 'a monitor without a mapping does not know whether nodes can be reached');
+
 is(logged($_, qr/secret-/), 0, 'no password is in the log of ' . $_->name) foreach $router, $n1, $n2;
 
 $_->stop foreach $router, $n1, $n2;
