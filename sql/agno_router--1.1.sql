@@ -1651,7 +1651,8 @@ AS $$
 		  'agno_router_status', 'status_at', 'map_user',
 		  'publish_agents_at', 'follow_agents_at', 'read_conninfo', 'write_shown',
 		  'usage_routines', 'usage_roles', 'replicate_agents', 'attach_enqueue',
-		  'shown', 'reachable', 'note_enqueued', 'keep_no_statistics']::name[])
+		  'shown', 'reachable', 'note_enqueued', 'keep_no_statistics',
+		  'lock_relations']::name[])
 $$;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';
@@ -1731,6 +1732,40 @@ $$;
 COMMENT ON FUNCTION @extschema@.agno_revoke_usage(pg_catalog.name) IS
 	'takes back what agno_grant_usage gave';
 
+-- Who waits for an open transaction has everybody wait who comes later. So it waits for a
+-- moment, and lets the others pass.
+CREATE FUNCTION agno.lock_relations(relations pg_catalog.regclass[])
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $$
+DECLARE
+	last_attempt constant integer := 60;
+BEGIN
+	FOR attempt IN 1 .. last_attempt LOOP
+		BEGIN
+			EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE',
+						   array_to_string(relations, ', ONLY '));
+			RETURN;
+		EXCEPTION WHEN lock_not_available THEN
+			IF attempt = last_attempt THEN
+				RAISE EXCEPTION '%', SQLERRM
+					USING ERRCODE = 'lock_not_available',
+						  DETAIL = format('Open transactions use %s.',
+										  array_to_string(relations, ', ')),
+						  HINT = 'pg_locks and pg_stat_activity tell which; end '
+								 'them, and call again.';
+			END IF;
+		END;
+		PERFORM pg_sleep(0.3);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION agno.lock_relations(pg_catalog.regclass[]) IS
+	'locks relations for a change of their partitions, as soon as nobody uses '
+	'them; raises an error if that is not within half a minute';
+
 CREATE FUNCTION agno.attach_enqueue()
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
@@ -1739,6 +1774,7 @@ AS $$
 DECLARE
 	n agno.nodes;
 BEGIN
+	PERFORM agno.lock_relations('{agno.enqueue}');
 	FOR n IN SELECT * FROM agno.nodes LOOP
 		EXECUTE format('DROP FOREIGN TABLE IF EXISTS %I.enqueue',
 					   'agno_' || n.node);
@@ -1917,22 +1953,6 @@ BEGIN
 						 'else it accepts runs that nobody finds.';
 	END IF;
 
-	-- Relations
-	EXECUTE format('CREATE SCHEMA %I', 'agno_' || name);
-	EXECUTE format('COMMENT ON SCHEMA %I IS ''a node of agno_router''',
-				   'agno_' || name);
-	FOREACH relation IN ARRAY '{runs,sessions,run_events,tool_calls,approvals,
-		stats,workers}'::text[] LOOP
-		EXECUTE format(
-			'CREATE FOREIGN TABLE %1$I.%2$I PARTITION OF agno.%3$I '
-			'FOR VALUES IN (%4$L) SERVER %4$I '
-			'OPTIONS (schema_name ''agno'', table_name %3$L)',
-			'agno_' || name, relation, 'node_' || relation, name);
-		PERFORM agno.keep_no_statistics(format('%I.%I', 'agno_' || name,
-											   relation)::regclass);
-	END LOOP;
-	PERFORM agno.attach_enqueue();
-
 	-- Agents and tools
 	IF is_first THEN
 		EXECUTE format('IMPORT FOREIGN SCHEMA agno LIMIT TO (agents, tools) '
@@ -1953,6 +1973,25 @@ BEGIN
 		-- no other router has seen to it
 		PERFORM agno.replicate_agents(name);
 	END IF;
+
+	-- Relations, last, since they are locked until the commit
+	EXECUTE format('CREATE SCHEMA %I', 'agno_' || name);
+	EXECUTE format('COMMENT ON SCHEMA %I IS ''a node of agno_router''',
+				   'agno_' || name);
+	PERFORM agno.lock_relations('{agno.node_runs,agno.node_sessions,
+		agno.node_run_events,agno.node_tool_calls,agno.node_approvals,
+		agno.node_stats,agno.node_workers,agno.enqueue}');
+	FOREACH relation IN ARRAY '{runs,sessions,run_events,tool_calls,approvals,
+		stats,workers}'::text[] LOOP
+		EXECUTE format(
+			'CREATE FOREIGN TABLE %1$I.%2$I PARTITION OF agno.%3$I '
+			'FOR VALUES IN (%4$L) SERVER %4$I '
+			'OPTIONS (schema_name ''agno'', table_name %3$L)',
+			'agno_' || name, relation, 'node_' || relation, name);
+		PERFORM agno.keep_no_statistics(format('%I.%I', 'agno_' || name,
+											   relation)::regclass);
+	END LOOP;
+	PERFORM agno.attach_enqueue();
 END
 $$;
 COMMENT ON FUNCTION @extschema@.agno_router_add_node(pg_catalog.text,

@@ -91,6 +91,25 @@ is(value($router, "count(*) FROM generate_series(1, 300) i, agno_arun('x', model
 	1, 'and runs go to the new one');
 is(as($router, 'app', "SELECT (agno_arun('x', 'a', session_id => '" . own_id($router, 's', 'n3') . "')).status"), 'PENDING', 'of roles that had usage');
 
+# While slots are divided anew, an open transaction that has enqueued holds up that, and
+# nobody else.
+my ($in, $said) = ("BEGIN; SELECT 'begun' FROM agno_arun('x', 'a');\n", '');
+my $idle = IPC::Run::start([ 'psql', '-XAtq', '-U', 'app', '-d', $router->connstr('postgres') ], '<', \$in, '>', \$said, '2>', \$said,
+	IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
+$idle->pump until $said =~ /begun|ERROR/;
+my $divided = '';
+my $divides = IPC::Run::start([ 'psql', '-XAtq', '-d', $router->connstr('postgres'), '-c', "SELECT 'divided' FROM agno.attach_enqueue()" ],
+	'<', '/dev/null', '>', \$divided, '2>', \$divided);
+my $dividing = "count(*) FROM pg_stat_activity WHERE query LIKE '%attach_enqueue%' AND state = 'active' AND pid <> pg_backend_pid()";
+wait_until('slots to be divided', sub { value($router, $dividing) == 1 });
+is(outcome_as($router, 'app', "SET statement_timeout = '5s'; SELECT status FROM agno_arun('x', 'a')"), 'PENDING', 'others enqueue') foreach 1 .. 5;
+is(value($router, $dividing), 1, 'meanwhile');
+$in .= "COMMIT;\n\\q\n";
+$idle->finish;
+$divides->finish;
+like($divided, qr/^divided$/m, 'when the transaction is over, slots are divided');
+is(as($router, 'app', "SELECT status FROM agno_arun('x', 'a')"), 'PENDING', 'and runs are enqueued');
+
 # A node that cannot receive them is told of, with what to do.
 my $deaf = new_node('n4', init => { allows_streaming => 0 });
 my $other = new_router('other');
