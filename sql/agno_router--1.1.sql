@@ -909,7 +909,8 @@ BEGIN
 			GET STACKED DIAGNOSTICS reason := PG_EXCEPTION_DETAIL;
 			RAISE EXCEPTION 'the node cannot be reached'
 				USING ERRCODE = 'connection_failure',
-					  DETAIL = COALESCE(NULLIF(reason, ''), SQLERRM),
+					  DETAIL = CASE WHEN reason OPERATOR(pg_catalog.=) ''
+									THEN SQLERRM ELSE reason END,
 					  HINT = 'agno_router_status() tells which one that is.';
 		END IF;
 	END;
