@@ -296,8 +296,11 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 	record->asked_at = now;
 	if (!ask_for_process(slot, database))
 	{
+		/* A tool worker gives its process up, sooner or later. */
 		runner_slots_not_started(slot, true);
-		count_failure(record, now);
+		tool_slots_yield();
+		record->asked_at = 0;
+		record->next_start = TimestampTzPlusMilliseconds(now, FIRST_PAUSE_MS);
 	}
 }
 
@@ -375,7 +378,7 @@ look_after_runners(void)
 			if (runner_slots_view(slot).state == RUNNER_STARTING)
 				starting++;
 		}
-		wanted |= runner_slots_view(slot).state == RUNNER_WANTED;
+		wanted |= runner_slots_view(slot).state == RUNNER_WANTED && !view.held;
 		if (runner_slots_view(slot).state == RUNNER_WANTED &&
 			record->next_start > now)
 			next = Min(next, record->next_start);

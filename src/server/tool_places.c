@@ -20,8 +20,8 @@
  * Whoever was asked to leave and is still there a moment later does not count as
  * leaving: the next one is asked. Nobody relies on what users' code does when it is
  * interrupted: if it goes on, its process is ended. And if that cannot be, since
- * code in C never looks whether it is to end, the worker is lost: its role has one
- * less until it is gone, and lost ones leave a place in any case.
+ * code in C never looks whether it is to end, the worker is lost: its role gets no
+ * other until it is gone, and lost ones leave a place in any case.
  *
  * This starts no process itself, and never waits for one.
  *
@@ -38,9 +38,8 @@
 #define PATIENCE_MS 1000
 
 /*
- * How many workers one role may have, in all databases: nine tenths, and not the
- * last one. That is for others even if there are none now: its calls may be such that
- * nobody can end them.
+ * How many workers one pair may have: nine tenths, and not the last one. That is for
+ * others even if there are none now: its calls may be such that nobody can end them.
  */
 static int
 share_of_one(void)
@@ -73,7 +72,7 @@ first_demand(TimestampTz now, TimestampTz *next)
 			continue;
 		}
 		count = tool_slots_count_of(found->database, found->role);
-		if (tool_slots_count_of_role(found->role) < most &&
+		if (count < most && !tool_slots_has_lost(found->role) &&
 			(first == NULL || count < fewest ||
 			 (count == fewest && found->number < first->number)) &&
 			!tool_slots_are_held(found->database, found->role))
@@ -236,6 +235,36 @@ lose_next(ToolWorkerView *lost, TimestampTz *next)
 	}
 	LWLockRelease(tool_state_lock);
 	return found;
+}
+
+/*
+ * A runner lacks a process: have one worker leave that has none of its own to do, or
+ * else, after its call, one of those who have the most.
+ */
+void
+tool_slots_yield(void)
+{
+	ToolSlot   *best = NULL;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+
+		if (slot->pid == 0 || slot->leave || slot->lost ||
+			(slot->state != TOOL_WORKER_IDLE && slot->state != TOOL_WORKER_BUSY))
+			continue;
+		if (best == NULL ||
+			(slot->state == TOOL_WORKER_IDLE &&
+			 best->state != TOOL_WORKER_IDLE) ||
+			(slot->state == best->state &&
+			 tool_slots_count_of(slot->database, slot->role) >
+			 tool_slots_count_of(best->database, best->role)))
+			best = slot;
+	}
+	if (best != NULL)
+		tool_slot_ask_to_leave(best, GetCurrentTimestamp());
+	LWLockRelease(tool_state_lock);
 }
 
 /*

@@ -151,20 +151,19 @@ tool_slots_count_all(void)
 }
 
 /*
- * How many workers a role has, in all databases.
+ * Whether a role has a worker that is lost, in whatever database.
  */
-int
-tool_slots_count_of_role(Oid role)
+bool
+tool_slots_has_lost(Oid role)
 {
-	int			count = 0;
-
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
 		const ToolSlot *slot = &tool_state->slots[i];
 
-		count += tool_slot_is_there(slot) && slot->role == role;
+		if (tool_slot_is_there(slot) && slot->lost && slot->role == role)
+			return true;
 	}
-	return count;
+	return false;
 }
 
 /*

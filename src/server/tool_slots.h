@@ -68,6 +68,7 @@ extern bool tool_slots_hold(Oid database, Oid role);
 extern void tool_slots_unhold(Oid database, Oid role);
 
 /* For the launcher. */
+extern void tool_slots_yield(void);
 extern void tool_slots_supervise(TimestampTz *next);
 extern bool tool_slots_next_start(int *slot, Oid *database, Oid *role,
 								  TimestampTz *next);

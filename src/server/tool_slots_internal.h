@@ -111,7 +111,7 @@ extern bool tool_slot_is_there(const ToolSlot *slot);
 extern bool tool_slot_is_of(const ToolSlot *slot, Oid database, Oid role);
 extern int	tool_slots_count_all(void);
 extern int	tool_slots_count_of(Oid database, Oid role);
-extern int	tool_slots_count_of_role(Oid role);
+extern bool tool_slots_has_lost(Oid role);
 extern int	tool_slots_count_most(void);
 extern void tool_slot_free(ToolSlot *slot);
 extern void tool_slot_ask_to_leave(ToolSlot *slot, TimestampTz now);
