@@ -312,9 +312,9 @@ tool_slots_supervise(TimestampTz *next)
 		ereport(WARNING,
 				(errmsg("agno_bg tool worker with PID %d cannot be ended",
 						lost.pid),
-				 errdetail("It calls a tool as the role with OID %u in the database with OID %u, and does not check for interrupts there. Its place is given to others.",
+				 errdetail("It calls a tool as the role with OID %u in the database with OID %u, and does not check for interrupts there.",
 						   lost.role, lost.database),
-				 errhint("The role has one tool worker less until the process has gone. Have it call something else; a process that does not end by itself is ended by an immediate shutdown of the server.")));
+				 errhint("The role gets no other tool worker until the process has gone. Have it call something else; a process that does not end by itself is ended by an immediate shutdown of the server.")));
 }
 
 /*

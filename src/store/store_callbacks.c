@@ -209,17 +209,9 @@ store_cancel_called_back(Signal **signals, int count)
 		" AND " MINE("q") " RETURNING q.run_id"
 	};
 	Arguments	args = {0};
-	Column		run_ids = {TEXTOID};
-	Column		owners = {INT4OID};
 
-	for (int i = 0; i < count; i++)
-	{
-		add_text(&run_ids, signals[i]->run_id);
-		add_int(&owners, (int) signals[i]->owner);
-	}
 	bind_mine(&args);
-	bind_column(&args, &run_ids);
-	bind_column(&args, &owners);
+	bind_signals(&args, signals, count);
 	return store_read_list(&statement, &args, read_id);
 }
 

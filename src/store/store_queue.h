@@ -165,6 +165,7 @@ typedef struct ThisRunner
 
 extern ThisRunner this_runner;
 
+extern void bind_signals(Arguments *args, Signal **signals, int count);
 extern void bind_mine(Arguments *args);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_set_running(ReadyRun **runs, int count);

@@ -72,6 +72,24 @@ store_take_signals_of(char *const *run_ids, int count)
 }
 
 /*
+ * Two arrays: the runs of these signals, and whose those are who sent them.
+ */
+void
+bind_signals(Arguments *args, Signal **signals, int count)
+{
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < count; i++)
+	{
+		add_text(&run_ids, signals[i]->run_id);
+		add_int(&owners, (int) signals[i]->owner);
+	}
+	bind_column(args, &run_ids);
+	bind_column(args, &owners);
+}
+
+/*
  * The runs of these signals, which somebody has locked, are to be cancelled as
  * soon as they can be had. What is not in the queue for this runner has ended,
  * or is not ours; and a signal is for a run of its own role only. Returns the ids of
@@ -90,17 +108,9 @@ store_cancel_later(Signal **signals, int count)
 		"WHERE q.run_id = d.run_id AND " MINE("q") " RETURNING q.run_id"
 	};
 	Arguments	args = {0};
-	Column		run_ids = {TEXTOID};
-	Column		owners = {INT4OID};
 
-	for (int i = 0; i < count; i++)
-	{
-		add_text(&run_ids, signals[i]->run_id);
-		add_int(&owners, (int) signals[i]->owner);
-	}
 	bind_mine(&args);
-	bind_column(&args, &run_ids);
-	bind_column(&args, &owners);
+	bind_signals(&args, signals, count);
 	return store_read_list(&statement, &args, read_id);
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Figures 17 and 18 of make bench: what a router costs, and what more nodes bring. To be
+# Figures 19 and 20 of make bench: what a router costs, and what more nodes bring. To be
 # sourced by run.sh. All servers are on this machine, so figure 20 tells how much of
 # the machine each run takes rather than what more machines bring.
 
@@ -47,7 +47,7 @@ if wanted 19; then
 		latency router "$work/$what.sql" >/dev/null
 		direct=$(latency n1 "$work/$what.sql")
 		routed=$(latency router "$work/$what.sql")
-		row "$([ $what != poll ] || echo 17)" "$([ $what = poll ] || echo '    ')$what through a router ($routed ms) to direct ($direct ms)" \
+		row "$([ $what != poll ] || echo 19)" "$([ $what = poll ] || echo '    ')$what through a router ($routed ms) to direct ($direct ms)" \
 			"$(ratio "$routed" "$direct")" ""
 		direct=$(throughput n1 "$work/$what.sql")
 		routed=$(throughput router "$work/$what.sql")

@@ -505,14 +505,15 @@ if wanted 17; then
 	for what in quiet burst; do
 		[ $what = quiet ] || "${psql[@]}" -c "SELECT count(*) FROM generate_series(1, 50000) i,
 			agno_arun('Hello ' || i, model => 'fast:m')" >/dev/null &
+		burst=$!
 		latencies commit $what >"$work/commit.$what.out" &
 		plain=$!
 		caller=$(latencies call $what other)
 		wait $plain
 		row "$([ $what = quiet ] && echo 17)" "$what: CALL agno_run; a plain commit: ms, median and p99" \
 			"$caller; $(cat "$work/commit.$what.out")" "+ 10"
+		wait $burst
 	done
-	wait
 fi
 
 # What figure 1 is with the memory of a small server.
