@@ -663,6 +663,7 @@ CREATE TABLE agno.tool_queue (
 	queued_at pg_catalog.timestamptz NOT NULL,
 	deadline pg_catalog.timestamptz NOT NULL,
 	looks smallint NOT NULL DEFAULT 0,
+	holder integer,
 	CONSTRAINT tool_queue_pkey PRIMARY KEY (run_id, attempt, turn)
 );
 
@@ -687,6 +688,9 @@ COMMENT ON COLUMN agno.tool_queue.queued_at IS 'first come, first served';
 
 COMMENT ON COLUMN agno.tool_queue.looks IS
 	'how often the turn was put off';
+
+COMMENT ON COLUMN agno.tool_queue.holder IS
+	'the process that has read the turn''s next calls: nobody has made any since';
 
 COMMENT ON COLUMN agno.tool_queue.deadline IS
 	'the run must have ended by then';

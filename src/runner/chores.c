@@ -716,6 +716,8 @@ do_turn(Chores *chores, uint32 todo)
 	chores->clock_at = next_clock_at(&turn, now);
 	note_turn_time(chores, &turn, now);
 	carry_out(chores, &turn);
+	if (turn.unflushed)
+		store_flush();
 	return true;
 }
 

@@ -192,6 +192,29 @@ only_continues(const Turn *turn)
 		list_length(turn->started) == turn->tried;
 }
 
+/*
+ * Whether nothing has happened in this turn but that tools are to be called. Who
+ * calls them need not wait for the disk: what comes of that is flushed after this.
+ * Those who follow a run must not see what may get lost.
+ */
+static bool
+only_hands_over(const Turn *turn)
+{
+	ListCell   *cell;
+
+	foreach(cell, turn->stepped)
+	{
+		if (((Flight *) lfirst(cell))->run.streamed)
+			return false;
+	}
+	return turn->stepped != NIL && turn->started == NIL &&
+		list_length(turn->stepped) == list_length(turn->left) &&
+		list_length(turn->stepped) == turn->tried &&
+		turn->flushed == NIL && turn->ended_ids == NIL &&
+		turn->dispatch->new_responses == NIL && turn->dead_tools == NIL &&
+		turn->cancelled == NIL && turn->cancelled_ids == NIL;
+}
+
 static void
 do_chores(Turn *turn)
 {
@@ -213,7 +236,8 @@ do_chores(Turn *turn)
 	else if (turn_is_to(turn, CHORE_START))
 		turn_again(turn, CHORE_START);
 
-	if (only_continues(turn))
+	turn->unflushed = only_hands_over(turn);
+	if (turn->unflushed || only_continues(turn))
 		store_commit_lazily();
 
 	if (turn_is_to(turn, CHORE_CLOCK))

@@ -62,6 +62,7 @@ typedef struct Turn
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
 	char	   *last_signal;	/* signals are to be read after this id */
+	bool		unflushed;		/* it is to be flushed once tools are called */
 	bool		lost;			/* runs were found that nobody knew of */
 	TimestampTz next_time;		/* when the clock alone gives work; 0: never */
 } Turn;

@@ -125,7 +125,7 @@ turn_settle_children(Turn *turn, List *ready)
 	{
 		ReadyRun   *run = lfirst(cell);
 
-		if (run->turns > 0)
+		if (run->delegates)
 			run_keys_add(&keys, run->run_id, NULL);
 	}
 	tell(store_settle_children(keys.run_ids, keys.count));

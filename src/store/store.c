@@ -22,6 +22,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -29,6 +30,7 @@
 #include "core/version.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "replication/syncrep.h"
 #include "server/settings.h"
 #include "store/store.h"
 #include "store/store_statement.h"
@@ -280,6 +282,19 @@ store_commit_lazily(void)
 {
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * Wait until what was committed lazily is as safe as if it had not been: on disk,
+ * and on the standbys that the settings name.
+ */
+void
+store_flush(void)
+{
+	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+		return;
+	XLogFlush(XactLastCommitEnd);
+	SyncRepWaitForLSN(XactLastCommitEnd, true);
 }
 
 /*

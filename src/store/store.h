@@ -208,6 +208,7 @@ typedef struct ReadyRun
 	int64		left_ms;		/* of its time, when calls are to be made */
 	bool		waiting_calls;	/* and calls that somebody is to decide about */
 	bool		children;		/* and runs of agents that are not over */
+	bool		delegates;		/* calls wait for what runs of agents say */
 	int64		elapsed_ms;		/* since the attempt started, but for the time
 								 * that it was paused; 0: unknown */
 	int			tool_call_limit;	/* -1: not given */
@@ -412,6 +413,7 @@ typedef struct RunLock
 extern void store_plan_for_large_tables(void);	/* store_planning.c */
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
+extern void store_flush(void);
 extern void store_commit(void);
 extern void store_abort(void);
 extern bool store_failed_at_commit(void);

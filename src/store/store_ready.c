@@ -182,6 +182,25 @@ elapsed_ms(const ReadyRun *run, TimestampTz started_at)
 }
 
 /*
+ * Read what is known of the steps of a run; returns how long they are in bytes.
+ */
+static int64
+read_progress(RowReader *row, ReadyRun *run)
+{
+	int64		steps[2];
+	int64		calls[6];
+
+	next_int64s(row, steps, lengthof(steps));
+	next_int64s(row, calls, lengthof(calls));
+	run->turns = (int) steps[0];
+	run->pending_calls = calls[1] > 0;
+	run->waiting_calls = calls[2] > 0 || calls[4] > 0;
+	run->delegates = calls[3] > 0;
+	run->children = calls[5] > 0;
+	return steps[1] + calls[0];
+}
+
+/*
  * Read what is of small size, and how long the rest is in bytes.
  */
 static ReadyRun *
@@ -216,13 +235,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->history_messages = next_int_or(row, -1);
 	run->stream = next_bool(row);
 	run->has_events = next_bool(row);
-	run->turns = next_int_or(row, 0);
-	step_bytes = next_int64_or(row, 0);
-	step_bytes += next_int64_or(row, 0);
-	run->pending_calls = next_bool(row);
-	run->waiting_calls = next_bool(row);
-	run->waiting_calls |= next_bool(row);
-	run->children = next_bool(row);
+	step_bytes = read_progress(row, run);
 	run->elapsed_ms = elapsed_ms(run, next_time_or(row, 0));
 	run->tool_call_limit = next_int_or(row, -1);
 	run->max_history_calls = next_int_or(row, -1);
@@ -249,31 +262,25 @@ store_lock_ready(PickedRun **picked, int count)
 		" d.num_history_runs, d.num_history_messages,"
 		" coalesce(d.stream, false), d.stream AND EXISTS"
 		" (SELECT FROM agno.run_events e WHERE e.run_id = r.run_id),"
-		" CASE WHEN d.tools IS NOT NULL THEN"
-		" (SELECT max(t.turn) FROM agno.run_steps t"
-		" WHERE t.run_id = r.run_id) END,"
-		" CASE WHEN d.tools IS NOT NULL THEN"
-		" (SELECT sum(octet_length(t.messages)) FROM agno.run_steps t"
-		" WHERE t.run_id = r.run_id)::bigint END,"
-		" CASE WHEN d.tools IS NOT NULL THEN"
-		" (SELECT sum(octet_length(coalesce(c.shown, c.result)))"
-		" FROM agno.tool_calls c WHERE c.run_id = r.run_id)::bigint END,"
-		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
-		" WHERE c.run_id = r.run_id AND c.status IN ('pending', 'preview')),"
-		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
-		" WHERE c.run_id = r.run_id AND c.status = 'paused'),"
-		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
-		" JOIN agno.runs k ON k.run_id = c.child_run_id"
-		" WHERE c.run_id = r.run_id AND c.status = 'waiting'"
-		" AND k.status = 'PAUSED'),"
-		" d.tools IS NOT NULL AND EXISTS (SELECT FROM agno.tool_calls c"
-		" JOIN agno.runs k ON k.run_id = c.child_run_id"
-		" WHERE c.run_id = r.run_id AND c.status = 'waiting'"
+		" CASE WHEN d.tools IS NOT NULL THEN (SELECT ARRAY[max(t.turn),"
+		" sum(octet_length(t.messages))]"
+		" FROM agno.run_steps t WHERE t.run_id = r.run_id)::bigint[] END,"
+		" CASE WHEN d.tools IS NOT NULL THEN (SELECT ARRAY["
+		"sum(octet_length(coalesce(c.shown, c.result))),"
+		" count(*) FILTER (WHERE c.status IN ('pending', 'preview')),"
+		" count(*) FILTER (WHERE c.status = 'paused'),"
+		" count(*) FILTER (WHERE c.status = 'waiting'),"
+		" count(*) FILTER (WHERE c.status = 'waiting' AND EXISTS"
+		" (SELECT FROM agno.runs k WHERE k.run_id = c.child_run_id"
+		" AND k.status = 'PAUSED')),"
+		" count(*) FILTER (WHERE c.status = 'waiting' AND EXISTS"
+		" (SELECT FROM agno.runs k WHERE k.run_id = c.child_run_id"
 		" AND k.status IN ('PENDING', 'RUNNING')"
 		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
 		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
 		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
-		" WHERE x.run_id = k.run_id AND x.state = " WAITING ")),"
+		" WHERE x.run_id = k.run_id AND x.state = " WAITING ")))]"
+		" FROM agno.tool_calls c WHERE c.run_id = r.run_id)::bigint[] END,"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"
 		" d.on_complete IS NOT NULL,"

@@ -455,6 +455,31 @@ next_int(RowReader *row)
 }
 
 /*
+ * The next column, an array of so many bigints; what is null is 0.
+ */
+void
+next_int64s(RowReader *row, int64 *numbers, int count)
+{
+	bool		isnull;
+	Datum		datum = next_datum(row, &isnull);
+	Datum	   *values;
+	bool	   *nulls;
+	int			size = 0;
+
+	memset(numbers, 0, sizeof(int64) * count);
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypeP(datum), INT8OID, sizeof(int64),
+						  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, &nulls,
+						  &size);
+	Assert(size == 0 || size == count);
+	for (int i = 0; i < size; i++)
+	{
+		if (!nulls[i])
+			numbers[i] = DatumGetInt64(values[i]);
+	}
+}
+
+/*
  * The next column, of a type like oid; null is InvalidOid.
  */
 Oid

@@ -108,6 +108,7 @@ extern int	next_int(RowReader *row);
 extern int	next_int_or(RowReader *row, int otherwise);
 extern int64 next_int64(RowReader *row);
 extern int64 next_int64_or(RowReader *row, int64 otherwise);
+extern void next_int64s(RowReader *row, int64 *numbers, int count);
 extern Oid	next_oid(RowReader *row);
 extern TimestampTz next_time(RowReader *row);
 extern TimestampTz next_time_or(RowReader *row, TimestampTz otherwise);

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "server/json_merge.h"
 #include "store/store.h"
 #include "store/store_statement.h"
@@ -112,7 +113,8 @@ lock_turn(Oid role, ToolWork *work)
 		"SELECT q.run_id, q.turn, q.attempt, q.shard::integer,"
 		" (pg_catalog.date_part('epoch', q.deadline OPERATOR(pg_catalog.-)"
 		" pg_catalog.clock_timestamp())"
-		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint "
+		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint,"
+		" q.holder "
 		"FROM agno.tool_queue q"
 		" WHERE q.owner" EQ "$1::pg_catalog.regrole"
 		" AND q.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
@@ -131,15 +133,37 @@ lock_turn(Oid role, ToolWork *work)
 	work->attempt = next_int(&row);
 	work->shard = next_int(&row);
 	work->left_ms = next_int64(&row);
+	work->holder = next_int_or(&row, 0);
 	return true;
 }
 
 /*
- * Look for the first call of a turn that is to be made, after the one with this
- * number. False if the run is not there.
+ * Note that this process has read calls of the turn: others who make some say so,
+ * too.
+ */
+static void
+hold_turn(const ToolWork *work)
+{
+	static Statement statement = {
+		"UPDATE agno.tool_queue q SET holder = $4 WHERE q.run_id" EQ "$1"
+		" AND q.attempt" EQ "$2 AND q.turn" EQ "$3"
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->attempt);
+	bind_int(&args, work->turn);
+	bind_int(&args, MyProcPid);
+	store_execute(&statement, &args);
+}
+
+/*
+ * Read the calls of a turn that are to be made first of those after this number:
+ * held->calls. *runs: its run is in the attempt. False if the run is not there.
  */
 static bool
-find_call(Oid role, const ToolWork *work, int after, RowReader *row)
+read_calls(Oid role, const ToolWork *work, int after, HeldTurn *held,
+		   bool *runs, TimestampTz *created_at)
 {
 	static Statement statement = {
 		"SELECT r.status" EQ "'RUNNING'::agno.run_status AND r.attempt" EQ "$2,"
@@ -151,22 +175,51 @@ find_call(Oid role, const ToolWork *work, int after, RowReader *row)
 		"LEFT JOIN LATERAL (SELECT c.* FROM agno.tool_calls c"
 		" WHERE c.run_id" EQ "$1 AND c.turn" EQ "$3"
 		" AND c.call_no OPERATOR(pg_catalog.>) $5" TO_BE_CALLED("c")
-		" ORDER BY c.call_no LIMIT 1) c ON true "
+		" ORDER BY c.call_no LIMIT $6) c ON true "
 		"LEFT JOIN agno.requirements p ON p.run_id" EQ "$1"
 		" AND p.turn" EQ "$3 AND p.call_no" EQ "c.call_no "
-		"WHERE r.run_id" EQ "$1 AND r.owner" EQ "$4::pg_catalog.regrole"
+		"WHERE r.run_id" EQ "$1 AND r.owner" EQ "$4::pg_catalog.regrole "
+		"ORDER BY c.call_no"
 	};
 	Arguments	args = {0};
+	MemoryContext caller = CurrentMemoryContext;
+	uint64		count;
 
 	bind_text(&args, work->run_id);
 	bind_int(&args, work->attempt);
 	bind_int(&args, work->turn);
 	bind_oid(&args, role);
 	bind_int(&args, after);
-	if (store_execute(&statement, &args) == 0)
-		return false;
-	*row = row_reader(0);
-	return true;
+	bind_int(&args, HELD_CALLS);
+	held->count = 0;
+	held->next = 0;
+	MemoryContextReset(held->call_context);
+	count = store_execute(&statement, &args);
+	MemoryContextSwitchTo(held->call_context);
+	for (uint64 n = 0; n < count; n++)
+	{
+		RowReader	row = row_reader(n);
+		ToolWork   *call = &held->calls[n];
+
+		memset(call, 0, sizeof(ToolWork));
+		*runs = next_bool(&row);
+		*created_at = next_time(&row);
+		call->call_no = next_int(&row);
+		if (call->call_no == 0)
+			break;
+		call->tool_call_id = next_text(&row);
+		call->model_call_id = next_text(&row);
+		call->tool = next_text(&row);
+		call->arguments = next_text(&row);
+		call->preview = next_bool(&row);
+		call->gated = next_bool(&row);
+		call->fingerprint = next_text(&row);
+		call->answer = next_text(&row);
+		call->more = n + 1 < count;
+		held->count++;
+	}
+	MemoryContextSwitchTo(caller);
+	return count > 0;
 }
 
 /*
@@ -193,7 +246,6 @@ hold_run(HeldTurn *held, const char *run_id, TimestampTz created_at)
 		return true;
 	memset(run, 0, sizeof(ToolRun));
 	held->run_id[0] = '\0';
-	held->call_no = 0;
 	MemoryContextReset(held->context);
 	bind_text(&args, run_id);
 	if (store_execute(&statement, &args) == 0)
@@ -229,67 +281,96 @@ state_text(const ToolWork *work)
 }
 
 /*
+ * A tool worker that has made no call yet; what it keeps lives as long as the
+ * process.
+ */
+void
+store_init_held(HeldTurn *held)
+{
+	memset(held, 0, sizeof(HeldTurn));
+	held->context = AllocSetContextCreate(TopMemoryContext,
+										  "agno_bg run of tool calls",
+										  ALLOCSET_SMALL_SIZES);
+	held->call_context = AllocSetContextCreate(TopMemoryContext,
+											   "agno_bg tool calls",
+											   ALLOCSET_SMALL_SIZES);
+}
+
+/*
+ * Have the next calls of this turn read, whose run is in its attempt. False if it is
+ * not.
+ */
+static bool
+fill_held(Oid role, HeldTurn *held, const ToolWork *work, int after)
+{
+	TimestampTz created_at;
+	bool		runs;
+
+	if (!read_calls(role, work, after, held, &runs, &created_at))
+		return false;
+
+	/*
+	 * One before the last may have been decided about since, or the run is
+	 * another one.
+	 */
+	if (after > 0 && (held->count == 0 || created_at != held->created_at) &&
+		!read_calls(role, work, 0, held, &runs, &created_at))
+		return false;
+	if (!runs || !hold_run(held, work->run_id, created_at))
+		return false;
+	if (work->holder != MyProcPid && (work->holder != 0 || held->count > 1))
+		hold_turn(work);
+	return true;
+}
+
+/*
  * Take the next call that is to be made for this role: until the end of the
  * transaction, nobody else takes one of its turn. False if there is none.
  */
 bool
 store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 {
-	RowReader	row;
-	TimestampTz created_at;
-	int			after;
+	ToolWork	turn = {0};
+	bool		same;
 
-	memset(work, 0, sizeof(ToolWork));
-	if (!lock_turn(role, work))
+	*work = turn;
+	if (!lock_turn(role, &turn))
 		return false;
-	after = strcmp(held->run_id, work->run_id) == 0 &&
-		held->attempt == work->attempt && held->turn == work->turn ?
-		held->call_no : 0;
-	if (!find_call(role, work, after, &row))
-		return true;
-	work->runs = next_bool(&row);
-	created_at = next_time(&row);
-	work->call_no = next_int(&row);
-
-	/*
-	 * One before the last may have been decided about since, or the run is
-	 * another one.
-	 */
-	if (after > 0 && (work->call_no == 0 || created_at != held->created_at))
+	same = strcmp(held->run_id, turn.run_id) == 0 &&
+		held->attempt == turn.attempt && held->turn == turn.turn;
+	if ((!same || turn.holder != MyProcPid || held->next == held->count) &&
+		!fill_held(role, held, &turn, same ? held->call_no : 0))
 	{
-		if (!find_call(role, work, 0, &row))
-			return true;
-		work->runs = next_bool(&row);
-		created_at = next_time(&row);
-		work->call_no = next_int(&row);
-	}
-	work->tool_call_id = next_text(&row);
-	work->model_call_id = next_text(&row);
-	work->tool = next_text(&row);
-	work->arguments = next_text(&row);
-	work->preview = next_bool(&row);
-	work->gated = next_bool(&row);
-	work->fingerprint = next_text(&row);
-	work->answer = next_text(&row);
-	if (!hold_run(held, work->run_id, created_at))
-	{
-		work->runs = false;
+		*work = turn;
 		return true;
 	}
+	if (held->next < held->count)
+		*work = held->calls[held->next];
+	work->run_id = turn.run_id;
+	work->turn = turn.turn;
+	work->attempt = turn.attempt;
+	work->shard = turn.shard;
+	work->left_ms = turn.left_ms;
+	work->runs = true;
 	work->run = &held->run;
 	work->session_state = state_text(work);
 	return true;
 }
 
 /*
- * The calls of a turn up to this one have been made; 0: none is known.
+ * The call that was taken has been made; or else it is not known what has been made
+ * of its turn.
  */
 void
-store_hold_call(HeldTurn *held, const ToolWork *work, int call_no)
+store_hold_call(HeldTurn *held, const ToolWork *work, bool made)
 {
 	held->attempt = work->attempt;
 	held->turn = work->turn;
-	held->call_no = call_no;
+	held->call_no = made ? work->call_no : 0;
+	if (made)
+		held->next++;
+	else
+		held->next = held->count = 0;
 }
 
 /*
@@ -401,9 +482,10 @@ store_still_wanted(const ToolWork *work, Oid role)
 }
 
 /*
- * Store what came of a call, in the transaction that made it.
+ * Store what came of a call, in the transaction that made it. False if it has been
+ * made already.
  */
-void
+bool
 store_tool_result(const ToolWork *work, const ToolResult *result)
 {
 	static Statement update = {
@@ -416,6 +498,7 @@ store_tool_result(const ToolWork *work, const ToolResult *result)
 		" finished_at = CASE WHEN $11 IS NULL OR $5 IS NOT NULL THEN $9 END,"
 		" shown = $10 "
 		"WHERE c.run_id" EQ "$1 AND c.turn" EQ "$2 AND c.call_no" EQ "$3"
+		" AND c.tool_call_id" EQ "$12" TO_BE_CALLED("c")
 	};
 	Arguments	args = {0};
 
@@ -430,7 +513,8 @@ store_tool_result(const ToolWork *work, const ToolResult *result)
 	bind_time(&args, result->finished_at);
 	bind_text(&args, result->shown);
 	bind_text(&args, result->child_run_id);
-	store_execute(&update, &args);
+	bind_text(&args, work->tool_call_id);
+	return store_execute(&update, &args) > 0;
 }
 
 /*
@@ -457,12 +541,13 @@ store_more_calls(const ToolWork *work)
  *-------------------------------------------------------------------------
  */
 
-static void
+static bool
 set_call_status(const ToolWork *work, const char *status)
 {
 	static Statement statement = {
 		"UPDATE agno.tool_calls c SET status = $4 WHERE c.run_id" EQ "$1"
 		" AND c.turn" EQ "$2 AND c.call_no" EQ "$3"
+		" AND c.tool_call_id" EQ "$5" TO_BE_CALLED("c")
 	};
 	Arguments	args = {0};
 
@@ -470,13 +555,15 @@ set_call_status(const ToolWork *work, const char *status)
 	bind_int(&args, work->turn);
 	bind_int(&args, work->call_no);
 	bind_text(&args, status);
-	store_execute(&statement, &args);
+	bind_text(&args, work->tool_call_id);
+	return store_execute(&statement, &args) > 0;
 }
 
 /*
- * Keep what the call would do, JSON, for who decides about it.
+ * Keep what the call would do, JSON, for who decides about it. False if that is not
+ * wanted any more.
  */
-void
+bool
 store_preview(const ToolWork *work, const char *preview,
 			  const char *fingerprint)
 {
@@ -493,14 +580,15 @@ store_preview(const ToolWork *work, const char *preview,
 	bind_text(&args, preview);
 	bind_text(&args, fingerprint);
 	store_execute(&statement, &args);
-	set_call_status(work, "paused");
+	return set_call_status(work, "paused");
 }
 
 /*
  * The function of a call has been replaced since somebody approved of it: ask once
- * more, and if there was a preview, make another one.
+ * more, and if there was a preview, make another one. False if it has been made
+ * already.
  */
-void
+bool
 store_ask_again(const ToolWork *work, const char *fingerprint)
 {
 	static Statement statement = {
@@ -521,9 +609,9 @@ store_ask_again(const ToolWork *work, const char *fingerprint)
 	bind_int(&args, work->call_no);
 	bind_text(&args, fingerprint);
 	if (store_execute(&statement, &args) == 0)
-		return;
+		return true;
 	row = row_reader(0);
-	set_call_status(work, next_bool(&row) ? "preview" : "paused");
+	return set_call_status(work, next_bool(&row) ? "preview" : "paused");
 }
 
 /*

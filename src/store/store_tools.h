@@ -58,9 +58,13 @@ typedef struct ToolWork
 	int			attempt;
 	int			shard;			/* of its session */
 	int64		left_ms;		/* of the run's time */
+	int			holder;			/* the process that has read calls of the
+								 * turn, none of which anybody else has made;
+								 * or 0 */
 
 	/* the call; call_no is 0 if there is none left to be made */
 	int			call_no;
+	bool		more;			/* there are others after it */
 	char	   *tool_call_id;
 	char	   *model_call_id;
 	char	   *tool;
@@ -77,10 +81,14 @@ typedef struct ToolWork
 	char	   *session_state;	/* JSON, or NULL: no tool gets it */
 } ToolWork;
 
+/* So many calls of a turn are read at once. */
+#define HELD_CALLS 16
+
 /* What a tool worker keeps of its last call, for the next one. */
 typedef struct HeldTurn
 {
 	MemoryContext context;		/* of what run points to */
+	MemoryContext call_context; /* of what calls point to */
 	char		run_id[ID_SIZE];	/* "": there is none */
 	TimestampTz created_at;		/* of the run: its id may be used again */
 	ToolRun		run;
@@ -88,6 +96,11 @@ typedef struct HeldTurn
 	int			turn;
 	int			call_no;		/* the calls of the turn up to this one have
 								 * been made, as a rule; 0: none is known */
+	ToolWork	calls[HELD_CALLS];	/* the calls after it, as they were when
+									 * they were read: of each only what is of
+									 * the call itself */
+	int			count;			/* how many there are, */
+	int			next;			/* and how many of those have been made */
 } HeldTurn;
 
 /* What came of a call. */
@@ -119,15 +132,16 @@ typedef enum ToolFence
 } ToolFence;
 
 extern bool store_find_tool(const char *tool, ToolRow *row);
+extern void store_init_held(HeldTurn *held);
 extern bool store_take_work(Oid role, HeldTurn *held, ToolWork *work);
-extern void store_hold_call(HeldTurn *held, const ToolWork *work, int call_no);
+extern void store_hold_call(HeldTurn *held, const ToolWork *work, bool made);
 extern bool store_has_more_work(Oid role, const ToolWork *work);
 extern ToolFence store_lock_for_result(const ToolWork *work, Oid role);
-extern void store_tool_result(const ToolWork *work,
+extern bool store_tool_result(const ToolWork *work,
 							  const ToolResult *result);
-extern void store_preview(const ToolWork *work, const char *preview,
+extern bool store_preview(const ToolWork *work, const char *preview,
 						  const char *fingerprint);
-extern void store_ask_again(const ToolWork *work, const char *fingerprint);
+extern bool store_ask_again(const ToolWork *work, const char *fingerprint);
 extern bool store_more_calls(const ToolWork *work);
 extern char *store_changes(void);
 extern void store_end_turn(const ToolWork *work, Oid role);

@@ -596,6 +596,35 @@ preview_json(const ToolResult *result)
 }
 
 /*
+ * Store what came of the call, whose run is locked. False if somebody else has made
+ * it.
+ */
+static bool
+store_outcome(const ToolWork *work, ToolResult *result)
+{
+	bool		stored;
+
+	if (result->stale)
+		stored = store_ask_again(work, result->fingerprint);
+	else if (work->preview)
+		stored = store_preview(work, preview_json(result), result->fingerprint);
+	else
+		stored = store_tool_result(work, result);
+	if (!stored)
+		return false;
+
+	result->more = work->more || store_more_calls(work);
+	if (!result->more)
+	{
+		store_end_turn(work, worker.role);
+		wake_at_commit(work->shard);
+	}
+	if (work->run->stream && !work->preview && !result->stale)
+		tell(work, result);
+	return true;
+}
+
+/*
  * Store what came of the call, if its run is still there for it. Nothing of the
  * role's is executed here, and nobody may interrupt it.
  */
@@ -604,6 +633,7 @@ store_result(const ToolWork *work, ToolResult *result)
 {
 	StoreUser	user;
 	ToolFence	fence;
+	bool		stored;
 
 	user = enter();
 
@@ -616,28 +646,12 @@ store_result(const ToolWork *work, ToolResult *result)
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
 								 false);
 	fence = store_lock_for_result(work, worker.role);
-	if (fence == FENCE_OPEN)
-	{
-		if (result->stale)
-			store_ask_again(work, result->fingerprint);
-		else if (work->preview)
-			store_preview(work, preview_json(result), result->fingerprint);
-		else
-			store_tool_result(work, result);
-		result->more = store_more_calls(work);
-		if (!result->more)
-		{
-			store_end_turn(work, worker.role);
-			wake_at_commit(work->shard);
-		}
-		if (work->run->stream && !work->preview && !result->stale)
-			tell(work, result);
-	}
+	stored = fence == FENCE_OPEN && store_outcome(work, result);
 	store_leave(user);
 	switch (fence)
 	{
 		case FENCE_OPEN:
-			return CALL_STORED;
+			return stored ? CALL_STORED : CALL_PUT_OFF;
 		case FENCE_LOCKED:
 			return CALL_LOCKED;
 		case FENCE_OWN_CANCEL:
@@ -862,7 +876,7 @@ do_next_call(void)
 	if (found && work.runs && work.call_no == 0)
 	{
 		store_end_turn(&work, worker.role);
-		store_hold_call(&worker.held, &work, 0);
+		store_hold_call(&worker.held, &work, false);
 		wake_at_commit(work.shard);
 	}
 	else if (found && !work.runs)
@@ -903,17 +917,15 @@ do_next_call(void)
 	if (outcome != CALL_STORED)
 		settle_turn(&work, outcome);
 	else
-	{
 		tool_slot_count(result.error != NULL);
 
-		/*
-		 * What was tried only, or not at all, may still have to be made; and
-		 * when there is no more, what comes has been decided about since.
-		 */
-		store_hold_call(&worker.held, &work,
-						result.stale || work.preview || !result.more ?
-						0 : work.call_no);
-	}
+	/*
+	 * What was tried only, or not at all, may still have to be made; and when
+	 * there is no more, what comes has been decided about since.
+	 */
+	store_hold_call(&worker.held, &work,
+					outcome == CALL_STORED && result.more && !result.stale &&
+					!work.preview);
 	clean_up();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -975,9 +987,7 @@ initialize(int slot, Oid database, Oid role)
 	worker.role = role;
 	worker.context = AllocSetContextCreate(TopMemoryContext, "agno_bg tool call",
 										   ALLOCSET_DEFAULT_SIZES);
-	worker.held.context = AllocSetContextCreate(TopMemoryContext,
-												"agno_bg run of tool calls",
-												ALLOCSET_SMALL_SIZES);
+	store_init_held(&worker.held);
 	worker.last_resort = RegisterTimeout(USER_TIMEOUT, end_process);
 	MemoryContextSwitchTo(worker.context);
 	(void) blame_open(BLAME_TOOL_WORKERS + slot);
