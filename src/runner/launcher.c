@@ -23,6 +23,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -524,6 +526,7 @@ agno_bg_launcher_main(Datum arg)
 	for (;;)
 	{
 		TimestampTz next;
+		TimestampTz tools_next;
 		long		timeout_ms = -1;
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
@@ -540,7 +543,9 @@ agno_bg_launcher_main(Datum arg)
 		}
 
 		look_into_unseen();
-		next = Min(look_after_runners(), look_after_tool_workers());
+		next = look_after_runners();
+		tools_next = look_after_tool_workers();
+		next = Min(next, tools_next);
 
 		/* Whoever waits for a lock resets the latch. */
 		if (ShutdownRequestPending || ConfigReloadPending)
@@ -549,6 +554,7 @@ agno_bg_launcher_main(Datum arg)
 		{
 			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														 next);
+			timeout_ms = Min(timeout_ms, INT_MAX);
 			events |= WL_TIMEOUT;
 		}
 		(void) WaitLatch(MyLatch, events, timeout_ms,

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 /* libpq.h would want the headers of GSSAPI, of which nothing is used here. */
 #undef ENABLE_GSS
 
@@ -292,6 +294,7 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 												deadline);
 			if (timeout_ms <= 0)
 				break;
+			timeout_ms = Min(timeout_ms, INT_MAX);
 		}
 
 		/* Looking at the run left a snapshot of the catalogs behind. */

@@ -517,8 +517,15 @@ sub expect_run
 	my @differences;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	wait_run($node, $run_id, $database)
-	  if ($expected->{status} // '') =~ /^(COMPLETED|CANCELLED|ERROR)$/;
+	if (($expected->{status} // '') =~ /^(COMPLETED|CANCELLED|ERROR)$/
+		&& wait_run($node, $run_id, $database) eq 'PAUSED')
+	{
+		# What brings it out of that may still be on its way.
+		$node->poll_query_until($database,
+			"SELECT status <> 'PAUSED' FROM agno.runs WHERE run_id = "
+			  . literal($run_id));
+		wait_run($node, $run_id, $database);
+	}
 	my $row = $node->safe_psql($database,
 		"SELECT json_build_object($list) FROM agno.runs WHERE run_id = "
 		  . literal($run_id));

@@ -22,6 +22,10 @@ is(value("count(*) FROM agno_wait_run(NULL)"),
 	0, 'agno_wait_run gives nothing for NULL');
 
 enqueue('hang', 'hang');
+enqueue('slow too', 'slow-1000');
+is(value("status FROM agno_wait_run('slow too', '30 days')"),
+	'COMPLETED', 'a timeout of more milliseconds than an int has is long');
+
 is(value("status FROM agno_wait_run('hang', '300 ms')"),
 	'RUNNING',
 	'a timeout returns the run as it is');
