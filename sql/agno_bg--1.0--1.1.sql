@@ -222,13 +222,19 @@ CREATE TABLE agno.tools (
 	CONSTRAINT tools_size_check CHECK
 		(pg_catalog.octet_length(description) OPERATOR(pg_catalog.<=) 1048576
 		 AND pg_catalog.octet_length(parameters::pg_catalog.text)
-			 OPERATOR(pg_catalog.<=) 1048576),
+			 OPERATOR(pg_catalog.<=) 1048576
+		 AND pg_catalog.octet_length(bind::pg_catalog.text)
+			 OPERATOR(pg_catalog.<=) 1048576
+		 AND pg_catalog.octet_length(function) OPERATOR(pg_catalog.<=) 16384
+		 AND pg_catalog.octet_length(requires_user_input::pg_catalog.text)
+			 OPERATOR(pg_catalog.<=) 16384),
 	CONSTRAINT tools_parameters_check CHECK
 		(pg_catalog.jsonb_typeof(parameters) OPERATOR(pg_catalog.=) 'object'),
 	CONSTRAINT tools_bind_check CHECK
 		(pg_catalog.jsonb_typeof(bind) OPERATOR(pg_catalog.=) 'object'),
 	CONSTRAINT tools_expires_after_check CHECK
-		(expires_after OPERATOR(pg_catalog.>) '0'::interval),
+		(expires_after OPERATOR(pg_catalog.>) '0'::interval
+		 AND expires_after OPERATOR(pg_catalog.<=) '10 years'::interval),
 	CONSTRAINT tools_timeout_check CHECK
 		(timeout OPERATOR(pg_catalog.>=) '1 ms'::interval
 		 AND timeout OPERATOR(pg_catalog.<=) '1 day'::interval)
@@ -732,6 +738,22 @@ COMMENT ON COLUMN agno.callbacks.tries IS
 
 COMMENT ON COLUMN agno.callbacks.looks IS
 	'how often in a row the run was locked by somebody else';
+
+-- These tables are nobody's but their owner's, whatever predefined roles such as
+-- pg_read_all_data and pg_write_all_data, or default privileges, say.
+ALTER TABLE agno.run_requests ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.run_queue ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.queue_check ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.run_signals ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.run_steps ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.tool_queue ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE agno.callbacks ENABLE ROW LEVEL SECURITY;
 
 CREATE TRIGGER tool_queue_replica BEFORE INSERT ON agno.tool_queue
 	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();

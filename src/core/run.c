@@ -266,11 +266,50 @@ read_arguments(const ToolCall *call, const char **refusal)
 }
 
 /*
+ * A name that the members of both JSON objects have; NULL: there is none.
+ */
+static const char *
+find_common(const char *object, const char *other)
+{
+	JsonMember	member;
+
+	while (json_next_member(&object, &member))
+	{
+		if (json_has_member(other, member.key))
+			return member.key;
+	}
+	return NULL;
+}
+
+/*
+ * The name of an argument that the model gives though it is for somebody else to
+ * give, or bound; NULL: there is none. A schema of one's own may let it.
+ */
+static const char *
+find_usurped(const Tool *tool, const char *arguments)
+{
+	const char *schema = tool->input_schema;
+	const char *found = tool->bind != NULL ?
+		find_common(tool->bind, arguments) : NULL;
+	JsonMember	member;
+
+	while (found == NULL && schema != NULL &&
+		   json_next_member(&schema, &member))
+	{
+		if (strcmp(member.key, "properties") == 0)
+			found = find_common(member.value, arguments);
+	}
+	return found;
+}
+
+/*
  * What is to become of a call.
  */
 static void
 plan_call(Run *run, ToolCall *call, PlannedCall *planned)
 {
+	const char *usurped = NULL;
+
 	memset(planned, 0, sizeof(PlannedCall));
 	planned->call = call;
 	if (++run->calls > run->call_limit)
@@ -288,6 +327,12 @@ plan_call(Run *run, ToolCall *call, PlannedCall *planned)
 		return;
 	}
 	planned->arguments = read_arguments(call, &planned->refusal);
+	if (planned->refusal == NULL)
+		usurped = find_usurped(planned->tool, planned->arguments);
+	if (usurped != NULL)
+		planned->refusal =
+			psprintf("Error while decoding function arguments: \"%s\" is not to be given\n\n"
+					 "Please leave it out and retry.", usurped);
 	if (planned->refusal != NULL)
 		planned->tool = NULL;
 }

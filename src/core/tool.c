@@ -70,6 +70,8 @@ tool_append(StringInfo out, const Tool *tool)
 		json_append_key(out, "expires_ms");
 		appendStringInfo(out, INT64_FORMAT, tool->expires_ms);
 	}
+	if (tool->fingerprint != NULL)
+		json_append_member(out, "fingerprint", tool->fingerprint);
 	if (tool->input_schema != NULL)
 	{
 		json_append_key(out, "input_schema");
@@ -123,6 +125,9 @@ read_tool(const char *object, Tool *tool)
 												member.value_length);
 		else if (strcmp(key, "expires_ms") == 0)
 			tool->expires_ms = strtoll(member.value, NULL, 10);
+		else if (strcmp(key, "fingerprint") == 0)
+			tool->fingerprint = json_decode_string(member.value,
+												   member.value_length);
 		else if (strcmp(key, "input_schema") == 0)
 			tool->input_schema = pnstrdup(member.value, member.value_length);
 	}

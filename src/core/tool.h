@@ -41,6 +41,7 @@ typedef struct Tool
 								 * NULL: who may cancel the run */
 	int64		expires_ms;		/* a call that waits longer is rejected; 0:
 								 * none */
+	char	   *fingerprint;	/* of the function that is meant; or NULL */
 	char	   *input_schema;	/* JSON schema of the arguments that somebody
 								 * gives; NULL but for user input */
 } Tool;

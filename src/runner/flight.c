@@ -22,7 +22,6 @@
 #include "server/encoding.h"
 #include "server/settings.h"
 #include "server/time_zone.h"
-#include "server/tool_fingerprint.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -474,9 +473,7 @@ fill_requirement(NewCall *call, const Tool *tool)
 	call->approver = tool->approver;
 	call->expires_ms = tool->expires_ms;
 	call->input_schema = tool->input_schema;
-	if (tool->requires != REQUIRES_NOTHING && tool->function != NULL)
-		call->fingerprint =
-			tool_fingerprint(encoding_to_server(tool->function));
+	call->fingerprint = tool->fingerprint;
 }
 
 /*

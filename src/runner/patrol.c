@@ -59,6 +59,12 @@ patrol_step(Patrol *patrol, bool *lost)
 			strlcpy(patrol->queue_after, after, sizeof(patrol->queue_after));
 		return !patrol->queue_done || patrol->all_runs;
 	}
+	if (patrol->all_runs && store_receives_runs())
+	{
+		/* They are for the first runner after the subscription. */
+		store_unset_checked();
+		return false;
+	}
 	if (patrol->all_runs)
 	{
 		RunPlace	after = {patrol->run_time, patrol->run_after};

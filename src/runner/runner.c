@@ -36,6 +36,7 @@
 #include "runner/load_table.h"
 #include "runner/runner.h"
 #include "server/runner_slots.h"
+#include "server/session_user.h"
 #include "server/settings.h"
 #include "server/wait_event.h"
 #include "storage/ipc.h"
@@ -89,7 +90,6 @@ pin_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"session_replication_role", "origin"},
-		{"role", "none"},
 		{"row_security", "off"},
 		{"statement_timeout", "0"},
 		/* less than deadlock_timeout: in a deadlock, others win */
@@ -270,6 +270,7 @@ initialize(Runner *runner, int slot, Oid database)
 
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pgstat_report_appname(RUNNER_TYPE);
+	session_user_pin(GetAuthenticatedUserId());
 	pin_settings();
 	store_plan_for_large_tables();
 

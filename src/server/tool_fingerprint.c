@@ -10,16 +10,37 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "miscadmin.h"
+#include "server/settings.h"
 #include "server/tool_fingerprint.h"
 #include "server/tool_function.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+/*
+ * Each call that somebody decides about is compared with the whole function. Errors:
+ * configuration_limit_exceeded.
+ */
+static void
+check_size(HeapTuple tuple, Datum part)
+{
+	int64		size = (int64) toast_raw_datum_size(part);
+	int64		most = (int64) agno_max_input_size * 1024;
+
+	if (size > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("function \"%s\" is too long for somebody to decide about its calls",
+						NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname)),
+				 errdetail("A part of it has " INT64_FORMAT " bytes; agno_bg.max_input_size allows " INT64_FORMAT ".",
+						   size, most)));
+}
 
 /*
  * A part of a function's definition for its fingerprint. NULL counts, too.
@@ -29,14 +50,24 @@ add_attribute(pg_cryptohash_ctx *context, HeapTuple tuple, int number)
 {
 	bool		isnull;
 	Datum		datum = SysCacheGetAttr(PROCOID, tuple, number, &isnull);
-	struct varlena *value = isnull ? NULL : PG_DETOAST_DATUM(datum);
-	int64		length = isnull ? -1 : VARSIZE(value) - VARHDRSZ;
+	struct varlena *value = NULL;
+	int64		length = -1;
+	bool		done;
 
-	return pg_cryptohash_update(context, (const uint8 *) &length,
+	if (!isnull)
+	{
+		check_size(tuple, datum);
+		value = PG_DETOAST_DATUM(datum);
+		length = VARSIZE(value) - VARHDRSZ;
+	}
+	done = pg_cryptohash_update(context, (const uint8 *) &length,
 								sizeof(length)) >= 0 &&
 		(isnull || pg_cryptohash_update(context,
 										(const uint8 *) VARDATA(value),
 										length) >= 0);
+	if (!isnull && (Pointer) value != DatumGetPointer(datum))
+		pfree(value);
+	return done;
 }
 
 static bool
@@ -50,7 +81,8 @@ add_string(pg_cryptohash_ctx *context, const char *string)
  * What tells a function of this signature from one that replaces it: a hash of all
  * that decides what a call does, as far as the function itself says it; and, if it
  * has other rights than its caller, whose. NULL if there is no such function. Locks
- * nothing.
+ * nothing. Reads all of the function: not for a runner. Errors:
+ * configuration_limit_exceeded.
  */
 char *
 tool_fingerprint(const char *signature)

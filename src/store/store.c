@@ -8,7 +8,8 @@
  * Nothing that the user can define may be executed then: so the search_path is
  * one of our own, and besides, the statements say the schema of every type,
  * function and operator. Runners have transactions of their own, between
- * store_begin() and store_commit(), and a search_path of pg_catalog.
+ * store_begin() and store_commit(), as the owner as well, and a search_path of
+ * pg_catalog.
  *
  * Those statements are in the other files of the store; here are only the few
  * that backends execute out of turn, and enter and leave for themselves.
@@ -204,12 +205,9 @@ store_set_fillfactor(const char *table, int fillfactor)
 void
 store_forget_check(void)
 {
-	static Statement statement = {
-		"DELETE FROM agno.queue_check"
-	};
 	StoreUser	user = store_enter();
 
-	store_execute(&statement, NULL);
+	store_unset_checked();
 	store_leave(user);
 }
 
@@ -232,6 +230,9 @@ store_commit_call(void)
 
 /* The transaction of this runner is about to be committed. */
 static bool committing = false;
+
+/* Who the runner is outside of its transactions. */
+static StoreUser runner_user;
 
 /* Nobody is notified. */
 static bool muted = false;
@@ -257,6 +258,28 @@ store_notify(const char *channel, const char *run_id)
 }
 
 /*
+ * Act as the owner of the tables, if they are there, to the end of the transaction:
+ * a trigger that is put on them has its owner's rights, not the runner's.
+ */
+static void
+act_as_owner(void)
+{
+	Oid			schema = get_namespace_oid("agno", true);
+	Oid			table = OidIsValid(schema) ?
+		get_relname_relid("runs", schema) : InvalidOid;
+	Relation	relation = OidIsValid(table) ?
+		RelationIdGetRelation(table) : NULL;
+
+	GetUserIdAndSecContext(&runner_user.user, &runner_user.security_context);
+	if (!RelationIsValid(relation))
+		return;
+	SetUserIdAndSecContext(relation->rd_rel->relowner,
+						   runner_user.security_context |
+						   SECURITY_LOCAL_USERID_CHANGE);
+	RelationClose(relation);
+}
+
+/*
  * Start a transaction of a runner, and show this text in pg_stat_activity. The
  * caller's memory context stays the current one, here and in store_commit().
  */
@@ -267,6 +290,7 @@ store_begin(const char *activity)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	act_as_owner();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, activity);
@@ -293,8 +317,11 @@ store_flush(void)
 {
 	if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
 		return;
+	/* As in a commit: who is to end does so afterwards. */
+	HOLD_INTERRUPTS();
 	XLogFlush(XactLastCommitEnd);
 	SyncRepWaitForLSN(XactLastCommitEnd, true);
+	RESUME_INTERRUPTS();
 }
 
 /*
@@ -311,6 +338,7 @@ store_commit(void)
 	committing = true;
 	CommitTransactionCommand();
 	committing = false;
+	SetUserIdAndSecContext(runner_user.user, runner_user.security_context);
 	pgstat_report_stat(false);
 	MemoryContextSwitchTo(caller);
 }

@@ -500,6 +500,8 @@ extern bool store_recover(char **after, int limit);
 extern bool store_prepared_transactions(void);
 extern RunPlace store_first_place(void);
 extern TimestampTz store_checked_until(void);
+extern void store_unset_checked(void);
+extern bool store_receives_runs(void);
 extern void store_set_checked(TimestampTz until);
 extern void store_queue_requeued(char *const *run_ids, int count);
 extern bool store_find_lost(RunPlace *after, int limit, bool *lost);

@@ -207,21 +207,45 @@ store_checked_until(void)
 }
 
 /*
+ * Runs may be lost, however long ago they were accepted.
+ */
+void
+store_unset_checked(void)
+{
+	static Statement statement = {
+		"DELETE FROM agno.queue_check"
+	};
+
+	store_execute(&statement, NULL);
+}
+
+/*
+ * Whether a logical subscription puts runs into agno.runs: they are executed where
+ * they come from.
+ */
+bool
+store_receives_runs(void)
+{
+	static Statement statement = {
+		"SELECT FROM pg_subscription_rel s WHERE s.srrelid = 'agno.runs'::regclass"
+	};
+
+	return store_execute(&statement, NULL) > 0;
+}
+
+/*
  * No run that was accepted until then is lost: what store_checked_until() is
  * to return from now on.
  */
 void
 store_set_checked(TimestampTz until)
 {
-	static Statement delete = {
-		"DELETE FROM agno.queue_check"
-	};
 	static Statement insert = {
 		"INSERT INTO agno.queue_check (checked_until) VALUES ($1)"
 	};
 	Arguments	args = {0};
 
-	store_execute(&delete, NULL);
+	store_unset_checked();
 	bind_time(&args, until);
 	store_execute(&insert, &args);
 }
@@ -295,7 +319,7 @@ store_queue_requeued(char *const *run_ids, int count)
 	};
 	Arguments	args = {0};
 
-	if (count == 0)
+	if (count == 0 || store_receives_runs())
 		return;
 	bind_ids(&args, run_ids, count);
 	insert_lost(store_execute(&statement, &args), true);

@@ -51,10 +51,11 @@ read_names(RowReader *row)
 }
 
 /*
- * Look at the row of agno.tools of this name. False when there is none.
+ * Look at the row of agno.tools of this name. False when there is none that the role
+ * may use: others may be of any length.
  */
 bool
-store_find_tool(const char *tool, ToolRow *result)
+store_find_tool(const char *tool, Oid role, ToolRow *result)
 {
 	static Statement statement = {
 		"SELECT t.owner::pg_catalog.oid, t.function, t.description,"
@@ -68,12 +69,14 @@ store_find_tool(const char *tool, ToolRow *result)
 		" (pg_catalog.date_part('epoch', t.timeout)"
 		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint "
 		"FROM agno.tools t WHERE t.tool" EQ "$1"
+		" AND pg_catalog.pg_has_role($2, t.owner::pg_catalog.oid, 'USAGE')"
 	};
 	Arguments	args = {0};
 	RowReader	row;
 	NullableDatum approver;
 
 	bind_text(&args, tool);
+	bind_oid(&args, role);
 	if (store_execute(&statement, &args) == 0)
 		return false;
 	row = row_reader(0);

@@ -131,7 +131,7 @@ typedef enum ToolFence
 	FENCE_CLOSED				/* it is over, or cancelled: never */
 } ToolFence;
 
-extern bool store_find_tool(const char *tool, ToolRow *row);
+extern bool store_find_tool(const char *tool, Oid role, ToolRow *row);
 extern void store_init_held(HeldTurn *held);
 extern bool store_take_work(Oid role, HeldTurn *held, ToolWork *work);
 extern void store_hold_call(HeldTurn *held, const ToolWork *work, bool made);

@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
+#include "utils/portal.h"
 
 /* How many rows are fetched at once, and returned at most. */
 #define FETCH_ROWS 100
@@ -96,6 +97,8 @@ return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 
 			tuplestore_putvalues(result->setResult, result->setDesc, &json,
 								 &isnull);
+			pfree(DatumGetPointer(row));
+			pfree(DatumGetPointer(json));
 		}
 		left -= (int) SPI_processed;
 		SPI_freetuptable(SPI_tuptable);
@@ -140,7 +143,11 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 		read_only_begin();
 		SPI_connect();
 		portal = SPI_cursor_open(NULL, prepare(query), NULL, NULL, true);
+
+		/* Code that makes JSON of its rows might close it. */
+		PinPortal(portal);
 		return_rows(portal, Min(Max(max_rows, 0), MOST_ROWS), result);
+		UnpinPortal(portal);
 		SPI_cursor_close(portal);
 		SPI_finish();
 		read_only_check();

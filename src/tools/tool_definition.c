@@ -28,6 +28,7 @@
 #include "server/encoding.h"
 #include "server/settings.h"
 #include "server/sql_function.h"
+#include "server/tool_fingerprint.h"
 #include "server/tool_function.h"
 #include "store/store.h"
 #include "store/store_tools.h"
@@ -61,8 +62,7 @@ find_row(const char *name, Oid role, ToolRow *row)
 	if (!tool_name_is_valid(name))
 		return false;
 	user = store_enter();
-	usable = store_find_tool(name, &found) &&
-		has_privs_of_role(role, found.owner);
+	usable = store_find_tool(name, role, &found);
 	store_leave(user);
 	if (usable)
 		*row = found;
@@ -529,6 +529,8 @@ define_tool(const char *name, const char *agent_id, Oid role, bool strict,
 	tool->stop_after_call = row.stop_after_call;
 	tool->timeout_ms = (int) Min(Max(row.timeout_ms, 0), INT_MAX);
 	set_requirement(tool, &row, confirmed);
+	if (executed && tool->requires != REQUIRES_NOTHING)
+		tool->fingerprint = tool_fingerprint(function.signature);
 	set_parameters(tool, executed ? &function : NULL, &row, strict);
 }
 

@@ -52,6 +52,7 @@
 #include "server/encoding.h"
 #include "server/read_only.h"
 #include "server/runner_slots.h"
+#include "server/session_user.h"
 #include "server/settings.h"
 #include "server/tool_fingerprint.h"
 #include "server/tool_slots.h"
@@ -978,10 +979,7 @@ initialize(int slot, Oid database, Oid role)
 #if PG_VERSION_NUM >= 170000
 	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 #endif
-	/* Not even if the role has been given another for a start. */
-	StartTransactionCommand();
-	SetConfigOption("role", "none", PGC_SUSET, PGC_S_OVERRIDE);
-	CommitTransactionCommand();
+	session_user_pin(role);
 	if (!tool_slot_attach(slot, database, role))
 		proc_exit(0);
 	worker.role = role;
