@@ -94,6 +94,12 @@ $subscriber->safe_psql('postgres',
 	"SELECT agno_arun('own', model => 'mock:echo', run_id => 'own')");
 is(wait_run($subscriber, 'own'), 'COMPLETED',
 	'a subscriber executes runs of its own');
+my $old = $subscriber->safe_psql('postgres', "SELECT pid FROM agno.workers WHERE kind = 'runner'");
+$subscriber->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
+ok($subscriber->poll_query_until('postgres', "SELECT count(*) = 1 FROM agno.workers WHERE kind = 'runner' AND pid <> $old AND state = 'running'"),
+	'another runner looks for what may have been lost');
+$subscriber->safe_psql('postgres', "SELECT agno_arun('own', model => 'mock:echo', run_id => 'own too')");
+is(wait_run($subscriber, 'own too'), 'COMPLETED', 'and executes runs of its own');
 is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM agno.run_queue'),
 	0, 'a subscriber has no runs of the publisher in its queue');
 

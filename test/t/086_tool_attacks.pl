@@ -121,6 +121,7 @@ as('nice', q{
 	ALTER TABLE nice.orders ENABLE ROW LEVEL SECURITY; ALTER TABLE nice.orders FORCE ROW LEVEL SECURITY;
 	CREATE POLICY own ON nice.orders FOR SELECT USING (customer = current_setting('agno_bg.user_id'));
 	CREATE POLICY add ON nice.orders FOR INSERT WITH CHECK (true);
+	CREATE SEQUENCE nice.numbers START 7;
 	CREATE FUNCTION nice.w() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO nice.orders VALUES (9, 'ann'); RETURN 'wrote'; END $$;
 	CREATE FUNCTION nice.enqueues(who text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$ SELECT (agno_arun('x', model => 'mock:echo', user_id => who)).run_id $$;
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('sql', 'mock:tools', '{agno.run_sql_query,nice.enqueues}')});
@@ -128,12 +129,14 @@ my $n = 0;
 foreach my $query (
 	q(SELECT set_config('transaction_read_only', NULL, true) || nice.w()), q(SELECT nice.w()),
 	q(SELECT lo_from_bytea(0, 'x')), q(SELECT lo_create(0)),
+	q(SELECT set_config('transaction_read_only', NULL, true), setval('nice.numbers', 5000), set_config('transaction_read_only', 'on', true)),
 	q(SELECT set_config('transaction_read_only', NULL, true), (agno_arun('{"id": "x", "calls": []}', 'sql', user_id => 'bob', run_id => 'forbob')).run_id))
 {
 	like(called('query' . $n++, 'sql', [ [ [ run_sql_query => { query => $query } ] ] ], role => 'nice', arguments => { user_id => 'ann' }),
 		qr/^error (25006|42501)/, "a query cannot write: $query");
 }
 is(value('count(*) FROM pg_largeobject_metadata'), 0, 'no large object is there');
+is(value('last_value FROM nice.numbers'), 7, 'a sequence is as it was');
 is(value(q(count(*) FROM nice.orders WHERE id = 9)), 0, 'nor a row');
 is(value(q(count(*) FROM agno.runs WHERE run_id = 'forbob')), 0, 'nor a run');
 is(called('speaks', 'sql', [ [ [ enqueues => { who => 'bob' } ] ] ], role => 'nice', arguments => { user_id => 'ann' }), 'error 42501', 'a tool speaks for nobody else');
