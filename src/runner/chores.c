@@ -773,9 +773,11 @@ find_blamed_tools(Chores *chores)
 
 	for (int slot = 0; slot < MAX_TOOL_WORKERS; slot++)
 	{
+		ToolWorkerView view = tool_slots_view(slot);
 		char	   *run_id;
 
-		if (tool_slots_view(slot).pid != 0)
+		/* what there is of a worker of this database is its own */
+		if (view.pid != 0 && view.database == MyDatabaseId)
 			continue;
 		run_id = blame_take(BLAME_TOOL_WORKERS + slot);
 		if (run_id != NULL)

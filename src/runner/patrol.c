@@ -36,12 +36,13 @@ patrol_create(Patrol *patrol, bool all_runs)
 }
 
 /*
- * Take the next step. *lost tells whether runs were found that were not in the
+ * Take the next step; own are the ids of the runs, count of them, that this runner
+ * has in flight already. *lost tells whether runs were found that were not in the
  * queue. Returns whether there is another step. If the transaction fails, the
  * step is taken again: the caller keeps a copy.
  */
 bool
-patrol_step(Patrol *patrol, bool *lost)
+patrol_step(Patrol *patrol, char *const *own, int count, bool *lost)
 {
 	*lost = false;
 	if (!patrol->begun)
@@ -54,7 +55,7 @@ patrol_step(Patrol *patrol, bool *lost)
 	{
 		char	   *after = patrol->queue_after;
 
-		patrol->queue_done = !store_recover(&after, STEP);
+		patrol->queue_done = !store_recover(&after, STEP, own, count);
 		if (after != patrol->queue_after)
 			strlcpy(patrol->queue_after, after, sizeof(patrol->queue_after));
 		return !patrol->queue_done || patrol->all_runs;

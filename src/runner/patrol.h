@@ -24,6 +24,7 @@ typedef struct Patrol
 } Patrol;
 
 extern void patrol_create(Patrol *patrol, bool all_runs);
-extern bool patrol_step(Patrol *patrol, bool *lost);
+extern bool patrol_step(Patrol *patrol, char *const *own, int count,
+						bool *lost);
 
 #endif							/* AGNO_PATROL_H */

@@ -215,12 +215,28 @@ only_hands_over(const Turn *turn)
 		turn->cancelled == NIL && turn->cancelled_ids == NIL;
 }
 
+/*
+ * Take over a part of the queue. What earlier turns of this runner have started
+ * meanwhile is its own.
+ */
+static void
+go_on_patrol(Turn *turn)
+{
+	Fleet	   *fleet = turn->dispatch->fleet;
+	Flight	  **flights = fleet_all(fleet);
+	RunKeys		own = run_keys(fleet->count);
+
+	for (int i = 0; i < fleet->count; i++)
+		run_keys_add(&own, flights[i]->run_id, NULL);
+	if (patrol_step(turn->patrol, own.run_ids, own.count, &turn->lost))
+		turn_again(turn, CHORE_PATROL);
+}
+
 static void
 do_chores(Turn *turn)
 {
-	if (turn_is_to(turn, CHORE_PATROL) &&
-		patrol_step(turn->patrol, &turn->lost))
-		turn_again(turn, CHORE_PATROL);
+	if (turn_is_to(turn, CHORE_PATROL))
+		go_on_patrol(turn);
 	if (turn_is_to(turn, CHORE_SIGNALS))
 		turn_read_signals(turn);
 	note_dead_tools(turn);

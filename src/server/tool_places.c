@@ -239,11 +239,14 @@ lose_next(ToolWorkerView *lost, TimestampTz *next)
 
 /*
  * A runner lacks a process: have one worker leave that has none of its own to do, or
- * else, after its call, one of those who have the most.
+ * else, after its call, one of those who have the most. One that was asked before,
+ * and whose tool has been given more time than agno_bg.tool_timeout, is interrupted
+ * after that.
  */
 void
 tool_slots_yield(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	ToolSlot   *best = NULL;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
@@ -251,6 +254,12 @@ tool_slots_yield(void)
 	{
 		ToolSlot   *slot = &tool_state->slots[i];
 
+		if (slot->state == TOOL_WORKER_BUSY && slot->leave && !slot->lost &&
+			slot->told == TOOL_NOT_INTERRUPTED && slot->call_ends != 0 &&
+			now >= TimestampTzPlusMilliseconds(slot->call_since,
+											   agno_tool_timeout))
+			tool_slot_interrupt(slot, tool_slot_may_put_off(slot, now) ?
+								TOOL_PUT_OFF : TOOL_TOOK_TOO_LONG);
 		if (slot->pid == 0 || slot->leave || slot->lost ||
 			(slot->state != TOOL_WORKER_IDLE && slot->state != TOOL_WORKER_BUSY))
 			continue;
@@ -263,7 +272,7 @@ tool_slots_yield(void)
 			best = slot;
 	}
 	if (best != NULL)
-		tool_slot_ask_to_leave(best, GetCurrentTimestamp());
+		tool_slot_ask_to_leave(best, now);
 	LWLockRelease(tool_state_lock);
 }
 
@@ -281,6 +290,8 @@ tool_slots_supervise(TimestampTz *next)
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	tool_state->allowed = agno_max_tool_workers;
+	if (now < tool_state->scarce_until)
+		tool_state->allowed = Min(tool_state->allowed, tool_state->processes);
 	surplus = tool_slots_count_all() - tool_slots_count_leaving(now) - tool_state->allowed;
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
@@ -318,6 +329,30 @@ tool_slots_supervise(TimestampTz *next)
 }
 
 /*
+ * The slot for another worker, or MAX_TOOL_WORKERS if there is none. If need be, the
+ * one whose process died first: with its database, those are gone who are to take
+ * note of that. The caller holds the lock.
+ */
+static int
+find_free(void)
+{
+	int			found = MAX_TOOL_WORKERS;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
+	{
+		ToolSlot   *slot = &tool_state->slots[i];
+
+		if (slot->state == TOOL_WORKER_NONE)
+			return i;
+		if (slot->state == TOOL_WORKER_DEAD &&
+			(found == MAX_TOOL_WORKERS ||
+			 slot->since < tool_state->slots[found].since))
+			found = i;
+	}
+	return found;
+}
+
+/*
  * Whether the launcher is to start a worker now: in this slot, for this database
  * and role. If not, *next is when to look again, if that is earlier.
  */
@@ -326,14 +361,12 @@ tool_slots_next_start(int *slot, Oid *database, Oid *role, TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ToolDemand *wanted;
-	int			number = 0;
+	int			number;
 	bool		start;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	wanted = first_demand(now, next);
-	while (number < MAX_TOOL_WORKERS &&
-		   tool_state->slots[number].state != TOOL_WORKER_NONE)
-		number++;
+	number = find_free();
 	start = wanted != NULL && number < MAX_TOOL_WORKERS &&
 		tool_slots_count_all() < tool_state->allowed;
 	if (start)
@@ -381,6 +414,13 @@ tool_slots_not_started(int number, bool failed)
 		tool_demand_later(slot->database, slot->role, Min(pause, LAST_PAUSE_MS),
 						  slot->failures + failed);
 		tool_slot_free(slot);
+		if (!failed)
+		{
+			/* So those who wait take turns with those who have one. */
+			tool_state->processes = Max(tool_slots_count_all(), 1);
+			tool_state->scarce_until =
+				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCARCE_MS);
+		}
 	}
 	LWLockRelease(tool_state_lock);
 }

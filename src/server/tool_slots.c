@@ -633,6 +633,7 @@ is_to_make_room(const ToolSlot *slot, TimestampTz now)
 		if (tool_slots_count_of(wanted->database, wanted->role) < mine &&
 			(most || TimestampDifferenceExceeds(wanted->since, now,
 												SHORT_WAIT_MS)) &&
+			!tool_slots_has_lost(wanted->role) &&
 			!tool_slots_are_held(wanted->database, wanted->role))
 			return true;
 	}

@@ -28,6 +28,9 @@
 /* A worker that is still there so long after it was asked does not leave, in ms. */
 #define LEAVE_MS 1000
 
+/* No more processes are asked for, for so long, when there was none, in ms. */
+#define SCARCE_MS 5000
+
 /* The pause after a start that failed doubles from the first to the last. */
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000
@@ -92,7 +95,9 @@ typedef struct ToolHold
 typedef struct ToolState
 {
 	int			allowed;		/* agno_bg.max_tool_workers as the launcher
-								 * knows it */
+								 * knows it, or for how many it gets processes */
+	int			processes;		/* how many there were, */
+	TimestampTz scarce_until;	/* when there were no more; until then */
 	int			demand_count;	/* how many demands there are */
 	uint64		demands_made;	/* the number of the last demand */
 	ToolDemand	demands[MAX_DEMANDS];

@@ -496,7 +496,8 @@ extern List *store_read_grounded(char *const *run_ids, int count);
 
 /* store_patrol.c: crashes, and runs that the queue has lost */
 extern void store_blame(void);
-extern bool store_recover(char **after, int limit);
+extern bool store_recover(char **after, int limit, char *const *own,
+						  int count);
 extern bool store_prepared_transactions(void);
 extern RunPlace store_first_place(void);
 extern TimestampTz store_checked_until(void);

@@ -542,7 +542,9 @@ store_put_off_callbacks(List *batch, bool counts)
 		" ELSE LEAST(c.looks, 5::smallint) OPERATOR(pg_catalog.+) 1::smallint END,"
 		" tries = CASE WHEN $2 THEN c.tries OPERATOR(pg_catalog.+) 1::smallint"
 		" ELSE c.tries END "
-		"WHERE c.run_id" EQ "ANY ($1) RETURNING c.looks"
+		"FROM (SELECT l.run_id FROM agno.callbacks l"
+		" WHERE l.run_id" EQ "ANY ($1) FOR UPDATE SKIP LOCKED) l "
+		"WHERE c.run_id" EQ "l.run_id RETURNING c.looks"
 	};
 	Arguments	args = {0};
 	Column		ids = ids_of(batch);

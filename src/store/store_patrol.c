@@ -79,10 +79,10 @@ next_page(const char *after, int limit, char **last)
 
 /*
  * What an earlier runner was executing, among the runs after an id up to
- * another, is PENDING.
+ * another, is PENDING; own are those that this one is executing.
  */
 static void
-release_page(const char *after, const char *last)
+release_page(const char *after, const char *last, const Column *own)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
@@ -91,7 +91,7 @@ release_page(const char *after, const char *last)
 		" JOIN agno.runs l ON l.run_id = q.run_id"
 		" WHERE q.run_id > $3 AND q.run_id <= $4"
 		" AND " INTERRUPTED("q") " AND " MINE("q")
-		" AND l.status = 'RUNNING'"
+		" AND l.status = 'RUNNING' AND q.run_id <> ALL ($6)"
 		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
 		"WHERE r.run_id = l.run_id"
 	};
@@ -101,6 +101,7 @@ release_page(const char *after, const char *last)
 	bind_text(&args, after);
 	bind_text(&args, last);
 	bind_text(&args, this_runner.culprit);
+	bind_column(&args, own);
 	store_execute(&statement, &args);
 }
 
@@ -108,7 +109,7 @@ release_page(const char *after, const char *last)
  * And what of them may start is ready, and all of them are this runner's.
  */
 static void
-requeue_page(const char *after, const char *last)
+requeue_page(const char *after, const char *last, const Column *own)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET runner = $2,"
@@ -122,7 +123,7 @@ requeue_page(const char *after, const char *last)
 		" WHERE e.session_id = w.session_id"
 		" AND e.accepted_at < w.accepted_at)) AS ready"
 		" FROM agno.run_queue w WHERE w.run_id > $3 AND w.run_id <= $4"
-		" AND " MINE("w") ") n "
+		" AND w.run_id <> ALL ($5) AND " MINE("w") ") n "
 		"WHERE q.run_id = n.run_id AND (n.ready OR q.runner <> $2)"
 	};
 	Arguments	args = {0};
@@ -130,6 +131,7 @@ requeue_page(const char *after, const char *last)
 	bind_mine(&args);
 	bind_text(&args, after);
 	bind_text(&args, last);
+	bind_column(&args, own);
 	store_execute(&statement, &args);
 }
 
@@ -139,21 +141,28 @@ requeue_page(const char *after, const char *last)
  * what it had parked, and what waits for no other run any more. Attempts that
  * the crash interrupted do not count, but for that of the run whose fault it
  * was; if nobody knows whose, all of them count. A run that somebody has
- * locked stays RUNNING, and is treated likewise when it is started.
+ * locked stays RUNNING, and is treated likewise when it is started. Those of this
+ * runner, own (count of them), stay as they are.
  *
  * *after is the id to go on after: "" at first. Returns whether there may be
  * more.
  */
 bool
-store_recover(char **after, int limit)
+store_recover(char **after, int limit, char *const *own, int count)
 {
 	char	   *last;
 	int64		found = next_page(*after, limit, &last);
+	Column		here = {TEXTOID};
 
 	if (found == 0)
 		return false;
-	release_page(*after, last);
-	requeue_page(*after, last);
+	for (int i = 0; i < count; i++)
+	{
+		if (strcmp(own[i], *after) > 0 && strcmp(own[i], last) <= 0)
+			add_text(&here, own[i]);
+	}
+	release_page(*after, last, &here);
+	requeue_page(*after, last, &here);
 	*after = last;
 	return found == limit;
 }

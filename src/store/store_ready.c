@@ -92,15 +92,27 @@ store_pick(Oid from, Oid to, int limit)
 
 /*
  * The runs that could not be had and are to be looked at again: a list of at
- * most limit PickedRuns.
+ * most limit PickedRuns. Owners get equal parts.
  */
 List *
 store_pick_locked(int limit)
 {
 	static Statement statement = {
+		"WITH RECURSIVE o (owner) AS ("
+		"(SELECT q.owner FROM agno.run_queue q WHERE q.state = " LOCKED
+		" AND q.runner = $2 ORDER BY q.owner LIMIT 1)"
+		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q"
+		" WHERE q.state = " LOCKED " AND q.runner = $2"
+		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)"
+		" FROM o WHERE o.owner IS NOT NULL) "
 		PICKED_COLUMNS
-		"WHERE q.state = " LOCKED " AND q.runner = $2"
-		" AND q.run_at <= " THIS_TURN " AND " MINE("q") " ORDER BY q.run_at LIMIT $3"
+		"WHERE q.ctid = ANY (ARRAY(SELECT l.ctid FROM o, LATERAL"
+		" (SELECT w.ctid FROM agno.run_queue w WHERE w.state = " LOCKED
+		" AND w.runner = $2 AND w.owner = o.owner"
+		" AND w.run_at <= " THIS_TURN " AND " MINE("w")
+		" ORDER BY w.run_at"
+		" LIMIT greatest($3 / greatest((SELECT count(n.owner) FROM o n), 1), 1)) l"
+		" LIMIT $3))"
 	};
 	Arguments	args = {0};
 

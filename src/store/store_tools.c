@@ -651,10 +651,37 @@ store_changes(void)
 }
 
 /*
+ * This turn, as l, if nobody else has it locked: who has decides what becomes of it.
+ */
+#define FREE_TURN \
+	"(SELECT w.run_id, w.attempt, w.turn FROM agno.tool_queue w" \
+	" WHERE w.run_id" EQ "$1 AND w.attempt" EQ "$2 AND w.turn" EQ "$3" \
+	" FOR UPDATE SKIP LOCKED) l WHERE q.run_id" EQ "l.run_id" \
+	" AND q.attempt" EQ "l.attempt AND q.turn" EQ "l.turn"
+
+/*
  * The turn needs no tool worker any more.
  */
 void
 store_drop_turn(const ToolWork *work)
+{
+	static Statement statement = {
+		"DELETE FROM agno.tool_queue q USING " FREE_TURN
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, work->run_id);
+	bind_int(&args, work->attempt);
+	bind_int(&args, work->turn);
+	store_execute(&statement, &args);
+}
+
+/*
+ * All calls of the turn, which is locked, have been made: its runner is to hear of
+ * that.
+ */
+void
+store_end_turn(const ToolWork *work, Oid role)
 {
 	static Statement statement = {
 		"DELETE FROM agno.tool_queue q WHERE q.run_id" EQ "$1"
@@ -666,15 +693,6 @@ store_drop_turn(const ToolWork *work)
 	bind_int(&args, work->attempt);
 	bind_int(&args, work->turn);
 	store_execute(&statement, &args);
-}
-
-/*
- * All calls of the turn have been made: its runner is to hear of that.
- */
-void
-store_end_turn(const ToolWork *work, Oid role)
-{
-	store_drop_turn(work);
 	store_put_signal(work->run_id, role, work->shard, SIGNAL_TOOLS);
 }
 
@@ -692,8 +710,8 @@ store_put_off_turn(const ToolWork *work, bool longer)
 		" ('200 ms'::interval OPERATOR(pg_catalog.*)"
 		" pg_catalog.power(2.0::pg_catalog.float8,"
 		" CASE WHEN $4 THEN LEAST(q.looks, 5) ELSE 0 END"
-		"::pg_catalog.float8))"
-		" WHERE q.run_id" EQ "$1 AND q.attempt" EQ "$2 AND q.turn" EQ "$3 "
+		"::pg_catalog.float8)) "
+		"FROM " FREE_TURN " "
 		"RETURNING q.looks"
 	};
 	Arguments	args = {0};
