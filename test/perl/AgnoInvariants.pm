@@ -68,7 +68,8 @@ my %RULES = (
 	'it is in the queue, but ended' => q(
 		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
 			WHERE r.status IN ('COMPLETED', 'ERROR') AND NOT (q.state = 'b'
-			AND EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id AND s.kind = 'e'))),
+			AND (EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id AND s.kind = 'e')
+			OR EXISTS (SELECT FROM agno.callbacks c WHERE c.run_id = q.run_id)))),
 	'nobody is to call it back' => q(
 		SELECT run_id FROM agno.run_queue q WHERE state = 'b'
 			AND NOT EXISTS (SELECT FROM agno.callbacks c WHERE c.run_id = q.run_id)
