@@ -266,40 +266,27 @@ read_arguments(const ToolCall *call, const char **refusal)
 }
 
 /*
- * A name that the members of both JSON objects have; NULL: there is none.
- */
-static const char *
-find_common(const char *object, const char *other)
-{
-	JsonMember	member;
-
-	while (json_next_member(&object, &member))
-	{
-		if (json_has_member(other, member.key))
-			return member.key;
-	}
-	return NULL;
-}
-
-/*
  * The name of an argument that the model gives though it is for somebody else to
- * give, or bound; NULL: there is none. A schema of one's own may let it.
+ * give; NULL: there is none. A schema of one's own may let it.
  */
 static const char *
 find_usurped(const Tool *tool, const char *arguments)
 {
 	const char *schema = tool->input_schema;
-	const char *found = tool->bind != NULL ?
-		find_common(tool->bind, arguments) : NULL;
+	const char *properties = NULL;
 	JsonMember	member;
 
-	while (found == NULL && schema != NULL &&
-		   json_next_member(&schema, &member))
+	while (schema != NULL && json_next_member(&schema, &member))
 	{
 		if (strcmp(member.key, "properties") == 0)
-			found = find_common(member.value, arguments);
+			properties = member.value;
 	}
-	return found;
+	while (properties != NULL && json_next_member(&properties, &member))
+	{
+		if (json_has_member(arguments, member.key))
+			return member.key;
+	}
+	return NULL;
 }
 
 /*

@@ -1,5 +1,6 @@
-# A model gives an argument that somebody else is to give, or that is bound: tools with a
-# schema of one's own may let it. Its call is refused, and nobody's decision is made by it.
+# A model gives an argument that somebody else is to give: tools with a schema of one's
+# own may let it. Its call is refused, and nobody's decision is made by it. What it gives
+# for one that is bound does not count.
 
 use strict;
 use warnings;
@@ -18,7 +19,7 @@ as('app', q{
 	INSERT INTO agno.tools (tool, function, parameters, requires_user_input, bind) VALUES
 		('pay', 'app.pay', '{"type": "object", "properties": {"amount": {"type": "integer"}}}', '{lim}', '{"who": "user_id"}');
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('payer', 'mock:tools', '{pay}')});
-foreach my $given ({ lim => 1000000 }, { who => 'root' }, { "li\x{6d}" => undef })
+foreach my $given ({ lim => 1000000 }, { lim => undef })
 {
 	my ($name) = keys %$given;
 	my $id = "$name " . ($given->{$name} // 'null');
@@ -26,7 +27,7 @@ foreach my $given ({ lim => 1000000 }, { who => 'root' }, { "li\x{6d}" => undef 
 	expect_run($id, { status => 'COMPLETED', content => qr/"$name" is not to be given/ }, "a model does not give $name");
 	is(value("count(*) FROM agno.requirements WHERE run_id = '$id'"), 0, 'and nobody is asked');
 }
-call_tools('asked', 'payer', [ [ [ pay => { amount => 3 } ] ] ], role => 'app', user_id => 'ann');
+call_tools('asked', 'payer', [ [ [ pay => { amount => 3, who => 'root' } ] ] ], role => 'app', user_id => 'ann');
 is(wait_run('asked'), 'PAUSED', 'a call without it waits for it');
 as('app', q(SELECT agno_answer_call('asked', tool_call_id, '{"lim": 5}') FROM agno.approvals WHERE run_id = 'asked'));
 expect_run('asked', { status => 'COMPLETED', content => 'Results: paid 3 limit 5 by ann' }, 'and gets what somebody gives');
