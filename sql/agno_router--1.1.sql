@@ -879,11 +879,13 @@ $$;
 COMMENT ON FUNCTION agno.refuse_read_only(pg_catalog.text) IS
 	'raises an error in a read-only transaction';
 
--- PL/Proxy waits without end for a node that takes its connection and says nothing;
--- postgres_fdw keeps to connect_timeout. So it goes first where a node may not be the
--- one that the caller needs. PL/Proxy then keeps its connection, so a node that has
--- answered this session within the minute is not asked again.
-CREATE FUNCTION agno.knock(node pg_catalog.text)
+-- PL/Proxy waits without end for a node that says nothing, and cannot be interrupted.
+-- postgres_fdw keeps to connect_timeout, and what it says over a connection that it
+-- has, the savepoint of the block below, can be interrupted, which gives that up.
+-- So it goes first where a node may not be the one that the caller needs. What it costs
+-- is that the caller's commit needs the node, too: who enqueues, and can do without the
+-- node, does not have one asked again that has answered this session within the minute.
+CREATE FUNCTION agno.knock(node pg_catalog.text, again boolean)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
 AS $$
@@ -895,7 +897,8 @@ DECLARE
 		pg_catalog.date_trunc('minute', begun), ' ', CURRENT_USER);
 	reason pg_catalog.text;
 BEGIN
-	IF pg_catalog.current_setting(setting, true) OPERATOR(pg_catalog.=) now THEN
+	IF NOT again
+	   AND pg_catalog.current_setting(setting, true) OPERATOR(pg_catalog.=) now THEN
 		RETURN;
 	END IF;
 	BEGIN
@@ -917,8 +920,9 @@ BEGIN
 	PERFORM pg_catalog.set_config(setting, now, false);
 END
 $$;
-COMMENT ON FUNCTION agno.knock(pg_catalog.text) IS
-	'raises an error if a node does not answer within its connect_timeout';
+COMMENT ON FUNCTION agno.knock(pg_catalog.text, boolean) IS
+	'raises an error if a node that is to be connected to does not answer within its '
+	'connect_timeout; can be interrupted while one that is connected does not';
 
 -- A run that has an id of its own lives where its session does, and was perhaps
 -- given a session of another slot.
@@ -942,7 +946,7 @@ BEGIN
 		ORDER BY n.node OPERATOR(pg_catalog.=) home DESC, n.first_slot
 	LOOP
 		BEGIN
-			PERFORM agno.knock(other);
+			PERFORM agno.knock(other, true);
 			IF agno.has_run_at(other, run_id) THEN
 				RETURN other;
 			END IF;
@@ -1057,7 +1061,7 @@ BEGIN
 					OPERATOR(pg_catalog.-) '10 s'::interval,
 				'YYYYMMDDHH24MISS');
 		BEGIN
-			PERFORM agno.knock(other);
+			PERFORM agno.knock(other, false);
 			used := agno.has_run_at(other, run_id);
 		EXCEPTION WHEN OTHERS THEN
 			IF NOT agno.lost_node(SQLSTATE, SQLERRM) THEN
@@ -2028,7 +2032,7 @@ BEGIN
 		first_slot := n.first_slot;
 		last_slot := n.last_slot;
 		BEGIN
-			PERFORM agno.knock(n.node);
+			PERFORM agno.knock(n.node, true);
 			s := agno.status_at(n.node);
 			reachable := true;
 			version := s.version;
@@ -2096,5 +2100,5 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION @extschema@.agno_router_status(),
 	agno.status_at(pg_catalog.text), agno.connection(pg_catalog.text),
-	agno.knock(pg_catalog.text),
+	agno.knock(pg_catalog.text, boolean),
 	agno.lost_node(pg_catalog.text, pg_catalog.text) TO pg_monitor;
