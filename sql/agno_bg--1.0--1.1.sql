@@ -1889,6 +1889,13 @@ BEGIN
 				  HINT = 'Set agno_bg.paused to on and agno_bg.max_tool_workers '
 						 'to 0, and reload.';
 	END IF;
+	IF format('%s-%s', first_slot, last_slot)
+	   IS DISTINCT FROM current_setting('agno_bg.slots') THEN
+		RAISE EXCEPTION 'agno_bg.slots is %', current_setting('agno_bg.slots')
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = 'Sessions of all other slots would be deleted.',
+				  HINT = 'Set it to what the server is to keep, and reload.';
+	END IF;
 	PERFORM agno.refuse_references();
 	CREATE TEMPORARY TABLE agno_gone ON COMMIT DROP AS
 		SELECT r.run_id FROM agno.runs r

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main', conf => "wal_level = logical\nagno_bg.paused = on\nagno_bg.max_tool_workers = 0\n");
+my $node = new_node('main', conf => "wal_level = logical\nagno_bg.paused = on\nagno_bg.max_tool_workers = 0\nagno_bg.slots = '7-7'\n");
 add_mock_server(start_mock('mock'));
 make_user('app');
 $node->safe_psql('postgres', q(CREATE SCHEMA app AUTHORIZATION app; GRANT REFERENCES ON agno.runs TO app; GRANT CREATE ON DATABASE postgres TO app));
@@ -24,11 +24,12 @@ as('app', q{
 		IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE app SUPERUSER; END IF; RETURN NULL; END $$;
 	CREATE CONSTRAINT TRIGGER t AFTER DELETE ON app.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.f();});
 enqueue('run', 'echo', role => 'app');
+is(outcome_as('postgres', "SELECT agno.keep_slots($_)"), '22023', "sessions of slots that are to stay are not deleted: keep_slots($_)") foreach '0, 6', '7, 8', 'NULL, 7';
 as('app', q(INSERT INTO app.t VALUES ('run')));
-is(outcome_as('postgres', 'SELECT agno.keep_slots(0, -1)'), '55000', 'a table that refers to runs is in the way of keep_slots');
+is(outcome_as('postgres', 'SELECT agno.keep_slots(7, 7)'), '55000', 'a table that refers to runs is in the way of keep_slots');
 is(value(q(rolsuper FROM pg_roles WHERE rolname = 'app')), 'f', 'its trigger is not executed by a superuser');
 as('app', 'DROP TABLE app.t');
-is($node->safe_psql('postgres', 'SELECT agno.keep_slots(0, -1)'), '1', 'without it, what is elsewhere is deleted');
+is($node->safe_psql('postgres', 'SELECT agno.keep_slots(7, 7)'), '1', 'without it, what is elsewhere is deleted');
 
 # A publication of somebody else's
 as('app', 'CREATE TABLE app.p (i integer PRIMARY KEY); CREATE PUBLICATION agno_router FOR TABLE app.p');

@@ -76,7 +76,7 @@ wait_until('some runs', sub { value($n2, "count(*) FROM agno.runs WHERE run_id L
 my $n3 = PostgreSQL::Test::Cluster->new('n3');
 $n2->backup('for_n3');
 $n3->init_from_backup($n2, 'for_n3', has_streaming => 1);
-$n3->append_conf('postgresql.conf', "agno_bg.paused = on\nagno_bg.max_tool_workers = 0\nagno_bg.slots = '49152-65535'\n");
+$n3->append_conf('postgresql.auto.conf', "agno_bg.paused = on\nagno_bg.max_tool_workers = 0\nagno_bg.slots = '49152-65535'\n");
 $n3->start;
 $n2->wait_for_catchup('n3');
 
