@@ -1733,15 +1733,16 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
-			   AND s.subdbid = (SELECT d.oid FROM pg_database d
-								WHERE d.datname = current_database())) THEN
-		RAISE EXCEPTION 'agents and tools are written on the first node'
-			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  DETAIL = 'This server receives them from there.',
-				  HINT = 'Write them on a router.';
-	END IF;
-	RETURN NULL;
+	-- no query: the snapshot may be older than the subscription
+	BEGIN
+		PERFORM pg_get_object_address('subscription', '{agno_router}', '{}');
+	EXCEPTION WHEN undefined_object THEN
+		RETURN NULL;
+	END;
+	RAISE EXCEPTION 'agents and tools are written on the first node'
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  DETAIL = 'This server receives them from there.',
+			  HINT = 'Write them on a router.';
 END
 $$;
 
@@ -1769,11 +1770,14 @@ CREATE FUNCTION agno.node_status(
 	OUT standby boolean,
 	OUT sessions boolean,
 	OUT unfinished bigint,
-	OUT agents pg_catalog.text)
+	OUT agents pg_catalog.text,
+	OUT problem pg_catalog.text)
 RETURNS pg_catalog.record
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	publishes boolean := false;
 BEGIN
 	SELECT x.extversion INTO version FROM pg_extension x
 	WHERE x.extname = 'agno_bg';
@@ -1782,12 +1786,33 @@ BEGIN
 	standby := pg_is_in_recovery();
 	sessions := EXISTS (SELECT FROM agno.sessions);
 	SELECT count(*) INTO unfinished FROM agno.run_queue;
+	BEGIN
+		publishes := agno.publishes_agents();
+	EXCEPTION WHEN object_not_in_prerequisite_state THEN
+		problem := SQLERRM;
+	END;
+	IF publishes THEN
+		SELECT 'lost replication slots: ' || string_agg(s.slot_name, ', ')
+			INTO problem
+		FROM pg_replication_slots s
+		WHERE s.slot_name ^@ 'agno_' AND s.database = current_database()
+		  AND s.wal_status = 'lost';
+	END IF;
 	agents := CASE
-		WHEN agno.publishes_agents() THEN 'publisher'
+		WHEN publishes THEN 'publisher'
 		WHEN EXISTS (SELECT FROM pg_subscription s
 					 JOIN pg_stat_subscription p ON p.subid = s.oid
-					 WHERE s.subname = 'agno_router' AND p.pid IS NOT NULL
-					   AND s.subslotname = 'agno_' || current_setting('agno_bg.node'))
+					 WHERE s.subname = 'agno_router'
+					   AND s.subdbid = (SELECT d.oid FROM pg_database d
+										WHERE d.datname = current_database())
+					   AND s.subslotname = 'agno_' || current_setting('agno_bg.node')
+					   AND p.pid IS NOT NULL AND p.relid IS NULL
+					   -- other processes copy the tables: an error of each may pass
+					   AND NOT EXISTS (
+						SELECT FROM pg_subscription_rel r
+						JOIN pg_stat_subscription_stats e ON e.subid = r.srsubid
+						WHERE r.srsubid = s.oid AND r.srsubstate <> 'r'
+						  AND e.sync_error_count > 2))
 			THEN 'subscriber'
 		ELSE 'none' END;
 END
@@ -1804,10 +1829,25 @@ CREATE FUNCTION agno.publish_agents(slot pg_catalog.text)
 RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '30s'
 AS $$
+DECLARE
+	present pg_replication_slots;
 BEGIN
-	-- first: a transaction that has written cannot do it
-	IF NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.slot_name = slot) THEN
+	SELECT s.* INTO present FROM pg_replication_slots s
+	WHERE s.slot_name = slot;
+	IF FOUND AND present.database IS DISTINCT FROM current_database() THEN
+		RAISE EXCEPTION 'replication slot "%" is not of this database', slot
+			USING ERRCODE = 'duplicate_object',
+				  HINT = 'Give the node another name, or drop the slot if '
+						 'nobody needs it.';
+	END IF;
+	-- One that waits may have lost what it was to send. First: a transaction that
+	-- has written cannot make another.
+	IF NOT present.active THEN
+		PERFORM pg_drop_replication_slot(slot);
+	END IF;
+	IF present.active IS NOT TRUE THEN
 		PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
 	END IF;
 	IF NOT agno.publishes_agents() THEN
@@ -1818,22 +1858,17 @@ END
 $$;
 
 COMMENT ON FUNCTION agno.publish_agents(pg_catalog.text) IS
-	'lets another server receive the agents and tools of this one, by this '
-	'replication slot';
+	'lets another server, which does not follow yet or not any more, receive the '
+	'agents and tools of this one, by this replication slot';
 
 REVOKE ALL ON FUNCTION agno.publish_agents(pg_catalog.text) FROM PUBLIC;
 
-CREATE FUNCTION agno.follow_agents(publisher pg_catalog.text,
-	slot pg_catalog.text)
+CREATE FUNCTION agno.unfollow_agents()
 RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '30s'
 AS $$
-DECLARE
-	state text;
-	message text;
-	more text;
-	advice text;
 BEGIN
 	-- A server that was made of another one has what that had, and leaves it to it.
 	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
@@ -1843,8 +1878,40 @@ BEGIN
 		ALTER SUBSCRIPTION agno_router SET (slot_name = NONE);
 		DROP SUBSCRIPTION agno_router;
 	END IF;
+	RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION agno.unfollow_agents() IS
+	'has this server receive no agents and tools any more; those that it has stay';
+
+REVOKE ALL ON FUNCTION agno.unfollow_agents() FROM PUBLIC;
+
+CREATE FUNCTION agno.follow_agents(publisher pg_catalog.text,
+	slot pg_catalog.text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = 'warning'
+SET lock_timeout = '30s'
+AS $$
+DECLARE
+	state text;
+	message text;
+	more text;
+	advice text;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'the transaction must be READ COMMITTED'
+			USING ERRCODE = 'active_sql_transaction',
+				  DETAIL = 'Rows that it does not see would stay.',
+				  HINT = 'Look at default_transaction_isolation.';
+	END IF;
+	PERFORM agno.unfollow_agents();
 	PERFORM agno.refuse_references();
 	DROP PUBLICATION IF EXISTS agno_router;
+	-- Rows of open transactions are waited for: they would be in the way for ever.
+	LOCK TABLE agno.agents, agno.tools IN SHARE ROW EXCLUSIVE MODE;
 	DELETE FROM agno.agents;
 	DELETE FROM agno.tools;
 
@@ -1852,7 +1919,8 @@ BEGIN
 	BEGIN
 		EXECUTE format('CREATE SUBSCRIPTION agno_router CONNECTION %L '
 					   'PUBLICATION agno_router '
-					   'WITH (create_slot = false, slot_name = %L)',
+					   'WITH (create_slot = false, slot_name = %L, '
+					   'synchronous_commit = ''on'')',
 					   publisher, slot);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE,

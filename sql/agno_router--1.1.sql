@@ -742,12 +742,13 @@ CREATE FUNCTION agno.status_at(at_node pg_catalog.text,
 	OUT standby boolean,
 	OUT sessions boolean,
 	OUT unfinished bigint,
-	OUT agents pg_catalog.text)
+	OUT agents pg_catalog.text,
+	OUT problem pg_catalog.text)
 LANGUAGE plproxy
 AS $$
 	CONNECT agno.connection(at_node);
 	SELECT s.version, s.cluster, s.slots, s.standby, s.sessions,
-		s.unfinished, s.agents
+		s.unfinished, s.agents, s.problem
 	FROM agno.node_status() s;
 $$;
 COMMENT ON FUNCTION agno.status_at(pg_catalog.text) IS
@@ -767,6 +768,18 @@ COMMENT ON FUNCTION agno.publish_agents_at(pg_catalog.text, pg_catalog.text) IS
 
 REVOKE ALL ON FUNCTION agno.publish_agents_at(pg_catalog.text, pg_catalog.text)
 	FROM PUBLIC;
+
+CREATE FUNCTION agno.unfollow_agents_at(at_node pg_catalog.text)
+RETURNS boolean
+LANGUAGE plproxy
+AS $$
+	CONNECT agno.connection(at_node);
+	SELECT agno.unfollow_agents();
+$$;
+COMMENT ON FUNCTION agno.unfollow_agents_at(pg_catalog.text) IS
+	'has a node receive no agents and tools any more';
+
+REVOKE ALL ON FUNCTION agno.unfollow_agents_at(pg_catalog.text) FROM PUBLIC;
 
 CREATE FUNCTION agno.follow_agents_at(at_node pg_catalog.text,
 	publisher pg_catalog.text, slot pg_catalog.text)
@@ -1654,10 +1667,10 @@ AS $$
 	  AND p.proname <> ALL (ARRAY[
 		  'agno_grant_usage', 'agno_revoke_usage', 'agno_router_add_node',
 		  'agno_router_status', 'status_at', 'map_user',
-		  'publish_agents_at', 'follow_agents_at', 'read_conninfo', 'write_shown',
-		  'usage_routines', 'usage_roles', 'replicate_agents', 'attach_enqueue',
-		  'shown', 'reachable', 'note_enqueued', 'keep_no_statistics',
-		  'lock_relations']::name[])
+		  'publish_agents_at', 'unfollow_agents_at', 'follow_agents_at',
+		  'read_conninfo', 'write_shown', 'usage_routines', 'usage_roles',
+		  'replicate_agents', 'attach_enqueue', 'shown', 'reachable',
+		  'note_enqueued', 'keep_no_statistics', 'lock_relations']::name[])
 $$;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';
@@ -1811,6 +1824,10 @@ DECLARE
 	connection text := regexp_replace(agno.connection(publisher),
 		'options=''(?:[^''\\]|\\.)*''', '');
 BEGIN
+	-- a first node that cannot be reached leaves all as it is
+	PERFORM agno.status_at(publisher);
+	-- before there is a new slot, which does not send what the lost one had
+	PERFORM agno.unfollow_agents_at(node);
 	PERFORM agno.publish_agents_at(publisher, slot);
 	PERFORM agno.follow_agents_at(node, connection, slot);
 EXCEPTION WHEN OTHERS THEN
@@ -2039,15 +2056,15 @@ BEGIN
 			standby := s.standby;
 			unfinished := s.unfinished;
 			agents := s.agents;
-			problem := CASE
-				WHEN s.standby THEN 'it is a standby'
-				WHEN NOT s.cluster THEN 'agno_bg.cluster is off'
-				WHEN s.slots NOT IN ('0-65535',
-					format('%s-%s', n.first_slot, n.last_slot))
-					THEN format('agno_bg.slots is %s', s.slots)
-				WHEN s.agents = 'none' AND (SELECT count(*) > 1 FROM agno.nodes)
-					THEN 'agents and tools are not replicated'
-				END;
+			problem := NULLIF(concat_ws('; ',
+				CASE WHEN s.standby THEN 'it is a standby' END,
+				CASE WHEN NOT s.cluster THEN 'agno_bg.cluster is off' END,
+				CASE WHEN s.slots <> format('%s-%s', n.first_slot, n.last_slot)
+					THEN format('agno_bg.slots is %s', s.slots) END,
+				CASE WHEN s.agents = 'none'
+					  AND (SELECT count(*) > 1 FROM agno.nodes)
+					THEN 'agents and tools are not replicated: see its log' END,
+				s.problem), '');
 		EXCEPTION WHEN OTHERS THEN
 			-- not known, where a role has no way to the node
 			reachable := CASE WHEN agno.lost_node(SQLSTATE, SQLERRM) THEN false

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(need_plproxy new_cluster_node new_router add_node new_cluster
-  own_id statements slot_of);
+  own_id set_slots statements slot_of);
 
 # Skip the whole test where the server has no PL/Proxy.
 sub need_plproxy
@@ -73,6 +73,21 @@ sub add_node
 		"SELECT agno_router_add_node('" . $node->name . "', '$conninfo')");
 }
 
+# Have each node know its slots, as the router gave them out.
+sub set_slots
+{
+	my ($router, @nodes) = @_;
+
+	foreach my $node (@nodes)
+	{
+		my $slots = value($router,
+			"concat(first_slot, '-', last_slot) FROM agno.nodes WHERE node = '"
+			  . $node->name . "'");
+		$node->safe_psql('postgres', "ALTER SYSTEM SET agno_bg.slots = '$slots'");
+		$node->reload;
+	}
+}
+
 # A router and as many nodes, with a mock model server. Returns the router and the
 # nodes: n1, n2 and so on. Parameters: conf of the nodes, router_conf, and mock, a list of
 # arguments.
@@ -85,6 +100,7 @@ sub new_cluster
 	my $router = new_router('router', conf => $params{router_conf});
 
 	add_node($router, $_) foreach @nodes;
+	set_slots($router, @nodes);
 	return ($router, @nodes);
 }
 

@@ -48,6 +48,7 @@ my ($ret, $out, $err) = $router->psql('postgres', 'SELECT agno_router_add_node($
 like($err, qr/the node cannot be reached\nDETAIL:.*password authentication failed/, 'a wrong password');
 $router->safe_psql('postgres', 'SET client_min_messages = error; SELECT agno_router_add_node($$n1$$, $$' . $tcp . " password='secret-admin'\$\$)");
 add_node($router, $n2);
+set_slots($router, $n1, $n2);
 $router->safe_psql('postgres', "SELECT agno_grant_usage('$_', 'secret-$_')") foreach qw(app boss mallory);
 $router->safe_psql('postgres', "SELECT agno_grant_usage('bob', 'not-the-password')");
 # postgres_fdw refuses a node that does not ask for the password that it has.
@@ -163,7 +164,7 @@ is(mallory($_), '42501', $_)
   foreach 'INSERT INTO agno.nodes VALUES ($$evil$$, 1, 2, true)', 'UPDATE agno.nodes SET last_slot = 1', 'ALTER SERVER n1 OPTIONS (SET port $$1$$)',
   'CREATE OR REPLACE FUNCTION agno.reachable(node text) RETURNS text LANGUAGE sql AS $$SELECT NULL$$',
   'CREATE USER MAPPING FOR PUBLIC SERVER n1', 'ALTER USER MAPPING FOR app SERVER n1 OPTIONS (SET password $$x$$)', 'SELECT agno_grant_usage($$mallory$$)',
-  'SELECT agno.status_at($$n1$$)', 'SELECT agno.follow_agents_at($$n1$$, $$x$$, $$y$$)', 'SELECT agno_router_status()',
+  'SELECT agno.status_at($$n1$$)', 'SELECT agno.follow_agents_at($$n1$$, $$x$$, $$y$$)', 'SELECT agno.unfollow_agents_at($$n1$$)', 'SELECT agno_router_status()',
   'CREATE FUNCTION app.x() RETURNS text LANGUAGE plproxy AS $$ CONNECT a; $$';
 foreach my $mapping ([ "ALTER USER MAPPING FOR mallory SERVER n1 OPTIONS (SET user 'app')", 'another user' ],
 	[ "ALTER USER MAPPING FOR mallory SERVER n1 OPTIONS (SET user '$admin')", 'a superuser' ])

@@ -51,6 +51,9 @@ my $s1 = new_standby('s1', $n1);
 synchronous($n1, 's1');
 add_node($router, $n1, both($n1, $s1));
 add_node($router, $n2);
+set_slots($router, $n1, $n2);
+$s1->append_conf('postgresql.conf', "agno_bg.slots = '0-32767'\n");
+$s1->reload;
 is(value($router, "string_agg(concat_ws(' ', node, reachable, problem), ',' ORDER BY node) FROM agno_router_status()"), 'n1 t,n2 t', 'a node with a synchronous standby');
 
 # Clients, each with a session, that enqueue and go on when something fails. Each says
@@ -111,7 +114,7 @@ is(scalar(@other_ids) . $client{n2}{err}, '150', 'the client of the other node h
 is(value($router, "concat_ws(' ', reachable, standby, problem) FROM agno_router_status() WHERE node = 'n1'"), 't f', 'agno_router_status finds the standby');
 
 # Agents
-ok($router->poll_query_until('postgres', q(SELECT problem = 'agents and tools are not replicated' FROM agno_router_status() WHERE node = 'n2')),
+ok($router->poll_query_until('postgres', q(SELECT problem LIKE 'agents and tools are not replicated%' FROM agno_router_status() WHERE node = 'n2')),
 	'agno_router_status says that agents do not arrive any more');
 value($router, "agno.replicate_agents('n2')");
 as($router, 'app', q(INSERT INTO agno.agents (agent_id, model) VALUES ('a', 'mock:echo')));

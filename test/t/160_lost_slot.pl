@@ -1,0 +1,70 @@
+# The replication slot by which a node follows is lost: agno_router_status says so, and
+# agno.replicate_agents makes another and copies all agents. A slot of that name that
+# another database has is told of, and left alone. Fault injected: a node does not
+# follow for longer than max_slot_wal_keep_size allows.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoCluster;
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+need_plproxy();
+my ($router, $n1, $n2) = new_cluster(2, conf => "max_slot_wal_keep_size = 1MB\nmin_wal_size = 32MB\nmax_wal_size = 32MB\n");
+
+make_user($_, 'app') foreach $n1, $n2, $router;
+$router->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUES ('a', 'mock:echo'), ('b', 'mock:echo')));
+sub agents { return $n2->poll_query_until('postgres', "SELECT string_agg(agent_id, ',' ORDER BY agent_id) = '$_[0]' FROM agno.agents"); }
+ok(agents('a,b'), 'agents are replicated');
+
+sub replicate { my ($ret, $out, $err) = $router->psql('postgres', "SELECT agno.replicate_agents('n2')"); return $err; }
+
+# Lost
+$n2->safe_psql('postgres', 'ALTER SUBSCRIPTION agno_router DISABLE');
+$n1->poll_query_until('postgres', 'SELECT NOT active FROM pg_replication_slots');
+$router->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUES ('c', 'mock:echo')));
+wait_until('the slot to be lost', sub {
+	$n1->safe_psql('postgres', 'SELECT pg_switch_wal() FROM (SELECT pg_logical_emit_message(true, $$x$$, $$y$$)) x; CHECKPOINT');
+	value($n1, 'wal_status FROM pg_replication_slots') eq 'lost';
+});
+is(value($router, "string_agg(concat_ws(' ', node, problem), ',') FROM agno_router_status()"),
+	'n1 lost replication slots: agno_n2,n2 agents and tools are not replicated: see its log', 'agno_router_status says that a slot is lost');
+is(replicate(), '', 'it is made anew');
+ok(agents('a,b,c'), 'and all agents are copied');
+is(value($router, "string_agg(concat_ws(' ', node, agents, problem), ',') FROM agno_router_status()"), 'n1 publisher,n2 subscriber', 'all is well');
+$router->safe_psql('postgres', q(DELETE FROM agno.agents WHERE agent_id = 'a'));
+ok(agents('b,c'), 'changes arrive');
+is(replicate(), '', 'what works may be begun anew');
+ok(agents('b,c'), 'with all agents');
+
+# What fails halfway is told of: a node that follows no more is better than one that has missed something.
+$n2->safe_psql('postgres', q(CREATE ROLE owner; GRANT CREATE ON SCHEMA public TO owner; GRANT REFERENCES ON agno.agents TO owner;
+	SET ROLE owner; CREATE TABLE public.refers (agent_id text REFERENCES agno.agents)));
+like(replicate(), qr/node "n2" does not receive agents and tools\nDETAIL:.*table public.refers refers to tables of agno_bg/, 'a table of a role is in the way');
+like(value($router, "concat_ws(' ', agents, problem) FROM agno_router_status() WHERE node = 'n2'"), qr/^none agents and tools are not replicated/, 'which agno_router_status says');
+$n2->safe_psql('postgres', 'DROP TABLE public.refers');
+is(replicate(), '', 'without it, it is done');
+ok(agents('b,c'), 'and agents arrive');
+
+# Of another database
+value($n2, 'agno.unfollow_agents()');
+$n1->poll_query_until('postgres', 'SELECT NOT active FROM pg_replication_slots');
+$n1->safe_psql('postgres', 'SELECT pg_drop_replication_slot($$agno_n2$$); CREATE DATABASE other');
+$n1->safe_psql('other', 'SELECT pg_create_logical_replication_slot($$agno_n2$$, $$pgoutput$$)');
+like(replicate(), qr/DETAIL:.*replication slot "agno_n2" is not of this database/, 'a slot of another database is not taken');
+is(value($n1, 'database FROM pg_replication_slots'), 'other', 'nor dropped');
+$n1->safe_psql('postgres', 'SELECT pg_drop_replication_slot($$agno_n2$$)');
+
+# A publication that a role has made on a node that follows
+$n2->safe_psql('postgres', q(GRANT CREATE ON DATABASE postgres TO owner; SET ROLE owner; CREATE TABLE public.p (i integer); CREATE PUBLICATION agno_router FOR TABLE public.p));
+is(value($router, "concat_ws(' ', reachable, agents, problem) FROM agno_router_status() WHERE node = 'n2'"),
+	't none agents and tools are not replicated: see its log; publication "agno_router" is not that of agno_bg', "another role's publication is told of");
+is(replicate(), '', 'and dropped');
+ok(agents('b,c'), 'agents arrive');
+
+$_->stop foreach $router, $n1, $n2;
+done_testing();
