@@ -1907,41 +1907,8 @@ BEGIN
 				   name, array_to_string(options, ', '), rtrim(settings));
 	EXECUTE format('COMMENT ON SERVER %I IS ''a node of agno_router''', name);
 
-	-- Slots
-	FOR other IN SELECT * FROM agno.nodes LOOP
-		CONTINUE WHEN split IS NOT NULL;
-		status := agno.status_at(other.node);
-		IF status.sessions THEN
-			RAISE EXCEPTION 'node "%" has sessions already', other.node
-				USING ERRCODE = 'object_not_in_prerequisite_state',
-					  HINT = format('Add all nodes before the first run; or make '
-						'the new one of a standby of a node, and give that as '
-						'split => %L: see scale.md.', other.node);
-		END IF;
-	END LOOP;
-	IF split IS NULL THEN
-		INSERT INTO agno.nodes VALUES (name, 65535, 65535, is_first);
-		CREATE TEMPORARY TABLE agno_even ON COMMIT DROP AS
-			SELECT n.node, n.has_agents,
-				   row_number() OVER (ORDER BY n.first_slot, n.node = name) AS i,
-				   count(*) OVER () AS nodes
-			FROM agno.nodes n;
-		DELETE FROM agno.nodes;
-		INSERT INTO agno.nodes
-			SELECT e.node, (e.i - 1) * 65536 / e.nodes,
-				   e.i * 65536 / e.nodes - 1, e.has_agents
-			FROM pg_temp.agno_even e;
-		DROP TABLE pg_temp.agno_even;
-	ELSE
-		SELECT * INTO other FROM agno.nodes n WHERE n.node = split;
-		UPDATE agno.nodes n
-			SET last_slot = (other.first_slot + other.last_slot) / 2
-			WHERE n.node = split;
-		INSERT INTO agno.nodes VALUES (name,
-			(other.first_slot + other.last_slot) / 2 + 1, other.last_slot, false);
-	END IF;
-
 	-- Who connects as whom: with the same passwords as to the other nodes
+	INSERT INTO agno.nodes VALUES (name, 65535, 65535, is_first);
 	PERFORM agno.map_user(current_user, name, password);
 	FOR role IN SELECT * FROM agno.usage_roles() LOOP
 		SELECT o.option_value INTO password
@@ -1957,17 +1924,70 @@ BEGIN
 	EXCEPTION WHEN OTHERS THEN
 		PERFORM agno.raise_again(SQLSTATE, SQLERRM, '', '');
 	END;
-	IF split IS NULL AND status.sessions AND NOT is_first THEN
-		RAISE EXCEPTION 'node "%" has sessions already', name
+
+	-- Slots: those that the node says it has, if no other has them
+	IF split IS NOT NULL THEN
+		IF NOT status.sessions THEN
+			RAISE EXCEPTION 'node "%" has no sessions', name
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  HINT = format('It must be a promoted standby of node "%s", '
+									'which has those that move.', split);
+		END IF;
+		SELECT * INTO other FROM agno.nodes n WHERE n.node = split;
+		UPDATE agno.nodes n
+			SET last_slot = (other.first_slot + other.last_slot) / 2
+			WHERE n.node = split;
+		UPDATE agno.nodes n
+			SET first_slot = (other.first_slot + other.last_slot) / 2 + 1,
+				last_slot = other.last_slot
+			WHERE n.node = name;
+	ELSIF status.slots <> '0-65535'
+		  AND NOT EXISTS (
+			SELECT FROM agno.nodes n
+			WHERE n.node <> name
+			  AND n.first_slot <= split_part(status.slots, '-', 2)::integer
+			  AND n.last_slot >= split_part(status.slots, '-', 1)::integer) THEN
+		UPDATE agno.nodes n
+			SET first_slot = split_part(status.slots, '-', 1)::integer,
+				last_slot = split_part(status.slots, '-', 2)::integer
+			WHERE n.node = name;
+	ELSE
+		IF status.sessions AND NOT is_first THEN
+			RAISE EXCEPTION 'node "%" has sessions already', name
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  DETAIL = 'They would not be found.',
+					  HINT = 'Such a server can only be the first node, a copy of the '
+							 'one that is split, or one whose agno_bg.slots are '
+							 'those of no other.';
+		END IF;
+		FOR other IN SELECT * FROM agno.nodes n WHERE n.node <> name LOOP
+			IF (agno.status_at(other.node)).sessions THEN
+				RAISE EXCEPTION 'node "%" has sessions already', other.node
+					USING ERRCODE = 'object_not_in_prerequisite_state',
+						  HINT = format('Add all nodes before the first run; or make '
+							'the new one of a standby of a node, and give that as '
+							'split => %L: see scale.md.', other.node);
+			END IF;
+		END LOOP;
+		CREATE TEMPORARY TABLE agno_even ON COMMIT DROP AS
+			SELECT n.node, n.has_agents,
+				   row_number() OVER (ORDER BY n.node = name, n.first_slot) AS i,
+				   count(*) OVER () AS nodes
+			FROM agno.nodes n;
+		DELETE FROM agno.nodes;
+		INSERT INTO agno.nodes
+			SELECT e.node, (e.i - 1) * 65536 / e.nodes,
+				   e.i * 65536 / e.nodes - 1, e.has_agents
+			FROM pg_temp.agno_even e;
+		DROP TABLE pg_temp.agno_even;
+	END IF;
+	IF split IS NULL
+	   AND (status.agents = 'subscriber' AND is_first
+			OR status.agents = 'publisher' AND NOT is_first) THEN
+		RAISE EXCEPTION 'node "%" is a % of agents and tools', name, status.agents
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  DETAIL = 'They would not be found.',
-				  HINT = 'Such a server can only be the first node, or a copy of '
-						 'the one that is split.';
-	ELSIF split IS NOT NULL AND NOT status.sessions THEN
-		RAISE EXCEPTION 'node "%" has no sessions', name
-			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  HINT = format('It must be a promoted standby of node "%s", which '
-								'has those that move.', split);
+				  HINT = 'Add first the node that hands them out. If nobody follows '
+						 'it any more, DROP PUBLICATION agno_router there.';
 	END IF;
 	IF NOT status.cluster THEN
 		RAISE WARNING 'node "%" does not know that it is one of several servers', name
@@ -2019,9 +2039,10 @@ $$;
 COMMENT ON FUNCTION @extschema@.agno_router_add_node(pg_catalog.text,
 	pg_catalog.text,
 	pg_catalog.text) IS
-	'adds a node, which the current role can connect to as a superuser. While no '
-	'node has a session, all get as many slots; after that a node is added by '
-	'splitting one, whose upper half of the slots it has from now on';
+	'adds a node, which the current role can connect to as a superuser. It has the '
+	'slots of its agno_bg.slots, if no other node has them. Else, while no node has '
+	'a session, all get as many; after that a node is added by splitting one, whose '
+	'upper half of the slots it has from now on';
 
 CREATE FUNCTION @extschema@.agno_router_status()
 RETURNS TABLE (

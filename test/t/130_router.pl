@@ -232,7 +232,7 @@ is(as($router, 'app', "SELECT agno_describe_tool('shell')"), as($n1, 'app', "SEL
 like(complaint($router, "SELECT status FROM agno_wait_run('$run', 'no interval')"), qr/ERROR:  22007: invalid input syntax for type interval/, 'errors of the router');
 is(outcome_as($router, 'app', 'SELECT agno_router_add_node($$n3$$, $$host=x$$)'), '42501', 'nodes are for superusers');
 foreach my $bad ([ 'N 3', 'host=x', '42602' ], [ 'n3', 'postgresql://x', '22023' ], [ 'n3', "host=x user=app", '22023' ],
-	[ 'n3', 'host=x no_such_option=1', 'HV00D' ], [ 'n1', $n1->connstr('postgres') =~ s/'//gr, '42710' ], [ 'n3', 'host=x', '55000' ])
+	[ 'n3', 'host=x no_such_option=1', 'HV00D' ], [ 'n1', $n1->connstr('postgres') =~ s/'//gr, '42710' ], [ 'n3', 'host=x', '08006' ])
 {
 	is(outcome($router, "SELECT agno_router_add_node('$bad->[0]', '$bad->[1]')"), $bad->[2], "no node $bad->[0] at $bad->[1]");
 }
