@@ -52,9 +52,12 @@ start_clients() {
 				FROM agno_arun(''Hello'', session_id => %L, run_id => %L, model => ''mock:slow-1000'');
 				SELECT FROM pg_sleep(0.01);', '$session/' || n, '$1-$2-$i-' || n), E'\n' ORDER BY n)
 			FROM generate_series(1, 5000) n" >"$work/$1.$2.$i.sql"
-		timeout "$3" "$bindir/psql" -XAtq -h "$work" -p "${cluster_port[router]}" -U postgres \
-			-d postgres -f "$work/$1.$2.$i.sql" 2>"$work/$1.$2.$i.errors" |
-			grep ' ' >"$work/$1.$2.$i.acknowledged" &
+		{
+			timeout "$3" "$bindir/psql" -XAtq -h "$work" -p "${cluster_port[router]}" -U postgres \
+				-d postgres -f "$work/$1.$2.$i.sql" 2>"$work/$1.$2.$i.errors" |
+				grep ' ' >"$work/$1.$2.$i.acknowledged" || true
+			echo "ended $(now)" >"$work/$1.$2.$i.ended"
+		} &
 		clients="$clients $!"
 	done
 }
@@ -70,9 +73,10 @@ report() {
 		until_true router "count(*) = 0 FROM agno.runs WHERE run_id LIKE '$round-$node-%'
 			AND status IN ('PENDING', 'RUNNING')"
 		cat "$work/$round.$node".*.acknowledged >"$work/acknowledged"
-		# the longest time without a run in one of the sessions
+		# the longest time without a run in one of the sessions, to the client's end
 		pause=$(for file in "$work/$round.$node".*.acknowledged; do
-			awk 'NR > 1 && $2 - last > most { most = $2 - last } { last = $2 } END { printf "%.2f\n", most }' "$file"
+			awk 'NR > 1 && $2 - last > most { most = $2 - last } { last = $2 } END { printf "%.2f\n", most }' \
+				"$file" "${file%.acknowledged}.ended"
 		done | sort -n | tail -1)
 		on router "CREATE TEMPORARY TABLE acknowledged (run_id text, at numeric);
 			COPY acknowledged FROM '$work/acknowledged' (DELIMITER ' ');
