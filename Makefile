@@ -92,6 +92,14 @@ override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# A folder of its own, not that of all extensions, which goes as a whole: PGXS would look
+# for doc/ in it.
+docmoduledir := agno_bg
+uninstall: uninstall_docs
+.PHONY: uninstall_docs
+uninstall_docs:
+	rm -rf '$(DESTDIR)$(docdir)/$(docmoduledir)'
+
 # Headers are few: whichever changes, build anew.
 $(OBJS): $(wildcard src/*/*.h)
 
