@@ -9,7 +9,10 @@
  * bounds the depth itself (CJSON_NESTING_LIMIT, 1000 levels).
  *
  * cJSON also rounds large numbers, so a tree is only ever read and never
- * printed: what is stored is built from its strings with the writers below.
+ * printed: what is stored is built from its strings with the writers below, or
+ * found in the document by walking over it. Whoever walks must find what cJSON has
+ * found, so both take the same bytes for white space, and a byte order mark, which
+ * cJSON skips, is dropped before.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +23,9 @@
 #include "common/jsonapi.h"
 #include "core/json.h"
 #include "mb/pg_wchar.h"
+
+/* A byte order mark, U+FEFF. */
+#define BOM "\xef\xbb\xbf"
 
 /* U+FFFD in UTF-8 and as JSON writes it. */
 #define REPLACEMENT "\xef\xbf\xbd"
@@ -118,13 +124,16 @@ copy_escape(StringInfo out, const char *bytes, size_t length)
 
 /*
  * Append bytes to out as valid UTF-8 without NUL. With escapes, those of JSON
- * are made harmless as well.
+ * are made harmless as well, and byte order marks at the start are dropped.
  */
 static void
 scrub(StringInfo out, const char *bytes, size_t length, bool escapes)
 {
 	size_t		done = 0;
 
+	while (escapes && length - done >= strlen(BOM) &&
+		   memcmp(bytes + done, BOM, strlen(BOM)) == 0)
+		done += strlen(BOM);
 	while (done < length)
 	{
 		const char *at = bytes + done;
@@ -254,10 +263,33 @@ json_double(const cJSON *object, const char *name)
  *-------------------------------------------------------------------------
  */
 
+/*
+ * Whether this is white space as cJSON has it, which is lenient.
+ */
+static bool
+is_space(char c)
+{
+	return c != '\0' && (unsigned char) c <= ' ';
+}
+
 static const char *
 skip_space(const char *at)
 {
-	return at + strspn(at, " \t\r\n");
+	while (is_space(*at))
+		at++;
+	return at;
+}
+
+/*
+ * Where a number, or a word such as null, ends.
+ */
+static const char *
+skip_scalar(const char *at)
+{
+	while (*at != '\0' && !is_space(*at) && *at != ',' && *at != ']' &&
+		   *at != '}')
+		at++;
+	return at;
 }
 
 static const char *
@@ -303,7 +335,7 @@ json_skip_value(const char *at)
 				if (depth > 0)
 					at++;
 				else
-					at += strcspn(at, ",]} \t\r\n");
+					at = skip_scalar(at);
 				break;
 		}
 	} while (depth > 0);

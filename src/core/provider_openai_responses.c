@@ -444,6 +444,8 @@ read_item(ModelStream *stream, const cJSON *item, const char *data,
 	if (strcmp(type, "function_call") == 0)
 		add_tool_call(&stream->answer.message, item);
 	raw = provider_raw_member(data, length, NULL, "item");
+	if (raw == NULL)
+		return;
 	appendStringInfo(&stream->items, "%s%s", stream->items.len > 0 ? "," : "",
 					 raw);
 	pfree(raw);

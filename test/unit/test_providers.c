@@ -191,6 +191,38 @@ test_responses(void)
 }
 
 /*
+ * What cJSON takes for white space, and skips at the start, is nothing to those
+ * either who look for the text of what it has found.
+ */
+static void
+test_odd_space(void)
+{
+	static const char *const starts[] = {"", "\xef\xbb\xbf", "\xef\xbb\xbf\xef\xbb\xbf", "\v\x01", NULL};
+	static const char *const spaces[] = {"\x01", "\f", "\x1f ", NULL};
+	ModelAnswer answer;
+
+	for (int i = 0; starts[i] != NULL; i++)
+	{
+		for (int j = 0; spaces[j] != NULL; j++)
+		{
+			answer = stream_of(&provider_openai_responses,
+							   psprintf("data:x\n\ndata: %s{\"type\":\"response.output_item.done\",%s\"item\"%s:%s"
+										"{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"n\"}%s}\n\n"
+										"data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n",
+										starts[i], spaces[j], spaces[j], spaces[j], spaces[j]));
+			check(answer.outcome == ANSWER_COMPLETE);
+			check(answer.message.tool_call_count == 1);
+			check_text(answer.message.items, "[{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"n\"}]");
+			answer = answer_of(&provider_anthropic,
+							   psprintf("%s{%s\"content\"%s:%s[{%s\"type\":\"tool_use\",%s\"input\":{\"k\":1}}]}",
+										starts[i], spaces[j], spaces[j], spaces[j], spaces[j], spaces[j]));
+			check(answer.message.tool_call_count == 1);
+			check_text(answer.message.tool_calls[0].arguments, "{\"k\":1}");
+		}
+	}
+}
+
+/*
  * An answer of many calls, where once each of them took as long as all: an
  * answer of 16 MB would have kept the runner busy for hours.
  */
@@ -267,6 +299,7 @@ main(void)
 	test_chat();
 	test_anthropic();
 	test_responses();
+	test_odd_space();
 	test_many_calls();
 	test_many_parts();
 	return unit_done();
