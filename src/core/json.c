@@ -167,6 +167,18 @@ scrub(StringInfo out, const char *bytes, size_t length, bool escapes)
 }
 
 /*
+ * Begin a string that will be about so long. Documents are many, most of them are
+ * short, and what their bytes become may be kept: it takes no more than they do.
+ */
+static void
+init_string(StringInfo out, size_t length)
+{
+	out->data = palloc(length + 1);
+	out->maxlen = (int) length + 1;
+	resetStringInfo(out);
+}
+
+/*
  * Any bytes as valid UTF-8 without NUL, in palloc'd memory.
  */
 char *
@@ -174,7 +186,7 @@ text_scrub(const char *bytes, size_t length)
 {
 	StringInfoData out;
 
-	initStringInfo(&out);
+	init_string(&out, length);
 	scrub(&out, bytes, length, false);
 	return out.data;
 }
@@ -188,7 +200,7 @@ json_scrub(const char *bytes, size_t length)
 {
 	StringInfoData out;
 
-	initStringInfo(&out);
+	init_string(&out, length);
 	scrub(&out, bytes, length, true);
 	return out.data;
 }
@@ -203,7 +215,7 @@ json_parse(const char *bytes, size_t length)
 	StringInfoData text;
 	cJSON	   *tree;
 
-	initStringInfo(&text);
+	init_string(&text, length);
 	scrub(&text, bytes, length, true);
 
 	/* The length includes the NUL, which cJSON is to find at the end. */
@@ -369,20 +381,40 @@ json_next_member(const char **at, JsonMember *member)
 }
 
 /*
- * Whether an object has a member of this name, from here on if it has been stepped
- * through; NULL has none.
+ * Find the first member of this name in an object, from here on if it has been
+ * stepped through. False if there is none; NULL has none.
  */
+bool
+json_find_member(const char *object, const char *name, JsonMember *member)
+{
+	while (object != NULL && json_next_member(&object, member))
+	{
+		if (strcmp(member->key, name) == 0)
+			return true;
+		pfree(member->key);
+	}
+	return false;
+}
+
 bool
 json_has_member(const char *object, const char *name)
 {
 	JsonMember	member;
 
-	while (object != NULL && json_next_member(&object, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return true;
-	}
-	return false;
+	return json_find_member(object, name, &member);
+}
+
+/*
+ * The value of that member as it is written, in palloc'd memory; NULL: there is
+ * none.
+ */
+char *
+json_raw_member(const char *object, const char *name)
+{
+	JsonMember	member;
+
+	return json_find_member(object, name, &member) ?
+		pnstrdup(member.value, member.value_length) : NULL;
 }
 
 /*

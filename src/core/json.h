@@ -33,7 +33,10 @@ typedef struct JsonMember
 } JsonMember;
 
 extern bool json_next_member(const char **at, JsonMember *member);
+extern bool json_find_member(const char *object, const char *name,
+							 JsonMember *member);
 extern bool json_has_member(const char *object, const char *name);
+extern char *json_raw_member(const char *object, const char *name);
 extern bool json_next_element(const char **at);
 extern const char *json_skip_value(const char *at);
 extern char *json_decode_string(const char *value, size_t length);

@@ -38,13 +38,17 @@ message_init(Message *message, MessageRole role, char *content)
 }
 
 /*
- * Add a call to a message. Returns it, for the caller to fill.
+ * Add a call to a message. Returns it, for the caller to fill; NULL: there are more
+ * than MAX_TOOL_CALLS, no matter how many.
  */
 ToolCall *
 message_add_tool_call(Message *message)
 {
-	int			count = message->tool_call_count++;
+	int			count = message->tool_call_count;
 
+	if (count > MAX_TOOL_CALLS)
+		return NULL;
+	message->tool_call_count++;
 	/* There is room up to the next power of two. */
 	if (count == 0)
 		message->tool_calls = palloc(sizeof(ToolCall));
@@ -157,6 +161,8 @@ read_tool_calls(const cJSON *calls, Message *message)
 			cJSON_GetObjectItemCaseSensitive(item, "function");
 		ToolCall   *call = message_add_tool_call(message);
 
+		if (call == NULL)
+			return;
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "call_id");
 		if (call->call_id == NULL)
@@ -225,22 +231,6 @@ message_append_execution(StringInfo out, const Message *message)
 }
 
 /*
- * The member of this name in JSON as it is written, or NULL.
- */
-static char *
-raw_member(const char *object, const char *name)
-{
-	JsonMember	member;
-
-	while (object != NULL && json_next_member(&object, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return pnstrdup(member.value, member.value_length);
-	}
-	return NULL;
-}
-
-/*
  * Keep the parts of an answer as they came, under this name of the API's, to be
  * sent back. They are stored as jsonb: what cannot be is not kept, since calls and
  * text are known without.
@@ -290,13 +280,13 @@ messages_link(Message *messages, int count)
 static void
 read_raw(const char *json, Message *message)
 {
-	char	   *data = raw_member(json, "provider_data");
+	char	   *data = json_raw_member(json, "provider_data");
 
-	message->tool_args = raw_member(json, "tool_args");
+	message->tool_args = json_raw_member(json, "tool_args");
 	for (const char *const *name = message_items_names;
 		 data != NULL && message->items == NULL && *name != NULL; name++)
 	{
-		message->items = raw_member(data, *name);
+		message->items = json_raw_member(data, *name);
 		message->items_name = *name;
 		if (message->items != NULL && message->items[0] != '[')
 			message->items = NULL;

@@ -23,6 +23,9 @@ typedef enum MessageRole
 	MESSAGE_TOOL
 } MessageRole;
 
+/* The most calls that an answer may have. */
+#define MAX_TOOL_CALLS 1000
+
 #define MESSAGE_ROLES (MESSAGE_TOOL + 1)
 
 /* A call of a function that the model asks for. */

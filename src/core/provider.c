@@ -84,22 +84,6 @@ provider_append_options(StringInfo body, const char *options,
 }
 
 /*
- * Whether the options, a JSON object or NULL, have this key.
- */
-bool
-provider_has_option(const char *options, const char *name)
-{
-	JsonMember	member;
-
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
  * A member of a JSON object as it is written, or of the object that is its member
  * outer, if that is not NULL. NULL if it is not there.
  */
@@ -107,18 +91,14 @@ char *
 provider_raw_member(const char *bytes, size_t length, const char *outer,
 					const char *name)
 {
-	const char *at = json_scrub(bytes, length);
-	JsonMember	member;
+	char	   *document = json_scrub(bytes, length);
+	JsonMember	member = {.value = document};
+	char	   *result = NULL;
 
-	while (json_next_member(&at, &member))
-	{
-		if (outer != NULL && strcmp(member.key, outer) == 0)
-			return provider_raw_member(member.value, member.value_length, NULL,
-									   name);
-		if (outer == NULL && strcmp(member.key, name) == 0)
-			return pnstrdup(member.value, member.value_length);
-	}
-	return NULL;
+	if (outer == NULL || json_find_member(document, outer, &member))
+		result = json_raw_member(member.value, name);
+	pfree(document);
+	return result;
 }
 
 /*

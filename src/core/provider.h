@@ -105,7 +105,6 @@ extern void provider_append_schema(StringInfo body,
 extern char *provider_raw_member(const char *bytes, size_t length,
 								 const char *outer, const char *name);
 extern const char *provider_arguments(const ToolCall *call);
-extern bool provider_has_option(const char *options, const char *name);
 extern bool provider_quota_is_used_up(const char *body, size_t length);
 extern char *provider_invalid_answer(const cJSON *tree, const char *body,
 									 size_t length, const char *expected);

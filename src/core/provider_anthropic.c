@@ -244,11 +244,9 @@ append_output_config(StringInfo body, const ModelRequest *request)
 	json_append_key(body, "output_config");
 	appendStringInfo(body, "{\"format\":{\"type\":\"json_schema\",\"schema\":%s}",
 					 request->schema->schema);
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		if (strcmp(member.key, "output_config") == 0 && member.value[0] == '{')
-			provider_append_options(body, member.value, "format");
-	}
+	if (json_find_member(options, "output_config", &member) &&
+		member.value[0] == '{')
+		provider_append_options(body, member.value, "format");
 	appendStringInfoChar(body, '}');
 }
 
@@ -261,7 +259,7 @@ write_request(StringInfo body, const ModelRequest *request)
 	appendStringInfoChar(body, '{');
 	json_append_key(body, "model");
 	json_append_string(body, request->model);
-	if (!provider_has_option(request->options, "max_tokens"))
+	if (!json_has_member(request->options, "max_tokens"))
 		appendStringInfo(body, ",\"max_tokens\":%d", DEFAULT_MAX_TOKENS);
 	append_messages(body, request);
 	append_tools(body, request);
@@ -319,6 +317,8 @@ add_tool_call(Message *message, const cJSON *block, char *input)
 {
 	ToolCall   *call = message_add_tool_call(message);
 
+	if (call == NULL)
+		return;
 	call->id = json_copy_string(block, "id");
 	call->call_id = call->id;
 	call->name = json_copy_string(block, "name");
@@ -547,6 +547,8 @@ end_stream(ModelStream *stream)
 		if (strcmp(part->type, "tool_use") != 0)
 			continue;
 		call = message_add_tool_call(message);
+		if (call == NULL)
+			break;
 		call->id = part->id;
 		call->call_id = part->id;
 		call->name = part->name;

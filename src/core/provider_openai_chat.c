@@ -187,6 +187,8 @@ read_tool_calls(const cJSON *calls, Message *message)
 			cJSON_GetObjectItemCaseSensitive(item, "function");
 		ToolCall   *call = message_add_tool_call(message);
 
+		if (call == NULL)
+			return;
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "id");
 		call->name = json_copy_string(function, "name");
@@ -310,6 +312,8 @@ end_stream(ModelStream *stream)
 		StreamPart *part = &stream->parts[i];
 		ToolCall   *call = message_add_tool_call(&stream->answer.message);
 
+		if (call == NULL)
+			return;
 		call->id = part->id;
 		call->call_id = part->id;
 		call->name = part->name;

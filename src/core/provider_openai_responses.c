@@ -44,11 +44,8 @@ append_text(StringInfo body, const OutputSchema *schema, const char *options)
 	appendStringInfoString(body, "{\"type\":\"json_schema\"");
 	provider_append_schema(body, schema);
 	appendStringInfoChar(body, '}');
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		if (strcmp(member.key, "text") == 0 && member.value[0] == '{')
-			provider_append_options(body, member.value, "format");
-	}
+	if (json_find_member(options, "text", &member) && member.value[0] == '{')
+		provider_append_options(body, member.value, "format");
 	appendStringInfoChar(body, '}');
 }
 
@@ -59,16 +56,8 @@ append_text(StringInfo body, const OutputSchema *schema, const char *options)
 static bool
 keeps_nothing(const char *options)
 {
-	bool		background = false;
-	bool		store = false;
-	JsonMember	member;
-
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		background |= strcmp(member.key, "background") == 0;
-		store |= strcmp(member.key, "store") == 0;
-	}
-	return background && !store;
+	return json_has_member(options, "background") &&
+		!json_has_member(options, "store");
 }
 
 static void
@@ -205,12 +194,8 @@ is_not_stored(const char *options)
 {
 	JsonMember	member;
 
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		if (strcmp(member.key, "store") == 0)
-			return strncmp(member.value, "false", 5) == 0;
-	}
-	return false;
+	return json_find_member(options, "store", &member) &&
+		strncmp(member.value, "false", 5) == 0;
 }
 
 /*
@@ -228,7 +213,7 @@ write_request(StringInfo body, const ModelRequest *request)
 		append_text(body, request->schema, request->options);
 	append_tools(body, request);
 	if (request->tools != NULL && is_not_stored(request->options) &&
-		!provider_has_option(request->options, "include"))
+		!json_has_member(request->options, "include"))
 		appendStringInfoString(body, ",\"include\":[\"reasoning.encrypted_content\"]");
 	if (request->stream)
 		appendStringInfoString(body, ",\"stream\":true");
@@ -284,6 +269,8 @@ add_tool_call(Message *message, const cJSON *item)
 {
 	ToolCall   *call = message_add_tool_call(message);
 
+	if (call == NULL)
+		return;
 	call->id = json_copy_string(item, "id");
 	call->call_id = json_copy_string(item, "call_id");
 	call->name = json_copy_string(item, "name");

@@ -184,22 +184,6 @@ field_type(const cJSON *schema)
 	return "str";
 }
 
-/*
- * The member of this name in JSON, as it is written; NULL if there is none.
- */
-static char *
-member_value(const char *object, const char *name)
-{
-	JsonMember	member;
-
-	while (object != NULL && json_next_member(&object, &member))
-	{
-		if (strcmp(member.key, name) == 0)
-			return pnstrdup(member.value, member.value_length);
-	}
-	return NULL;
-}
-
 static void
 append_field(StringInfo out, const char *name, const char *type,
 			 const char *description, const char *value)
@@ -246,7 +230,7 @@ append_fields(StringInfo out, const Requirement *requirement,
 					   cJSON_GetObjectItemCaseSensitive(schema, "properties"))
 		append_field(out, property->string, field_type(property),
 					 json_string(property, "description"),
-					 member_value(requirement->answer, property->string));
+					 json_raw_member(requirement->answer, property->string));
 	appendStringInfoChar(out, ']');
 	cJSON_Delete(schema);
 }

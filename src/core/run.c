@@ -37,9 +37,6 @@
 /* The pause when there was nothing to open a connection with. */
 #define RESOURCES_PAUSE_US (1000 * US_PER_MS)
 
-/* The most calls that an answer may have. */
-#define MAX_CALLS 1000
-
 /* How often a response in the background is asked for, in ms: up to this. */
 #define FIRST_POLL_MS 250
 #define LAST_POLL_MS 2000
@@ -337,15 +334,6 @@ plan_calls(Run *run, Message *message, int64 now)
 			 0, now);
 		return;
 	}
-	if (message->tool_call_count > MAX_CALLS)
-	{
-		fail(run, "invalid_response",
-			 psprintf("the answer has %d calls of tools",
-					  message->tool_call_count),
-			 0, now);
-		return;
-	}
-
 	run->planned = palloc(sizeof(PlannedCall) * message->tool_call_count);
 	for (int i = 0; i < message->tool_call_count; i++)
 	{
@@ -397,6 +385,14 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	{
 		run->response_id = NULL;
 		fail(run, "provider", answer.error, result->status, now);
+		return;
+	}
+	if (answer.message.tool_call_count > MAX_TOOL_CALLS)
+	{
+		fail(run, "invalid_response",
+			 psprintf("the answer has more than %d calls of tools",
+					  MAX_TOOL_CALLS),
+			 result->status, now);
 		return;
 	}
 

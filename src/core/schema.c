@@ -369,22 +369,6 @@ make_name(const char *title)
 }
 
 /*
- * The text of a member of an object, as it is written.
- */
-static char *
-raw_member(const char *object, const char *name)
-{
-	JsonMember	its;
-
-	while (json_next_member(&object, &its))
-	{
-		if (strcmp(its.key, name) == 0)
-			return pnstrdup(its.value, its.value_length);
-	}
-	return NULL;
-}
-
-/*
  * Read a schema: a JSON schema, or one in the envelope that OpenAI and Agno
  * know, {"type": "json_schema", "json_schema": {"name": …, "schema": …,
  * "strict": …}}. Returns what is wrong with it, or NULL.
@@ -404,7 +388,8 @@ schema_read(const char *json, OutputSchema *result)
 	{
 		schema = member(envelope, "schema");
 		name = json_string(envelope, "name");
-		result->schema = raw_member(raw_member(json, "json_schema"), "schema");
+		result->schema = json_raw_member(json_raw_member(json, "json_schema"),
+										 "schema");
 	}
 	else
 		result->schema = pstrdup(json);

@@ -91,24 +91,26 @@ token_usage_read(const cJSON *object, TokenUsage *usage)
 
 /*
  * Read the object "usage" of one of OpenAI's APIs, which differ in what they call
- * the input and the output.
+ * the input and the output. Each event of a stream may have one: nothing here takes
+ * memory.
  */
 void
 token_usage_read_openai(const cJSON *object, const char *input,
 						const char *output, TokenUsage *usage)
 {
-	const cJSON *input_details =
-		cJSON_GetObjectItemCaseSensitive(object,
-										 psprintf("%s_tokens_details", input));
-	const cJSON *output_details =
-		cJSON_GetObjectItemCaseSensitive(object,
-										 psprintf("%s_tokens_details", output));
+	char		name[64];
 
-	usage->input = token_count(object, psprintf("%s_tokens", input));
-	usage->output = token_count(object, psprintf("%s_tokens", output));
+	snprintf(name, sizeof(name), "%s_tokens", input);
+	usage->input = token_count(object, name);
+	snprintf(name, sizeof(name), "%s_tokens", output);
+	usage->output = token_count(object, name);
 	usage->total = token_count(object, "total_tokens");
-	usage->cache_read = token_count(input_details, "cached_tokens");
-	usage->reasoning = token_count(output_details, "reasoning_tokens");
+	snprintf(name, sizeof(name), "%s_tokens_details", input);
+	usage->cache_read = token_count(cJSON_GetObjectItemCaseSensitive(object, name),
+									"cached_tokens");
+	snprintf(name, sizeof(name), "%s_tokens_details", output);
+	usage->reasoning = token_count(cJSON_GetObjectItemCaseSensitive(object, name),
+								   "reasoning_tokens");
 }
 
 /*

@@ -134,12 +134,8 @@ asks_for_background(const char *options)
 {
 	JsonMember	member;
 
-	while (options != NULL && json_next_member(&options, &member))
-	{
-		if (strcmp(member.key, "background") == 0)
-			return strncmp(member.value, "true", 4) == 0;
-	}
-	return false;
+	return json_find_member(options, "background", &member) &&
+		strncmp(member.value, "true", 4) == 0;
 }
 
 /*

@@ -374,17 +374,9 @@ bound_value(const char *source, const RunContext *context, const char *state)
 {
 	const char *text = NULL;
 	StringInfoData out;
-	JsonMember	member;
 
 	if (strncmp(source, "state.", 6) == 0)
-	{
-		while (state != NULL && json_next_member(&state, &member))
-		{
-			if (strcmp(member.key, source + 6) == 0)
-				return pnstrdup(member.value, member.value_length);
-		}
-		return NULL;
-	}
+		return json_raw_member(state, source + 6);
 	if (strcmp(source, "user_id") == 0)
 		text = context->user_id;
 	else if (strcmp(source, "session_id") == 0)

@@ -26,6 +26,9 @@ How it behaves is in the id of the model that a request names:
     redirect                HTTP 307 to itself
     reasoning               an answer with a summary of the reasoning
     options                 answers with the body of the request
+    raw[-MS]                answers with what the user says for a body, of which each
+                            line comes MS milliseconds after the one before; with
+                            the results of calls, it answers as others do
     misfit-N                an answer that does not fit the schema, N times
     words-MS                streams a word each MS milliseconds
     break-N                 streams, and closes the connection after the first
@@ -182,6 +185,8 @@ class ModelServer:
 
         if writer.api == "messages" and calls_without_tools(request):
             return await reply(writer, 400, error_body("400"))
+        if kind == "raw" and said_by_user(request):
+            return await self.raw(text, int((arguments + [0])[0]), writer)
         if request.get("background"):
             whole = json.loads(response(request, "You said: " + text)
                                if kind != "tools" else
@@ -291,6 +296,14 @@ class ModelServer:
         else:
             said = "You said: " + text
         return await reply(writer, 200, response(request, said, api=writer.api))
+
+    async def raw(self, text, pause, writer):
+        writer.write(head(200, "application/json", len(text.encode())))
+        for line in text.splitlines(keepends=True):
+            writer.write(line.encode())
+            await writer.drain()
+            await asyncio.sleep(pause / 1000 if line.strip() else 0)
+        return True
 
     async def call_tools(self, request, writer):
         api = writer.api
@@ -413,6 +426,12 @@ def input_text(request):
     if isinstance(items, list) and items and isinstance(items[-1], dict):
         return str(items[-1].get("content", ""))
     return str(items)
+
+
+def said_by_user(request):
+    """Whether that is the user's."""
+    items = request.get("input") or request.get("messages")
+    return items[-1].get("role") == "user"
 
 
 def response(request, text, status="completed", error=None,

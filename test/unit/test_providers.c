@@ -8,6 +8,9 @@
 #include "core/model_stream.h"
 #include "unit.h"
 
+/* Of the address sanitizer, with which these tests are built. */
+extern size_t __sanitizer_get_current_allocated_bytes(void);
+
 static Message messages[3];
 
 static char *
@@ -223,6 +226,53 @@ test_odd_space(void)
 }
 
 /*
+ * What is read of an answer takes no more memory than some multiple of it, and what
+ * is looked at and not kept takes none: each of these once left a kB behind, for a
+ * few bytes.
+ */
+static void
+test_memory(void)
+{
+	static const struct
+	{
+		const Provider *provider;
+		bool		stream;
+		const char *start;
+		const char *again;
+		const char *end;
+	}			answers[] = {
+		{&provider_openai_responses, false, "{",
+		"\"\":1,", "\"output\":[{\"type\":\"function_call\"}]}"},
+		{&provider_anthropic, false, "{\"content\":[{\"type\":\"tool_use\",", "\"\":1,", "\"input\":{}}]}"},
+		{&provider_openai_chat, false, "{\"choices\":[{\"message\":{\"tool_calls\":[", "1,", "1]}}]}"},
+		{&provider_openai_chat, true, "", "data:{\"usage\":{}}\n\n", "data:[DONE]\n\n"},
+		{&provider_openai_responses, true, "",
+			"data:{\"type\":\"response.output_item.done\",\"item\":{\"type\":\"message\"}}\n\n",
+		"data:{\"type\":\"response.completed\"}\n\n"},
+	};
+	const int	count = 20000;
+
+	for (int i = 0; i < (int) lengthof(answers); i++)
+	{
+		StringInfoData body;
+		size_t		before;
+
+		initStringInfo(&body);
+		appendStringInfoString(&body, answers[i].start);
+		for (int n = 0; n < count; n++)
+			appendStringInfoString(&body, answers[i].again);
+		appendStringInfoString(&body, answers[i].end);
+		before = __sanitizer_get_current_allocated_bytes();
+		if (answers[i].stream)
+			(void) stream_of(answers[i].provider, body.data);
+		else
+			(void) answer_of(answers[i].provider, body.data);
+		check(__sanitizer_get_current_allocated_bytes() - before <
+			  4 * (size_t) body.len + 64 * 1024);
+	}
+}
+
+/*
  * An answer of many calls, where once each of them took as long as all: an
  * answer of 16 MB would have kept the runner busy for hours.
  */
@@ -255,7 +305,7 @@ test_many_calls(void)
 			appendStringInfo(&body, "%s%s", n > 0 ? "," : "", answers[i].call);
 		appendStringInfoString(&body, answers[i].end);
 		check(answer_of(answers[i].provider, body.data).message.tool_call_count ==
-			  calls);
+			  MAX_TOOL_CALLS + 1);
 		check((clock() - start) / CLOCKS_PER_SEC < 10);
 	}
 }
@@ -300,6 +350,7 @@ main(void)
 	test_anthropic();
 	test_responses();
 	test_odd_space();
+	test_memory();
 	test_many_calls();
 	test_many_parts();
 	return unit_done();
