@@ -18,6 +18,7 @@ typedef enum HttpFailure
 	HTTP_INTERRUPTED,			/* the connection broke after that */
 	HTTP_TIMED_OUT,
 	HTTP_TOO_LARGE,				/* more than is accepted */
+	HTTP_UNREADABLE,			/* in a form that is not accepted */
 	HTTP_REFUSED				/* never worth a repetition: certificate, URL */
 } HttpFailure;
 

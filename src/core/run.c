@@ -467,6 +467,7 @@ worth_repeating(const HttpResult *result)
 			return true;
 		case HTTP_NO_RESOURCES:
 		case HTTP_TOO_LARGE:
+		case HTTP_UNREADABLE:
 		case HTTP_REFUSED:
 			return false;
 		case HTTP_OK:
@@ -545,6 +546,12 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 				 result->long_headers ?
 				 "the headers of the answer are longer than 256 kB" :
 				 "the answer is longer than agno_bg.max_response_size",
+				 result->status, now);
+			break;
+		case HTTP_UNREADABLE:
+			fail(run, "invalid_response",
+				 psprintf("the answer of the model server cannot be read: %s",
+						  reason),
 				 result->status, now);
 			break;
 		case HTTP_REFUSED:

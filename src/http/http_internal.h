@@ -137,6 +137,8 @@ struct HttpTransfer
 								 * of it the bound for that */
 	size_t		wire_bytes;		/* received of the body, as it came */
 	size_t		header_bytes;	/* received of headers */
+	int			codings;		/* of the body, that headers have told of */
+	bool		unreadable;		/* they are not accepted */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one */
 	int64		started_at;		/* as of clock_now() */

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -302,6 +303,47 @@ begins(const char *bytes, size_t length, const char *prefix)
 }
 
 /*
+ * Whether a header's value, which may be in white space, is this, in whatever case.
+ */
+static bool
+is_value(const char *bytes, size_t length, const char *value)
+{
+	while (length > 0 && isspace((unsigned char) *bytes))
+	{
+		bytes++;
+		length--;
+	}
+	while (length > 0 && isspace((unsigned char) bytes[length - 1]))
+		length--;
+	return length == strlen(value) && begins(bytes, length, value);
+}
+
+/*
+ * Whether a header tells of a coding that is accepted: gzip or deflate, once in all
+ * headers. libcurl would undo several, one within the other, of whatever kind, before
+ * it comes back, and of a few kB make petabytes that come to nothing in the end.
+ */
+static bool
+accept_coding(HttpTransfer *transfer, const char *bytes, size_t length)
+{
+	static const char *const accepted[] = {"gzip", "x-gzip", "deflate"};
+	const char *value = memchr(bytes, ':', length);
+
+	value++;
+	length -= value - bytes;
+	if (begins(bytes, value - bytes, "transfer-"))
+		return is_value(value, length, "chunked");
+	if (is_value(value, length, "") || is_value(value, length, "identity"))
+		return true;
+	for (int i = 0; i < (int) lengthof(accepted); i++)
+	{
+		if (is_value(value, length, accepted[i]))
+			return ++transfer->codings == 1;
+	}
+	return false;
+}
+
+/*
  * A header has arrived. The first line tells the version of the protocol. What is
  * encoded is counted as it comes, for it may be much that is nothing.
  */
@@ -319,14 +361,17 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 		learn_http1(transfer);
 	if (begins(bytes, length, "transfer-encoding:") ||
 		begins(bytes, length, "content-encoding:"))
+	{
 		transfer_watch(transfer, true);
+		transfer->unreadable |= !accept_coding(transfer, bytes, length);
+	}
 	transfer->header_bytes += length;
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
 		transfer->result.long_headers = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
-	return length;
+	return transfer->unreadable ? CURL_WRITEFUNC_ERROR : length;
 }
 
 /*
@@ -444,7 +489,7 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, READ_BUFFER_SIZE);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent);
-	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
+	curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
 
 	/* The key must reach no other server than the one it is for. */
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -617,6 +662,8 @@ classify(const HttpTransfer *transfer, CURLcode code)
 		return HTTP_NO_RESOURCES;
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
+	if (code != CURLE_OK && transfer->unreadable)
+		return HTTP_UNREADABLE;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -665,6 +712,8 @@ transfer_set_result(HttpTransfer *transfer, CURLcode code)
 	result->failure = classify(transfer, code);
 	if (code == CURLE_ABORTED_BY_CALLBACK)
 		result->reason = "it was closed before an answer arrived";
+	else if (transfer->unreadable)
+		result->reason = "it is compressed more than once, or neither by gzip nor by deflate";
 	else
 		result->reason = transfer->error[0] != '\0' ?
 			transfer->error : curl_easy_strerror(code);

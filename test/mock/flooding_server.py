@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """A model server that sends without end what is no part of an answer. Over HTTP/1.1,
 by the model: extension (of a chunk), gzip (compressed nothing), ones-COUNT (not without
-end: an answer of COUNT bytes, each a chunk). Over HTTP/2 (with a certificate and a
+end: an answer of COUNT bytes, each a chunk), nested (20 GB of nothing in 57 kB). Neither
+are those without end that are answers in codings: once (gzip), twice (in one header),
+lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
 the body with nothing in them), and any other is answered. Over HTTP/1.1, but asked for TLS: requests to begin
 the handshake.
 
     flooding_server.py PORT_FILE [CERTIFICATE KEY]"""
 
+import gzip
 import json
 import os
 import re
@@ -15,6 +18,7 @@ import socket
 import ssl
 import sys
 import threading
+import zlib
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -34,6 +38,30 @@ def answer(text):
                          "annotations": []}]}],
         "usage": {"input_tokens": 1, "output_tokens": 1,
                   "total_tokens": 2}}).encode()
+
+
+# By model: a header, and how many times the answer is compressed.
+CODINGS = {
+    "once": (b"Content-Encoding: gzip", 1),
+    "twice": (b"Content-Encoding: gzip, gzip", 2),
+    "lines": (b"Content-Encoding: gzip\r\ncontent-encoding: GZIP", 2),
+    "transfer": (b"Transfer-Encoding: gzip, chunked", 1),
+    "zstd": (b"Content-Encoding: zstd", 0),
+    "nonsense": (b"Content-Encoding: gzip;q=1", 1),
+}
+
+
+def deflate(data):
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return coder.compress(data) + coder.flush(zlib.Z_FULL_FLUSH)
+
+
+def nested():
+    """Empty blocks of deflate, compressed twice."""
+    start = b"\x1f\x8b\x08\0\0\0\0\0\0\x03"
+    million = deflate(b"\0\0\0\xff\xff" * 200000)
+    milliard = deflate(million * 1000)
+    return start + deflate(start + deflate(start)) + milliard * 20
 
 
 def flood(connection, piece):
@@ -61,6 +89,20 @@ def serve_http1(connection):
         connection.sendall(HEAD + b"Content-Encoding: gzip\r\n\r\n"
                            b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
         flood(connection, b"\0\0\0\xff\xff")
+    elif kind == "nested":
+        connection.sendall(HEAD + b"Content-Encoding: gzip, gzip, gzip\r\n\r\n"
+                           + nested())
+    elif kind in CODINGS:
+        header, times = CODINGS[kind]
+        body = answer(kind)
+        for _ in range(times):
+            body = gzip.compress(body)
+        chunk = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+        if b"chunked" not in header:
+            header += b"\r\nTransfer-Encoding: chunked"
+        connection.sendall(HEAD + b"Connection: close\r\n" + header + b"\r\n\r\n"
+                           + chunk)
+        return
     else:
         body = answer("x" * (count - len(answer(""))))
         connection.sendall(CHUNKED + b"".join(

@@ -1,0 +1,42 @@
+# What is compressed more than once is not read: libcurl would undo all of it in one
+# go, and 57 kB may come to 20 GB of nothing, which keeps the runner for minutes, from
+# its timeouts and from the server's stop as well. The server is mock/flooding_server.py.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $dir = $PostgreSQL::Test::Utils::tmp_check;
+my $server = start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", "$dir/port");
+wait_until('the server', sub { -s "$dir/port" });
+my $port = slurp_file("$dir/port") =~ s/\s//gr;
+my $node = new_node('main');
+add_mock_server(start_mock('mock'));
+$node->safe_psql('postgres', "CREATE SERVER coded FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:$port/v1')");
+
+enqueue('once', 'coded:once');
+expect_run('once', { status => 'COMPLETED', content => 'once' }, 'an answer may be compressed');
+my %unreadable = (status => 'ERROR', "error->>'type'" => 'invalid_response',
+	content => 'the answer of the model server cannot be read: it is compressed more than once, or neither by gzip nor by deflate');
+foreach my $kind (qw(twice lines transfer zstd nonsense))
+{
+	enqueue($kind, "coded:$kind");
+	expect_run($kind, \%unreadable, "but not like this: $kind");
+}
+
+enqueue("nested-$_", 'coded:nested', stream => $_ % 2 ? 'on' : 'off') foreach 1 .. 4;
+my $start = time;
+enqueue('beside', 'echo');
+expect_run('beside', { status => 'COMPLETED' }, 'what is nothing in the end keeps nobody else');
+expect_run("nested-$_", \%unreadable, 'nor is it read') foreach 1 .. 4;
+cmp_ok(time - $start, '<', 5, 'and that takes no time');
+
+$node->stop;
+$server->kill_kill;
+done_testing();
