@@ -27,6 +27,7 @@
 #include "core/portable.h"
 
 #include "core/clock.h"
+#include "core/id.h"
 #include "core/json.h"
 #include "core/run.h"
 
@@ -396,6 +397,14 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 		return;
 	}
 
+	if (answer.outcome == ANSWER_PENDING &&
+		strlen(answer.message.response_id) > MAX_ID)
+	{
+		fail(run, "invalid_response",
+			 psprintf("the id of the response is longer than %d bytes", MAX_ID),
+			 result->status, now);
+		return;
+	}
 	if (answer.outcome == ANSWER_PENDING && run->background)
 	{
 		if (run->response_id == NULL)

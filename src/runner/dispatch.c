@@ -26,6 +26,9 @@
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
+/* How many may be told so at once: their runs have no slot any more. */
+#define MAX_CANCELS 200
+
 static void
 end_transfer(Dispatch *dispatch, Flight *flight)
 {
@@ -64,11 +67,11 @@ dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 }
 
 /*
- * Take a step: in the memory of the flight; a crash is blamed on its run, and an
- * error fails it and no other. Then the flight is put where it belongs.
+ * Try a step, in the memory of the flight; a crash is blamed on its run. Returns the
+ * error that it raises, or NULL.
  */
-static void
-take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
+static ErrorData *
+try_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
@@ -89,6 +92,17 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 	PG_END_TRY();
 	blame_end();
 	MemoryContextSwitchTo(caller);
+	return error;
+}
+
+/*
+ * Take a step: an error fails this run and no other. Then the flight is put where it
+ * belongs.
+ */
+static void
+take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
+{
+	ErrorData  *error = try_step(dispatch, flight, step);
 
 	if (error != NULL)
 		dispatch_fail(dispatch, flight, "internal", error->message);
@@ -248,20 +262,29 @@ send_step(Dispatch *dispatch, Flight *flight)
 	run_sent(&flight->run);
 }
 
+static void
+cancel_response_step(Dispatch *dispatch, Flight *flight)
+{
+	(void) start_request(dispatch, flight, REQUEST_CANCEL,
+						 flight->run.response_id,
+						 clock_now() + CANCEL_TIMEOUT, NULL);
+	dispatch->cancels++;
+}
+
 /*
- * Nobody wants the response any more that the server works on: say so. What
- * comes of it does not matter, so the transfer has no owner.
+ * Nobody wants the response any more that the server works on: say so, unless too
+ * many servers are being told. What comes of it does not matter, so the transfer has
+ * no owner, and that it cannot be sent is no error of the run.
  */
 static void
 cancel_response(Dispatch *dispatch, Flight *flight)
 {
-	char	   *response_id = flight->run.response_id;
-
-	if (response_id == NULL || flight->run.outcome.status == RUN_PENDING)
+	if (flight->run.response_id == NULL ||
+		flight->run.outcome.status == RUN_PENDING)
 		return;
+	if (dispatch->cancels < MAX_CANCELS)
+		(void) try_step(dispatch, flight, cancel_response_step);
 	flight->run.response_id = NULL;
-	(void) start_request(dispatch, flight, REQUEST_CANCEL, response_id,
-						 clock_now() + CANCEL_TIMEOUT, NULL);
 }
 
 static void
@@ -452,7 +475,10 @@ dispatch_advance(Dispatch *dispatch)
 		if (http_owner(transfer) != NULL)
 			receive_answer(dispatch, http_owner(transfer));
 		else
+		{
 			http_release(dispatch->http, transfer);
+			dispatch->cancels--;
+		}
 	}
 }
 

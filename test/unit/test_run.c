@@ -208,6 +208,26 @@ test_background(void)
 	check(run.outcome.status == RUN_ERROR);
 }
 
+/* The id of a response becomes a part of a URL. */
+static void
+test_long_id(void)
+{
+	char		id[257];
+
+	for (int length = 255; length <= 256; length++)
+	{
+		Run			run = sent_run(2);
+
+		memset(id, 'x', length);
+		id[length] = '\0';
+		run.background = true;
+		receive(&run, answer(200, psprintf("{\"id\":\"%s\",\"status\":\"queued\"}", id)), SECOND);
+		check(run.step == (length == 255 ? STEP_BACK_OFF : STEP_STORE));
+		check_text(run.response_id, length == 255 ? id : NULL);
+		check_text(run.outcome.error_type, length == 255 ? NULL : "invalid_response");
+	}
+}
+
 static void
 test_deadline(void)
 {
@@ -309,6 +329,7 @@ main(void)
 	test_pauses();
 	test_postponed();
 	test_background();
+	test_long_id();
 	test_deadline();
 	test_cancel();
 	test_failures();
