@@ -131,7 +131,8 @@ model_stream_end(ModelStream *stream, ModelAnswer *answer)
 	if (stream->provider->end_stream != NULL)
 		stream->provider->end_stream(stream);
 	*answer = stream->answer;
-	answer->message.content = stream->content.data;
+	if (answer->message.content == NULL || answer->message.content[0] == '\0')
+		answer->message.content = stream->content.data;
 	answer->message.reasoning =
 		stream->reasoning.len > 0 ? stream->reasoning.data : NULL;
 	if (!stream->ended && !stream->finished)

@@ -31,7 +31,7 @@ struct ModelStream
 {
 	const Provider *provider;
 	SseParser	parser;
-	StringInfoData content;		/* the text so far */
+	StringInfoData content;		/* the text so far: it only grows */
 	StringInfoData reasoning;	/* the reasoning so far */
 	StringInfoData items;		/* whole parts as they came, with commas */
 	StreamPart *parts;			/* part_count of part_size: those that come in
@@ -42,8 +42,9 @@ struct ModelStream
 								 * and then by place */
 	bool		finished;		/* the model has said why it stopped */
 	bool		ended;			/* answer.outcome is known: nothing more comes */
-	ModelAnswer answer;			/* what is known of it; content and reasoning
-								 * are above */
+	ModelAnswer answer;			/* what is known of it; reasoning is above,
+								 * and content, unless the end has said it
+								 * again */
 };
 
 extern ModelStream *model_stream_create(const Provider *provider);

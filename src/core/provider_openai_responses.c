@@ -446,7 +446,6 @@ static void
 end_stream(ModelStream *stream, const cJSON *response, const char *data,
 		   size_t length)
 {
-	StringInfo	content = &stream->content;
 	StringInfo	reasoning = &stream->reasoning;
 	Message    *message = &stream->answer.message;
 	Message		seen = *message;
@@ -460,11 +459,6 @@ end_stream(ModelStream *stream, const cJSON *response, const char *data,
 		message->tool_calls = seen.tool_calls;
 		message->tool_call_count = seen.tool_call_count;
 		keep_items(message, psprintf("[%s]", stream->items.data));
-	}
-	if (message->content[0] != '\0')
-	{
-		resetStringInfo(content);
-		appendStringInfoString(content, message->content);
 	}
 	if (message->reasoning != NULL)
 	{

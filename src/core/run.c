@@ -126,6 +126,7 @@ run_sent(Run *run)
 	{
 		run->stream = model_stream_create(run->provider);
 		run->streamed_bytes = 0;
+		run->streamed_text = NULL;
 	}
 }
 
@@ -158,6 +159,7 @@ end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
 		if (plain.outcome != ANSWER_INVALID)
 			*answer = plain;
 	}
+	run->streamed_text = run->stream->content.data;
 	run->stream = NULL;
 }
 

@@ -69,6 +69,8 @@ typedef struct Run
 	int			polls;			/* how often it has been asked for it */
 	ModelStream *stream;		/* what has arrived of the answer, or NULL */
 	size_t		streamed_bytes; /* how much of the body that is made of */
+	const char *streamed_text;	/* what the last answer's pieces said, once it
+								 * is whole, or NULL: it may say another thing */
 	int			repetitions;	/* how many requests failed and were repeated */
 	bool		corrected;		/* the model has been told that its answer did
 								 * not fit the schema */

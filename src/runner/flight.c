@@ -570,7 +570,7 @@ flight_restarted(Flight *flight)
 int
 flight_count_events(const Flight *flight)
 {
-	return list_length(flight->news.events) + 1 + RUN_EVENT_MAX_END +
+	return list_length(flight->news.events) + 2 + RUN_EVENT_MAX_END +
 		flight->run.planned_count;
 }
 
@@ -593,6 +593,20 @@ known_answer(const Run *run)
 		strncmp(run->outcome.content, run->earlier, strlen(run->earlier)) == 0)
 		return run->outcome.content + strlen(run->earlier);
 	return run->outcome.content;
+}
+
+/*
+ * Whether the answer does not begin as it has been shown: what is stored of it may be
+ * without what stood around it, or the server may have said another thing at the end.
+ */
+static bool
+turned_out_otherwise(const Flight *flight, const char *answer)
+{
+	const Run  *run = &flight->run;
+
+	return answer != NULL && run->step == STEP_STORE &&
+		run->streamed_text != NULL &&
+		strncmp(answer, run->streamed_text, flight->news.shown) != 0;
 }
 
 /*
@@ -622,6 +636,7 @@ flight_event_rows(Flight *flight, EventRow *rows)
 	RunEventSource source = event_source(flight);
 	const Run  *run = &flight->run;
 	const char *answer = known_answer(run);
+	size_t		shown = flight->news.shown;
 	size_t		length;
 	RunEvent	events[RUN_EVENT_MAX_END];
 	ListCell   *cell;
@@ -635,12 +650,19 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		rows[count].event = event->name;
 		rows[count++].data = event->data;
 	}
-	flight->news.flushing_shown = flight->news.shown;
-	length = answer != NULL ? presentable_length(flight, answer) : 0;
-	if (length > flight->news.shown)
+	if (turned_out_otherwise(flight, answer))
 	{
-		char	   *text = pnstrdup(answer + flight->news.shown,
-									length - flight->news.shown);
+		RunEvent	retried = run_event_retried(&source, run->attempt);
+
+		rows[count].event = retried.name;
+		rows[count++].data = retried.data;
+		shown = 0;
+	}
+	flight->news.flushing_shown = shown;
+	length = answer != NULL ? presentable_length(flight, answer) : 0;
+	if (length > shown)
+	{
+		char	   *text = pnstrdup(answer + shown, length - shown);
 		RunEvent	piece = run_event_content(&source, text);
 
 		flight->news.flushing_shown = length;
