@@ -26,12 +26,13 @@
 
 /*
  * How deep a check may go, and how much it may do in all: so many steps, and
- * some more for each byte of the value. A step is a schema, a member or an
- * element that is looked at, or so many bytes.
+ * some more for each byte of the value, up to what takes about a second. A step is a
+ * schema, a member or an element that is looked at, or so many bytes.
  */
 #define MAX_DEPTH 200
-#define MAX_STEPS 1000000
+#define LEAST_STEPS 1000000
 #define STEPS_PER_BYTE 2
+#define MOST_STEPS 4000000
 #define BYTES_PER_STEP 64
 
 /* How much of a name a path shows, in bytes. */
@@ -996,7 +997,8 @@ schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 	Check		check = {
 		.root = root,
 		.index = json_index_create(),
-		.steps_left = MAX_STEPS + STEPS_PER_BYTE * (int64) strlen(json),
+		.steps_left = Min(LEAST_STEPS + STEPS_PER_BYTE * (int64) strlen(json),
+						  MOST_STEPS),
 	};
 
 	initStringInfo(&check.path);

@@ -190,7 +190,8 @@ http_timeout_ms(HttpClient *client)
 	if (client->turns_due != PG_INT64_MAX &&
 		(due < 0 || client->turns_due < due))
 		due = client->turns_due;
-	if (!dlist_is_empty(&client->may_open))
+	if (!dlist_is_empty(&client->may_open) ||
+		!dlist_is_empty(&client->fresh) || !dlist_is_empty(&client->done))
 		due = 0;
 	return due < 0 ? -1 : Max(due - now_ms(), 0);
 }
@@ -431,6 +432,24 @@ http_next_done(HttpClient *client)
 							   dlist_pop_head_node(&client->done));
 	transfer->place = NOWHERE;
 	return transfer;
+}
+
+/*
+ * Let http_next_fresh() return this transfer again, after all others.
+ */
+void
+http_return_fresh(HttpClient *client, HttpTransfer *transfer)
+{
+	transfer_tell(transfer);
+}
+
+/*
+ * Let http_next_done() return this transfer again, after all others.
+ */
+void
+http_return_done(HttpClient *client, HttpTransfer *transfer)
+{
+	transfer_done(transfer);
 }
 
 /*

@@ -42,6 +42,8 @@ extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
 extern void http_advance(HttpClient *client);
 extern HttpTransfer *http_next_fresh(HttpClient *client);
 extern HttpTransfer *http_next_done(HttpClient *client);
+extern void http_return_fresh(HttpClient *client, HttpTransfer *transfer);
+extern void http_return_done(HttpClient *client, HttpTransfer *transfer);
 extern void http_hide(HttpTransfer *transfer, const char *secret);
 extern bool http_is_sent(const HttpTransfer *transfer);
 extern void *http_owner(const HttpTransfer *transfer);

@@ -176,6 +176,7 @@ extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
 extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
+extern void transfer_tell(HttpTransfer *transfer);
 extern void transfer_done(HttpTransfer *transfer);
 extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);
 extern void transfer_set_late(HttpTransfer *transfer);

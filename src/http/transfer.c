@@ -54,8 +54,8 @@
 #define SPARE_TRANSFERS 512
 
 /* http_next_fresh() is to return the transfer. */
-static void
-tell(HttpTransfer *transfer)
+void
+transfer_tell(HttpTransfer *transfer)
 {
 	if (transfer->is_fresh)
 		return;
@@ -90,7 +90,7 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	transfer->body_length += length;
 	transfer->body[transfer->body_length] = '\0';
 	if (transfer->stream)
-		tell(transfer);
+		transfer_tell(transfer);
 	return length;
 }
 
@@ -455,7 +455,7 @@ sent_callback(void *transfer_arg, char *remote_ip, char *local_ip,
 	transfer->local_port = local_port;
 	transfer->remote_port = remote_port;
 	if (transfer->tell_sent)
-		tell(transfer);
+		transfer_tell(transfer);
 	transfer_set_deadline(transfer, transfer->timeout_ms);
 	origin_is_found(transfer);
 	lane_end_opening(transfer);

@@ -14,6 +14,7 @@
 #include <ctype.h>
 
 #include "core/clock.h"
+#include "postmaster/interrupt.h"
 #include "server/blame.h"
 #include "runner/dispatch.h"
 #include "server/encoding.h"
@@ -22,6 +23,12 @@
 
 /* How long no connection must have failed before that is logged again. */
 #define STARVED_PAUSE (60 * US_PER_S)
+
+/*
+ * How long what has arrived for one owner may be worked on, before everybody else has
+ * had a turn.
+ */
+#define OWNER_TURN (50 * US_PER_MS)
 
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
@@ -428,6 +435,9 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	const HttpResult *result = http_result(flight->transfer);
 	bool		error = result->status < 200 || result->status >= 300;
 
+	/* A piece of it may have failed the run. */
+	if (flight->run.step != STEP_AWAIT)
+		return;
 	/* What is streamed has been read in part. */
 	if (flight->secret != NULL && (error || !flight->run.streamed))
 		http_hide(flight->transfer, flight->secret);
@@ -454,32 +464,71 @@ piece_step(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * Advance the transfers, and hand to the runs what has arrived.
+ * More of an answer has arrived, or the request has been sent.
+ */
+static void
+receive_piece(Dispatch *dispatch, Flight *flight)
+{
+	note_sent(dispatch, flight);
+	if (flight->run.streamed && flight->run.step == STEP_AWAIT)
+		take_step(dispatch, flight, piece_step);
+}
+
+/*
+ * Hand to a run what has arrived for it, unless its owner has had its time in this
+ * turn. Returns whether it has been.
+ */
+static bool
+hand_over(Dispatch *dispatch, Flight *flight,
+		  void (*receive) (Dispatch *, Flight *))
+{
+	Shares	   *shares = dispatch->fleet->shares;
+	int64		start = clock_now();
+
+	if (shares_spend(shares, flight->owner, dispatch->turn, 0) >= OWNER_TURN)
+		return false;
+	receive(dispatch, flight);
+	(void) shares_spend(shares, flight->owner, dispatch->turn,
+						clock_now() - start);
+	return true;
+}
+
+/*
+ * Advance the transfers, and hand to the runs what has arrived. An answer may take a
+ * second to be read: an owner of many has the others wait for one, not for all. What
+ * is left over has its turn next, without a pause, and a stop does not wait for it.
  */
 void
 dispatch_advance(Dispatch *dispatch)
 {
 	HttpTransfer *transfer;
+	List	   *fresh = NIL;
+	List	   *done = NIL;
+	ListCell   *cell;
 
 	http_advance(dispatch->http);
-	while ((transfer = http_next_fresh(dispatch->http)) != NULL)
+	dispatch->turn++;
+	while (!ShutdownRequestPending &&
+		   (transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
-		Flight	   *flight = http_owner(transfer);
-
-		note_sent(dispatch, flight);
-		if (flight->run.streamed && flight->run.step == STEP_AWAIT)
-			take_step(dispatch, flight, piece_step);
+		if (!hand_over(dispatch, http_owner(transfer), receive_piece))
+			fresh = lappend(fresh, transfer);
 	}
-	while ((transfer = http_next_done(dispatch->http)) != NULL)
+	while (!ShutdownRequestPending &&
+		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{
-		if (http_owner(transfer) != NULL)
-			receive_answer(dispatch, http_owner(transfer));
-		else
+		if (http_owner(transfer) == NULL)
 		{
 			http_release(dispatch->http, transfer);
 			dispatch->cancels--;
 		}
+		else if (!hand_over(dispatch, http_owner(transfer), receive_answer))
+			done = lappend(done, transfer);
 	}
+	foreach(cell, fresh)
+		http_return_fresh(dispatch->http, lfirst(cell));
+	foreach(cell, done)
+		http_return_done(dispatch->http, lfirst(cell));
 }
 
 static void

@@ -22,6 +22,7 @@ typedef struct Dispatch
 	int64		starved_until;	/* that connections could not be opened has
 								 * been logged, and need not be before, as of
 								 * clock_now() */
+	int64		turn;			/* number of dispatch_advance() */
 	int			cancels;		/* requests on their way that have no flight */
 	bool		pacing_changed; /* there may be room for parked runs now */
 } Dispatch;

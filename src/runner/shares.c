@@ -34,6 +34,8 @@ typedef struct Share
 	int64		round;			/* of shares_take(), */
 	int			taken;			/* how many things the owner took in it, */
 	int64		taken_bytes;	/* and how large they are */
+	int64		turn;			/* of shares_spend(), */
+	int64		spent;			/* and the time spent in it, in microseconds */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -83,6 +85,7 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 		share->in_flight = 0;
 		share->bytes = 0;
 		share->round = 0;
+		share->turn = 0;
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -138,6 +141,25 @@ shares_take(Shares *shares, Oid owner, int64 round, int64 bytes, int part,
 	share->taken++;
 	share->taken_bytes += bytes;
 	return true;
+}
+
+/*
+ * Spend so much time, in microseconds, on an owner with runs in flight. Returns how
+ * much that is in this turn, known by its number from 1.
+ */
+int64
+shares_spend(Shares *shares, Oid owner, int64 turn, int64 time)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	Assert(share != NULL);
+	if (share->turn != turn)
+	{
+		share->turn = turn;
+		share->spent = 0;
+	}
+	share->spent += time;
+	return share->spent;
 }
 
 /*

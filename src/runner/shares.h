@@ -17,6 +17,7 @@ extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
 extern bool shares_take(Shares *shares, Oid owner, int64 round, int64 bytes,
 						int part, int64 part_bytes);
+extern int64 shares_spend(Shares *shares, Oid owner, int64 turn, int64 time);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);
 extern bool shares_is_full(Shares *shares, Oid owner, int bound);

@@ -8,6 +8,7 @@ How it behaves is in the id of the model that a request names:
     hang                    never answers
     gate                    answers when there is a file with the name of the log
                             and .gate
+    numbers-COUNT           so does this, with as many numbers beside the answer
     stamp-MS                answers after MS milliseconds with the number of the
                             request in the log
     status-CODE             an error of this HTTP status, with OpenAI's JSON
@@ -206,9 +207,13 @@ class ModelServer:
             return await self.stream(request, text, writer)
         if kind == "slow":
             await asyncio.sleep(int(arguments[0]) / 1000)
-        elif kind == "gate":
+        elif kind in ("gate", "numbers"):
             while not os.path.exists(self.gate):
                 await asyncio.sleep(0.05)
+            if kind == "numbers":
+                return await reply(writer, 200, b'{"numbers":[' +
+                                   b"0," * int(arguments[0]) + b"0]," +
+                                   response(request, text)[1:])
         elif kind == "stamp":
             await asyncio.sleep(int(arguments[0]) / 1000)
             text = str(writer.number)

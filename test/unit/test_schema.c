@@ -269,6 +269,21 @@ test_no_steps_left(void)
 	check_text(misfit(schema, "1"), "the check would take too long");
 }
 
+/* A large value is not looked at for longer than a second or so. */
+static void
+test_large_value(void)
+{
+	StringInfoData value;
+
+	initStringInfo(&value);
+	appendStringInfoChar(&value, '[');
+	for (int i = 0; i < 1500000; i++)
+		appendStringInfoString(&value, "0,");
+	appendStringInfoString(&value, "0]");
+	check_text(misfit("{\"items\":{\"type\":\"integer\"}}", value.data), NULL);
+	check_text(misfit("{\"items\":{\"allOf\":[true,{},{}]}}", value.data), "the check would take too long");
+}
+
 /* Schemas that would never come to an end. */
 static void
 test_bounds(void)
@@ -289,6 +304,7 @@ main(void)
 	test_unread();
 	test_answers();
 	test_keywords();
+	test_large_value();
 	test_bounds();
 	test_no_steps_left();
 	return unit_done();
