@@ -24,6 +24,10 @@
 #include "core/json.h"
 #include "mb/pg_wchar.h"
 
+/* How many characters a number for jsonb may have, and its exponent's bound. */
+#define MAX_NUMBER 1000
+#define MAX_EXPONENT 1000
+
 /* A byte order mark, U+FEFF. */
 #define BOM "\xef\xbb\xbf"
 
@@ -462,16 +466,21 @@ json_decode_string(const char *value, size_t length)
 }
 
 /*
- * Whether a number can be a numeric of PostgreSQL, whose exponents have limits.
+ * Whether a number, from its first digit up to its end, can be a numeric of
+ * PostgreSQL, whose digits before and after the point, and exponents, have limits.
  */
 static bool
-exponent_fits(const char *number)
+number_fits(const char *number, const char *end)
 {
-	const char *e = number + strcspn(number, "eE,]} \t\r\n");
+	const char *e = number;
+	long		exponent;
 
-	if (*e != 'e' && *e != 'E')
-		return true;
-	return labs(strtol(e + 1, NULL, 10)) < 1000;
+	if (end - number > MAX_NUMBER)
+		return false;
+	while (e < end && *e != 'e' && *e != 'E')
+		e++;
+	exponent = e < end ? strtol(e + 1, NULL, 10) : 0;
+	return exponent > -MAX_EXPONENT && exponent < MAX_EXPONENT;
 }
 
 /*
@@ -498,8 +507,10 @@ json_is_jsonb(const char *document)
 			at = skip_string(at);
 		else if (*at >= '0' && *at <= '9')
 		{
-			valid = exponent_fits(at);
-			at += strcspn(at, ",]} \t\r\n");
+			const char *end = skip_scalar(at);
+
+			valid = number_fits(at, end);
+			at = end;
 		}
 		else
 			at++;

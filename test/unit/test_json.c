@@ -96,6 +96,41 @@ test_documents(void)
 	check(!parses(deep.data));
 }
 
+/* A number of so many digits, the point after the first of them, or at the end. */
+static char *
+number(int digits, bool point)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < digits; i++)
+		appendStringInfoString(&out, i == 1 && point ? ".1" : "1");
+	return out.data;
+}
+
+/* Numbers that are JSON, but too much for a numeric. */
+static void
+test_numbers(void)
+{
+	static const char *const exponents[] = {
+		"1e-99999999999999999999", "1e99999999999999999999", "1e-1000", "-1E+1000", "0e1000",
+		"1e-9223372036854775808", "1e9223372036854775807", "0.1e-2147483648"
+	};
+
+	for (int i = 0; i < (int) lengthof(exponents); i++)
+	{
+		check(!json_is_jsonb(exponents[i]));
+		check(!json_is_jsonb(psprintf("{\"a\":[0,%s ]}", exponents[i])));
+	}
+	check(json_is_jsonb("[1e-999,1E+999,0.0,-1,\"1e-99999\"]"));
+	check(json_is_jsonb(number(1000, false)));
+	check(!json_is_jsonb(number(1001, false)));
+	check(!json_is_jsonb(number(140000, false)));
+	check(!json_is_jsonb(number(40000, true)));
+	/* the exponent of another one */
+	check(json_is_jsonb("[1,{\"e\":2},\"e9999\"]"));
+}
+
 static void
 test_members(void)
 {
@@ -145,6 +180,7 @@ main(void)
 {
 	test_strings();
 	test_documents();
+	test_numbers();
 	test_members();
 	test_writing();
 	return unit_done();
