@@ -658,7 +658,7 @@ late_failure(const HttpTransfer *transfer)
 static HttpFailure
 classify(const HttpTransfer *transfer, CURLcode code)
 {
-	if (code != CURLE_OK && transfer->no_socket)
+	if (code != CURLE_OK && transfer->no_socket && !transfer->sent)
 		return HTTP_NO_RESOURCES;
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
@@ -669,7 +669,8 @@ classify(const HttpTransfer *transfer, CURLcode code)
 		case CURLE_OK:
 			return HTTP_OK;
 		case CURLE_OUT_OF_MEMORY:
-			return HTTP_NO_RESOURCES;
+			/* what libcurl says of a header of more than 100 kB, too */
+			return transfer->sent ? HTTP_INTERRUPTED : HTTP_NO_RESOURCES;
 		case CURLE_COULDNT_RESOLVE_HOST:
 			/* The resolver does not say what it lacked. */
 			return descriptors_are_left() ?
@@ -682,8 +683,10 @@ classify(const HttpTransfer *transfer, CURLcode code)
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_CERTPROBLEM:
 		case CURLE_URL_MALFORMAT:
-		case CURLE_UNSUPPORTED_PROTOCOL:
 			return HTTP_REFUSED;
+		case CURLE_UNSUPPORTED_PROTOCOL:
+			/* of the URL, or of the answer: HTTP/0.9 */
+			return transfer->sent ? HTTP_UNREADABLE : HTTP_REFUSED;
 		default:
 			return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
 	}

@@ -1,6 +1,8 @@
 # A server that sends headers without end fails its run and takes no memory,
-# wherever they are: before the answer (1xx), in it, or after the body. The server
-# is a few lines of Perl, since no decent one does that.
+# wherever they are: before the answer (1xx), in it, or after the body, or a single
+# line; nor is it asked again when it may not be. What has no headers at all (HTTP/0.9)
+# is none of its answers. The server is a few lines of Perl, since no decent one does
+# that.
 
 use strict;
 use warnings;
@@ -15,6 +17,8 @@ my @lines = map { "X-A$_: " . ('y' x 2000) . "\r\n" } 1 .. 50;
 my $flood = join '', @lines;
 my %answers = (
 	early => [ '', "HTTP/1.1 103 Early Hints\r\n$flood\r\n" ],
+	line => [ "HTTP/1.1 200 OK\r\nX: ", 'y' x 100_000 ],
+	old => [ '', 'What is this? ' x 1000 ],
 	headers => [ "HTTP/1.1 200 OK\r\n", $flood ],
 	trailers => [
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
@@ -64,13 +68,16 @@ foreach my $kind (sort keys %answers)
 		"$kind$_",
 		{
 			status => 'ERROR',
-			"error->>'type'" => qr/too_large|connection/ },
+			"error->>'type'" => $kind eq 'old' ? 'invalid_response' : qr/too_large|connection/ },
 		"run $_ with endless headers ($kind) fails") foreach 1 .. 5;
 }
 expect_run(
 	'trailers1',
 	{ content => 'the headers of the answer are longer than 256 kB' },
 	'the error says what was too long');
+expect_run('old1', { content => 'the answer of the model server cannot be read: Received HTTP/0.9 when not allowed' },
+	'or what was no answer');
+is(logged('could not open a connection'), 0, 'nothing is said to be lacking');
 my $growth = status_of(runner_pid(), 'VmRSS') - $before;
 note("the runner has grown by $growth kB");
 cmp_ok($growth, '<', 30_000, 'they take no memory');
