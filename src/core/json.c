@@ -31,9 +31,8 @@
 /* A byte order mark, U+FEFF. */
 #define BOM "\xef\xbb\xbf"
 
-/* U+FFFD in UTF-8 and as JSON writes it. */
+/* U+FFFD. */
 #define REPLACEMENT "\xef\xbf\xbd"
-#define ESCAPED_REPLACEMENT "\\ufffd"
 
 /*
  * The length of the valid UTF-8 character at the start of bytes, or 0 when
@@ -82,9 +81,20 @@ escaped_code_unit(const char *bytes, size_t length)
 	return unit;
 }
 
+static void
+append_character(StringInfo out, pg_wchar character)
+{
+	unsigned char utf8[5] = {0};
+
+	unicode_to_utf8(character, utf8);
+	appendStringInfoString(out, (char *) utf8);
+}
+
 /*
- * Copy the escape at the start of bytes to out, made harmless, and return how
- * many bytes it took.
+ * Copy the escape at the start of bytes to out, and return how many bytes it took.
+ * What can stand for itself does: whoever looks for a text, such as a key, finds it,
+ * and databases of all encodings know what to do about it. The others are made
+ * harmless.
  */
 static size_t
 copy_escape(StringInfo out, const char *bytes, size_t length)
@@ -92,11 +102,13 @@ copy_escape(StringInfo out, const char *bytes, size_t length)
 	int			unit = escaped_code_unit(bytes, length);
 	bool		high = unit >= 0xd800 && unit <= 0xdbff;
 	bool		low = unit >= 0xdc00 && unit <= 0xdfff;
+	int			next = high ?
+		escaped_code_unit(bytes + 6, length - 6) : -1;
 
 	if (unit < 0 && length > 1 && bytes[1] == 'u')
 	{
 		/* cJSON takes this for an escaped NUL. */
-		appendStringInfoString(out, ESCAPED_REPLACEMENT);
+		appendStringInfoString(out, REPLACEMENT);
 		return 2;
 	}
 	if (unit < 0)
@@ -104,25 +116,28 @@ copy_escape(StringInfo out, const char *bytes, size_t length)
 		/* Take \\ and \" as one, so that \\u0000 is not misread. */
 		size_t		taken = length > 1 && bytes[1] > 0 ? 2 : 1;
 
-		appendBinaryStringInfo(out, bytes, taken);
+		if (taken == 2 && bytes[1] == '/')
+			appendStringInfoChar(out, '/');
+		else
+			appendBinaryStringInfo(out, bytes, taken);
 		return taken;
 	}
 
-	if (high)
+	if (next >= 0xdc00 && next <= 0xdfff)
 	{
-		int			next = escaped_code_unit(bytes + 6, length - 6);
-
-		if (next >= 0xdc00 && next <= 0xdfff)
-		{
-			appendBinaryStringInfo(out, bytes, 12);
-			return 12;
-		}
+		append_character(out, surrogate_pair_to_codepoint(unit, next));
+		return 12;
 	}
-
 	if (unit == 0 || high || low)
-		appendStringInfoString(out, ESCAPED_REPLACEMENT);
-	else
+		appendStringInfoString(out, REPLACEMENT);
+	else if (unit < 0x20 || unit == 0x7f)
 		appendBinaryStringInfo(out, bytes, 6);
+	else
+	{
+		if (unit == '"' || unit == '\\')
+			appendStringInfoChar(out, '\\');
+		append_character(out, unit);
+	}
 	return 6;
 }
 

@@ -244,8 +244,7 @@ ask_again(Run *run, const char *problem, int64 now)
 static char *
 read_arguments(const ToolCall *call, const char **refusal)
 {
-	const char *given = call->arguments != NULL ? call->arguments : "";
-	char	   *json = json_scrub(given, strlen(given));
+	char	   *json = call->arguments != NULL ? call->arguments : pstrdup("");
 	cJSON	   *tree = json_parse(json, strlen(json));
 	char	   *result = NULL;
 
@@ -356,6 +355,9 @@ plan_calls(Run *run, Message *message, int64 now)
 			call->id = call->call_id;
 		if (call->name == NULL)
 			call->name = pstrdup("");
+		if (call->arguments != NULL)
+			call->arguments = json_scrub(call->arguments,
+										 strlen(call->arguments));
 		plan_call(run, call, &run->planned[i]);
 	}
 	run->planned_count = message->tool_call_count;

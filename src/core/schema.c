@@ -991,7 +991,8 @@ unwrap(const char *answer)
 char *
 schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 {
-	char	   *json = unwrap(answer != NULL ? answer : "");
+	char	   *text = unwrap(answer != NULL ? answer : "");
+	char	   *json = json_scrub(text, strlen(text));
 	cJSON	   *value = json_parse(json, strlen(json));
 	cJSON	   *root = json_parse(schema->schema, strlen(schema->schema));
 	Check		check = {

@@ -47,7 +47,7 @@ store_response_ids(Turn *turn)
 
 		if (flight->leaving != turn->number)
 			store_response_id(flight->run_id, flight->owner,
-							  flight->run.response_id);
+							  flight_clean(flight, flight->run.response_id));
 	}
 }
 

@@ -28,6 +28,24 @@ foreach my $encoding (qw(LATIN1 SQL_ASCII))
 		SELECT agno_arun('x', model => 'mock:hostile', run_id => 'hostile');
 		SELECT agno_arun('x', model => 'mock:hang', run_id => 'h' || chr(233));
 		SELECT agno_cancel_run('h' || chr(233))");
+	# The input of the model "raw" is the answer: characters as JSON escapes them.
+	my $text = '\u4e2d\u00e9\ud83d\ude00';
+	my $json = qq({\\"it\\":\\"@{[ $text =~ s/\\/\\\\/gr ]}\\"});
+	my $item = qq({"type":"reasoning","summary":[{"type":"summary_text","text":"$text"}]});
+	my $call = qq({"type":"function_call","call_id":"c","name":"tell","arguments":"$json"});
+	my $said = qq({"type":"message","content":[{"text":"$json"}]});
+	$node->safe_psql(
+		$database, qq(
+		CREATE FUNCTION tell(it text) RETURNS text LANGUAGE sql AS 'SELECT it';
+		INSERT INTO agno.agents (agent_id, model, tools) VALUES ('a', 'mock:raw', '{public.tell}');
+		SELECT agno_arun('{"status":"completed","output":[$item,$call]}', agent_id => 'a', run_id => 'calls');
+		SELECT agno_arun('{"status":"completed","output":[$item,$said]}', model => 'mock:raw', run_id => 'structured',
+			output_schema => '{"type":"object"}')));
+	is( $node->safe_psql($database, "SELECT r.status, r.error FROM unnest('{calls,structured}'::text[]) i, agno_wait_run(i) r"),
+		"COMPLETED|\nCOMPLETED|", "$encoding: whatever characters are escaped");
+	is( $node->safe_psql($database, "SELECT arguments->>'it' = (SELECT content::jsonb->>'it' FROM agno.runs WHERE run_id = 'structured'),
+			length(arguments->>'it') FROM agno.tool_calls"),
+		$encoding eq 'LATIN1' ? 't|3' : 't|9', "$encoding: and what cannot be stored of them is replaced");
 	is( $node->safe_psql(
 			$database, "SELECT status FROM agno_wait_run('e' || chr(233));
 			SELECT status FROM agno_wait_run('hostile');

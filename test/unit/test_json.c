@@ -74,6 +74,38 @@ test_strings(void)
 	check_text(parse("\\\xc3\xa9"), NULL);
 }
 
+/* What can stand for itself does, and is the same to those who read it. */
+static void
+test_escapes(void)
+{
+	static const struct
+	{
+		const char *json;
+		const char *scrubbed;
+	}			cases[] = {
+		{"[\"\\u0073k-\\u0026\\/\"]", "[\"sk-&/\"]"},
+		{"[\"\\u4e2d\\u00e9\\ud83d\\ude00\\u0080\"]", "[\"\xe4\xb8\xad\xc3\xa9\xf0\x9f\x98\x80\xc2\x80\"]"},
+		{"[\"\\u0022\\u005c\\u005cu0041\"]", "[\"\\\"\\\\\\\\u0041\"]"},
+		{"[\"\\\\u0041\\\\/\"]", "[\"\\\\u0041\\\\/\"]"},
+		{"[\"\\n\\u000a\\u001f\\u007f\\b\"]", "[\"\\n\\u000a\\u001f\\u007f\\b\"]"},
+		{"[\"\\u0000\\ud800\\udc00x\\udc00\\ud800\"]", "[\"" FFFD "\xf0\x90\x80\x80x" FFFD FFFD "\"]"},
+	};
+
+	for (int i = 0; i < (int) lengthof(cases); i++)
+	{
+		const char *json = cases[i].json;
+		char	   *scrubbed = json_scrub(json, strlen(json));
+		cJSON	   *tree = json_parse(json, strlen(json));
+		cJSON	   *same = cJSON_Parse(scrubbed);
+
+		check_text(scrubbed, cases[i].scrubbed);
+		check_text(json_scrub(scrubbed, strlen(scrubbed)), scrubbed);
+		check(cJSON_Compare(tree, same, true));
+		cJSON_Delete(tree);
+		cJSON_Delete(same);
+	}
+}
+
 static void
 test_documents(void)
 {
@@ -179,6 +211,7 @@ int
 main(void)
 {
 	test_strings();
+	test_escapes();
 	test_documents();
 	test_numbers();
 	test_members();
