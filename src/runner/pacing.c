@@ -183,13 +183,21 @@ find_pace(Pacing *pacing, const char *key)
 	return NULL;
 }
 
+/*
+ * Forget tokens that were used some time ago; and, of those of which a server says
+ * that there were very many, all that would block its key for longer than anything
+ * else that it says.
+ */
 static void
 forget_tokens(Pace *pace, int64 now)
 {
 	Load	   *load = pace->load;
+	double		per_minute = pace->tokens_per_minute;
 
-	load->tokens -= (double) pace->tokens_per_minute *
-		(now - load->tokens_at) / US_PER_MINUTE;
+	if (per_minute > 0)
+		load->tokens = Min(load->tokens,
+						   per_minute * (1 + LONGEST_BLOCK / US_PER_MINUTE));
+	load->tokens -= per_minute * (now - load->tokens_at) / US_PER_MINUTE;
 	load->tokens = Max(load->tokens, 0);
 	load->tokens_at = now;
 }
