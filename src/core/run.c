@@ -29,6 +29,7 @@
 #include "core/clock.h"
 #include "core/id.h"
 #include "core/json.h"
+#include "core/json_index.h"
 #include "core/run.h"
 
 /* The first pause before a repetition doubles up to the last, in ms. */
@@ -271,21 +272,27 @@ read_arguments(const ToolCall *call, const char **refusal)
 static const char *
 find_usurped(const Tool *tool, const char *arguments)
 {
-	const char *schema = tool->input_schema;
-	const char *properties = NULL;
+	cJSON	   *schema;
+	const cJSON *properties;
+	JsonIndex  *index;
 	JsonMember	member;
+	const char *found = NULL;
 
-	while (schema != NULL && json_next_member(&schema, &member))
+	if (tool->input_schema == NULL)
+		return NULL;
+	schema = json_parse(tool->input_schema, strlen(tool->input_schema));
+	properties = cJSON_GetObjectItemCaseSensitive(schema, "properties");
+	index = json_index_create();
+	while (found == NULL && json_next_member(&arguments, &member))
 	{
-		if (strcmp(member.key, "properties") == 0)
-			properties = member.value;
+		if (json_index_member(index, properties, member.key) != NULL)
+			found = member.key;
+		else
+			pfree(member.key);
 	}
-	while (properties != NULL && json_next_member(&properties, &member))
-	{
-		if (json_has_member(arguments, member.key))
-			return member.key;
-	}
-	return NULL;
+	json_index_free(index);
+	cJSON_Delete(schema);
+	return found;
 }
 
 /*

@@ -67,6 +67,13 @@ stop(Runner *runner)
 	proc_exit(0);
 }
 
+static void
+handle_termination(SIGNAL_ARGS)
+{
+	SignalHandlerForShutdownRequest(postgres_signal_arg);
+	store_stop_waiting();
+}
+
 /*
  * The database has no use for this runner any more, or it does not fit.
  */
@@ -324,7 +331,7 @@ agno_bg_runner_main(Datum arg)
 
 	memcpy(&database, MyBgworkerEntry->bgw_extra, sizeof(database));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGTERM, handle_termination);
 	pqsignal(SIGINT, StatementCancelHandler);
 	pqsignal(SIGQUIT, exit_at_once);
 	BackgroundWorkerUnblockSignals();

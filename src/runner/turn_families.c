@@ -104,21 +104,26 @@ tell(List *settled)
 void
 turn_children_ended(Turn *turn, char *const *parent_ids, int count)
 {
+	bool		more;
+
 	if (count == 0)
 		return;
-	tell(store_settle_children(parent_ids, count));
+	/* What is more is for when they go on. */
+	tell(store_settle_children(parent_ids, count, TURN_BYTES, &more));
 	store_children_ended(parent_ids, count);
 	store_show_requirements(parent_ids, count);
 }
 
 /*
  * The same for ReadyRuns that go on: nothing of their children may be missing, even
- * if a call could not be had when it was to be told.
+ * if a call could not be had when it was to be told. If that is too much for a turn,
+ * they are deferred.
  */
 void
 turn_settle_children(Turn *turn, List *ready)
 {
 	RunKeys		keys = run_keys(list_length(ready));
+	bool		more;
 	ListCell   *cell;
 
 	foreach(cell, ready)
@@ -128,5 +133,8 @@ turn_settle_children(Turn *turn, List *ready)
 		if (run->delegates)
 			run_keys_add(&keys, run->run_id, NULL);
 	}
-	tell(store_settle_children(keys.run_ids, keys.count));
+	tell(store_settle_children(keys.run_ids, keys.count, TURN_BYTES, &more));
+	foreach(cell, ready)
+		((ReadyRun *) lfirst(cell))->deferred |=
+		more && ((ReadyRun *) lfirst(cell))->delegates;
 }

@@ -14,10 +14,10 @@
 #include "runner/turn_internal.h"
 
 /*
- * Whether one of these signals is for the run that is locked.
+ * The one of these signals that is for the run that is locked, or NULL.
  */
-static bool
-is_meant(const RunLock *lock, List *signals)
+static Signal *
+find_signal(const RunLock *lock, List *signals)
 {
 	ListCell   *cell;
 
@@ -27,9 +27,9 @@ is_meant(const RunLock *lock, List *signals)
 
 		if (signal->owner == lock->owner &&
 			strcmp(signal->run_id, lock->run_id) == 0)
-			return true;
+			return signal;
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -52,10 +52,31 @@ is_to_be_cancelled(const RunLock *lock, bool is_queued)
 }
 
 /*
+ * How many of these runs are ended in this turn: as many as can be read of, from the
+ * first, and that one in any case.
+ */
+static int
+keep_in_budget(RunLock **runs, int count)
+{
+	int64		bytes = 0;
+	int			kept = 0;
+
+	store_measure_steps(runs, count);
+	while (kept < count)
+	{
+		bytes += runs[kept]->step_bytes;
+		if (kept > 0 && bytes > TURN_BYTES)
+			break;
+		kept++;
+	}
+	return kept;
+}
+
+/*
  * Follow signals about runs that are not in flight: those that were cancelled
  * while they waited leave the queue, those that wait still are cancelled now,
  * even if a restore or a hand has lost them from the queue. What somebody has
- * locked is cancelled later.
+ * locked, or is too much to be read in a turn, is cancelled later.
  */
 static void
 cancel_waiting(Turn *turn, List *signals)
@@ -66,6 +87,7 @@ cancel_waiting(Turn *turn, List *signals)
 	Signal	  **later = palloc(sizeof(Signal *) * size);
 	int			cancelled_count = 0;
 	int			later_count = 0;
+	int			kept;
 	List	   *locks;
 	List	   *locked_ids = NIL;
 	RunIdSet	queued;
@@ -82,7 +104,7 @@ cancel_waiting(Turn *turn, List *signals)
 		RunLock    *lock = lfirst(cell);
 
 		locked_ids = lappend(locked_ids, lock->run_id);
-		if (lock->mine && is_meant(lock, signals) &&
+		if (lock->mine && find_signal(lock, signals) != NULL &&
 			is_to_be_cancelled(lock, run_id_set_has(&queued, lock->run_id)))
 		{
 			cancelled[cancelled_count++] = lock;
@@ -100,7 +122,10 @@ cancel_waiting(Turn *turn, List *signals)
 			later[later_count++] = signal;
 	}
 
-	turn_end_cancelled(turn, cancelled, cancelled_count);
+	kept = keep_in_budget(cancelled, cancelled_count);
+	for (int i = kept; i < cancelled_count; i++)
+		later[later_count++] = find_signal(cancelled[i], signals);
+	turn_end_cancelled(turn, cancelled, kept);
 	if (later_count > 0)
 		turn->cancelled_ids = list_concat(turn->cancelled_ids,
 										  store_cancel_later(later, later_count));

@@ -427,6 +427,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			lock = palloc0(sizeof(RunLock));
 			lock->run_id = run->run_id;
 			lock->session_id = run->session_id;
+			lock->status = RUN_CANCELLED;
 			starts->cancelled[starts->cancelled_count++] = lock;
 			break;
 		case OVER:
@@ -451,6 +452,11 @@ make_flights(Turn *turn, Starts *starts)
 	foreach(cell, starts->admitted)
 		runs = lappend(runs, ((AdmittedRun *) lfirst(cell))->run);
 	turn_settle_children(turn, runs);
+	foreach(cell, runs)
+	{
+		if (((ReadyRun *) lfirst(cell))->deferred)
+			runs = foreach_delete_current(runs, cell);
+	}
 	store_read_steps(runs);
 	store_read_history(runs, (int64) agno_max_input_size * 1024, TURN_BYTES);
 

@@ -18,6 +18,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/stratnum.h"
@@ -31,6 +33,7 @@
 #include "core/version.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "replication/syncrep.h"
 #include "server/settings.h"
 #include "store/store.h"
@@ -228,8 +231,8 @@ store_commit_call(void)
  *-------------------------------------------------------------------------
  */
 
-/* The transaction of this runner is about to be committed. */
-static bool committing = false;
+/* The transaction of this runner is about to be committed, or flushed. */
+static volatile sig_atomic_t committing = false;
 
 /* Who the runner is outside of its transactions. */
 static StoreUser runner_user;
@@ -319,8 +322,12 @@ store_flush(void)
 		return;
 	/* As in a commit: who is to end does so afterwards. */
 	HOLD_INTERRUPTS();
+	committing = true;
 	XLogFlush(XactLastCommitEnd);
-	SyncRepWaitForLSN(XactLastCommitEnd, true);
+	if (!ShutdownRequestPending)
+		SyncRepWaitForLSN(XactLastCommitEnd, true);
+	committing = false;
+	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 }
 
@@ -336,11 +343,30 @@ store_commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	committing = true;
+	if (ShutdownRequestPending &&
+		synchronous_commit > SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+		(void) set_config_option("synchronous_commit", "local", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+								 false);
 	CommitTransactionCommand();
 	committing = false;
+	QueryCancelPending = false;
 	SetUserIdAndSecContext(runner_user.user, runner_user.security_context);
 	pgstat_report_stat(false);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * In a signal handler of a runner: it is to stop. If it waits for a standby, it waits
+ * no longer, like a backend that is terminated.
+ */
+void
+store_stop_waiting(void)
+{
+	if (!committing)
+		return;
+	QueryCancelPending = true;
+	InterruptPending = true;
 }
 
 /*

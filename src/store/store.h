@@ -218,7 +218,8 @@ typedef struct ReadyRun
 	struct RowReader *rest;		/* where from; NULL once it has been read */
 	int64		bytes;			/* how long it is in all, with the history
 								 * that has been read */
-	bool		deferred;		/* not all of the history has been read */
+	bool		deferred;		/* not all of the history has been read, or
+								 * settled of its calls: for the next turn */
 	char	   *input;
 	char	   *user_id;		/* or NULL */
 	char	   *metadata;		/* a JSON object, or NULL */
@@ -407,6 +408,7 @@ typedef struct RunLock
 	int			attempt;
 	TimestampTz started_at;		/* the attempt; 0: none has */
 	bool		mine;			/* it is for this runner */
+	int64		step_bytes;		/* of its steps: store_measure_steps() */
 } RunLock;
 
 /* store.c: transactions, and listeners */
@@ -414,6 +416,7 @@ extern void store_plan_for_large_tables(void);	/* store_planning.c */
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
 extern void store_flush(void);
+extern void store_stop_waiting(void);
 extern void store_commit(void);
 extern void store_abort(void);
 extern bool store_failed_at_commit(void);
@@ -450,6 +453,7 @@ extern void store_read_history(List *ready, int64 max_bytes,
 /* store_steps.c: answers with calls of tools */
 extern void store_keep_steps(NewStep *steps, int count);
 extern void store_await_tools(ReadyRun **runs, int count);
+extern void store_measure_steps(RunLock **runs, int count);
 extern void store_read_steps(List *ready);
 extern void store_tools_called(char *const *run_ids, int count);
 extern void store_children_ended(char *const *run_ids, int count);
@@ -466,7 +470,8 @@ extern void store_drop_callback(const char *run_id);
 extern uint64 store_give_up_callbacks(int limit);
 
 /* store_families.c: runs that other runs have enqueued */
-extern List *store_settle_children(char *const *run_ids, int count);
+extern List *store_settle_children(char *const *run_ids, int count,
+								   int64 most, bool *more);
 extern void store_show_requirements(char *const *run_ids, int count);
 extern uint32 store_told_runners(void);
 

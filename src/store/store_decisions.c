@@ -465,10 +465,35 @@ tell_upwards(List *calls)
 }
 
 /*
+ * Whether what has been given to one of these PausedRuns, notes and answers, is longer
+ * than agno_bg.max_input_size in all: its runner reads that at once.
+ */
+static bool
+is_too_much(List *runs)
+{
+	static Statement statement = {
+		"SELECT FROM agno.requirements q WHERE q.run_id" EQ "ANY ($1)"
+		" GROUP BY q.run_id HAVING pg_catalog.sum("
+		"pg_catalog.octet_length(pg_catalog.concat(q.note, q.answer)))"
+		" OPERATOR(pg_catalog.>) $2 LIMIT 1"
+	};
+	Arguments	args = {0};
+	Column		ids = {TEXTOID};
+	ListCell   *cell;
+
+	foreach(cell, runs)
+		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
+	bind_column(&args, &ids);
+	bind_datum(&args, INT8OID,
+			   Int64GetDatum(agno_max_input_size * INT64CONST(1024)));
+	return store_execute(&statement, &args) > 0;
+}
+
+/*
  * Store what has been decided about those of these calls, all of these PausedRuns',
  * that are changed; InvalidOid decides what has expired. Returns the PausedRuns of
  * which nothing is waited for any more: they are PENDING, and signals for their
- * runners are there, who are to be woken.
+ * runners are there, who are to be woken. Errors: configuration_limit_exceeded.
  */
 List *
 store_decide(const Family *family, List *calls, Oid decider)
@@ -477,6 +502,12 @@ store_decide(const Family *family, List *calls, Oid decider)
 	ListCell   *cell;
 
 	update_requirements(calls, decider);
+	if (OidIsValid(decider) && is_too_much(family->runs))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the notes and answers of the run are too long"),
+				 errdetail("Those of all its calls may have " INT64_FORMAT " bytes, which agno_bg.max_input_size allows.",
+						   agno_max_input_size * INT64CONST(1024))));
 	update_calls(calls);
 	tell_upwards(calls);
 	foreach(cell, family->runs)

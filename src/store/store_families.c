@@ -170,10 +170,12 @@ read_settled(RowReader *row)
 /*
  * Put what came of children that have ended into the calls of these runs, which wait
  * for them: a list of SettledCall, the calls of a run next to each other. A call
- * that somebody has locked is left for later.
+ * that somebody has locked is left for later, and so are, with *more, those beyond
+ * so many bytes, which are about these runs as well.
  */
 List *
-store_settle_children(char *const *run_ids, int count)
+store_settle_children(char *const *run_ids, int count, int64 most,
+					  bool *more)
 {
 	static Statement statement = {
 		"WITH settled AS (UPDATE agno.tool_calls c SET"
@@ -181,7 +183,9 @@ store_settle_children(char *const *run_ids, int count)
 		" result = CASE WHEN l.answered THEN l.content END,"
 		" error = CASE WHEN NOT l.answered THEN l.content END,"
 		" xid = pg_current_xact_id(), finished_at = l.finished_at "
-		"FROM (SELECT w.run_id, w.turn, w.call_no,"
+		"FROM (SELECT a.*, sum(octet_length(a.content)) OVER"
+		" (ORDER BY a.run_id, a.turn, a.call_no) - octet_length(a.content)"
+		" AS before FROM (SELECT w.run_id, w.turn, w.call_no,"
 		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
@@ -190,9 +194,9 @@ store_settle_children(char *const *run_ids, int count)
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
-		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) l "
+		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) a) l "
 		"WHERE c.run_id = l.run_id AND c.turn = l.turn"
-		" AND c.call_no = l.call_no "
+		" AND c.call_no = l.call_no AND l.before < $2 "
 		"RETURNING c.run_id, c.turn, c.call_no, c.model_call_id, c.tool,"
 		" c.arguments, c.child_run_id, c.status = 'error',"
 		" coalesce(c.result, c.error),"
@@ -208,10 +212,13 @@ store_settle_children(char *const *run_ids, int count)
 	Column		shown = {TEXTOID};
 	List	   *settled;
 	ListCell   *cell;
+	int64		bytes = 0;
 
+	*more = false;
 	if (count == 0)
 		return NIL;
 	bind_ids(&args, run_ids, count);
+	bind_datum(&args, INT8OID, Int64GetDatum(most));
 	settled = store_read_list(&statement, &args, read_settled);
 	foreach(cell, settled)
 	{
@@ -219,6 +226,7 @@ store_settle_children(char *const *run_ids, int count)
 		char	   *part = tool_result_shown(call->result,
 											 agno_max_tool_result_size * 1024);
 
+		bytes += strlen(call->result);
 		if (part == call->result)
 			continue;
 		add_text(&ids, call->run_id);
@@ -228,6 +236,7 @@ store_settle_children(char *const *run_ids, int count)
 		call->result = part;
 	}
 	set_shown(&ids, &turns, &numbers, &shown);
+	*more = bytes >= most;
 	return settled;
 }
 

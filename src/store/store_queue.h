@@ -137,6 +137,14 @@ typedef enum QueueState
  */
 #define MINE(alias) alias ".shard::integer % $1 = $2"
 
+/*
+ * How long what a requirement says is, in bytes, as far as it is read with its call.
+ */
+#define BYTES_GIVEN(alias) "coalesce(octet_length(" alias ".note), 0)" \
+	" + coalesce(octet_length(" alias ".answer), 0)" \
+	" + coalesce(octet_length(" alias ".input_schema), 0)" \
+	" + coalesce(octet_length(" alias ".preview::text), 0)"
+
 extern List *store_call_back(const Column *run_ids, const Column *statuses,
 							 const Column *shards, List **owners);
 extern void store_await_callbacks(const Column *run_ids);

@@ -200,7 +200,7 @@ static int64
 read_progress(RowReader *row, ReadyRun *run)
 {
 	int64		steps[2];
-	int64		calls[6];
+	int64		calls[7];
 
 	next_int64s(row, steps, lengthof(steps));
 	next_int64s(row, calls, lengthof(calls));
@@ -209,7 +209,7 @@ read_progress(RowReader *row, ReadyRun *run)
 	run->waiting_calls = calls[2] > 0 || calls[4] > 0;
 	run->delegates = calls[3] > 0;
 	run->children = calls[5] > 0;
-	return steps[1] + calls[0];
+	return steps[1] + calls[0] + calls[6];
 }
 
 /*
@@ -291,7 +291,9 @@ store_lock_ready(PickedRun **picked, int count)
 		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
 		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
 		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
-		" WHERE x.run_id = k.run_id AND x.state = " WAITING ")))]"
+		" WHERE x.run_id = k.run_id AND x.state = " WAITING "))),"
+		" (SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
+		" WHERE q.run_id = r.run_id)]"
 		" FROM agno.tool_calls c WHERE c.run_id = r.run_id)::bigint[] END,"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"

@@ -247,7 +247,8 @@ find_concerned(void)
 		" FROM changed t JOIN pg_constraint c"
 		" ON c.confrelid = t.id AND c.contype = 'f') "
 		"SELECT r.oid, r.oid::pg_catalog.regclass::pg_catalog.text,"
-		" coalesce(o.rolsuper, false), CASE WHEN o.rolsuper THEN NULL"
+		" coalesce(o.rolsuper, false) OR r.relowner = w.relowner,"
+		" CASE WHEN o.rolsuper OR r.relowner = w.relowner THEN NULL"
 		" WHEN n.is_changed THEN"
 		" 'has a foreign key with an action'"
 		" WHEN n.has_cast THEN 'has a foreign key of a type of its own'"
@@ -258,6 +259,7 @@ find_concerned(void)
 		" AND s.stxexprs IS NOT NULL)"
 		" THEN 'has indexes or statistics with expressions' END "
 		"FROM concerned n JOIN pg_class r ON r.oid = n.id"
+		" JOIN pg_class w ON w.oid = 'agno.runs'::pg_catalog.regclass"
 		" LEFT JOIN pg_roles o ON o.oid = r.relowner "
 		"ORDER BY n.is_changed DESC, n.has_cast DESC, r.oid"
 	};

@@ -492,6 +492,40 @@ read_calls(List *ready, const Column *run_ids)
 }
 
 /*
+ * Find out how long what store_read_steps() reads of these runs is, in bytes.
+ */
+void
+store_measure_steps(RunLock **runs, int count)
+{
+	static Statement statement = {
+		"SELECT p.n::integer, coalesce((SELECT sum(octet_length(s.messages))"
+		" FROM agno.run_steps s WHERE s.run_id = p.run_id), 0)::bigint +"
+		" coalesce((SELECT sum(octet_length(coalesce(c.shown, c.result)))"
+		" FROM agno.tool_calls c WHERE c.run_id = p.run_id), 0)::bigint +"
+		" coalesce((SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
+		" WHERE q.run_id = p.run_id), 0)::bigint "
+		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n)"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+	uint64		found;
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+		add_text(&run_ids, runs[i]->run_id);
+	bind_column(&args, &run_ids);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		int			number = next_int(&row);
+
+		runs[number - 1]->step_bytes = next_int64(&row);
+	}
+}
+
+/*
  * Read what is stored of those of these ReadyRuns that have turns.
  */
 void

@@ -300,6 +300,22 @@ store_init_held(HeldTurn *held)
 }
 
 /*
+ * The call that was taken has been made; or else it is not known what has been made
+ * of its turn.
+ */
+void
+store_hold_call(HeldTurn *held, const ToolWork *work, bool made)
+{
+	held->attempt = work->attempt;
+	held->turn = work->turn;
+	held->call_no = made ? work->call_no : 0;
+	if (made)
+		held->next++;
+	else
+		held->next = held->count = 0;
+}
+
+/*
  * Have the next calls of this turn read, whose run is in its attempt. False if it is
  * not.
  */
@@ -341,9 +357,12 @@ store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 		return false;
 	same = strcmp(held->run_id, turn.run_id) == 0 &&
 		held->attempt == turn.attempt && held->turn == turn.turn;
+	if (!same)
+		store_hold_call(held, &turn, false);
 	if ((!same || turn.holder != MyProcPid || held->next == held->count) &&
-		!fill_held(role, held, &turn, same ? held->call_no : 0))
+		!fill_held(role, held, &turn, held->call_no))
 	{
+		store_hold_call(held, &turn, false);
 		*work = turn;
 		return true;
 	}
@@ -358,22 +377,6 @@ store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 	work->run = &held->run;
 	work->session_state = state_text(work);
 	return true;
-}
-
-/*
- * The call that was taken has been made; or else it is not known what has been made
- * of its turn.
- */
-void
-store_hold_call(HeldTurn *held, const ToolWork *work, bool made)
-{
-	held->attempt = work->attempt;
-	held->turn = work->turn;
-	held->call_no = made ? work->call_no : 0;
-	if (made)
-		held->next++;
-	else
-		held->next = held->count = 0;
 }
 
 /*
@@ -612,7 +615,7 @@ store_ask_again(const ToolWork *work, const char *fingerprint)
 	bind_int(&args, work->call_no);
 	bind_text(&args, fingerprint);
 	if (store_execute(&statement, &args) == 0)
-		return true;
+		return false;
 	row = row_reader(0);
 	return set_call_status(work, next_bool(&row) ? "preview" : "paused");
 }

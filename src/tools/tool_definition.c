@@ -38,6 +38,9 @@
 #include "utils/jsonb.h"
 #include "utils/syscache.h"
 
+/* How long the schema may be of the arguments that somebody gives, in bytes. */
+#define MAX_INPUT_SCHEMA 65536
+
 /* The prefix of a tool that is another agent. */
 #define AGENT_PREFIX "agent:"
 
@@ -266,11 +269,19 @@ set_parameters(Tool *tool, const ToolFunction *function, const ToolRow *row,
 	tool->strict = strict && is_strict(tool->parameters);
 	if (strict && !tool->strict && row->parameters == NULL)
 		tool->parameters = tool_function_schema(function, hidden, false);
-	if (tool->requires == REQUIRES_USER_INPUT)
-		tool->input_schema =
-			tool_function_schema(function,
-								 other_arguments(function, row->inputs),
-								 false);
+	if (tool->requires != REQUIRES_USER_INPUT)
+		return;
+	tool->input_schema =
+		tool_function_schema(function, other_arguments(function, row->inputs),
+							 false);
+	if (strlen(tool->input_schema) > MAX_INPUT_SCHEMA)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the schema of the arguments that somebody gives to function %s is too long",
+						function->signature),
+				 errdetail("It has %zu bytes; each call keeps it, with up to %d.",
+						   strlen(tool->input_schema), MAX_INPUT_SCHEMA),
+				 errhint("Shorten the comment on the function.")));
 }
 
 /*
