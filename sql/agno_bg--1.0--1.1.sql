@@ -126,6 +126,10 @@ COMMENT ON FUNCTION agno.check_time_zone(pg_catalog.text) IS
 
 REVOKE ALL ON FUNCTION agno.check_time_zone(pg_catalog.text) FROM PUBLIC;
 
+COMMENT ON TABLE agno.agents IS
+	'what agno_arun(..., agent_id) refers to; filled with INSERT and UPDATE. An '
+	'agent is for the roles that have the rights of its owner';
+
 COMMENT ON COLUMN agno.agents.timezone_identifier IS
 	'the time zone of that time, as in pg_timezone_names; null: that of the '
 	'server';
@@ -785,6 +789,10 @@ SELECT pg_catalog.pg_extension_config_dump('agno.tool_queue', '');
 SELECT pg_catalog.pg_extension_config_dump('agno.callbacks', '');
 
 SELECT pg_catalog.pg_extension_config_dump('agno.requirements', '');
+
+COMMENT ON FOREIGN DATA WRAPPER agno_bg IS
+	'model servers: CREATE SERVER name FOREIGN DATA WRAPPER agno_bg '
+	'OPTIONS (api ''openai-responses'', base_url ''https://...'')';
 
 -- As merge_dictionaries() in Agno.
 CREATE OR REPLACE FUNCTION agno.merge_json(a pg_catalog.jsonb, b pg_catalog.jsonb)

@@ -248,7 +248,7 @@ CREATE TABLE agno.agents (
 );
 
 COMMENT ON TABLE agno.agents IS
-	'what agno_arun(…, agent_id) refers to; filled with INSERT and UPDATE. An '
+	'what agno_arun(..., agent_id) refers to; filled with INSERT and UPDATE. An '
 	'agent is for the roles that have the rights of its owner';
 COMMENT ON COLUMN agno.agents.agent_id IS 'the name that agno_arun takes';
 COMMENT ON COLUMN agno.agents.name IS
@@ -1041,7 +1041,7 @@ REVOKE ALL ON FUNCTION agno.fdw_validator(pg_catalog.text[], pg_catalog.oid) FRO
 CREATE FOREIGN DATA WRAPPER agno_bg VALIDATOR agno.fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER agno_bg IS
 	'model servers: CREATE SERVER name FOREIGN DATA WRAPPER agno_bg '
-	'OPTIONS (api ''openai-responses'', base_url ''https://…'')';
+	'OPTIONS (api ''openai-responses'', base_url ''https://...'')';
 
 ---------------------------------------------------------------------------
 -- Functions

@@ -81,6 +81,15 @@ escaped_code_unit(const char *bytes, size_t length)
 	return unit;
 }
 
+/*
+ * Whether this is a character of ASCII, and not NUL; char may be signed or not.
+ */
+static bool
+is_ascii(char c)
+{
+	return c != '\0' && (unsigned char) c < 0x80;
+}
+
 static void
 append_character(StringInfo out, pg_wchar character)
 {
@@ -114,7 +123,7 @@ copy_escape(StringInfo out, const char *bytes, size_t length)
 	if (unit < 0)
 	{
 		/* Take \\ and \" as one, so that \\u0000 is not misread. */
-		size_t		taken = length > 1 && bytes[1] > 0 ? 2 : 1;
+		size_t		taken = length > 1 && is_ascii(bytes[1]) ? 2 : 1;
 
 		if (taken == 2 && bytes[1] == '/')
 			appendStringInfoChar(out, '/');
@@ -161,7 +170,7 @@ scrub(StringInfo out, const char *bytes, size_t length, bool escapes)
 		int			size;
 
 		/* Most bytes are plain ASCII: copy them in one go. */
-		while (run < left && at[run] > 0 && !(escapes && at[run] == '\\'))
+		while (run < left && is_ascii(at[run]) && !(escapes && at[run] == '\\'))
 			run++;
 		if (run > 0)
 		{

@@ -50,6 +50,13 @@
 /* Its second byte. */
 #define TLS_MAJOR_VERSION 3
 
+/*
+ * How many bytes may come of a compressed byte, beyond the first ones: nobody else
+ * has a turn while they are made, and an answer is not like that.
+ */
+#define MAX_INFLATION 100
+#define FREE_INFLATION (1024 * 1024)
+
 /* How many transfers are kept to be used again. */
 #define SPARE_TRANSFERS 512
 
@@ -74,6 +81,13 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	if (transfer->body_length + length > transfer->max_response)
 	{
 		transfer->too_large = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	if (transfer->codings > 0 &&
+		transfer->body_length + length >
+		FREE_INFLATION + MAX_INFLATION * transfer->wire_bytes)
+	{
+		transfer->unreadable = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
 	if (needed > transfer->body_size)
@@ -359,8 +373,9 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	if (transfer->lane->number == MULTIPLEXED_LANE &&
 		begins(bytes, length, "http/1."))
 		learn_http1(transfer);
-	if (begins(bytes, length, "transfer-encoding:") ||
-		begins(bytes, length, "content-encoding:"))
+	if (transfer->body_length == 0 &&
+		(begins(bytes, length, "transfer-encoding:") ||
+		 begins(bytes, length, "content-encoding:")))
 	{
 		transfer_watch(transfer, true);
 		transfer->unreadable |= !accept_coding(transfer, bytes, length);
@@ -656,14 +671,15 @@ late_failure(const HttpTransfer *transfer)
  * What kind of failure this is.
  */
 static HttpFailure
-classify(const HttpTransfer *transfer, CURLcode code)
+classify(const HttpTransfer *transfer, CURLcode code, long status)
 {
 	if (code != CURLE_OK && transfer->no_socket && !transfer->sent)
 		return HTTP_NO_RESOURCES;
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
+	/* of an error, the status says enough */
 	if (code != CURLE_OK && transfer->unreadable)
-		return HTTP_UNREADABLE;
+		return status >= 400 ? HTTP_OK : HTTP_UNREADABLE;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -712,11 +728,11 @@ transfer_set_result(HttpTransfer *transfer, CURLcode code)
 
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 
-	result->failure = classify(transfer, code);
+	result->failure = classify(transfer, code, status);
 	if (code == CURLE_ABORTED_BY_CALLBACK)
 		result->reason = "it was closed before an answer arrived";
 	else if (transfer->unreadable)
-		result->reason = "it is compressed more than once, or neither by gzip nor by deflate";
+		result->reason = "it is compressed more than once, to less than a hundredth, or neither by gzip nor by deflate";
 	else
 		result->reason = transfer->error[0] != '\0' ?
 			transfer->error : curl_easy_strerror(code);

@@ -33,9 +33,6 @@
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
-/* How many may be told so at once: their runs have no slot any more. */
-#define MAX_CANCELS 200
-
 static void
 end_transfer(Dispatch *dispatch, Flight *flight)
 {
@@ -221,8 +218,8 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	request.connect_timeout_ms = server->connect_timeout_ms;
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
-	request.stream = flight->run.streamed;
-	request.tell_sent = owner != NULL &&
+	request.stream = kind != REQUEST_CANCEL && flight->run.streamed;
+	request.tell_sent = kind != REQUEST_CANCEL &&
 		pacing_problem(dispatch->pacing, flight->pace) != NULL;
 	transfer = http_start(dispatch->http, &request, owner);
 	MemoryContextSwitchTo(old);
@@ -269,19 +266,57 @@ send_step(Dispatch *dispatch, Flight *flight)
 	run_sent(&flight->run);
 }
 
+/*
+ * The place for a cancel request of this owner, or NULL: runs that are cancelled have
+ * no slot any more, so nobody gets more places than he leaves to others.
+ */
+static Oid *
+place_of_cancel(Dispatch *dispatch, Oid owner)
+{
+	Oid		   *place = NULL;
+	int			own = 0;
+	int			left = 0;
+
+	for (int i = 0; i < MAX_CANCELS; i++)
+	{
+		if (dispatch->cancels[i] == owner)
+			own++;
+		else if (!OidIsValid(dispatch->cancels[i]))
+		{
+			place = &dispatch->cancels[i];
+			left++;
+		}
+	}
+	return own < left ? place : NULL;
+}
+
+/*
+ * Whether a transfer is a cancel request: its owner is a place.
+ */
+static bool
+is_cancel(const Dispatch *dispatch, const void *owner)
+{
+	return (const Oid *) owner >= dispatch->cancels &&
+		(const Oid *) owner < dispatch->cancels + MAX_CANCELS;
+}
+
 static void
 cancel_response_step(Dispatch *dispatch, Flight *flight)
 {
+	Oid		   *place = place_of_cancel(dispatch, flight->owner);
+
+	if (place == NULL)
+		return;
 	(void) start_request(dispatch, flight, REQUEST_CANCEL,
 						 flight->run.response_id,
-						 clock_now() + CANCEL_TIMEOUT, NULL);
-	dispatch->cancels++;
+						 clock_now() + CANCEL_TIMEOUT, place);
+	*place = flight->owner;
 }
 
 /*
  * Nobody wants the response any more that the server works on: say so, unless too
- * many servers are being told. What comes of it does not matter, so the transfer has
- * no owner, and that it cannot be sent is no error of the run.
+ * many servers are being told. What comes of it does not matter, nor that it cannot
+ * be sent: that is no error of the run.
  */
 static void
 cancel_response(Dispatch *dispatch, Flight *flight)
@@ -289,8 +324,7 @@ cancel_response(Dispatch *dispatch, Flight *flight)
 	if (flight->run.response_id == NULL ||
 		flight->run.outcome.status == RUN_PENDING)
 		return;
-	if (dispatch->cancels < MAX_CANCELS)
-		(void) try_step(dispatch, flight, cancel_response_step);
+	(void) try_step(dispatch, flight, cancel_response_step);
 	flight->run.response_id = NULL;
 }
 
@@ -517,10 +551,10 @@ dispatch_advance(Dispatch *dispatch)
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{
-		if (http_owner(transfer) == NULL)
+		if (is_cancel(dispatch, http_owner(transfer)))
 		{
+			*(Oid *) http_owner(transfer) = InvalidOid;
 			http_release(dispatch->http, transfer);
-			dispatch->cancels--;
 		}
 		else if (!hand_over(dispatch, http_owner(transfer), receive_answer))
 			done = lappend(done, transfer);

@@ -12,6 +12,9 @@
 #include "runner/fleet.h"
 #include "runner/pacing.h"
 
+/* How many servers may be told at once that nobody wants a response any more. */
+#define MAX_CANCELS 200
+
 typedef struct Dispatch
 {
 	Fleet	   *fleet;
@@ -23,7 +26,9 @@ typedef struct Dispatch
 								 * been logged, and need not be before, as of
 								 * clock_now() */
 	int64		turn;			/* number of dispatch_advance() */
-	int			cancels;		/* requests on their way that have no flight */
+	Oid			cancels[MAX_CANCELS];	/* owners of cancelled responses whose
+										 * servers are being told; InvalidOid:
+										 * the place is free */
 	bool		pacing_changed; /* there may be room for parked runs now */
 } Dispatch;
 

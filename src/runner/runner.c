@@ -359,9 +359,10 @@ agno_bg_runner_main(Datum arg)
 			exit_unwanted();
 		dispatch_send(&runner.dispatch);
 
-		/* What has just been added to libcurl starts now. */
-		if (http_timeout_ms(runner.dispatch.http) == 0)
-			continue;
+		/*
+		 * Also when there is more to do, for that is how the postmaster's
+		 * death shows.
+		 */
 		sleep_until_event(&runner);
 	}
 }

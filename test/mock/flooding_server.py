@@ -47,6 +47,7 @@ CODINGS = {
     "lines": (b"Content-Encoding: gzip\r\ncontent-encoding: GZIP", 2),
     "transfer": (b"Transfer-Encoding: gzip, chunked", 1),
     "zstd": (b"Content-Encoding: zstd", 0),
+    "inflated": (b"Content-Encoding: gzip", 1),
     "nonsense": (b"Content-Encoding: gzip;q=1", 1),
 }
 
@@ -94,7 +95,7 @@ def serve_http1(connection):
                            + nested())
     elif kind in CODINGS:
         header, times = CODINGS[kind]
-        body = answer(kind)
+        body = answer("x" * 5000000 if kind == "inflated" else kind)
         for _ in range(times):
             body = gzip.compress(body)
         chunk = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"

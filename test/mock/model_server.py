@@ -35,7 +35,8 @@ How it behaves is in the id of the model that a request names:
     break-N                 streams, and closes the connection after the first
                             word, N times for each input
     mute                    streams the first word, and nothing more
-    work-MS                 with "background", is done after MS milliseconds
+    work-MS[-stubborn]      with "background", is done after MS milliseconds; stubborn
+                            ones hear of a cancel after a minute only
     tools[-MS]              calls tools, after MS milliseconds each time, as the
                             last message of the user says in JSON: {"calls":
                             [[{"name": …, "arguments": …}, …], …]} with a list for
@@ -337,6 +338,8 @@ class ModelServer:
         if name not in self.responses:
             return await reply(writer, 404, error_body("404"))
         ready, whole = self.responses[name]
+        if action == ["cancel"] and "stubborn" in str(whole.get("model")):
+            await asyncio.sleep(60)
         if action == ["cancel"] and ready > time.time():
             whole = dict(whole, status="cancelled", output=[], usage=None)
             self.responses[name] = (0, whole)

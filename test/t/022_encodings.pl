@@ -13,6 +13,10 @@ use Test::More;
 my $node = new_node('main', no_extension => 1);
 my $url = start_mock('mock');
 
+# Scripts are of ASCII, which is what all encodings have.
+$node->safe_psql('postgres', q(CREATE DATABASE euc ENCODING 'EUC_JP' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'));
+$node->safe_psql('euc', 'CREATE EXTENSION agno_bg');
+
 foreach my $encoding (qw(LATIN1 SQL_ASCII))
 {
 	my $database = lc $encoding;

@@ -23,8 +23,8 @@ $node->safe_psql('postgres', "CREATE SERVER coded FOREIGN DATA WRAPPER agno_bg O
 enqueue('once', 'coded:once');
 expect_run('once', { status => 'COMPLETED', content => 'once' }, 'an answer may be compressed');
 my %unreadable = (status => 'ERROR', "error->>'type'" => 'invalid_response',
-	content => 'the answer of the model server cannot be read: it is compressed more than once, or neither by gzip nor by deflate');
-foreach my $kind (qw(twice lines transfer zstd nonsense))
+	content => 'the answer of the model server cannot be read: it is compressed more than once, to less than a hundredth, or neither by gzip nor by deflate');
+foreach my $kind (qw(twice lines transfer zstd nonsense inflated))
 {
 	enqueue($kind, "coded:$kind");
 	expect_run($kind, \%unreadable, "but not like this: $kind");
