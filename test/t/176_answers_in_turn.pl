@@ -1,6 +1,6 @@
 # Answers that take long to be read, all of which are there at once, keep the runs of
 # their own role waiting, and others for no more than one or two of them; nor does a
-# stop of the server wait for all.
+# stop of the server wait for all, or the end of a runner that has no postmaster any more.
 
 use strict;
 use warnings;
@@ -41,4 +41,13 @@ crowd('stopped', $count);
 my $start = time;
 $node->stop('fast');
 cmp_ok(time - $start, '<', 5, 'a stop waits for one of them');
+
+# The postmaster is not there any more, and it is the kernel that ended it.
+$node->start;
+crowd('orphaned', $count);
+my $runner = runner_pid();
+$start = time;
+$node->kill9;
+wait_until('the end of the runner', sub { !kill 0, $runner });
+cmp_ok(time - $start, '<', 5, 'nor does a runner without a postmaster read them all');
 done_testing();
