@@ -2181,6 +2181,15 @@ BEGIN
 						  AND e.sync_error_count > 2))
 			THEN 'subscriber'
 		ELSE 'none' END;
+	IF agents = 'subscriber'
+	   AND EXISTS (SELECT FROM pg_subscription_rel r
+				   WHERE r.srrelid IN ('agno.agents'::regclass,
+									   'agno.tools'::regclass)
+					 AND r.srsubstate IN ('i', 'd')) THEN
+		problem := concat_ws('; ', problem,
+			'agents and tools are not copied yet; transactions open on the first '
+			'node are waited for');
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION agno.node_status() IS
@@ -2188,7 +2197,40 @@ COMMENT ON FUNCTION agno.node_status() IS
 REVOKE ALL ON FUNCTION agno.node_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION agno.node_status() TO pg_monitor;
 
-CREATE FUNCTION agno.publish_agents(slot pg_catalog.text)
+-- The row would belong to whichever role has that number on another server.
+CREATE FUNCTION agno.refuse_dropped_roles()
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	named text;
+BEGIN
+	SELECT x.named INTO named
+	FROM (SELECT format('owner of agent "%s"', a.agent_id), a.owner
+		  FROM agno.agents a
+		  UNION ALL
+		  SELECT format('owner of tool "%s"', t.tool), t.owner FROM agno.tools t
+		  UNION ALL
+		  SELECT format('approver of tool "%s"', t.tool), t.approver
+		  FROM agno.tools t) x (named, role)
+	WHERE x.role <> 0 AND NOT EXISTS (SELECT FROM pg_roles o WHERE o.oid = x.role)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'the % has been dropped', named
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = 'Other servers cannot be told who that was.',
+				  HINT = 'Give it to a role that exists, or delete it.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION agno.refuse_dropped_roles() IS
+	'raises an error if an agent or a tool refers to a role that is no more';
+REVOKE ALL ON FUNCTION agno.refuse_dropped_roles() FROM PUBLIC;
+
+-- What is decoded from the beginning of a slot on knows no publication that has been
+-- committed later, so that has a call of its own.
+CREATE FUNCTION agno.publish_agents(slot pg_catalog.text DEFAULT NULL)
 RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -2196,38 +2238,65 @@ SET lock_timeout = '30s'
 AS $$
 DECLARE
 	present pg_replication_slots;
+	until constant timestamptz := clock_timestamp() + '10 s';
 BEGIN
-	SELECT s.* INTO present FROM pg_replication_slots s
-	WHERE s.slot_name = slot;
-	IF FOUND AND present.database IS DISTINCT FROM current_database() THEN
-		RAISE EXCEPTION 'replication slot "%" is not of this database', slot
-			USING ERRCODE = 'duplicate_object',
-				  HINT = 'Give the node another name, or drop the slot if '
-						 'nobody needs it.';
+	IF current_setting('wal_level') <> 'logical' THEN
+		RAISE EXCEPTION 'wal_level must be logical'
+			USING ERRCODE = 'object_not_in_prerequisite_state';
 	END IF;
-	-- One that waits may have lost what it was to send. First: a transaction that
-	-- has written cannot make another.
+	PERFORM agno.refuse_dropped_roles();
+	IF NOT agno.publishes_agents() THEN
+		IF slot IS NOT NULL THEN
+			RAISE EXCEPTION 'publication "agno_router" does not exist'
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  HINT = 'SELECT agno.publish_agents(); creates it, in a '
+							 'transaction of its own.';
+		END IF;
+		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
+	END IF;
+	IF slot IS NULL THEN
+		RETURN true;
+	END IF;
+	LOOP
+		SELECT s.* INTO present FROM pg_replication_slots s
+		WHERE s.slot_name = slot;
+		IF FOUND AND present.database IS DISTINCT FROM current_database() THEN
+			RAISE EXCEPTION 'replication slot "%" is not of this database', slot
+				USING ERRCODE = 'duplicate_object',
+					  HINT = 'Give the node another name, or drop the slot if '
+							 'nobody needs it.';
+		END IF;
+		EXIT WHEN present.active IS NOT TRUE;
+		-- who has just been told to follow no more takes a moment
+		IF clock_timestamp() > until THEN
+			RAISE EXCEPTION 'replication slot "%" is used by another server', slot
+				USING ERRCODE = 'object_in_use',
+					  DETAIL = format('Process %s sends it agents and tools.',
+									  present.active_pid),
+					  HINT = 'Give the node another name. If its server is gone, '
+							 'call again after wal_sender_timeout.';
+		END IF;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+	-- One that waits may have lost what it was to send.
 	IF NOT present.active THEN
 		PERFORM pg_drop_replication_slot(slot);
 	END IF;
-	IF present.active IS NOT TRUE THEN
-		PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
-	END IF;
-	IF NOT agno.publishes_agents() THEN
-		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
-	END IF;
+	PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION agno.publish_agents(pg_catalog.text) IS
 	'lets another server, which does not follow yet or not any more, receive the '
-	'agents and tools of this one, by this replication slot';
+	'agents and tools of this one, by this replication slot, which is made anew; '
+	'without a slot, prepares that, which has to be committed before';
 REVOKE ALL ON FUNCTION agno.publish_agents(pg_catalog.text) FROM PUBLIC;
 
 CREATE FUNCTION agno.unfollow_agents()
 RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = 'warning'
 SET lock_timeout = '30s'
 AS $$
 BEGIN
@@ -2237,13 +2306,13 @@ BEGIN
 								WHERE d.datname = current_database())) THEN
 		ALTER SUBSCRIPTION agno_router DISABLE;
 		ALTER SUBSCRIPTION agno_router SET (slot_name = NONE);
-		DROP SUBSCRIPTION agno_router;
 	END IF;
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION agno.unfollow_agents() IS
-	'has this server receive no agents and tools any more; those that it has stay';
+	'has this server receive no agents and tools any more; those that it has stay, '
+	'and are not to be written until DROP SUBSCRIPTION agno_router';
 REVOKE ALL ON FUNCTION agno.unfollow_agents() FROM PUBLIC;
 
 CREATE FUNCTION agno.follow_agents(publisher pg_catalog.text,
@@ -2255,22 +2324,47 @@ SET client_min_messages = 'warning'
 SET lock_timeout = '30s'
 AS $$
 DECLARE
+	used text;
 	state text;
 	message text;
 	more text;
 	advice text;
 BEGIN
-	IF current_setting('transaction_isolation') <> 'read committed' THEN
+	IF current_setting('transaction_isolation')
+	   NOT IN ('read committed', 'read uncommitted') THEN
 		RAISE EXCEPTION 'the transaction must be READ COMMITTED'
 			USING ERRCODE = 'active_sql_transaction',
 				  DETAIL = 'Rows that it does not see would stay.',
 				  HINT = 'Look at default_transaction_isolation.';
 	END IF;
-	PERFORM agno.unfollow_agents();
+	-- A copy of a server that hands out agents has no slots.
+	SELECT s.slot_name INTO used FROM pg_replication_slots s
+	WHERE s.database = current_database()
+	  AND (s.slot_name = slot OR s.slot_name ^@ 'agno_' AND s.active)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'this server hands out agents and tools itself'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = format('It has replication slot "%s".', used),
+				  HINT = 'Have the others follow another server before, and drop '
+						 'the slot.';
+	END IF;
 	PERFORM agno.refuse_references();
-	DROP PUBLICATION IF EXISTS agno_router;
 	-- Rows of open transactions are waited for: they would be in the way for ever.
-	LOCK TABLE agno.agents, agno.tools IN SHARE ROW EXCLUSIVE MODE;
+	-- Before the subscription is locked: who writes rows looks for that.
+	BEGIN
+		LOCK TABLE agno.agents, agno.tools IN SHARE ROW EXCLUSIVE MODE;
+	EXCEPTION WHEN lock_not_available THEN
+		RAISE EXCEPTION '%', SQLERRM
+			USING ERRCODE = 'lock_not_available',
+				  DETAIL = 'Open or prepared transactions use agno.agents or '
+						   'agno.tools.',
+				  HINT = 'pg_locks and pg_prepared_xacts tell which; end them, and '
+						 'call again.';
+	END;
+	PERFORM agno.unfollow_agents();
+	DROP SUBSCRIPTION IF EXISTS agno_router;
+	DROP PUBLICATION IF EXISTS agno_router;
 	DELETE FROM agno.agents;
 	DELETE FROM agno.tools;
 

@@ -810,17 +810,21 @@ DECLARE
 BEGIN
 	SELECT n.node INTO named FROM agno.nodes n
 	WHERE n.first_slot OPERATOR(pg_catalog.<=) slot
-	ORDER BY n.first_slot DESC LIMIT 1;
-	IF named IS NULL AND id IS NOT NULL THEN
-		RAISE EXCEPTION 'there are no nodes'
+	  AND n.last_slot OPERATOR(pg_catalog.>=) slot;
+	IF named IS NOT NULL OR id IS NULL THEN
+		RETURN named;
+	ELSIF EXISTS (SELECT FROM agno.nodes) THEN
+		RAISE EXCEPTION 'no node has slot %', slot
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  HINT = 'SELECT agno_router_add_node(name, conninfo) adds one.';
+				  HINT = 'agno_router_status() tells which slots have none.';
 	END IF;
-	RETURN named;
+	RAISE EXCEPTION 'there are no nodes'
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  HINT = 'SELECT agno_router_add_node(name, conninfo) adds one.';
 END
 $$;
 COMMENT ON FUNCTION agno.node_of(pg_catalog.text) IS
-	'the node that has the slot of an id';
+	'the node that has the slot of an id; raises an error if none has';
 
 CREATE FUNCTION agno.lost_node(state pg_catalog.text, message pg_catalog.text)
 RETURNS boolean
@@ -1130,7 +1134,9 @@ DECLARE
 BEGIN
 	PERFORM agno.refuse_read_only('agno_arun()');
 	-- there may be no node at all
-	PERFORM agno.node_of(COALESCE(session_id, run_id, idempotency_key, ''));
+	PERFORM COALESCE(
+		agno.node_of(COALESCE(session_id, run_id, idempotency_key)),
+		agno.agents_node());
 	IF run_id IS NOT NULL AND session_id IS NOT NULL
 	   AND NOT agno.looks_generated(run_id) THEN
 		PERFORM agno.refuse_used_run_id(run_id, session_id);
@@ -1274,7 +1280,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_requeue_run()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.requeue_run_at(COALESCE(at, agno.node_of('')), run_id);
+	RETURN agno.requeue_run_at(COALESCE(at, agno.agents_node()), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
 		hint := PG_EXCEPTION_HINT;
@@ -1297,7 +1303,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_requeue_callback()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.requeue_callback_at(COALESCE(at, agno.node_of('')), run_id);
+	RETURN agno.requeue_callback_at(COALESCE(at, agno.agents_node()), run_id);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
 		hint := PG_EXCEPTION_HINT;
@@ -1322,7 +1328,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_continue_run()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.continue_run_at(COALESCE(at, agno.node_of('')), run_id,
+	RETURN agno.continue_run_at(COALESCE(at, agno.agents_node()), run_id,
 		requirements);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
@@ -1351,7 +1357,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_approve_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.approve_call_at(COALESCE(at, agno.node_of('')), run_id,
+	RETURN agno.approve_call_at(COALESCE(at, agno.agents_node()), run_id,
 		tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
@@ -1379,7 +1385,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_reject_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.reject_call_at(COALESCE(at, agno.node_of('')), run_id,
+	RETURN agno.reject_call_at(COALESCE(at, agno.agents_node()), run_id,
 		tool_call_id, note);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
@@ -1408,7 +1414,7 @@ BEGIN
 	PERFORM agno.refuse_read_only('agno_answer_call()');
 	at := agno.node_of_run(run_id);
 	PERFORM agno.refuse_enqueued_here(at, run_id);
-	RETURN agno.answer_call_at(COALESCE(at, agno.node_of('')), run_id,
+	RETURN agno.answer_call_at(COALESCE(at, agno.agents_node()), run_id,
 		tool_call_id, answer);
 EXCEPTION WHEN OTHERS OR query_canceled THEN
 	GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL,
@@ -1824,22 +1830,29 @@ DECLARE
 	connection text := regexp_replace(agno.connection(publisher),
 		'options=''(?:[^''\\]|\\.)*''', '');
 BEGIN
-	-- a first node that cannot be reached leaves all as it is
-	PERFORM agno.status_at(publisher);
-	-- before there is a new slot, which does not send what the lost one had
-	PERFORM agno.unfollow_agents_at(node);
-	PERFORM agno.publish_agents_at(publisher, slot);
-	PERFORM agno.follow_agents_at(node, connection, slot);
-EXCEPTION WHEN OTHERS THEN
-	RAISE WARNING 'node "%" does not receive agents and tools', node
-		USING ERRCODE = SQLSTATE,
-			  DETAIL = SQLERRM,
-			  HINT = format(E'As a superuser, once that is mended: on node "%s", '
-				'whose wal_level must be logical,\nSELECT agno.publish_agents(%L);\n'
-				'and on node "%s", with a password if it takes one,\n'
-				'SELECT agno.follow_agents(%L, %L);', publisher, slot, node,
-				regexp_replace(connection, 'password=''(?:[^''\\]|\\.)*''', ''),
-				slot);
+	IF node = publisher THEN
+		RAISE EXCEPTION 'node "%" is the one on which agents are written', node
+			USING ERRCODE = 'object_not_in_prerequisite_state';
+	END IF;
+	BEGIN
+		-- a first node that cannot do it leaves all as it is
+		PERFORM agno.publish_agents_at(publisher, NULL);
+		-- before there is a new slot, which does not send what the lost one had
+		PERFORM agno.unfollow_agents_at(node);
+		PERFORM agno.publish_agents_at(publisher, slot);
+		PERFORM agno.follow_agents_at(node, connection, slot);
+	EXCEPTION WHEN OTHERS THEN
+		RAISE WARNING 'node "%" does not receive agents and tools', node
+			USING ERRCODE = SQLSTATE,
+				  DETAIL = SQLERRM,
+				  HINT = format(E'As a superuser, once that is mended: on node "%s", '
+					'whose wal_level must be logical,\nSELECT agno.publish_agents();\n'
+					'SELECT agno.publish_agents(%L);\n'
+					'and on node "%s", with a password if it takes one,\n'
+					'SELECT agno.follow_agents(%L, %L);', publisher, slot, node,
+					regexp_replace(connection, 'password=''(?:[^''\\]|\\.)*''', ''),
+					slot);
+	END;
 END
 $$;
 COMMENT ON FUNCTION agno.replicate_agents(pg_catalog.text) IS
@@ -2061,14 +2074,28 @@ SET client_min_messages = 'error'
 SET standard_conforming_strings = on
 AS $$
 DECLARE
-	n agno.nodes;
+	n record;
 	s record;
+	gaps text;
 	detail text;
 BEGIN
-	FOR n IN SELECT * FROM agno.nodes o ORDER BY o.first_slot LOOP
+	FOR n IN
+		SELECT o.*, lag(o.last_slot, 1, -1) OVER w + 1 AS first_free,
+			   lead(o.node) OVER w IS NULL AS is_last
+		FROM agno.nodes o
+		WINDOW w AS (ORDER BY o.first_slot)
+		ORDER BY o.first_slot
+	LOOP
 		node := n.node;
 		first_slot := n.first_slot;
 		last_slot := n.last_slot;
+		gaps := NULLIF(concat_ws('; ',
+			CASE WHEN n.first_free < n.first_slot
+				THEN format('slots %s-%s before it are those of no node',
+							n.first_free, n.first_slot - 1) END,
+			CASE WHEN n.is_last AND n.last_slot < 65535
+				THEN format('slots %s-65535 after it are those of no node',
+							n.last_slot + 1) END), '');
 		BEGIN
 			PERFORM agno.knock(n.node, true);
 			s := agno.status_at(n.node);
@@ -2077,7 +2104,7 @@ BEGIN
 			standby := s.standby;
 			unfinished := s.unfinished;
 			agents := s.agents;
-			problem := NULLIF(concat_ws('; ',
+			problem := NULLIF(concat_ws('; ', gaps,
 				CASE WHEN s.standby THEN 'it is a standby' END,
 				CASE WHEN NOT s.cluster THEN 'agno_bg.cluster is off' END,
 				CASE WHEN s.slots <> format('%s-%s', n.first_slot, n.last_slot)
@@ -2095,11 +2122,11 @@ BEGIN
 			unfinished := NULL;
 			agents := NULL;
 			GET STACKED DIAGNOSTICS detail := PG_EXCEPTION_DETAIL;
-			problem := rtrim(regexp_replace(
+			problem := concat_ws('; ', gaps, rtrim(regexp_replace(
 				CASE WHEN SQLSTATE = '08006' AND detail <> '' THEN detail
 					 ELSE SQLERRM END,
 				'^(PL/Proxy function )?[^:]*\([0-9]+\): (\[.*?\] )?'
-				'(PQ\w+: |REMOTE \w+: )?', ''), E'\n');
+				'(PQ\w+: |REMOTE \w+: )?', ''), E'\n'));
 		END;
 		RETURN NEXT;
 	END LOOP;

@@ -12,7 +12,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(need_plproxy new_cluster_node new_router add_node new_cluster
-  own_id set_slots statements slot_of);
+  own_id set_slots statements slot_of
+  wait_copied);
 
 # Skip the whole test where the server has no PL/Proxy.
 sub need_plproxy
@@ -73,19 +74,31 @@ sub add_node
 		"SELECT agno_router_add_node('" . $node->name . "', '$conninfo')");
 }
 
-# Have each node know its slots, as the router gave them out.
+# Have each node know its slots, as the router gave them out. A reload while tables are
+# copied would have that begin again, with an error.
 sub set_slots
 {
 	my ($router, @nodes) = @_;
 
 	foreach my $node (@nodes)
 	{
+		wait_copied($node);
 		my $slots = value($router,
 			"concat(first_slot, '-', last_slot) FROM agno.nodes WHERE node = '"
 			  . $node->name . "'");
 		$node->safe_psql('postgres', "ALTER SYSTEM SET agno_bg.slots = '$slots'");
 		$node->reload;
 	}
+}
+
+# Wait until a node has copied the agents and tools of the first one, if it follows.
+sub wait_copied
+{
+	my ($node) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate <> 'r'")
+	  or die 'agents and tools are not copied to ' . $node->name;
 }
 
 # A router and as many nodes, with a mock model server. Returns the router and the

@@ -51,6 +51,9 @@ SELECT agno_slot(session_id) FROM agno_arun('x', run_at => '2100-01-01',
 ALTER SYSTEM SET agno_bg.slots = '7-6';
 ALTER SYSTEM SET agno_bg.slots = '0-65536';
 ALTER SYSTEM SET agno_bg.slots = '0-1x';
+ALTER SYSTEM SET agno_bg.slots = '00000-32767';
+ALTER SYSTEM SET agno_bg.slots = ' 0-65535';
+ALTER SYSTEM SET agno_bg.slots = '0-4294967297';
 ALTER SYSTEM SET agno_bg.slots = '100-109';
 SELECT pg_reload_conf();
 \c

@@ -35,6 +35,8 @@ is($node->safe_psql('postgres', 'SELECT agno.keep_slots(7, 7)'), '1', 'without i
 as('app', 'CREATE TABLE app.p (i integer PRIMARY KEY); CREATE PUBLICATION agno_router FOR TABLE app.p');
 is(outcome_as('postgres', q(SELECT agno.publish_agents('agno_n2'))), '55000', "another role's publication is not taken for that of agno_bg");
 as('app', 'DROP PUBLICATION agno_router');
+is(outcome_as('postgres', q(SELECT agno.publish_agents('agno_n2'))), '55000', 'a publication is committed before there is a slot');
+is($node->safe_psql('postgres', q(SELECT agno.publish_agents())), 't', 'then');
 is($node->safe_psql('postgres', q(SELECT agno.publish_agents('agno_n2'))), 't', 'agents are published');
 is($node->safe_psql('postgres', q(SELECT agno.publish_agents('agno_n3'))), 't', 'to several servers');
 $node->safe_psql('postgres', q(ALTER PUBLICATION agno_router ADD TABLE app.p));

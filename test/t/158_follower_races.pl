@@ -1,7 +1,9 @@
 # A server begins to receive agents and tools while a role is about to write its own: no row
 # of the role stays, which would be in the way of those that arrive, for ever. Faults
 # injected: a transaction that has inserted is open meanwhile; one whose snapshot is
-# older inserts afterwards; one is not ended at all.
+# older inserts afterwards; one is not ended at all; one on the first server is open
+# when the copy is to begin, which is told of. The first server gives out neither rows of a role
+# that has been dropped, nor a slot that another server uses.
 
 use strict;
 use warnings;
@@ -31,8 +33,13 @@ sub arrives
 	as($n1, 'app', qq(INSERT INTO agno.agents (agent_id, model) VALUES ('$name', 'mock:echo')));
 	ok($n2->poll_query_until('postgres', "SELECT string_agg(agent_id || model, ',' ORDER BY agent_id) = '${name}mock:echo,helpermock:echo' FROM agno.agents"), "$name: agents arrive");
 }
-sub stop_following { value($n2, 'agno.unfollow_agents()'); }
-value($n1, "agno.publish_agents('agno_n2')");
+sub stop_following
+{
+	value($n2, 'agno.unfollow_agents()');
+	is(outcome_as($n2, 'app', $own), '55000', 'a server that is to follow anew takes no rows of its own');
+	$n2->safe_psql('postgres', 'DROP SUBSCRIPTION agno_router');
+}
+value($n1, $_) foreach 'agno.publish_agents()', "agno.publish_agents('agno_n2')";
 
 # What is committed while the server begins
 my $open = session();
@@ -66,5 +73,26 @@ is(outcome($n2, $follow), '55P03', 'a transaction that does not end is told of')
 $open->query('ROLLBACK');
 $open->quit;
 is(outcome($n2, "SET default_transaction_isolation = 'repeatable read'; $follow"), '25001', 'what would not see all rows is refused');
+
+# What is open on the first server when the copy is to begin
+value($n1, "agno.publish_agents('agno_n2')");
+$open = $n1->background_psql('postgres', extra_params => [ '-U', 'app' ]);
+$open->query("BEGIN; SELECT pg_current_xact_id()");
+is(outcome($n2, "SET default_transaction_isolation = 'read uncommitted'; $follow"), 't', 'a server follows');
+my $status = q(SELECT concat_ws(' ', agents, problem) FROM agno.node_status());
+my $waits = 'subscriber agents and tools are not copied yet; transactions open on the first node are waited for';
+$n2->safe_psql('postgres', q(ALTER DATABASE postgres SET agno_bg.node = 'n2'));
+ok($n2->poll_query_until('postgres', $status, $waits), 'a copy that waits for a transaction is told of');
+$open->query('COMMIT');
+$open->quit;
+ok($n2->poll_query_until('postgres', $status, 'subscriber'), 'until that has ended');
+
+# A slot that is in use, and a role that is no more
+is(outcome($n1, "SELECT agno.publish_agents('agno_n2')"), '55006', 'the slot of a server that follows is not taken from it');
+arrives('a3');
+$n1->safe_psql('postgres', q(CREATE ROLE gone; INSERT INTO agno.tools (tool, external_execution, approver) VALUES ('t', true, 'gone'); DROP ROLE gone));
+my ($ret, $out, $err) = $n1->psql('postgres', "SELECT agno.publish_agents('agno_n3')");
+like($err, qr/the approver of tool "t" has been dropped/, 'a role that is no more is told of');
+is(value($n1, 'count(*) FROM pg_replication_slots'), 1, 'before there is a slot');
 
 done_testing();

@@ -21,7 +21,7 @@ $router->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUE
 sub agents { return $n2->poll_query_until('postgres', "SELECT string_agg(agent_id, ',' ORDER BY agent_id) = '$_[0]' FROM agno.agents"); }
 ok(agents('a,b'), 'agents are replicated');
 
-sub replicate { my ($ret, $out, $err) = $router->psql('postgres', "SELECT agno.replicate_agents('n2')"); return $err; }
+sub replicate { my ($name) = @_; my ($ret, $out, $err) = $router->psql('postgres', "SELECT agno.replicate_agents('" . ($name // 'n2') . "')"); return $err; }
 
 # Lost
 $n2->safe_psql('postgres', 'ALTER SUBSCRIPTION agno_router DISABLE');
@@ -49,6 +49,12 @@ like(value($router, "concat_ws(' ', agents, problem) FROM agno_router_status() W
 $n2->safe_psql('postgres', 'DROP TABLE public.refers');
 is(replicate(), '', 'without it, it is done');
 ok(agents('b,c'), 'and agents arrive');
+
+# The other way round
+like(replicate('n1'), qr/ERROR:.*node "n1" is the one on which agents are written/, 'the first node follows nobody');
+is(outcome($n1, "SELECT agno.follow_agents('" . $n1->connstr('postgres') =~ s/'/''/gr . "', '$_')"), '55000', "and not itself: $_") foreach 'agno_n1', 'agno_n2';
+is(value($n1, 'count(*) FROM agno.agents'), 2, 'it has its agents');
+ok(agents('b,c'), 'and so have others');
 
 # Of another database
 value($n2, 'agno.unfollow_agents()');

@@ -19,7 +19,18 @@ my $router = new_router('router');
 
 add_node($router, $n1);
 is(value($router, 'problem IS NULL FROM agno_router_status()'), 't', 'one node has all slots');
+
+# Somebody writes while a node is added.
+my $script = "$PostgreSQL::Test::Utils::tmp_check/busy.sql";
+$n1->safe_psql('postgres', 'CREATE TABLE public.busy (i integer)');
+append_to_file($script, "INSERT INTO public.busy VALUES (1);\n");
+my $busy = IPC::Run::start([ 'pgbench', '-n', '-c', '4', '-T', '600', '-f', $script, $n1->connstr('postgres') ], '<', '/dev/null', '>', \my $out, '2>', \my $err);
+$n1->poll_query_until('postgres', 'SELECT count(*) > 100 FROM public.busy');
 add_node($router, $n2);
+wait_copied($n2);
+$busy->signal('TERM');
+eval { $busy->finish };
+is(logged($n2, qr/publication "agno_router" does not exist/), 0, 'a node is added while somebody writes');
 my $problems = "string_agg(concat_ws(' ', node, first_slot, last_slot, agents, problem), ',') FROM agno_router_status()";
 is(value($router, $problems), 'n1 0 32767 publisher agno_bg.slots is 0-65535,n2 32768 65535 subscriber agno_bg.slots is 0-65535', 'of two, each has to know its slots');
 
@@ -39,6 +50,9 @@ my $anew = new_router('anew');
 sub add { my ($node) = @_; return outcome($anew, "SELECT agno_router_add_node('" . $node->name . "', '" . $node->connstr('postgres') =~ s/'/''/gr . "')"); }
 is(add($n2), '55000', 'a node that follows another is not the first');
 is(add($n1), '', 'the one that is followed is');
+is(value($anew, $problems), 'n1 0 49151 publisher slots 49152-65535 after it are those of no node', 'slots without a node are told of');
+is(outcome($anew, "SELECT agno.node_of(agno.new_id(49152))"), '55000', 'and their sessions are looked for on no other');
+is(outcome($anew, "SELECT agno.node_of(agno.new_id(49151))"), 'n1', 'as those of the node are');
 is(add($n3), '55000', 'what has no slots of its own is not added');
 $n3->safe_psql('postgres', "ALTER SYSTEM SET agno_bg.slots = '40000-50000'");
 $n3->reload;

@@ -14,7 +14,7 @@ use Test::More;
 my ($n1, $n2) = map { new_node($_, init => { allows_streaming => 'logical' }) } 'n1', 'n2';
 my $url = start_mock('mock');
 add_mock_server($_, $url) foreach $n1, $n2;
-value($n1, "agno.publish_agents('agno_n2')");
+value($n1, $_) foreach 'agno.publish_agents()', "agno.publish_agents('agno_n2')";
 value($n2, "agno.follow_agents('" . $n1->connstr('postgres') =~ s/'/''/gr . "', 'agno_n2')");
 sub arrives { my ($id) = @_; return $n2->poll_query_until('postgres', "SELECT count(*) = 1 FROM agno.agents WHERE agent_id = '$id'"); }
 $n1->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUES ('a', 'mock:echo')));

@@ -14,14 +14,13 @@ use Test::More;
 
 need_plproxy();
 my $url = start_mock('mock');
-my ($n1, $n2) = map { new_cluster_node("n$_", $url) } 1, 2;
+my ($n1, $n2) = map { new_cluster_node("n$_->[0]", $url, conf => "agno_bg.slots = '$_->[1]'\n") } [ 1, '0-32767' ], [ 2, '32768-65535' ];
 my $router = new_router('router');
 
 add_node($router, $n1);
 make_user($n1, 'first', 'second');
 as($n1, 'first', q(INSERT INTO agno.agents (agent_id, model) VALUES ('a', 'mock:echo')));
 add_node($router, $n2);
-set_slots($router, $n1, $n2);
 
 my $problem = "coalesce(problem, '') = 'agents and tools are not replicated: see its log' FROM agno_router_status() WHERE node = 'n2'";
 sub missing
