@@ -57,6 +57,7 @@ is(value($n1, 'count(*) FROM agno.agents'), 2, 'it has its agents');
 ok(agents('b,c'), 'and so have others');
 
 # Of another database
+wait_copied($n2);
 value($n2, 'agno.unfollow_agents()');
 $n1->poll_query_until('postgres', 'SELECT NOT active FROM pg_replication_slots');
 $n1->safe_psql('postgres', 'SELECT pg_drop_replication_slot($$agno_n2$$); CREATE DATABASE other');
