@@ -269,7 +269,7 @@ set_parameters(Tool *tool, const ToolFunction *function, const ToolRow *row,
 	tool->strict = strict && is_strict(tool->parameters);
 	if (strict && !tool->strict && row->parameters == NULL)
 		tool->parameters = tool_function_schema(function, hidden, false);
-	if (tool->requires != REQUIRES_USER_INPUT)
+	if (tool->requires != REQUIRES_USER_INPUT || function == NULL)
 		return;
 	tool->input_schema =
 		tool_function_schema(function, other_arguments(function, row->inputs),
