@@ -28,6 +28,12 @@
 #define MAX_NUMBER 1000
 #define MAX_EXPONENT 1000
 
+/*
+ * How much longer jsonb may write a document, for the exponents of its numbers, than
+ * twice what it was.
+ */
+#define MAX_ZEROS 65536
+
 /* A byte order mark, U+FEFF. */
 #define BOM "\xef\xbb\xbf"
 
@@ -492,9 +498,10 @@ json_decode_string(const char *value, size_t length)
 /*
  * Whether a number, from its first digit up to its end, can be a numeric of
  * PostgreSQL, whose digits before and after the point, and exponents, have limits.
+ * *zeros is increased by how many digits jsonb may write for its exponent.
  */
 static bool
-number_fits(const char *number, const char *end)
+number_fits(const char *number, const char *end, size_t *zeros)
 {
 	const char *e = number;
 	long		exponent;
@@ -504,7 +511,10 @@ number_fits(const char *number, const char *end)
 	while (e < end && *e != 'e' && *e != 'E')
 		e++;
 	exponent = e < end ? strtol(e + 1, NULL, 10) : 0;
-	return exponent > -MAX_EXPONENT && exponent < MAX_EXPONENT;
+	if (exponent <= -MAX_EXPONENT || exponent >= MAX_EXPONENT)
+		return false;
+	*zeros += labs(exponent);
+	return true;
 }
 
 /*
@@ -515,6 +525,7 @@ json_is_jsonb(const char *document)
 {
 	JsonLexContext *lex;
 	bool		valid;
+	size_t		zeros = 0;
 
 #if PG_VERSION_NUM >= 170000
 	lex = makeJsonLexContextCstringLen(NULL, document, strlen(document),
@@ -533,13 +544,13 @@ json_is_jsonb(const char *document)
 		{
 			const char *end = skip_scalar(at);
 
-			valid = number_fits(at, end);
+			valid = number_fits(at, end, &zeros);
 			at = end;
 		}
 		else
 			at++;
 	}
-	return valid;
+	return valid && zeros <= strlen(document) + MAX_ZEROS;
 }
 
 /*-------------------------------------------------------------------------

@@ -518,6 +518,12 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 		refuse(chores, turn, error);
 		return;
 	}
+	if (turn->tried == 0 && turn->tried_signal != NULL &&
+		!is_passing(error->sqlerrcode))
+	{
+		turn_drop_signals(turn->tried_signal);
+		return;
+	}
 	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
 	{
 		chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
@@ -681,6 +687,7 @@ do_turn(Chores *chores, uint32 todo)
 		.dead_tools = find_dead_tools(chores, now),
 		.signals_after = chores->signals_after,
 		.limit = turn_limit(chores),
+		.signal_limit = chores->limit,
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
 	};

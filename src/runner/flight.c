@@ -420,6 +420,7 @@ flight_strip(Flight *flight)
 	run->message_count = 0;
 	run->stream = NULL;
 	run->planned_count = 0;
+	run->waiting_count = 0;
 	flight->news.events = NIL;
 	flight->session_state = NULL;
 	flight->secret = NULL;

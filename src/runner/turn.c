@@ -119,6 +119,22 @@ turn_refuse(const PickedRun *picked, const char *message)
 }
 
 /*
+ * What is signalled about this run cannot be followed: others are not to wait for
+ * that. Its time runs on.
+ */
+void
+turn_drop_signals(char *run_id)
+{
+	store_begin("agno_bg: dropping signals");
+	(void) store_take_signals_of(&run_id, 1);
+	store_commit();
+	ereport(LOG,
+			(errmsg("agno_bg has dropped what was signalled about run \"%s\": it could not be followed",
+					run_id),
+			 errhint("The error before this says why. Cancel the run, or requeue it.")));
+}
+
+/*
  * Start runs: ready ones, and parked ones that there is room for.
  */
 static void

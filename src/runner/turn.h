@@ -31,6 +31,8 @@ typedef struct Turn
 	List	   *dead_tools;		/* ids of runs whose tools' processes died */
 	const char *signals_after;	/* read signals about runs after this id */
 	int			limit;			/* store and start no more runs than this */
+	int			signal_limit;	/* read no more signals than this: fewer, when
+								 * turns fail */
 	int			room;			/* how many to start, apart from the room that
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
@@ -39,6 +41,8 @@ typedef struct Turn
 	int			tried;			/* how many runs it was to store or start */
 	Flight	   *tried_flight;	/* if that is one: the one to be stored, */
 	PickedRun  *tried_start;	/* or else the one to be started */
+	char	   *tried_signal;	/* the run that the only signal is about, if
+								 * it was to store and start none */
 
 	/* what came of it: valid if it succeeded */
 	uint32		again;			/* chores of which there is more, a bit each */
@@ -69,6 +73,7 @@ typedef struct Turn
 
 extern void turn_execute(Turn *turn);
 extern void turn_end_picking(Turn *turn);
+extern void turn_drop_signals(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 
 #endif							/* AGNO_TURN_H */

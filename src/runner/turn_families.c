@@ -116,13 +116,14 @@ turn_children_ended(Turn *turn, char *const *parent_ids, int count)
 
 /*
  * The same for ReadyRuns that go on: nothing of their children may be missing, even
- * if a call could not be had when it was to be told. If that is too much for a turn,
- * they are deferred.
+ * if a call could not be had when it was to be told. Those for which that is too much
+ * for a turn are deferred.
  */
 void
 turn_settle_children(Turn *turn, List *ready)
 {
 	RunKeys		keys = run_keys(list_length(ready));
+	RunIdSet	unsettled;
 	bool		more;
 	ListCell   *cell;
 
@@ -134,7 +135,13 @@ turn_settle_children(Turn *turn, List *ready)
 			run_keys_add(&keys, run->run_id, NULL);
 	}
 	tell(store_settle_children(keys.run_ids, keys.count, TURN_BYTES, &more));
+	if (!more)
+		return;
+	unsettled = run_id_set(store_unsettled_runs(keys.run_ids, keys.count));
 	foreach(cell, ready)
-		((ReadyRun *) lfirst(cell))->deferred |=
-		more && ((ReadyRun *) lfirst(cell))->delegates;
+	{
+		ReadyRun   *run = lfirst(cell);
+
+		run->deferred |= run_id_set_has(&unsettled, run->run_id);
+	}
 }

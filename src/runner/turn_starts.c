@@ -319,6 +319,15 @@ time_left(const ReadyRun *run)
 }
 
 /*
+ * Whether this run is for the next turn, since enough has been read in this one.
+ */
+static bool
+is_too_much(const Starts *starts, const ReadyRun *run)
+{
+	return starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES;
+}
+
+/*
  * What becomes of a run that is locked. *server, *pace, *asks and *outcome are
  * filled as far as that goes.
  */
@@ -333,12 +342,12 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
 		return OVER;
 	if (ends_at_start(run, server, outcome))
-		return END;
+		return run->turns > 0 && is_too_much(starts, run) ? DEFER : END;
 	if ((run->pending_calls || run->children) && !run->marked &&
 		time_left(run) > 0)
 		return CALL_TOOLS;
 	*asks = !run->waiting_calls || run->marked || time_left(run) <= 0;
-	if (starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES)
+	if (is_too_much(starts, run))
 		return DEFER;
 
 	*pace = pacing_find(pacing, run->model_server, server->mapping);
@@ -418,6 +427,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			ended->owner = run->owner;
 			if (run->turns > 0)
 			{
+				starts->bytes += run->bytes;
 				store_read_steps(list_make1(run));
 				ended_run_put_together(ended, &outcome, run->steps,
 									   run->elapsed_ms);

@@ -357,6 +357,7 @@ typedef struct SettledCall
 	char	   *result;			/* what the model is told */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
+	int64		bytes;			/* of arguments and result, in the database */
 } SettledCall;
 
 /* An event of a streamed run. */
@@ -472,6 +473,7 @@ extern uint64 store_give_up_callbacks(int limit);
 /* store_families.c: runs that other runs have enqueued */
 extern List *store_settle_children(char *const *run_ids, int count,
 								   int64 most, bool *more);
+extern List *store_unsettled_runs(char *const *run_ids, int count);
 extern void store_show_requirements(char *const *run_ids, int count);
 extern uint32 store_told_runners(void);
 

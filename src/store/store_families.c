@@ -164,14 +164,15 @@ read_settled(RowReader *row)
 	call->result = next_utf8(row);
 	call->started = next_int64_or(row, 0) / 1e6;
 	call->duration = next_int64_or(row, 0) / 1e6;
+	call->bytes = next_int64(row);
 	return call;
 }
 
 /*
  * Put what came of children that have ended into the calls of these runs, which wait
  * for them: a list of SettledCall, the calls of a run next to each other. A call
- * that somebody has locked is left for later, and so are, with *more, those beyond
- * so many bytes, which are about these runs as well.
+ * that somebody has locked is left for later, and so may be, with *more, those beyond
+ * so many bytes: the first calls of all runs come first.
  */
 List *
 store_settle_children(char *const *run_ids, int count, int64 most,
@@ -183,9 +184,12 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		" result = CASE WHEN l.answered THEN l.content END,"
 		" error = CASE WHEN NOT l.answered THEN l.content END,"
 		" xid = pg_current_xact_id(), finished_at = l.finished_at "
-		"FROM (SELECT a.*, sum(octet_length(a.content)) OVER"
-		" (ORDER BY a.run_id, a.turn, a.call_no) - octet_length(a.content)"
-		" AS before FROM (SELECT w.run_id, w.turn, w.call_no,"
+		"FROM (SELECT b.*, sum(b.bytes) OVER (ORDER BY b.n, b.run_id) - b.bytes"
+		" AS before FROM (SELECT a.*, row_number() OVER"
+		" (PARTITION BY a.run_id ORDER BY a.turn, a.call_no) AS n,"
+		" (octet_length(a.content) + octet_length(a.arguments))::bigint"
+		" AS bytes FROM (SELECT w.run_id, w.turn, w.call_no,"
+		" coalesce(w.arguments::text, '') AS arguments,"
 		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
@@ -194,7 +198,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
-		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) a) l "
+		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) a) b) l "
 		"WHERE c.run_id = l.run_id AND c.turn = l.turn"
 		" AND c.call_no = l.call_no AND l.before < $2 "
 		"RETURNING c.run_id, c.turn, c.call_no, c.model_call_id, c.tool,"
@@ -202,7 +206,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		" coalesce(c.result, c.error),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint AS started,"
 		" (extract(epoch FROM c.finished_at - c.started_at)"
-		" * 1000000)::bigint AS duration) "
+		" * 1000000)::bigint AS duration, l.bytes) "
 		"SELECT * FROM settled s ORDER BY s.run_id, s.turn, s.call_no"
 	};
 	Arguments	args = {0};
@@ -226,7 +230,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		char	   *part = tool_result_shown(call->result,
 											 agno_max_tool_result_size * 1024);
 
-		bytes += strlen(call->result);
+		bytes += call->bytes;
 		if (part == call->result)
 			continue;
 		add_text(&ids, call->run_id);
@@ -241,6 +245,24 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 }
 
 /*
+ * Those of these runs that have calls which store_settle_children() is to settle.
+ */
+List *
+store_unsettled_runs(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT DISTINCT w.run_id FROM agno.tool_calls w"
+		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
+		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
+		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
+	};
+	Arguments	args = {0};
+
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_id);
+}
+
+/*
  * Add to the requirements of those of these runs that are PAUSED what their children
  * require, as that may have changed since they paused; and so on upwards. What
  * somebody has locked is left as it is.
@@ -252,6 +274,7 @@ store_show_requirements(char *const *run_ids, int count)
 		"UPDATE agno.runs r SET requirements = l.requirements || n.added "
 		"FROM (SELECT p.run_id, coalesce(p.requirements, '[]') AS requirements"
 		" FROM agno.runs p WHERE p.run_id = ANY ($1) AND p.status = 'PAUSED'"
+		" AND coalesce(pg_column_size(p.requirements), 0) <= 1048576"
 		" FOR NO KEY UPDATE SKIP LOCKED) l, "
 		"LATERAL (SELECT jsonb_agg(jsonb_build_object('member_run_id', k.run_id,"
 		" 'member_agent_id', k.agent_id, 'member_agent_name',"
@@ -261,7 +284,7 @@ store_show_requirements(char *const *run_ids, int count)
 		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id,"
 		" jsonb_array_elements(k.requirements) WITH ORDINALITY e (v, n)"
 		" WHERE c.run_id = l.run_id AND c.status = 'waiting'"
-		" AND k.status = 'PAUSED' AND NOT EXISTS"
+		" AND k.status = 'PAUSED' AND " SHOWN_ABOVE("k") " AND NOT EXISTS"
 		" (SELECT FROM jsonb_array_elements(l.requirements) o (v)"
 		" WHERE o.v ->> 'id' = e.v ->> 'id')) n "
 		"WHERE r.run_id = l.run_id AND n.added IS NOT NULL "

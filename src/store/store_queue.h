@@ -138,6 +138,14 @@ typedef enum QueueState
 #define MINE(alias) alias ".shard::integer % $1 = $2"
 
 /*
+ * Whether what a run requires is shown by those above it: what is longer is to be seen
+ * at the run itself, as they may have a thousand. The first length costs nothing.
+ */
+#define SHOWN_ABOVE(alias) "CASE WHEN pg_column_size(" alias ".requirements)" \
+	" > 65536 THEN false ELSE octet_length(" alias ".requirements::text)" \
+	" <= 65536 END"
+
+/*
  * How long what a requirement says is, in bytes, as far as it is read with its call.
  */
 #define BYTES_GIVEN(alias) "coalesce(octet_length(" alias ".note), 0)" \

@@ -455,7 +455,8 @@ read_calls(List *ready, const Column *run_ids)
 		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
 		" q.decision, q.note, q.answer, c.child_run_id, k.metrics,"
-		" CASE WHEN c.status = 'waiting' THEN (SELECT jsonb_agg("
+		" CASE WHEN c.status = 'waiting' AND " SHOWN_ABOVE("k")
+		" THEN (SELECT jsonb_agg("
 		"jsonb_build_object('member_run_id', k.run_id, 'member_agent_id',"
 		" k.agent_id, 'member_agent_name', coalesce(d.agent ->> 'name',"
 		" k.agent_id)) || e.v ORDER BY e.n) FROM"

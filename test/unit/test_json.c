@@ -148,6 +148,7 @@ test_numbers(void)
 		"1e-99999999999999999999", "1e99999999999999999999", "1e-1000", "-1E+1000", "0e1000",
 		"1e-9223372036854775808", "1e9223372036854775807", "0.1e-2147483648"
 	};
+	StringInfoData zeros;
 
 	for (int i = 0; i < (int) lengthof(exponents); i++)
 	{
@@ -155,6 +156,13 @@ test_numbers(void)
 		check(!json_is_jsonb(psprintf("{\"a\":[0,%s ]}", exponents[i])));
 	}
 	check(json_is_jsonb("[1e-999,1E+999,0.0,-1,\"1e-99999\"]"));
+	/* what jsonb writes is in proportion to what it was */
+	initStringInfo(&zeros);
+	for (int i = 0; i < 200; i++)
+		appendStringInfo(&zeros, "%c1e%s999", i == 0 ? '[' : ',', i % 2 ? "-" : "");
+	check(!json_is_jsonb(psprintf("%s]", zeros.data)));
+	zeros.data[60 * 6] = '\0';
+	check(json_is_jsonb(psprintf("%s0]", zeros.data)));
 	check(json_is_jsonb(number(1000, false)));
 	check(!json_is_jsonb(number(1001, false)));
 	check(!json_is_jsonb(number(140000, false)));
