@@ -189,7 +189,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		" (PARTITION BY a.run_id ORDER BY a.turn, a.call_no) AS n,"
 		" (octet_length(a.content) + octet_length(a.arguments))::bigint"
 		" AS bytes FROM (SELECT w.run_id, w.turn, w.call_no,"
-		" coalesce(w.arguments::text, '') AS arguments,"
+		" coalesce(w.arguments::pg_catalog.text, '') AS arguments,"
 		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"

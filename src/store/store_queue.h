@@ -142,7 +142,7 @@ typedef enum QueueState
  * at the run itself, as they may have a thousand. The first length costs nothing.
  */
 #define SHOWN_ABOVE(alias) "CASE WHEN pg_column_size(" alias ".requirements)" \
-	" > 65536 THEN false ELSE octet_length(" alias ".requirements::text)" \
+	" > 65536 THEN false ELSE octet_length(" alias ".requirements::pg_catalog.text)" \
 	" <= 65536 END"
 
 /*
@@ -151,7 +151,7 @@ typedef enum QueueState
 #define BYTES_GIVEN(alias) "coalesce(octet_length(" alias ".note), 0)" \
 	" + coalesce(octet_length(" alias ".answer), 0)" \
 	" + coalesce(octet_length(" alias ".input_schema), 0)" \
-	" + coalesce(octet_length(" alias ".preview::text), 0)"
+	" + coalesce(octet_length(" alias ".preview::pg_catalog.text), 0)"
 
 extern List *store_call_back(const Column *run_ids, const Column *statuses,
 							 const Column *shards, List **owners);
