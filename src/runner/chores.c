@@ -359,6 +359,9 @@ carry_out(Chores *chores, Turn *turn)
 		fleet_settled(lfirst(cell));
 	foreach(cell, turn->held_back)
 		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());
+	/* They are among those that leave. */
+	foreach(cell, turn->stepped)
+		tool_slots_add_work(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
 	foreach(cell, turn->left)
 	{
 		Flight	   *flight = lfirst(cell);
@@ -376,8 +379,6 @@ carry_out(Chores *chores, Turn *turn)
 		fleet_remove(chores->dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
-	foreach(cell, turn->stepped)
-		tool_slots_add_work(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
 	foreach(cell, turn->tool_owners)
 		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
 	foreach(cell, turn->cancelled_ids)
