@@ -71,7 +71,7 @@ for my $crash (1 .. 4)
 	my $pid = insist(q(SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'agno_bg%' AND backend_type <> 'agno_bg launcher' ORDER BY random() LIMIT 1));
 	next if $pid !~ /^\d+$/;
 	kill 'KILL', $pid;
-	$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+	wait_through_crashes($node, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
 	is_deeply([ grep { !/nobody is to call/ } split /\n/, insist(queue_violations()) ], [], "crash $crash: the queue is as it should be");
 }
 ok(wait_through_crashes($node, q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'all end after crashes');
