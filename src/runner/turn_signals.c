@@ -61,6 +61,8 @@ keep_in_budget(RunLock **runs, int count)
 	int64		bytes = 0;
 	int			kept = 0;
 
+	if (count <= 1)
+		return count;
 	store_measure_steps(runs, count);
 	while (kept < count)
 	{

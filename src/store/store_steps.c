@@ -511,8 +511,6 @@ store_measure_steps(RunLock **runs, int count)
 	Column		run_ids = {TEXTOID};
 	uint64		found;
 
-	if (count == 0)
-		return;
 	for (int i = 0; i < count; i++)
 		add_text(&run_ids, runs[i]->run_id);
 	bind_column(&args, &run_ids);

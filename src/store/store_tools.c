@@ -141,6 +141,17 @@ lock_turn(Oid role, ToolWork *work)
 }
 
 /*
+ * The key of a turn in agno.tool_queue: $1 to $3.
+ */
+static void
+bind_turn(Arguments *args, const ToolWork *work)
+{
+	bind_text(args, work->run_id);
+	bind_int(args, work->attempt);
+	bind_int(args, work->turn);
+}
+
+/*
  * Note that this process has read calls of the turn: others who make some say so,
  * too.
  */
@@ -153,9 +164,7 @@ hold_turn(const ToolWork *work)
 	};
 	Arguments	args = {0};
 
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
+	bind_turn(&args, work);
 	bind_int(&args, MyProcPid);
 	store_execute(&statement, &args);
 }
@@ -188,9 +197,7 @@ read_calls(Oid role, const ToolWork *work, int after, HeldTurn *held,
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		count;
 
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
+	bind_turn(&args, work);
 	bind_oid(&args, role);
 	bind_int(&args, after);
 	bind_int(&args, HELD_CALLS);
@@ -673,9 +680,7 @@ store_drop_turn(const ToolWork *work)
 	};
 	Arguments	args = {0};
 
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
+	bind_turn(&args, work);
 	store_execute(&statement, &args);
 }
 
@@ -692,9 +697,7 @@ store_end_turn(const ToolWork *work, Oid role)
 	};
 	Arguments	args = {0};
 
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
+	bind_turn(&args, work);
 	store_execute(&statement, &args);
 	store_put_signal(work->run_id, role, work->shard, SIGNAL_TOOLS);
 }
@@ -721,9 +724,7 @@ store_put_off_turn(const ToolWork *work, bool longer)
 	RowReader	row;
 	int			looks;
 
-	bind_text(&args, work->run_id);
-	bind_int(&args, work->attempt);
-	bind_int(&args, work->turn);
+	bind_turn(&args, work);
 	bind_bool(&args, longer);
 	if (store_execute(&statement, &args) == 0)
 		return 0;
