@@ -39,7 +39,8 @@ check_size(HeapTuple tuple, Datum part)
 				 errmsg("function \"%s\" is too long for somebody to decide about its calls",
 						NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname)),
 				 errdetail("A part of it has " INT64_FORMAT " bytes; agno_bg.max_input_size allows " INT64_FORMAT ".",
-						   size, most)));
+						   size, most),
+				 errhint("Have a short function call it, and make that one the tool.")));
 }
 
 /*

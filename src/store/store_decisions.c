@@ -507,7 +507,8 @@ store_decide(const Family *family, List *calls, Oid decider)
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("the notes and answers of the run are too long"),
 				 errdetail("Those of all its calls may have " INT64_FORMAT " bytes, which agno_bg.max_input_size allows.",
-						   agno_max_input_size * INT64CONST(1024))));
+						   agno_max_input_size * INT64CONST(1024)),
+				 errhint("Write less: a note for several calls is kept for each.")));
 	update_calls(calls);
 	tell_upwards(calls);
 	foreach(cell, family->runs)
