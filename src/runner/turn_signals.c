@@ -208,6 +208,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	RunKeys		called_back = run_keys(size);
 	RunKeys		requeued = run_keys(size);
 	List	   *ended;
+	bool		more;
 	ListCell   *cell;
 
 	foreach(cell, signals)
@@ -249,7 +250,10 @@ turn_follow_signals(Turn *turn, List *signals)
 	store_run_decided(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	ended = store_called_back(called_back.run_ids, called_back.count,
-							  requeued.run_ids, requeued.count);
+							  requeued.run_ids, requeued.count, TURN_BYTES,
+							  &more);
+	if (more)
+		turn_again(turn, CHORE_SIGNALS);
 	tell_ended(ended);
 	turn->ended_ids = list_concat(turn->ended_ids, ended);
 	store_queue_requeued(requeued.run_ids, requeued.count);

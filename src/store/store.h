@@ -465,7 +465,8 @@ extern List *store_tool_owners(void);
 /* store_callbacks.c */
 extern List *store_cancel_called_back(Signal **signals, int count);
 extern List *store_called_back(char *const *run_ids, int count,
-							   char *const *requeued, int requeued_count);
+							   char *const *requeued, int requeued_count,
+							   int64 most, bool *more);
 extern void store_callback_crashed(char *const *run_ids, int count);
 extern void store_drop_callback(const char *run_id);
 extern uint64 store_give_up_callbacks(int limit);

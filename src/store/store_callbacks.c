@@ -237,19 +237,40 @@ execute_again(const Column *run_ids, const Column *session_ids)
 }
 
 /*
+ * These runs, whose functions have been called, are to leave the queue in another turn.
+ */
+static void
+leave_later(const Column *run_ids)
+{
+	static Statement statement = {
+		"INSERT INTO agno.run_signals (run_id, owner, shard, kind) "
+		"SELECT q.run_id, q.owner, q.shard, $2 FROM agno.run_queue q"
+		" WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
+	bind_char(&args, (char) SIGNAL_CALLED_BACK);
+	store_execute(&statement, &args);
+}
+
+/*
  * The functions of these runs have been called: they leave the queue, unless they
  * are to be executed again. requeued: those that somebody has requeued; one of them that
  * is CANCELLED has been cancelled since, and is to be called back for that. Returns the
- * ids of those that leave.
+ * ids of those that leave: whose answers are at most this many bytes long in all, or
+ * one. The others do in another turn; *more says whether there are any.
  */
 List *
 store_called_back(char *const *run_ids, int count, char *const *requeued,
-				  int requeued_count)
+				  int requeued_count, int64 most, bool *more)
 {
 	static Statement statement = {
 		"SELECT q.run_id, q.session_id,"
 		" coalesce(r.status = 'PENDING' OR r.status = 'CANCELLED'"
-		" AND q.run_id = ANY ($2), false) FROM agno.run_queue q"
+		" AND q.run_id = ANY ($2), false),"
+		" coalesce(octet_length(r.content), 0)::bigint +"
+		" coalesce(octet_length(r.reasoning_content), 0) FROM agno.run_queue q"
 		" LEFT JOIN agno.runs r ON r.run_id = q.run_id"
 		" WHERE q.run_id = ANY ($1) AND q.state = " CALLBACK
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
@@ -258,12 +279,15 @@ store_called_back(char *const *run_ids, int count, char *const *requeued,
 	Arguments	args = {0};
 	Column		again = {TEXTOID};
 	Column		again_sessions = {TEXTOID};
+	Column		later = {TEXTOID};
 	int			leaving = 0;
+	int64		bytes = 0;
 	List	   *ids = NIL;
 	char	  **left;
 	char	  **session_ids;
 	uint64		found;
 
+	*more = false;
 	if (count == 0)
 		return NIL;
 	bind_ids(&args, run_ids, count);
@@ -283,11 +307,20 @@ store_called_back(char *const *run_ids, int count, char *const *requeued,
 			add_text(&again_sessions, session_ids[leaving]);
 			continue;
 		}
+		bytes += next_int64(&row);
+		if (leaving > 0 && bytes > most)
+		{
+			add_text(&later, left[leaving]);
+			continue;
+		}
 		ids = lappend(ids, left[leaving++]);
 	}
 	if (leaving > 0)
 		store_leave_queue(left, session_ids, leaving);
 	execute_again(&again, &again_sessions);
+	*more = later.count > 0;
+	if (*more)
+		leave_later(&later);
 	return ids;
 }
 
