@@ -105,6 +105,9 @@ struct Chores
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		clock_at;		/* when the clock alone gives work */
+	int64		clock_from;		/* but not before this */
+	int64		unclear_since;	/* turns may have brought that nearer; NEVER:
+								 * there was none */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
 	double		run_time;		/* what a run takes of a turn, in
@@ -112,6 +115,7 @@ struct Chores
 	int64		expire_at;		/* when to look for runs that are old enough */
 	RunPlace	expire_after;	/* where; run_id is in expire_run */
 	char		expire_run[ID_SIZE];
+	bool		expires_more;	/* there are more of them */
 
 	/* after a turn that failed */
 	int			failures;		/* in a row */
@@ -278,6 +282,8 @@ next_turn_at(Chores *chores)
 int64
 chores_next_at(Chores *chores)
 {
+	if (chores->unclear_since != NEVER)
+		return 0;
 	return Min(next_turn_at(chores), due_at(chores, CHORE_EXPIRE));
 }
 
@@ -588,35 +594,22 @@ from_timestamp(TimestampTz time)
 }
 
 /*
- * Look for prepared transactions: as long as there are some, there may be
- * work that nobody wakes this runner for.
+ * Note, after a turn that began then, what is known of the clock.
  */
 static void
-look_for_prepared(Chores *chores)
+note_clock(Chores *chores, const Turn *turn, int64 began)
 {
-	runner_slot_set_prepared(false);
-	store_begin("agno_bg: looking for prepared transactions");
-	if (store_prepared_transactions())
-		runner_slot_set_prepared(true);
-	store_commit();
-	chores->prepared_at = clock_now() + PREPARED_PAUSE;
-}
-
-/*
- * When the clock alone gives the next turn something to do.
- */
-static int64
-next_clock_at(const Turn *turn, int64 now)
-{
-	int64		next = turn->next_time != 0 ?
-		from_timestamp(turn->next_time) : NEVER;
-
-	/* What is due and could not be done now is for later. */
-	if ((turn->todo & CHORE_BIT(CHORE_CLOCK)) != 0 &&
-		(turn->again & CHORE_BIT(CHORE_CLOCK)) == 0)
-		next = Max(next, now + ((turn->todo & CHORE_BIT(CHORE_START)) != 0 ?
-								DUE_PAUSE : IDLE_DUE_PAUSE));
-	return next;
+	chores->clock_from = 0;
+	if ((turn->todo & CHORE_BIT(CHORE_CLOCK)) != 0)
+	{
+		chores->clock_at = NEVER;
+		/* What is due and could not be done now is for later. */
+		if ((turn->again & CHORE_BIT(CHORE_CLOCK)) == 0)
+			chores->clock_from = began +
+				((turn->todo & CHORE_BIT(CHORE_START)) != 0 ?
+				 DUE_PAUSE : IDLE_DUE_PAUSE);
+	}
+	chores->unclear_since = Min(chores->unclear_since, began);
 }
 
 /*
@@ -721,7 +714,7 @@ do_turn(Chores *chores, uint32 todo)
 	if (turn.last_signal != NULL)
 		strlcpy(chores->signals_after, turn.last_signal,
 				sizeof(chores->signals_after));
-	chores->clock_at = next_clock_at(&turn, now);
+	note_clock(chores, &turn, now);
 	note_turn_time(chores, &turn, now);
 	carry_out(chores, &turn);
 	if (turn.unflushed)
@@ -729,44 +722,114 @@ do_turn(Chores *chores, uint32 todo)
 	return true;
 }
 
-/*
- * Delete a part of what is old enough, in a transaction of its own: that it
- * fails is no run's fault.
+/*-------------------------------------------------------------------------
+ * Beside turns
+ *-------------------------------------------------------------------------
  */
-static void
-expire_runs(Chores *chores)
+
+/*
+ * Do this in a transaction of its own: that it fails is no run's fault. Failures that
+ * follow each other are reported once; *failed says whether the last time was one.
+ */
+static bool
+try_apart(Chores *chores, const char *activity, void (*work) (Chores *),
+		  bool *failed)
 {
-	static bool failed;			/* the last one, which has been reported */
-	RunPlace	after = chores->expire_after;
-	volatile bool more = false;
 	MemoryContext caller = CurrentMemoryContext;
 
 	PG_TRY();
 	{
-		store_begin("agno_bg: deleting old runs");
-		more = store_expire_runs(&after, BATCH, agno_retention);
+		store_begin(activity);
+		work(chores);
 		store_commit();
-		failed = false;
+		*failed = false;
 	}
 	PG_CATCH();
 	{
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(caller);
-		if (!failed)
+		if (!*failed)
 			EmitErrorReport();
-		failed = true;
+		*failed = true;
 		FlushErrorState();
 		store_abort();
 		MemoryContextSwitchTo(caller);
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+	return !*failed;
+}
+
+/*
+ * Find out when the clock alone gives a turn something to do.
+ */
+static void
+read_clock(Chores *chores)
+{
+	TimestampTz next;
+
+	chores->clock_at = store_next_time(&next) ?
+		Max(from_timestamp(next), chores->clock_from) : NEVER;
+}
+
+static void
+look_at_clock(Chores *chores)
+{
+	static bool failed;
+
+	chores->unclear_since = NEVER;
+	if (!try_apart(chores, "agno_bg: looking for what is due next", read_clock,
+				   &failed))
+		chores->clock_at = clock_now() + IDLE_DUE_PAUSE;
+}
+
+/*
+ * Look for prepared transactions: as long as there are some, there may be
+ * work that nobody wakes this runner for.
+ */
+static void
+find_prepared(Chores *chores)
+{
+	if (store_prepared_transactions())
+		runner_slot_set_prepared(true);
+}
+
+static void
+look_for_prepared(Chores *chores)
+{
+	static bool failed;
+
+	runner_slot_set_prepared(false);
+	if (!try_apart(chores, "agno_bg: looking for prepared transactions",
+				   find_prepared, &failed))
+		runner_slot_set_prepared(true);
+	chores->prepared_at = clock_now() + PREPARED_PAUSE;
+}
+
+/*
+ * Delete a part of what is old enough.
+ */
+static void
+delete_old(Chores *chores)
+{
+	RunPlace	after = chores->expire_after;
+	bool		more = store_expire_runs(&after, BATCH, agno_retention);
 
 	chores->expire_after.created_at = after.created_at;
 	if (after.run_id != chores->expire_run)
 		strlcpy(chores->expire_run, after.run_id, sizeof(chores->expire_run));
+	chores->expires_more = more;
+}
+
+static void
+expire_runs(Chores *chores)
+{
+	static bool failed;
+
+	chores->expires_more = false;
+	(void) try_apart(chores, "agno_bg: deleting old runs", delete_old, &failed);
 	chores->expire_at = clock_now() +
-		(more ? EXPIRE_STEP_PAUSE :
+		(chores->expires_more ? EXPIRE_STEP_PAUSE :
 		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
 
@@ -825,6 +888,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->expire_after.run_id = chores->expire_run;
 	chores->dead_at = NEVER;
 	chores->clock_at = NEVER;
+	chores->unclear_since = NEVER;
 	chores->paced_at = NEVER;
 	return chores;
 }
@@ -837,8 +901,9 @@ bool
 chores_do(Chores *chores)
 {
 	int64		now = clock_now();
+	bool		due = next_turn_at(chores) <= now;
 
-	if (next_turn_at(chores) <= now)
+	if (due)
 	{
 		uint32		todo = chores_due(chores, now);
 
@@ -847,6 +912,10 @@ chores_do(Chores *chores)
 		if (!do_turn(chores, todo))
 			return false;
 	}
+	/* Requests that a turn has begun are sent first. */
+	if (chores->unclear_since != NEVER &&
+		(!due || clock_now() - chores->unclear_since > DUE_PAUSE))
+		look_at_clock(chores);
 	if (due_at(chores, CHORE_EXPIRE) <= clock_now())
 		expire_runs(chores);
 	return true;

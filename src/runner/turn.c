@@ -282,8 +282,6 @@ do_chores(Turn *turn)
 			turn_again(turn, CHORE_SIGNALS);
 		}
 	}
-	if (!store_next_time(&turn->next_time))
-		turn->next_time = 0;
 }
 
 /*

@@ -68,7 +68,6 @@ typedef struct Turn
 	char	   *last_signal;	/* signals are to be read after this id */
 	bool		unflushed;		/* it is to be flushed once tools are called */
 	bool		lost;			/* runs were found that nobody knew of */
-	TimestampTz next_time;		/* when the clock alone gives work; 0: never */
 } Turn;
 
 extern void turn_execute(Turn *turn);

@@ -405,19 +405,22 @@ if wanted 15; then
 		sql "SELECT status FROM agno_wait_run('$4')" >/dev/null; }
 	ask look 20 1 warm
 	ask look 50 1 fifty
-	row 15 "a warm read-only tool: ms from the answer to the next request" \
+	"$work/ceiling" "$mock_url/responses" 50 1 >/dev/null
+	row 15 "a warm read-only tool: ms from the answer to the next request; of bare libcurl; added" \
 		"$(python3 - "$work/mock.log" <<-'PY'
 			import json, statistics, sys
-			answered, waits = None, []
+			answered, waits = None, {"tools": [], "m": []}
 			for line in open(sys.argv[1]):
 			    event = json.loads(line)
 			    if event["event"] == "answered":
 			        answered = event["time"]
-			    elif event["event"] == "request" and len(event["body"]["input"]) > 1:
-			        waits.append(event["time"] - answered)
-			print("%.1f" % (1000 * statistics.median(waits[-49:])))
+			    elif event["event"] == "request":
+			        waits[event["body"]["model"]].append(event["time"] - (answered or 0))
+			# the last ones, without the first, which follows nothing
+			tool, bare = (1000 * statistics.median(waits[model][-49:]) for model in waits)
+			print("%.2f %.2f %.2f" % (tool, bare, tool - bare))
 		PY
-		)" "1"
+		)" "- - 1"
 	ask count_up 1 1000 many
 	calls=$(sql "SELECT round(1000 / extract(epoch FROM max(finished_at) - min(started_at)))
 		FROM agno.tool_calls WHERE run_id = 'many'")
