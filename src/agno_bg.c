@@ -34,6 +34,8 @@
  *				  pick.c		whose runs are next
  *	  tools/	users' functions, called for models: store server core
  *				  tool_worker.c	a process that calls the tools of one role
+ *				  tool_session.c	its transactions and rights
+ *				  tool_execution.c	calls, each in a transaction with its record
  *				  tool_call.c	JSON in, text out
  *				  tool_definition.c	what the model is told
  *	  store/	every SQL statement on the tables of agno: server core

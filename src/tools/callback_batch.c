@@ -17,8 +17,8 @@
 #include "catalog/namespace.h"
 #include "core/json.h"
 #include "core/tool.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "server/blame.h"
 #include "server/encoding.h"
 #include "server/read_only.h"
@@ -29,9 +29,9 @@
 #include "store/store_callbacks.h"
 #include "tools/callback.h"
 #include "tools/callback_batch.h"
+#include "tools/tool_session.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* How many are called in a transaction, and how long that may last. */
@@ -97,61 +97,43 @@ time_for_call(void)
 }
 
 /*
+ * Call the function of a run, with its settings undone.
+ */
+static bool
+call_function(void *arg)
+{
+	CallbackWork *work = arg;
+	int			level = NewGUCNestLevel();
+
+	tool_session_allow_cancel(time_for_call());
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (DefaultXactReadOnly)
+		read_only_begin();
+	callback_call(work->function, work->run_id, work->run);
+	PopActiveSnapshot();
+	tool_session_end_cancel();
+	if (DefaultXactReadOnly)
+		read_only_check();
+
+	/* What it has set, as its role, is not for the next one. */
+	AtEOXact_GUC(false, level);
+	return true;
+}
+
+/*
  * Call the function of a run in a subtransaction. Returns what went wrong, after
  * that has been undone; or NULL.
  */
 static ErrorData *
-call(const CallbackHost *host, CallbackWork *work)
+call(CallbackWork *work)
 {
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-	int			most = time_for_call();
-	int			level;
+	ErrorData  *error;
 
 	tool_slot_begin_call(work->run_id);
-	tool_slot_set_time(most);
+	tool_slot_set_time(time_for_call());
 	blame_begin(work->run_id);
-	BeginInternalSubTransaction(NULL);
-	level = NewGUCNestLevel();
-	MemoryContextSwitchTo(host->context);
-	PG_TRY();
-	{
-		enable_timeout_after(STATEMENT_TIMEOUT, most);
-		enable_timeout_after(host->last_resort, most + TOOL_GRACE_MS);
-		QueryCancelHoldoffCount = 0;
-		PushActiveSnapshot(GetTransactionSnapshot());
-		if (DefaultXactReadOnly)
-			read_only_begin();
-		callback_call(work->function, work->run_id, work->run);
-		PopActiveSnapshot();
-		CHECK_FOR_INTERRUPTS();
-		QueryCancelHoldoffCount = 1;
-		if (DefaultXactReadOnly)
-			read_only_check();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-
-		/* What it has set, as its role, is not for the next one. */
-		AtEOXact_GUC(false, level);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(host->context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		QueryCancelHoldoffCount = 1;
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		MemoryContextSwitchTo(host->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(host->context);
-		CurrentResourceOwner = owner;
-	}
-	PG_END_TRY();
-	disable_timeout(host->last_resort, false);
-	QueryCancelPending = false;
+	error = tool_session_try(call_function, work);
+	tool_session_spare_process();
 	blame_end();
 	return error;
 }
@@ -176,7 +158,7 @@ leaves_something(const ErrorData *error)
  * nothing of that is to have happened.
  */
 static bool
-call_all(const CallbackHost *host, List *batch)
+call_all(List *batch)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	ListCell   *cell;
@@ -193,7 +175,7 @@ call_all(const CallbackHost *host, List *batch)
 									 NULL);
 			continue;
 		}
-		error = call(host, work);
+		error = call(work);
 		told = tool_slot_told();
 		tool_slot_end_call();
 		if (error != NULL && (told == TOOL_CANCELLED || told == TOOL_PUT_OFF))
@@ -248,17 +230,17 @@ gone_of(List *batch)
  * Nothing of the batch has happened: others come first.
  */
 static void
-put_off(const CallbackHost *host, List *batch, bool counts)
+put_off(List *batch, bool counts)
 {
 	StoreUser	user;
 	int			pause;
 
-	host->begin();
-	user = host->enter();
+	tool_session_begin();
+	user = tool_session_enter();
 	pause = store_put_off_callbacks(batch, counts);
 	store_leave(user);
-	host->commit();
-	host->look_again(pause);
+	tool_session_commit();
+	tool_session_look_again(pause);
 }
 
 /*
@@ -266,39 +248,38 @@ put_off(const CallbackHost *host, List *batch, bool counts)
  * whether that is to be committed.
  */
 static bool
-make_calls(const CallbackHost *host, List *batch)
+make_calls(List *batch)
 {
-	StoreUser	user = host->enter();
+	StoreUser	user = tool_session_enter();
 	List	   *gone = gone_of(batch);
-	List	   *ended = store_end_called_back(batch, host->role);
+	List	   *ended = store_end_called_back(batch, tool_session.role);
 	List	   *locked = list_difference_ptr(list_difference_ptr(batch, ended),
 											 gone);
 	List	   *done;
 
 	store_leave(user);
-	if (!call_all(host, ended))
+	if (!call_all(ended))
 		return false;
-	user = host->enter();
+	user = tool_session_enter();
 
 	/*
 	 * Somebody has the others locked. (Not before the calls: until the
 	 * commit, a runner would have to wait for the rows that this changes.)
 	 */
 	if (locked != NIL)
-		host->look_again(store_put_off_callbacks(locked, false));
+		tool_session_look_again(store_put_off_callbacks(locked, false));
 	done = list_concat_copy(ended, gone);
-	store_callbacks_done(done, host->role);
+	store_callbacks_done(done, tool_session.role);
 	wake_runners(done);
 	store_leave(user);
 	return true;
 }
 
 /*
- * Call the functions of the runs of the role that have waited longest. Returns
- * whether there were any.
+ * Call the functions of a batch. Returns whether there were any to be called.
  */
-bool
-callback_batch(const CallbackHost *host)
+static bool
+do_batch(void)
 {
 	StoreUser	user;
 	List	   *volatile batch = NIL;
@@ -306,33 +287,33 @@ callback_batch(const CallbackHost *host)
 	volatile bool failed = false;
 	TimestampTz start = GetCurrentTimestamp();
 
-	host->begin();
-	user = host->enter();
-	batch = store_take_callbacks(host->role, limit);
+	tool_session_begin();
+	user = tool_session_enter();
+	batch = store_take_callbacks(tool_session.role, limit);
 	store_leave(user);
 	if (batch == NIL)
 	{
-		host->commit();
+		tool_session_commit();
 		return false;
 	}
 	PG_TRY();
 	{
-		made = make_calls(host, batch);
+		made = make_calls(batch);
 		if (made)
-			host->commit();
+			tool_session_commit();
 		else
-			host->undo();
+			tool_session_undo();
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(host->context);
+		MemoryContextSwitchTo(tool_session.context);
 		FlushErrorState();
 		failed = true;
 	}
 	PG_END_TRY();
 	if (failed)
 	{
-		host->undo();
+		tool_session_undo();
 		tool_slot_end_call();
 	}
 
@@ -344,6 +325,21 @@ callback_batch(const CallbackHost *host)
 		return true;
 	}
 	limit = 1;
-	put_off(host, batch, failed && list_length(batch) == 1);
+	put_off(batch, failed && list_length(batch) == 1);
+	return true;
+}
+
+/*
+ * Call the functions of the runs of the role that have waited longest. Returns
+ * whether there were any.
+ */
+bool
+callback_batch(void)
+{
+	MemoryContextReset(tool_session.context);
+	if (!do_batch())
+		return false;
+	tool_session_clean_up();
+	pgstat_report_stat(false);
 	return true;
 }
