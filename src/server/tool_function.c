@@ -278,6 +278,7 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 
 	function->arguments = palloc0(sizeof(ToolArgument) * Max(count, 1));
 	function->out_names = palloc0(sizeof(char *) * Max(count, 1));
+	function->out_types = palloc0(sizeof(Oid) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
 		char		mode = modes != NULL ? modes[i] : PROARGMODE_IN;
@@ -290,7 +291,10 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 			output_name = name;
 		}
 		if (mode == PROARGMODE_OUT && function->procedure)
+		{
+			function->out_types[function->out_count] = types[i];
 			function->out_names[function->out_count++] = name;
+		}
 		if (mode == PROARGMODE_IN || mode == PROARGMODE_INOUT ||
 			mode == PROARGMODE_VARIADIC)
 		{
@@ -299,7 +303,6 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 
 			argument->name = name;
 			argument->type = types[i];
-			argument->number = i + 1;
 			argument->variadic = mode == PROARGMODE_VARIADIC;
 			argument->has_default = argument->variadic ||
 				function->argument_count > proc->pronargs - proc->pronargdefaults;

@@ -13,7 +13,6 @@ typedef struct ToolArgument
 {
 	char	   *name;
 	Oid			type;
-	int			number;			/* among all arguments, from 1 */
 	bool		has_default;
 	bool		variadic;
 } ToolArgument;
@@ -47,6 +46,7 @@ typedef struct ToolFunction
 	int			argument_count;
 	char	  **out_names;		/* of a procedure: arguments that are only for
 								 * its result; out_count of them */
+	Oid		   *out_types;		/* of those */
 	int			out_count;
 } ToolFunction;
 

@@ -5,8 +5,8 @@
  *
  * The arguments are checked against the schema that the model was told, then
  * converted by the input functions of their types, all as the current user and in
- * the current transaction. The function is called by its qualified name with
- * values of exactly its types, so that no other can be found in its place.
+ * the current transaction. The function is called by its qualified name with all of
+ * its arguments, each of exactly its type, so that no other can be found in its place.
  *
  * Nothing here has more rights than the user: errors are the tool's.
  *
@@ -16,20 +16,26 @@
 
 #include <ctype.h>
 
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "core/json.h"
 #include "core/schema.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "server/encoding.h"
 #include "server/tool_function.h"
 #include "tools/tool_call.h"
 #include "tools/tool_definition.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* How many rows of a result are fetched at once. */
@@ -41,7 +47,8 @@
 /* The arguments of a call, for the parameters $1 … of a statement. */
 typedef struct CallArguments
 {
-	const ToolArgument **arguments; /* count of them: those that are given */
+	const ToolArgument **arguments; /* count of them: those that are given;
+									 * NULL for one that is for the result */
 	const char **values;		/* of each its JSON in UTF-8 */
 	int			count;
 	bool		keep_plans;		/* for the next call */
@@ -429,24 +436,6 @@ find_given(const CallArguments *call, const ToolArgument *argument)
 }
 
 /*
- * The default of an argument, as an expression; NULL if it has none.
- */
-static char *
-default_of(const ToolFunction *function, const ToolArgument *argument)
-{
-	LOCAL_FCINFO(fcinfo, 2);
-	Datum		expression;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = ObjectIdGetDatum(function->oid);
-	fcinfo->args[0].isnull = false;
-	fcinfo->args[1].value = Int32GetDatum(argument->number);
-	fcinfo->args[1].isnull = false;
-	expression = pg_get_function_arg_default(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(expression);
-}
-
-/*
  * Add the members of a JSON object, in UTF-8, as arguments.
  */
 static void
@@ -477,7 +466,7 @@ collect_arguments(const Tool *tool, const ToolFunction *function,
 				  const RunContext *context, const char *session_state,
 				  CallArguments *call)
 {
-	int			size = Max(function->argument_count, 1);
+	int			size = Max(function->argument_count + function->out_count, 1);
 	const char *bind = tool->bind != NULL ?
 		encoding_from_server(tool->bind) : NULL;
 	JsonMember	member;
@@ -504,16 +493,6 @@ collect_arguments(const Tool *tool, const ToolFunction *function,
 							  encoding_to_server(member.key)));
 		add_argument(call, argument, value != NULL ? value : "null",
 					 value != NULL ? strlen(value) : 4);
-	}
-
-	/* Named notation does not know that a variadic argument may have nothing. */
-	for (int i = 0; i < function->argument_count; i++)
-	{
-		const ToolArgument *argument = &function->arguments[i];
-
-		if (argument->variadic && find_given(call, argument) < 0 &&
-			default_of(function, argument) == NULL)
-			add_argument(call, argument, "[]", 2);
 	}
 }
 
@@ -560,46 +539,121 @@ convert_arguments(CallArguments *call)
 	}
 }
 
+/*
+ * The defaults of a function as the catalog has them: expressions for the last ones
+ * of its arguments.
+ */
+static List *
+defaults_of(const ToolFunction *function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID,
+										ObjectIdGetDatum(function->oid));
+	List	   *defaults = NIL;
+	Datum		tree;
+	bool		isnull = true;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function->oid);
+	tree = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proargdefaults,
+						   &isnull);
+	if (!isnull)
+		defaults = stringToNode(TextDatumGetCString(tree));
+	ReleaseSysCache(tuple);
+	return defaults;
+}
+
+static Expr *
+empty_array(Oid type)
+{
+	ArrayType  *array = construct_empty_array(get_element_type(type));
+
+	return (Expr *) makeConst(type, -1, InvalidOid, -1, PointerGetDatum(array),
+							  false, false);
+}
+
+static void
+add_default(CallArguments *call, EState *state, const ToolArgument *argument,
+			Expr *expression)
+{
+	ExprContext *context = GetPerTupleExprContext(state);
+	int			n = call->count++;
+	bool		isnull;
+
+	call->arguments[n] = argument;
+	call->types[n] = argument->type;
+	call->datums[n] = ExecEvalExprSwitchContext(ExecPrepareExpr(expression, state),
+												context, &isnull);
+	call->nulls[n] = isnull ? 'n' : ' ';
+	if (!isnull)
+		call->datums[n] = datumCopy(call->datums[n],
+									get_typbyval(argument->type),
+									get_typlen(argument->type));
+}
+
+/*
+ * Add the arguments that are left out: what the function has for them, and an empty
+ * array for variadic ones; and, at the end, NULL for those that are for the result.
+ */
+static void
+add_defaults(CallArguments *call, const ToolFunction *function)
+{
+	List	   *defaults = defaults_of(function);
+	int			without = function->argument_count - list_length(defaults);
+	EState	   *state = CreateExecutorState();
+
+	for (int i = 0; i < function->argument_count; i++)
+	{
+		const ToolArgument *argument = &function->arguments[i];
+
+		if (find_given(call, argument) >= 0)
+			continue;
+		if (i >= without)
+			add_default(call, state, argument, list_nth(defaults, i - without));
+		else if (argument->variadic)
+			add_default(call, state, argument,
+						empty_array(argument->type));
+	}
+	FreeExecutorState(state);
+	for (int i = 0; i < function->out_count; i++)
+	{
+		call->arguments[call->count] = NULL;
+		call->types[call->count] = function->out_types[i];
+		call->nulls[call->count++] = 'n';
+	}
+}
+
 /*-------------------------------------------------------------------------
  * Calling
  *-------------------------------------------------------------------------
  */
 
 /*
- * Append the name of a function and its arguments, by their names. PostgreSQL
- * takes the defaults of those that are left out; but not if the function is
- * variadic and called by names, so then they are put there.
+ * Append the name of a function and its arguments, by their names.
  */
 static void
 append_call(StringInfo sql, const ToolFunction *function,
 			const CallArguments *call)
 {
 	const char *comma = "";
-	int			count = function->argument_count;
-	bool		variadic = count > 0 && function->arguments[count - 1].variadic;
 
 	appendStringInfo(sql, "%s(", function->called);
 	for (int i = 0; i < function->out_count; i++)
 	{
-		appendStringInfo(sql, "%s%s => NULL", comma,
-						 quote_identifier(function->out_names[i]));
+		appendStringInfo(sql, "%s%s => $%d", comma,
+						 quote_identifier(function->out_names[i]),
+						 call->count - function->out_count + i + 1);
 		comma = ", ";
 	}
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < function->argument_count; i++)
 	{
 		const ToolArgument *argument = &function->arguments[i];
-		const char *name = quote_identifier(argument->name);
-		const char *prefix = argument->variadic ? "VARIADIC " : "";
 		int			given = find_given(call, argument);
-		char	   *value = NULL;
 
-		if (given >= 0)
-			value = psprintf("$%d", given + 1);
-		else if (variadic)
-			value = default_of(function, argument);
-		if (value == NULL)
+		if (given < 0)
 			continue;
-		appendStringInfo(sql, "%s%s%s => %s", comma, prefix, name, value);
+		appendStringInfo(sql, "%s%s%s => $%d", comma,
+						 argument->variadic ? "VARIADIC " : "",
+						 quote_identifier(argument->name), given + 1);
 		comma = ", ";
 	}
 	appendStringInfoChar(sql, ')');
@@ -780,6 +834,7 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 					  session_state != NULL ?
 					  encoding_from_server(session_state) : NULL, &call);
 	convert_arguments(&call);
+	add_defaults(&call, &function);
 	if (function.procedure)
 		call_procedure(&function, &call, &result);
 	else
