@@ -21,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
@@ -329,24 +330,6 @@ model_parse(const char *model, char **server, char **model_id)
 }
 
 /*
- * The foreign server of this name, or NULL. A server of another wrapper is no
- * model server.
- */
-static ForeignServer *
-find_foreign_server(const char *name)
-{
-	ForeignServer *server = GetForeignServerByName(name, true);
-	ForeignDataWrapper *wrapper;
-
-	if (server == NULL)
-		return NULL;
-	wrapper = GetForeignDataWrapperByName(WRAPPER_NAME, true);
-	if (wrapper == NULL || server->fdwid != wrapper->fdwid)
-		return NULL;
-	return server;
-}
-
-/*
  * The known server of this name, if it may be used without CREATE SERVER.
  */
 static const KnownServer *
@@ -366,6 +349,59 @@ static bool
 may_use_built_in(const KnownServer *built_in, Oid role)
 {
 	return built_in->key_variable != NULL || superuser_arg(role);
+}
+
+/*
+ * Whether a role has a built-in server of this name that needs nothing more.
+ */
+static bool
+has_built_in(const char *name, Oid role)
+{
+	const KnownServer *built_in = find_built_in_server(name);
+
+	return built_in != NULL && may_use_built_in(built_in, role) &&
+		(built_in->key_variable == NULL ||
+		 getenv(built_in->key_variable) != NULL);
+}
+
+static bool
+owns_database(Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, MyDatabaseId, role);
+#else
+	return pg_database_ownercheck(MyDatabaseId, role);
+#endif
+}
+
+/*
+ * Whether a role takes this server for the built-in one of its name: so that nobody
+ * who may create servers gets what others mean for the built-in one.
+ */
+static bool
+may_replace_built_in(const ForeignServer *server, Oid role)
+{
+	return owns_database(server->owner) ||
+		(!superuser_arg(role) && has_privs_of_role(role, server->owner));
+}
+
+/*
+ * The foreign server of this name that is there for a role, or NULL. A server of
+ * another wrapper is no model server.
+ */
+static ForeignServer *
+find_foreign_server(const char *name, Oid role)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	ForeignDataWrapper *wrapper;
+
+	if (server == NULL)
+		return NULL;
+	wrapper = GetForeignDataWrapperByName(WRAPPER_NAME, true);
+	if (wrapper == NULL || server->fdwid != wrapper->fdwid)
+		return NULL;
+	return has_built_in(name, role) && !may_replace_built_in(server, role) ?
+		NULL : server;
 }
 
 static AclResult
@@ -397,7 +433,7 @@ server_provider(ForeignServer *server)
 const Provider *
 model_server_check(const char *name, Oid role, bool by_default)
 {
-	ForeignServer *server = find_foreign_server(name);
+	ForeignServer *server = find_foreign_server(name, role);
 	const KnownServer *built_in;
 
 	if (server != NULL)
@@ -570,7 +606,7 @@ resolve_built_in(const KnownServer *built_in, ModelServer *server)
 char *
 model_server_resolve(const char *name, Oid role, ModelServer *server)
 {
-	ForeignServer *foreign = find_foreign_server(name);
+	ForeignServer *foreign = find_foreign_server(name, role);
 	const KnownServer *known = known_server_find(name);
 	const KnownServer *built_in;
 	const char *owner = GetUserNameFromId(role, true);
