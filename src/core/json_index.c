@@ -127,13 +127,23 @@ json_index_member(JsonIndex *index, const cJSON *object, const char *name)
 {
 	cJSON		key = {.string = unconstify(char *, name)};
 	const cJSON *key_pointer = &key;
+	const cJSON *item;
 	const IndexedList *list;
 	const cJSON **found;
+	int			looked_at = 0;
 
 	if (!cJSON_IsObject(object))
 		return NULL;
-	if (is_short(object))
-		return cJSON_GetObjectItemCaseSensitive(object, name);
+	/* Most names differ in their first byte: that is no function to call. */
+	cJSON_ArrayForEach(item, object)
+	{
+		if (item->string[0] == name[0] && strcmp(item->string, name) == 0)
+			return item;
+		if (++looked_at == SHORT_LIST)
+			break;
+	}
+	if (item == NULL || item->next == NULL)
+		return NULL;
 	list = indexed(index, object);
 	found = bsearch(&key_pointer, list->items, list->count, sizeof(cJSON *),
 					compare_names);

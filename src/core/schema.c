@@ -27,13 +27,15 @@
 /*
  * How deep a check may go, and how much it may do in all: so many steps, and
  * some more for each byte of the value, up to what takes about a second. A step is a
- * schema, a member or an element that is looked at, or so many bytes.
+ * schema, a member or an element that is looked at, or so many bytes, also of names,
+ * or so many segments of a $ref.
  */
 #define MAX_DEPTH 200
 #define LEAST_STEPS 1000000
 #define STEPS_PER_BYTE 2
 #define MOST_STEPS 4000000
 #define BYTES_PER_STEP 64
+#define SEGMENTS_PER_STEP 4
 
 /* How much of a name a path shows, in bytes. */
 #define MAX_SEGMENT 100
@@ -550,6 +552,17 @@ spend(Check *check, int steps, size_t bytes)
 }
 
 /*
+ * The member of an object that has a name which somebody else has chosen, or NULL:
+ * also when there are no steps left. Several names may begin with as many bytes.
+ */
+static const cJSON *
+named_member(Check *check, const cJSON *object, const char *name)
+{
+	return spend(check, 0, strlen(name)) ?
+		json_index_member(check->index, object, name) : NULL;
+}
+
+/*
  * Note what does not fit; problem is freed.
  */
 static bool
@@ -633,6 +646,7 @@ fits_type(Check *check, const cJSON *type, const cJSON *value)
 {
 	const cJSON *item;
 	StringInfoData names;
+	char	   *problem;
 
 	if (cJSON_IsString(type))
 	{
@@ -644,18 +658,21 @@ fits_type(Check *check, const cJSON *type, const cJSON *value)
 	}
 	if (!cJSON_IsArray(type))
 		return give_up(check, "type");
-	initStringInfo(&names);
 	cJSON_ArrayForEach(item, type)
 	{
 		if (!cJSON_IsString(item) || !is_in(item->valuestring, type_names))
 			return give_up(check, "type");
 		if (is_of_type(value, item->valuestring) || !spend(check, 1, 0))
 			return true;
+	}
+
+	initStringInfo(&names);
+	cJSON_ArrayForEach(item, type)
 		appendStringInfo(&names, "%s%s", names.len > 0 ? " or " : "",
 						 item->valuestring);
-	}
-	return misfit(check, psprintf("expected %s, got %s", names.data,
-								  type_of(value)));
+	problem = psprintf("expected %s, got %s", names.data, type_of(value));
+	pfree(names.data);
+	return misfit(check, problem);
 }
 
 /*
@@ -694,7 +711,7 @@ is_same(Check *check, const cJSON *a, const cJSON *b)
 			return false;
 		cJSON_ArrayForEach(item, a)
 		{
-			other = json_index_member(check->index, b, item->string);
+			other = named_member(check, b, item->string);
 			if (other == NULL || !is_same(check, item, other))
 				return false;
 			count--;
@@ -782,7 +799,7 @@ fits_at(Check *check, const char *segment, const cJSON *schema,
 	size_t		shown = strnlen(segment, MAX_SEGMENT);
 	bool		result;
 
-	if (schema == NULL)
+	if (schema == NULL || cJSON_IsTrue(schema))
 		return true;
 	while (segment[shown] != '\0' &&
 		   ((unsigned char) segment[shown] & 0xc0) == 0x80)
@@ -837,7 +854,7 @@ fits_object(Check *check, const cJSON *schema, const cJSON *object)
 			return give_up(check, "required");
 		if (!spend(check, 1, 0))
 			return false;
-		if (json_index_member(check->index, object, item->valuestring) == NULL)
+		if (named_member(check, object, item->valuestring) == NULL)
 			return misfit(check, psprintf("the property \"%s\" is missing",
 										  item->valuestring));
 	}
@@ -846,8 +863,7 @@ fits_object(Check *check, const cJSON *schema, const cJSON *object)
 		others = NULL;
 	cJSON_ArrayForEach(item, object)
 	{
-		const cJSON *its = json_index_member(check->index, properties,
-											 item->string);
+		const cJSON *its = named_member(check, properties, item->string);
 
 		if (its == NULL && cJSON_IsFalse(others))
 			return misfit(check, psprintf("the property \"%s\" is not allowed",
@@ -882,8 +898,12 @@ static bool
 fits_reference(Check *check, const cJSON *reference, const cJSON *value)
 {
 	const cJSON *schema;
+	int			segments = 0;
 
-	if (!spend(check, 0, strlen(reference->valuestring)))
+	for (const char *at = reference->valuestring; *at != '\0'; at++)
+		segments += *at == '/';
+	if (!spend(check, segments / SEGMENTS_PER_STEP,
+			   strlen(reference->valuestring)))
 		return false;
 	schema = follow_reference(check->index, check->root,
 							  reference->valuestring);
@@ -924,9 +944,11 @@ fits_combinations(Check *check, const cJSON *schema, const cJSON *value)
 static bool
 fits(Check *check, const cJSON *schema, const cJSON *value)
 {
-	const cJSON *type = keyword(check, schema, "type");
+	const cJSON *type;
 	bool		result;
 
+	if (!spend(check, 1, 0))
+		return false;
 	if (cJSON_IsFalse(schema))
 		return misfit(check, pstrdup("nothing is allowed here"));
 	if (cJSON_IsTrue(schema))
@@ -935,11 +957,13 @@ fits(Check *check, const cJSON *schema, const cJSON *value)
 		return give_up(check, schema != NULL && schema->string != NULL ?
 					   schema->string : "schema");
 	if (check->depth >= MAX_DEPTH)
+	{
 		check->steps_left = 0;
-	if (!spend(check, 1, 0))
 		return false;
+	}
 	check->depth++;
 
+	type = keyword(check, schema, "type");
 	result = (type == NULL || fits_type(check, type, value)) &&
 		fits_values(check, schema, value) &&
 		fits_combinations(check, schema, value);

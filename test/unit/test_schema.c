@@ -6,6 +6,9 @@
 #include "core/schema.h"
 #include "unit.h"
 
+/* Of AddressSanitizer, which not every compiler brings a header for. */
+extern size_t __sanitizer_get_current_allocated_bytes(void);
+
 #define PERSON \
 	"{\"title\": \"A person!\", \"type\": \"object\", \"properties\": " \
 	"{\"name\": {\"type\": \"string\", \"minLength\": 1}, " \
@@ -284,6 +287,100 @@ test_large_value(void)
 	check_text(misfit("{\"items\":{\"allOf\":[true,{},{}]}}", value.data), "the check would take too long");
 }
 
+/* A text so many times, one after the other. */
+static void
+append_times(StringInfo out, const char *text, int times)
+{
+	for (int i = 0; i < times; i++)
+		appendStringInfoString(out, text);
+}
+
+/* {"items": {"anyOf": [schema, schema, …, what fits a number]}, …} */
+static char *
+many_choices(const char *schema, int times, const char *rest)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoString(&out, "{\"items\":{\"anyOf\":[");
+	append_times(&out, psprintf("%s,", schema), times);
+	appendStringInfo(&out, "{\"type\":\"integer\"}]}%s}", rest);
+	return out.data;
+}
+
+#define NUMBERS "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]"
+
+/* Each look at a type leaves nothing behind. */
+static void
+test_memory(void)
+{
+	static const char *const types[] = {
+		"{\"type\":[\"integer\",\"null\"]}", "{\"type\":[\"string\",\"null\"]}"
+	};
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+	{
+		char	   *schema = many_choices(types[i], 1000, "");
+		size_t		before = __sanitizer_get_current_allocated_bytes();
+		size_t		taken;
+
+		check_text(misfit(schema, NUMBERS), NULL);
+		taken = __sanitizer_get_current_allocated_bytes() - before;
+		check(taken < 1024 * 1024);
+		printf("# %zu bytes\n", taken);
+	}
+}
+
+/* Schemas that are true or false are steps as well. */
+static void
+test_boolean_steps(void)
+{
+	check_text(misfit(many_choices("true", 100000, ""), NUMBERS), "the check would take too long");
+	check_text(misfit(many_choices("false", 100000, ""), NUMBERS), "the check would take too long");
+	check_text(misfit(many_choices("false", 1000, ""), NUMBERS), NULL);
+}
+
+/* Each part of a path of a $ref takes time, */
+static void
+test_reference_steps(void)
+{
+	StringInfoData path;
+	StringInfoData rest;
+
+	initStringInfo(&path);
+	initStringInfo(&rest);
+	append_times(&path, "/d", 480);
+	appendStringInfoString(&rest, ",\"d\":");
+	append_times(&rest, "{\"d\":", 479);
+	appendStringInfoString(&rest, "true");
+	append_times(&rest, "}", 479);
+	check_text(misfit(many_choices(psprintf("{\"$ref\":\"#%s\"}", path.data), 1000, rest.data),
+					  NUMBERS), "the check would take too long");
+	check_text(misfit(many_choices("{\"$ref\":\"#/d/d/d\"}", 1000, rest.data), NUMBERS), NULL);
+}
+
+/* and so does each look at a long name. */
+static void
+test_name_steps(void)
+{
+	StringInfoData name;
+	StringInfoData object;
+
+	initStringInfo(&name);
+	append_times(&name, "k", 50000);
+	initStringInfo(&object);
+	for (int i = 0; i < 16; i++)
+		appendStringInfo(&object, "%c\"%s%x\":0", i > 0 ? ',' : '{', name.data, i);
+	appendStringInfoChar(&object, '}');
+	check_text(misfit(psprintf("{\"items\":{\"$ref\":\"#/$defs/b\"},\"$defs\":"
+							   "{\"r\":{\"required\":[\"%sf\"]},\"b\":%s}", name.data,
+							   many_choices("{\"$ref\":\"#/$defs/r\"}", 5000, "") + strlen("{\"items\":")),
+					  psprintf("[%s]", object.data)), "the check would take too long");
+	check_text(misfit(psprintf("{\"items\":{\"required\":[\"%sf\"],\"properties\":{\"%sf\":{}}}}",
+							   name.data, name.data),
+					  psprintf("[%s]", object.data)), NULL);
+}
+
 /* Schemas that would never come to an end. */
 static void
 test_bounds(void)
@@ -306,6 +403,10 @@ main(void)
 	test_keywords();
 	test_large_value();
 	test_bounds();
+	test_memory();
+	test_boolean_steps();
+	test_reference_steps();
+	test_name_steps();
 	test_no_steps_left();
 	return unit_done();
 }
