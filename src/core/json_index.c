@@ -20,6 +20,7 @@
 #include "common/logging.h"
 #endif
 #include "core/json_index.h"
+#include "core/sort.h"
 
 /* Lists up to this length are looked through. */
 #define SHORT_LIST 16
@@ -114,7 +115,8 @@ indexed(JsonIndex *index, const cJSON *parent)
 	cJSON_ArrayForEach(item, parent)
 		list->items[list->count++] = item;
 	if (cJSON_IsObject(parent))
-		qsort(list->items, list->count, sizeof(cJSON *), compare_names);
+		shuffled_qsort(list->items, list->count, sizeof(cJSON *),
+					   compare_names);
 	return list;
 }
 

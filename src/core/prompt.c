@@ -20,6 +20,7 @@
 #include "core/json.h"
 #include "core/prompt.h"
 #include "core/python.h"
+#include "core/sort.h"
 #include "lib/stringinfo.h"
 
 /* What Agno adds to the state of a session while a run is executed. */
@@ -139,8 +140,8 @@ get_variables(PromptContext *context)
 		appendStringInfoChar(&user, '}');
 		add_variables(variables, user.data);
 	}
-	qsort(variables->list, variables->count, sizeof(Variable),
-		  compare_variables);
+	shuffled_qsort(variables->list, variables->count, sizeof(Variable),
+				   compare_variables);
 	context->variables = variables;
 	return variables;
 }

@@ -22,6 +22,7 @@
 #include "core/json.h"
 #include "core/json_index.h"
 #include "core/schema.h"
+#include "core/sort.h"
 #include "mb/pg_wchar.h"
 
 /*
@@ -267,7 +268,7 @@ is_closed(const cJSON *schema)
 	names = palloc(sizeof(char *) * Max(cJSON_GetArraySize(required), 1));
 	cJSON_ArrayForEach(item, required)
 		names[count++] = item->valuestring;
-	qsort(names, count, sizeof(char *), compare_strings);
+	shuffled_qsort(names, count, sizeof(char *), compare_strings);
 	cJSON_ArrayForEach(item, member(schema, "properties"))
 	{
 		closed = closed && bsearch(&item->string, names, count, sizeof(char *),

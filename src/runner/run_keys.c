@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "core/sort.h"
 #include "runner/run_keys.h"
 
 /*
@@ -53,7 +54,7 @@ run_id_set(const List *ids)
 
 	foreach(cell, ids)
 		set.ids[set.count++] = lfirst(cell);
-	qsort(set.ids, set.count, sizeof(char *), compare_ids);
+	shuffled_qsort(set.ids, set.count, sizeof(char *), compare_ids);
 	return set;
 }
 

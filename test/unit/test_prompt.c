@@ -5,6 +5,7 @@
 #include "core/portable.h"
 
 #include "core/prompt.h"
+#include "killer.h"
 #include "unit.h"
 
 static PromptContext
@@ -154,6 +155,56 @@ test_current_ids(void)
 			   "</session_state>");
 }
 
+/*
+ * A state of so many variables, in an order: with the two that follow it, sorted or the
+ * worst for qsort().
+ */
+static char *
+many_variables(bool sorted)
+{
+	const int  *ranks = killer_order();
+	int			session = ranks[KILLER_COUNT - 2];	/* current_session_id */
+	int			run = ranks[KILLER_COUNT - 1];	/* current_run_id */
+	StringInfoData state;
+
+	check(run < session);
+	initStringInfo(&state);
+	for (int i = 0; i < KILLER_COUNT - 2; i++)
+	{
+		int			rank = sorted ? i : ranks[i];
+
+		appendStringInfo(&state, "%c\"%s%05d\":1", i > 0 ? ',' : '{',
+						 rank < run ? "a" : rank < session ? "current_s" : "d", rank);
+	}
+	appendStringInfoChar(&state, '}');
+	return state.data;
+}
+
+static double
+seconds_with(const char *session_state)
+{
+	PromptContext context = context_of("{\"resolve_in_context\": true}");
+	clock_t		start;
+
+	context.session_state = session_state;
+	context.metadata = NULL;
+	context.user_id = NULL;
+	start = clock();
+	check_text(prompt_user_message(&context, "{current_s00042}"), "1");
+	return (double) (clock() - start) / CLOCKS_PER_SEC;
+}
+
+/* The order of variables makes it neither slow nor fast. */
+static void
+test_killer_order(void)
+{
+	double		usual = seconds_with(many_variables(true));
+	double		worst = seconds_with(many_variables(false));
+
+	printf("# %.3f s, %.3f s\n", usual, worst);
+	check(worst < 10 * usual);
+}
+
 int
 main(void)
 {
@@ -163,5 +214,6 @@ main(void)
 	test_variables();
 	test_no_agent();
 	test_current_ids();
+	test_killer_order();
 	return unit_done();
 }

@@ -4,6 +4,7 @@
 #include "core/portable.h"
 
 #include "core/schema.h"
+#include "killer.h"
 #include "unit.h"
 
 /* Of AddressSanitizer, which not every compiler brings a header for. */
@@ -381,6 +382,47 @@ test_name_steps(void)
 					  psprintf("[%s]", object.data)), NULL);
 }
 
+static double
+seconds_of(const char *schema, const char *answer)
+{
+	clock_t		start = clock();
+	OutputSchema read;
+	char	   *problem;
+
+	(void) schema_read(schema, &read);
+	(void) schema_answer(&read, answer, &problem);
+	return (double) (clock() - start) / CLOCKS_PER_SEC;
+}
+
+/* The order of members, and of required names, makes it neither slow nor fast. */
+static void
+test_killer_order(void)
+{
+	const char *const schema = "{\"properties\":{\"x\":{}},\"required\":[\"x\"]}";
+	const char *const closed = "{\"type\":\"object\",\"properties\":{},\"required\":[%s]}";
+	StringInfoData members;
+	StringInfoData names;
+	StringInfoData sorted;
+	double		usual;
+	double		worst;
+
+	initStringInfo(&members);
+	initStringInfo(&names);
+	initStringInfo(&sorted);
+	killer_append(&members, "\"%05d\":0");
+	killer_append(&names, "\"%05d\"");
+	for (int i = 0; i < KILLER_COUNT; i++)
+		appendStringInfo(&sorted, "%s\"%05d\":0", i > 0 ? "," : "", i);
+
+	usual = seconds_of(schema, psprintf("{%s}", sorted.data));
+	worst = seconds_of(schema, psprintf("{%s}", members.data));
+	printf("# %.3f s, %.3f s\n", usual, worst);
+	check(worst < 10 * usual);
+	worst = seconds_of(psprintf(closed, names.data), "{}");
+	printf("# %.3f s\n", worst);
+	check(worst < 10 * usual);
+}
+
 /* Schemas that would never come to an end. */
 static void
 test_bounds(void)
@@ -407,6 +449,7 @@ main(void)
 	test_boolean_steps();
 	test_reference_steps();
 	test_name_steps();
+	test_killer_order();
 	test_no_steps_left();
 	return unit_done();
 }
