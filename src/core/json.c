@@ -518,23 +518,16 @@ number_fits(const char *number, const char *end, size_t *zeros)
 }
 
 /*
- * Whether the type jsonb takes this document, which is scrubbed UTF-8.
+ * Whether the type jsonb takes this document, which is scrubbed UTF-8. One that nests
+ * deeper than cJSON reads is refused, before it is too deep for the stack.
  */
 bool
 json_is_jsonb(const char *document)
 {
 	JsonLexContext *lex;
-	bool		valid;
+	bool		valid = true;
 	size_t		zeros = 0;
-
-#if PG_VERSION_NUM >= 170000
-	lex = makeJsonLexContextCstringLen(NULL, document, strlen(document),
-									   PG_UTF8, true);
-#else
-	lex = makeJsonLexContextCstringLen(unconstify(char *, document),
-									   strlen(document), PG_UTF8, true);
-#endif
-	valid = pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+	int			depth = 0;
 
 	for (const char *at = document; valid && *at != '\0';)
 	{
@@ -548,9 +541,58 @@ json_is_jsonb(const char *document)
 			at = end;
 		}
 		else
+		{
+			if (*at == '{' || *at == '[')
+				valid = ++depth <= CJSON_NESTING_LIMIT;
+			else if (*at == '}' || *at == ']')
+				depth--;
 			at++;
+		}
 	}
-	return valid && zeros <= strlen(document) + MAX_ZEROS;
+	if (!valid || zeros > strlen(document) + MAX_ZEROS)
+		return false;
+
+#if PG_VERSION_NUM >= 170000
+	lex = makeJsonLexContextCstringLen(NULL, document, strlen(document),
+									   PG_UTF8, true);
+#else
+	lex = makeJsonLexContextCstringLen(unconstify(char *, document),
+									   strlen(document), PG_UTF8, true);
+#endif
+	return pg_parse_json(lex, &nullSemAction) == JSON_SUCCESS;
+}
+
+/*
+ * Whether an object in a document, which is valid JSON, has so many members that
+ * jsonb may take very long to sort them; or is so deep in it that cJSON would not
+ * find it.
+ */
+bool
+json_has_large_object(const char *document)
+{
+	int			members[CJSON_NESTING_LIMIT + 1] = {0};
+	int			depth = 0;
+
+	for (const char *at = document; *at != '\0';)
+	{
+		if (*at == '"')
+		{
+			at = skip_string(at);
+			continue;
+		}
+		if (*at == '{')
+		{
+			if (depth == CJSON_NESTING_LIMIT)
+				return true;
+			members[++depth] = 0;
+		}
+		else if (*at == '}' && depth > 0)
+			depth--;
+		else if (*at == ':' && ++members[depth] > JSON_MAX_MEMBERS)
+			return true;
+		at++;
+	}
+	return false;
 }
 
 /*-------------------------------------------------------------------------

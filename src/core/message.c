@@ -238,7 +238,8 @@ message_append_execution(StringInfo out, const Message *message)
 void
 message_keep_items(Message *message, char *items, const char *name)
 {
-	if (items == NULL || items[0] != '[' || !json_is_jsonb(items))
+	if (items == NULL || items[0] != '[' || !json_is_jsonb(items) ||
+		json_has_large_object(items))
 		return;
 	message->items = items;
 	message->items_name = name;

@@ -259,6 +259,11 @@ read_arguments(const ToolCall *call, const char **refusal)
 			"Please make sure we can json.loads() the arguments and retry.";
 	else if (!cJSON_IsObject(tree))
 		*refusal = "Function arguments are not a valid JSON object.\n\n Please fix and retry.";
+	else if (json_has_large_object(json))
+		*refusal =
+			psprintf("Function arguments have an object of more than %d members.\n\n"
+					 "Please use an array, or several calls, and retry.",
+					 JSON_MAX_MEMBERS);
 	else
 		result = json;
 	cJSON_Delete(tree);

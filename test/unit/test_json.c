@@ -140,6 +140,24 @@ number(int digits, bool point)
 	return out.data;
 }
 
+/* So many arrays, one in the other. */
+static char *
+nested(int depth)
+{
+	return psprintf("%.*s%.*s", depth, (char *) memset(palloc(depth), '[', depth),
+					depth, (char *) memset(palloc(depth), ']', depth));
+}
+
+/* JSON that is too deep for a stack. */
+static void
+test_depth(void)
+{
+	check(json_is_jsonb(nested(CJSON_NESTING_LIMIT)));
+	check(!json_is_jsonb(nested(CJSON_NESTING_LIMIT + 1)));
+	check(!json_is_jsonb(nested(1000000)));
+	check(!json_is_jsonb("]"));
+}
+
 /* Numbers that are JSON, but too much for a numeric. */
 static void
 test_numbers(void)
@@ -169,6 +187,42 @@ test_numbers(void)
 	check(!json_is_jsonb(number(40000, true)));
 	/* the exponent of another one */
 	check(json_is_jsonb("[1,{\"e\":2},\"e9999\"]"));
+}
+
+/* An object of so many members, or that of an object within one. */
+static char *
+members(int count, const char *around)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&out, "%s\"a:%d\" : {\":\":[\":{\"]}", i > 0 ? "," : "", i);
+	return psprintf(around, out.data);
+}
+
+/* What jsonb might take very long to sort. */
+static void
+test_large_objects(void)
+{
+	static const char *const around[] = {
+		"{%s}", " [1, {%s}]", "{\"b\":{%s}}", "[{\"b\":{}},{%s},{}]"
+	};
+	StringInfoData deep;
+
+	for (int i = 0; i < (int) lengthof(around); i++)
+	{
+		check(!json_has_large_object(members(JSON_MAX_MEMBERS, around[i])));
+		check(json_has_large_object(members(JSON_MAX_MEMBERS + 1, around[i])));
+	}
+	check(!json_has_large_object(psprintf("[%s,%s]", members(JSON_MAX_MEMBERS, "{%s}"),
+										  members(JSON_MAX_MEMBERS, "{%s}"))));
+	initStringInfo(&deep);
+	for (int i = 0; i < CJSON_NESTING_LIMIT; i++)
+		appendStringInfoString(&deep, "{\"\":");
+	check(!json_has_large_object(deep.data));
+	appendStringInfoChar(&deep, '{');
+	check(json_has_large_object(deep.data));
 }
 
 static void
@@ -222,6 +276,8 @@ main(void)
 	test_escapes();
 	test_documents();
 	test_numbers();
+	test_depth();
+	test_large_objects();
 	test_members();
 	test_writing();
 	return unit_done();
