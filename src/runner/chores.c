@@ -48,6 +48,23 @@
 #define SHARED_PAUSE (1 * US_PER_S)
 #define LEAST_BATCH 20
 
+/*
+ * A single thing that takes longer than this, while several owners have runs, has its
+ * owner rest for as long, but for no longer than that.
+ */
+#define LONG_TURN (50 * US_PER_MS)
+#define LONGEST_REST (10 * US_PER_S)
+
+/* A turn that took too long is tried again with so much less to do. */
+#define OVERDUE_DIVISOR 8
+
+/*
+ * The pause of a part of turns that fails without it being known why doubles from the
+ * first to the last.
+ */
+#define FIRST_PART_PAUSE (1 * US_PER_S)
+#define LAST_PART_PAUSE (60 * US_PER_S)
+
 /* How many times the memory may be exhausted by one run. */
 #define MAX_MEMORY_FAILURES 3
 
@@ -102,6 +119,7 @@ struct Chores
 	char		signals_after[ID_SIZE]; /* read signals about runs after this
 										 * id */
 	uint64		wakes_seen;		/* runner_slot_wakes() before the last turn */
+	int64		rested_at;		/* when the next owner has rested enough */
 	int64		paced_at;		/* when there may be room for parked runs */
 	int64		flushed_at;		/* when events were stored last */
 	int64		clock_at;		/* when the clock alone gives work */
@@ -119,8 +137,12 @@ struct Chores
 
 	/* after a turn that failed */
 	int			failures;		/* in a row */
+	bool		reported;		/* the fault is in the log, until turns are as
+								 * large again as they were */
 	int64		not_before;		/* the next turn */
 	int			limit;			/* store and start no more runs at once */
+	int64		left_out_until[TURN_PARTS]; /* parts that fail */
+	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,
 								 * or NULL */
 	int			memory_failures;	/* how many times */
@@ -164,12 +186,15 @@ static int64
 next_store_at(Chores *chores)
 {
 	int64		next = NEVER;
+	int64		now = clock_now();
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &chores->dispatch->fleet->ended)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
+		if (rests_has(chores->order.rests, flight->owner, now))
+			continue;
 		next = Min(next, flight->store_after);
 		if (next == 0)
 			break;
@@ -273,7 +298,7 @@ next_turn_at(Chores *chores)
 
 	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
 		next = Min(next, due_at(chores, chore));
-	return Max(next, chores->not_before);
+	return Max(Min(next, chores->rested_at), chores->not_before);
 }
 
 /*
@@ -300,6 +325,10 @@ chores_due(Chores *chores, int64 now)
 		if (due_at(chores, chore) <= now)
 			todo |= CHORE_BIT(chore);
 	}
+
+	/* Those who have rested have something to do most likely. */
+	if (chores->rested_at <= now)
+		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_STORE);
 
 	/* Whoever takes over, or may have overlooked something, looks everywhere. */
 	if ((todo & CHORE_BIT(CHORE_PATROL)) != 0)
@@ -416,6 +445,39 @@ carry_out(Chores *chores, Turn *turn)
 }
 
 /*
+ * What a part of a turn does, for the log.
+ */
+static const char *
+part_name(TurnPart part)
+{
+	switch (part)
+	{
+		case PART_PATROL:
+			return "for runs of an earlier runner";
+		case PART_DEAD_TOOLS:
+			return "for tools that have ended their processes";
+		case PART_DUE:
+			return "for scheduled runs";
+		case PART_LATE:
+			return "for tools that take too long";
+		case PART_EXPIRED:
+			return "for calls about which nobody has decided in time";
+		case PART_GIVE_UP:
+			return "for runs whose model servers could not be reached";
+		case PART_UNPARK:
+			return "for runs that wait for their model servers";
+		case PART_MARKERS:
+			return "for cancels of runs that never came";
+		case PART_CALLBACKS:
+			return "for runs that nobody can call back";
+		case PART_NONE:
+		case TURN_PARTS:
+			break;
+	}
+	return "for anything";
+}
+
+/*
  * Whether an error says nothing about the run that was being stored: the
  * system lacks something, somebody stops it, or holds a lock.
  */
@@ -491,6 +553,43 @@ fails_to_notify(const Chores *chores, const ErrorData *error, bool at_commit)
 }
 
 /*
+ * A part of turns fails, and nobody knows whose fault it is: the rest goes on.
+ */
+static void
+leave_out(Chores *chores, TurnPart part)
+{
+	int64		now = clock_now();
+	int64		pause = Min(chores->part_pause[part] * 2, LAST_PART_PAUSE);
+
+	/* It has been going well for long. */
+	if (now - chores->left_out_until[part] > 2 * LAST_PART_PAUSE)
+		pause = 0;
+	pause = Max(pause, FIRST_PART_PAUSE);
+	chores->part_pause[part] = pause;
+	chores->left_out_until[part] = now + pause;
+	ereport(LOG,
+			(errmsg("agno_bg does not look %s for " INT64_FORMAT " s: that fails",
+					part_name(part), pause / US_PER_S),
+			 errhint("The error before this says why.")));
+}
+
+/*
+ * The parts that turns leave out now, a bit each.
+ */
+static uint32
+left_out(const Chores *chores, int64 now)
+{
+	uint32		parts = 0;
+
+	for (int part = 0; part < TURN_PARTS; part++)
+	{
+		if (chores->left_out_until[part] > now)
+			parts |= 1U << part;
+	}
+	return parts;
+}
+
+/*
  * A turn has failed. If it was about one run only, that run cannot be stored
  * as it is.
  */
@@ -506,6 +605,12 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 
 	pacing_recheck(chores->dispatch->pacing);
 	turn_end_picking(turn);
+	if (turn->overdue)
+	{
+		chores->limit = turn->tried <= 1 ? 1 :
+			Max(turn->limit / OVERDUE_DIVISOR, 1);
+		return;
+	}
 	if (fails_to_notify(chores, error, at_commit))
 	{
 		/* That is no run's fault, and does not keep it waiting. */
@@ -529,6 +634,13 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 		!is_passing(error->sqlerrcode))
 	{
 		turn_drop_signals(turn->tried_signal);
+		return;
+	}
+	if (turn->limit == 1 && turn->part != PART_NONE &&
+		(!is_passing(error->sqlerrcode) ||
+		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
+	{
+		leave_out(chores, turn->part);
 		return;
 	}
 	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
@@ -568,9 +680,15 @@ try_turn(Chores *chores, Turn *turn)
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();
 
+		turn_end_clock(turn);
+		turn->overdue &= error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+
 		/* One line for a fault, not one for each turn. */
-		if (chores->failures == 0 && chores->limit == BATCH)
+		if (!chores->reported && !turn->overdue)
+		{
 			EmitErrorReport();
+			chores->reported = true;
+		}
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -634,6 +752,16 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	int64		now = clock_now();
 
+	/* What took long is not to become longer. */
+	if (turn->took < TURN_MOST / 2)
+		chores->limit = Min(chores->limit * 2, BATCH);
+	if (chores->limit == BATCH)
+		chores->reported = false;
+	if (turn->took > LONG_TURN && turn->owners == 1 && turn->tried <= 1 &&
+		now < chores->shared_until)
+		rests_begin(chores->order.rests, turn->owner,
+					now + Min(turn->took, LONGEST_REST));
+	chores->rested_at = rests_next_end(chores->order.rests, now);
 	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
 		chores->order.waiting > 1)
 		chores->shared_until = now + SHARED_PAUSE;
@@ -684,6 +812,7 @@ do_turn(Chores *chores, uint32 todo)
 		.signal_limit = chores->limit,
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
+		.left_out = left_out(chores, now),
 	};
 
 	chores->turned_at = now;
@@ -706,7 +835,6 @@ do_turn(Chores *chores, uint32 todo)
 		chores->flushed_at = now;
 	chores->failures = 0;
 	chores->not_before = 0;
-	chores->limit = Min(chores->limit * 2, BATCH);
 	chores->again = turn.again & ~CHORE_BIT(CHORE_CLOCK);
 	if ((todo & CHORE_BIT(CHORE_START)) == 0)
 		chores->again |= CHORE_BIT(CHORE_START);
@@ -879,6 +1007,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->wakes_seen = wakes_seen;
 	chores->limit = BATCH;
 	chores->again = CHORE_BIT(CHORE_PATROL);
+	turn_prepare();
 	if (first)
 		find_blamed_tools(chores);
 	patrol_create(&chores->patrol, first);
@@ -886,6 +1015,8 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	strlcpy(chores->expire_run, chores->expire_after.run_id,
 			sizeof(chores->expire_run));
 	chores->expire_after.run_id = chores->expire_run;
+	chores->order.rests = rests_create();
+	chores->rested_at = NEVER;
 	chores->dead_at = NEVER;
 	chores->clock_at = NEVER;
 	chores->unclear_since = NEVER;

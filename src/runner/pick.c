@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "runner/pick.h"
+#include "core/clock.h"
 #include "server/settings.h"
 #include "store/store.h"
 
@@ -118,6 +119,37 @@ pick_range(Pick *pick, Oid from, Oid to)
 		pick_between(pick, from, to);
 }
 
+static int
+compare_oids(const void *a, const void *b)
+{
+	Oid			left = *(const Oid *) a;
+	Oid			right = *(const Oid *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+/*
+ * Find out who gets none: those who have enough in flight, and those who rest.
+ */
+static void
+find_full(Pick *pick)
+{
+	int			resting_count;
+	Oid		   *resting = rests_owners(pick->order->rests, clock_now(),
+									   &resting_count);
+	Oid		   *full = shares_full_owners(pick->shares, pick->bound,
+										  &pick->full_count);
+
+	if (resting_count > 0)
+	{
+		full = repalloc(full, sizeof(Oid) * (pick->full_count + resting_count));
+		memcpy(full + pick->full_count, resting, sizeof(Oid) * resting_count);
+		pick->full_count += resting_count;
+	}
+	qsort(full, pick->full_count, sizeof(Oid), compare_oids);
+	pick->full = full;
+}
+
 /*
  * Pick from all owners, beginning after the one who came last.
  */
@@ -126,8 +158,7 @@ pick_in_turn(Pick *pick)
 {
 	Oid			start = pick->order->last_owner;
 
-	pick->full = shares_full_owners(pick->shares, pick->bound,
-									&pick->full_count);
+	find_full(pick);
 	if (start < PG_UINT32_MAX)
 		pick_range(pick, start + 1, PG_UINT32_MAX);
 	if (list_length(pick->runs) < pick->most)

@@ -201,17 +201,8 @@ shares_is_full(Shares *shares, Oid owner, int bound)
 	return share != NULL && is_full(share, bound);
 }
 
-static int
-compare_oids(const void *a, const void *b)
-{
-	Oid			left = *(const Oid *) a;
-	Oid			right = *(const Oid *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 /*
- * Those owners, in the order of their OIDs, in palloc'd memory.
+ * Those owners, in palloc'd memory.
  */
 Oid *
 shares_full_owners(Shares *shares, int bound, int *count)
@@ -227,6 +218,5 @@ shares_full_owners(Shares *shares, int bound, int *count)
 		if (is_full(share, bound))
 			owners[(*count)++] = share->owner;
 	}
-	qsort(owners, *count, sizeof(Oid), compare_oids);
 	return owners;
 }

@@ -22,16 +22,26 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
+#include "core/clock.h"
+#include "miscadmin.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
 #include "server/waiters.h"
 #include "store/store_decisions.h"
+#include "utils/timeout.h"
 
 /*
  * Calls of how many runs are rejected in one turn that have waited for too long.
  */
 #define EXPIRED_BATCH 100
+
+static TimeoutId turn_timeout;
+
+/* The time of the turn is over. */
+static volatile sig_atomic_t is_over = false;
 
 /*
  * Keep the ids of responses that servers have begun to work on.
@@ -135,22 +145,46 @@ turn_drop_signals(char *run_id)
 }
 
 /*
+ * Begin with a part. Returns whether it is not left out.
+ */
+static bool
+begin_part(Turn *turn, TurnPart part)
+{
+	turn->part = part;
+	return (turn->left_out & (1U << part)) == 0;
+}
+
+/*
+ * What has come due by the clock.
+ */
+static void
+follow_clock(Turn *turn)
+{
+	bool		more = false;
+
+	if (begin_part(turn, PART_DUE))
+		more |= store_promote_due(TURN_BATCH);
+	if (begin_part(turn, PART_LATE))
+		more |= store_promote_late(Min(TURN_BATCH, turn->limit));
+	if (begin_part(turn, PART_EXPIRED))
+		more |= store_reject_expired(Min(EXPIRED_BATCH, turn->limit));
+	if (more)
+		turn_again(turn, CHORE_CLOCK);
+}
+
+/*
  * Start runs: ready ones, and parked ones that there is room for.
  */
 static void
 start_runs(Turn *turn)
 {
 	if (turn_is_to(turn, CHORE_CLOCK))
-	{
-		bool		more_due = store_promote_due(TURN_BATCH);
-		bool		more_late = store_promote_late(TURN_BATCH);
-		bool		more_expired = store_reject_expired(EXPIRED_BATCH);
-
-		if (more_due || more_late || more_expired)
-			turn_again(turn, CHORE_CLOCK);
-	}
-	turn_give_up(turn);
-	turn_unpark(turn);
+		follow_clock(turn);
+	if (begin_part(turn, PART_GIVE_UP))
+		turn_give_up(turn);
+	if (begin_part(turn, PART_UNPARK))
+		turn_unpark(turn);
+	turn->part = PART_NONE;
 	turn_start_runs(turn);
 }
 
@@ -166,6 +200,24 @@ want_tool_workers(Turn *turn)
 	foreach(cell, store_tool_owners())
 		turn->tool_owners = list_append_unique_oid(turn->tool_owners,
 												   *(Oid *) lfirst(cell));
+}
+
+/*
+ * What waits for nobody else, and nobody for it.
+ */
+static void
+clean_up(Turn *turn)
+{
+	if (begin_part(turn, PART_MARKERS))
+		store_expire_markers(TURN_BATCH);
+	if (begin_part(turn, PART_CALLBACKS) &&
+		store_give_up_callbacks(TURN_BATCH) > 0)
+	{
+		want_tool_workers(turn);
+		turn_again(turn, CHORE_CLOCK);
+		turn_again(turn, CHORE_SIGNALS);
+	}
+	turn->part = PART_NONE;
 }
 
 /*
@@ -248,40 +300,100 @@ go_on_patrol(Turn *turn)
 		turn_again(turn, CHORE_PATROL);
 }
 
+/*
+ * Whether this turn still may begin with something about runs: while it is not known
+ * what fails, or takes long, it is one thing at a time.
+ */
+static bool
+may_begin(const Turn *turn)
+{
+	return turn->limit > 1 || turn->tried == 0;
+}
+
 static void
 do_chores(Turn *turn)
 {
+	/* One at a time, those that start are not to wait for all that end. */
+	bool		starts_first = turn->limit == 1 && turn->number % 2 == 0;
+
 	if (turn_is_to(turn, CHORE_PATROL))
-		go_on_patrol(turn);
+	{
+		if (begin_part(turn, PART_PATROL))
+			go_on_patrol(turn);
+		else
+			turn_again(turn, CHORE_PATROL);
+	}
+	turn->part = PART_NONE;
 	if (turn_is_to(turn, CHORE_SIGNALS))
 		turn_read_signals(turn);
-	note_dead_tools(turn);
-	turn_store_flights(turn);
+	if (begin_part(turn, PART_DEAD_TOOLS))
+		note_dead_tools(turn);
+	turn->part = PART_NONE;
+	if (starts_first && turn_is_to(turn, CHORE_START))
+		start_runs(turn);
+	if (may_begin(turn))
+		turn_store_flights(turn);
 	turn_keep_cancels(turn);
 	store_response_ids(turn);
-
-	/* One thing at a time, while it is not known what fails. */
-	if (turn_is_to(turn, CHORE_FLUSH) && (turn->limit > 1 || turn->tried == 0))
+	if (turn_is_to(turn, CHORE_FLUSH) && may_begin(turn))
 		turn_flush_events(turn);
-	if (turn_is_to(turn, CHORE_START) && (turn->limit > 1 || turn->tried == 0))
-		start_runs(turn);
-	else if (turn_is_to(turn, CHORE_START))
-		turn_again(turn, CHORE_START);
+	if (turn_is_to(turn, CHORE_START) && !starts_first)
+	{
+		if (may_begin(turn))
+			start_runs(turn);
+		else
+			turn_again(turn, CHORE_START);
+	}
 
 	turn->unflushed = only_hands_over(turn);
 	if (turn->unflushed || only_continues(turn))
 		store_commit_lazily();
+	if (turn_is_to(turn, CHORE_CLOCK) && may_begin(turn))
+		clean_up(turn);
+}
 
-	if (turn_is_to(turn, CHORE_CLOCK))
-	{
-		store_expire_markers(TURN_BATCH);
-		if (store_give_up_callbacks(TURN_BATCH) > 0)
-		{
-			want_tool_workers(turn);
-			turn_again(turn, CHORE_CLOCK);
-			turn_again(turn, CHORE_SIGNALS);
-		}
-	}
+static void
+note_over(void)
+{
+	is_over = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+}
+
+/*
+ * To be called once, before turns are executed.
+ */
+void
+turn_prepare(void)
+{
+	turn_timeout = RegisterTimeout(USER_TIMEOUT, note_over);
+}
+
+/*
+ * The turn works no more, or has failed: note whether it has taken too long.
+ */
+void
+turn_end_clock(Turn *turn)
+{
+	disable_timeout(turn_timeout, false);
+	turn->overdue = is_over;
+	is_over = false;
+	QueryCancelPending = false;
+}
+
+/*
+ * Do the chores, in their time.
+ */
+static void
+work(Turn *turn)
+{
+	int64		began = clock_now();
+
+	if (turn->limit > 1)
+		enable_timeout_after(turn_timeout, TURN_MOST / US_PER_MS);
+	do_chores(turn);
+	turn_end_clock(turn);
+	turn->took = clock_now() - began;
 }
 
 /*
@@ -297,7 +409,7 @@ turn_execute(Turn *turn)
 	store_begin("agno_bg: storing and starting runs");
 	extension = store_find_extension(&fits, false);
 	if (extension == turn->extension && fits)
-		do_chores(turn);
+		work(turn);
 	else
 	{
 		turn->unwanted = true;

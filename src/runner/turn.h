@@ -8,6 +8,7 @@
 #ifndef AGNO_TURN_H
 #define AGNO_TURN_H
 
+#include "core/clock.h"
 #include "nodes/pg_list.h"
 #include "runner/chore.h"
 #include "runner/dispatch.h"
@@ -15,6 +16,32 @@
 #include "runner/pick.h"
 #include "store/store.h"
 #include "utils/timestamp.h"
+
+/*
+ * How long a turn may work that does several things, in microseconds: if it takes
+ * longer it is undone, and fewer are done at once.
+ */
+#define TURN_MOST (200 * US_PER_MS)
+
+/*
+ * What a turn consists of, in this order, apart from the runs that it stores and
+ * starts. What fails of that without it being known whose fault it is is left out for
+ * a while, for the others' sake.
+ */
+typedef enum TurnPart
+{
+	PART_NONE,					/* it is about runs */
+	PART_PATROL,				/* the queue is taken over */
+	PART_DEAD_TOOLS,			/* tools have brought processes down */
+	PART_DUE,					/* scheduled runs are due */
+	PART_LATE,					/* tools have been called for too long */
+	PART_EXPIRED,				/* nobody has decided in time */
+	PART_GIVE_UP,				/* servers could not be reached for too long */
+	PART_UNPARK,				/* runs have waited for their servers */
+	PART_MARKERS,				/* markers of cancels met no run */
+	PART_CALLBACKS,				/* nobody can call runs back any more */
+	TURN_PARTS
+} TurnPart;
 
 /*
  * A turn. Lives in the memory of the loop's turn.
@@ -36,6 +63,7 @@ typedef struct Turn
 	int			room;			/* how many to start, apart from the room that
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
+	uint32		left_out;		/* parts that are not done, a bit each */
 
 	/* what it was about, if it fails */
 	int			tried;			/* how many runs it was to store or start */
@@ -43,8 +71,13 @@ typedef struct Turn
 	PickedRun  *tried_start;	/* or else the one to be started */
 	char	   *tried_signal;	/* the run that the only signal is about, if
 								 * it was to store and start none */
+	TurnPart	part;			/* the part that it was at */
+	Oid			owner;			/* whose the only thing is that it was about */
+	int			owners;			/* how many things it may have been about */
+	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
+	int64		took;			/* until it was committed, in microseconds */
 	uint32		again;			/* chores of which there is more, a bit each */
 	bool		unwanted;		/* the extension is gone, or does not fit:
 								 * nothing was done */
@@ -70,7 +103,9 @@ typedef struct Turn
 	bool		lost;			/* runs were found that nobody knew of */
 } Turn;
 
+extern void turn_prepare(void);
 extern void turn_execute(Turn *turn);
+extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
 extern void turn_drop_signals(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);

@@ -104,7 +104,10 @@ turn_flush_events(Turn *turn)
 	}
 	turn->tried += list_length(turn->flushed);
 	if (turn->flushed != NIL)
+	{
 		turn->tried_flight = linitial(turn->flushed);
+		turn_is_about(turn, turn->tried_flight->owner);
+	}
 	store_events(turn->flushed);
 	store_show_content(partial, count);
 }
@@ -136,7 +139,8 @@ flights_to_store(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
-		if (flight->store_after > now)
+		if (flight->store_after > now ||
+			rests_has(turn->order->rests, flight->owner, now))
 			continue;
 		if (list_length(flights) == turn->limit)
 			break;
@@ -159,7 +163,10 @@ flights_to_store(Turn *turn)
 	}
 	turn->tried += list_length(flights);
 	if (flights != NIL)
+	{
 		turn->tried_flight = linitial(flights);
+		turn_is_about(turn, turn->tried_flight->owner);
+	}
 	return flights;
 }
 

@@ -55,6 +55,16 @@ turn_is_to(const Turn *turn, Chore chore)
 }
 
 /*
+ * One thing that this turn does is this owner's.
+ */
+static inline void
+turn_is_about(Turn *turn, Oid owner)
+{
+	turn->owner = owner;
+	turn->owners++;
+}
+
+/*
  * There is more to do of that than this turn could.
  */
 static inline void

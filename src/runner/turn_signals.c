@@ -268,15 +268,22 @@ turn_follow_signals(Turn *turn, List *signals)
 void
 turn_read_signals(Turn *turn)
 {
+	int			resting_count;
+	Oid		   *resting = rests_owners(turn->order->rests, clock_now(),
+									   &resting_count);
 	List	   *signals = store_take_signals(turn->signals_after,
-											 turn->signal_limit);
+											 turn->signal_limit,
+											 resting, resting_count);
 	bool		full = list_length(signals) == turn->signal_limit;
 
 	/* Go round, so that what others leave behind is not read again and again. */
 	if (full || turn->signals_after[0] != '\0')
 		turn_again(turn, CHORE_SIGNALS);
 	if (list_length(signals) == 1)
+	{
 		turn->tried_signal = ((Signal *) linitial(signals))->run_id;
+		turn_is_about(turn, ((Signal *) linitial(signals))->owner);
+	}
 	turn->last_signal = full ? ((Signal *) llast(signals))->run_id : pstrdup("");
 	turn_follow_signals(turn, signals);
 }

@@ -509,7 +509,10 @@ turn_start_runs(Turn *turn)
 
 	turn->tried += list_length(picked);
 	if (picked != NIL)
+	{
 		turn->tried_start = linitial(picked);
+		turn_is_about(turn, turn->tried_start->owner);
+	}
 	ready = set_waiting_aside(turn, picked, &count);
 	if (count == 0)
 		return;

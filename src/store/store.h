@@ -486,7 +486,8 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_signals.c: what cancels leave for the runner */
-extern List *store_take_signals(const char *after, int limit);
+extern List *store_take_signals(const char *after, int limit,
+								const Oid *others, int count);
 extern List *store_take_signals_of(char *const *run_ids, int count);
 extern void store_keep_cancels(char *const *run_ids, int count);
 extern List *store_cancel_later(Signal **signals, int count);

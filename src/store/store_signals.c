@@ -31,25 +31,31 @@ read_signal(RowReader *row)
 
 /*
  * Read and delete at most limit signals for this runner about runs whose ids
- * come after this one: a list of Signal, in the order of these ids.
+ * come after this one, and which none of these owners has sent, count of them: a
+ * list of Signal, in the order of these ids.
  */
 List *
-store_take_signals(const char *after, int limit)
+store_take_signals(const char *after, int limit, const Oid *others, int count)
 {
 	static Statement statement = {
 		"WITH taken AS (DELETE FROM agno.run_signals s"
 		" WHERE s.ctid = ANY (ARRAY("
 		"SELECT l.ctid FROM agno.run_signals l"
 		" WHERE l.run_id > $3 AND " MINE("l")
+		" AND l.owner::pg_catalog.oid <> ALL ($5::pg_catalog.oid[])"
 		" ORDER BY l.run_id LIMIT $4)) "
 		"RETURNING s.run_id, s.owner, s.kind) "
 		"SELECT t.run_id, t.owner, t.kind FROM taken t ORDER BY t.run_id"
 	};
 	Arguments	args = {0};
+	Column		owners = {INT4OID};
 
 	bind_mine(&args);
 	bind_text(&args, after);
 	bind_int(&args, limit);
+	for (int i = 0; i < count; i++)
+		add_int(&owners, (int) others[i]);
+	bind_column(&args, &owners);
 	return store_read_list(&statement, &args, read_signal);
 }
 

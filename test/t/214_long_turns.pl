@@ -1,0 +1,68 @@
+# What is to be stored of one role takes long, for each of its runs: turns with many of
+# them are undone and made shorter, and the role lets others go first for as long as it
+# has had the runner. And what fails in a turn without being about a run keeps nobody
+# else waiting.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my ($runs, $node) = (60, new_node('main'));
+add_mock_server(start_mock('mock'));
+make_user('app', 'boss');
+
+sub wait_for_logged
+{
+	my $deadline = time + 60;
+	select undef, undef, undef, 0.05 until logged(qr/not to be rejected/) || time > $deadline;
+	return logged(qr/not to be rejected/);
+}
+
+# The longest that a run of boss takes, of so many.
+sub longest
+{
+	my ($count) = @_;
+	my $longest = 0;
+	for (1 .. $count)
+	{
+		my $start = time;
+		as('boss', q(CALL agno_run('x', model => 'mock:echo')));
+		$longest = time - $start if time - $start > $longest;
+	}
+	note($longest);
+	return $longest;
+}
+
+# As slow as what is large may be.
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
+	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
+		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
+	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+as('app', "SELECT count(agno_arun('x', model => 'mock:echo')) FROM generate_series(1, $runs)");
+cmp_ok(longest(5), '<', 4, 'a run of another role takes a few of those moments, not all');
+ok($node->poll_query_until('postgres', "SELECT count(*) = $runs FROM agno.runs WHERE owner = 'app'::regrole AND status = 'COMPLETED'"), 'all are stored in the end');
+is(value('count(*) FROM agno.runs WHERE attempt > 1'), 0, 'none was sent twice');
+is(logged(qr/ERROR/), 0, 'and nothing in the log says otherwise');
+
+$node->safe_psql('postgres', q{DROP TRIGGER slow ON agno.runs;
+	CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not to be rejected'; END $$});
+as('app', q(INSERT INTO agno.tools (tool, external_execution, expires_after) VALUES ('ext', true, '4 s');
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('asks', 'mock:tools', '{ext}')));
+call_tools('asks', 'asks', [ [ ['ext'] ] ], role => 'app');
+is(wait_run('asks'), 'PAUSED', 'a run waits for somebody');
+$node->safe_psql('postgres', q(CREATE TRIGGER fails BEFORE UPDATE ON agno.requirements FOR EACH ROW EXECUTE FUNCTION fails();
+	ALTER TABLE agno.requirements ENABLE ALWAYS TRIGGER fails));
+ok(wait_for_logged(), 'which cannot be told that nobody came');
+cmp_ok(longest(20), '<', 3, 'others do not wait for that');
+$node->safe_psql('postgres', 'DROP TRIGGER fails ON agno.requirements');
+expect_run('asks', { status => 'COMPLETED' }, 'and it is told when that is possible');
+is($node->safe_psql('postgres', queue_violations()), '', 'the invariants hold');
+$node->stop;
+done_testing();
