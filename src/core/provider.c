@@ -15,6 +15,9 @@
 /* How much of an error's text is kept, in bytes. */
 #define MAX_ERROR_TEXT 4000
 
+/* How long an error is that is read as JSON, in bytes: of a longer one, the text is. */
+#define MAX_ERROR_JSON 65536
+
 static const Provider *const providers[] = {
 	&provider_openai_responses,
 	&provider_openai_chat,
@@ -165,35 +168,44 @@ find_message(const cJSON *tree)
 	return NULL;
 }
 
+static cJSON *
+parse_error(const char *body, size_t length)
+{
+	return length <= MAX_ERROR_JSON ? json_parse(body, length) : NULL;
+}
+
+/*
+ * These words, and how the text of a body begins if there is something in it.
+ */
+static char *
+with_excerpt(const char *words, const char *body, size_t length)
+{
+	char	   *excerpt = text_scrub(body, Min(length, MAX_ERROR_TEXT));
+
+	if (excerpt[strspn(excerpt, " \t\r\n")] == '\0')
+		return pstrdup(words);
+	return shorten(psprintf("%s: %s", words, excerpt));
+}
+
 /*
  * What a server says went wrong: its own message when there is one, else the
- * status and the text of the body. status 0 leaves the status out.
+ * status, 0 in an answer, and the text of the body.
  */
 char *
 provider_error_message(int status, const char *body, size_t length)
 {
-	cJSON	   *tree = json_parse(body, length);
+	cJSON	   *tree = parse_error(body, length);
 	const char *message = find_message(tree);
 	char	   *result;
 
 	if (message != NULL)
-		result = pstrdup(message);
+		result = shorten(pstrdup(message));
 	else
-	{
-		StringInfoData out;
-		char	   *excerpt = text_scrub(body, Min(length, MAX_ERROR_TEXT));
-
-		initStringInfo(&out);
-		if (status != 0)
-			appendStringInfo(&out, "HTTP status %d", status);
-		else
-			appendStringInfoString(&out, "not a JSON answer");
-		if (excerpt[strspn(excerpt, " \t\r\n")] != '\0')
-			appendStringInfo(&out, ": %s", excerpt);
-		result = out.data;
-	}
+		result = with_excerpt(status != 0 ?
+							  psprintf("HTTP status %d", status) :
+							  "an error without a message", body, length);
 	cJSON_Delete(tree);
-	return shorten(result);
+	return result;
 }
 
 /*
@@ -205,8 +217,8 @@ provider_invalid_answer(const cJSON *tree, const char *body, size_t length,
 {
 	if (cJSON_IsObject(tree))
 		return psprintf("the answer of the model server is not %s", expected);
-	return psprintf("invalid answer of the model server: %s",
-					provider_error_message(0, body, length));
+	return with_excerpt("invalid answer of the model server: not a JSON answer",
+						body, length);
 }
 
 /*
@@ -219,7 +231,7 @@ provider_quota_is_used_up(const char *body, size_t length)
 		"insufficient_quota", "credit_balance_exhausted",
 		"billing_hard_limit_reached", "enforced_spend_limit_reached"
 	};
-	cJSON	   *tree = json_parse(body, length);
+	cJSON	   *tree = parse_error(body, length);
 	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
 	const char *code = json_string(error, "code");
 	const char *type = json_string(error, "type");

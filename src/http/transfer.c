@@ -57,8 +57,13 @@
 #define MAX_INFLATION 100
 #define FREE_INFLATION (1024 * 1024)
 
-/* How many transfers are kept to be used again. */
+/*
+ * How many transfers are kept to be used again, and how long the headers of one may
+ * have been, in bytes: libcurl keeps them, with sixty bytes for each line, until the
+ * next request.
+ */
 #define SPARE_TRANSFERS 512
+#define SPARE_HEADER_BYTES 8192
 
 /* http_next_fresh() is to return the transfer. */
 void
@@ -631,7 +636,7 @@ transfer_give_back(HttpTransfer *transfer)
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
 	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates ||
-		transfer->result.long_headers)
+		transfer->header_bytes > SPARE_HEADER_BYTES)
 	{
 		curl_easy_cleanup(easy);
 		free(transfer);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A model server that sends without end what is no part of an answer. Over HTTP/1.1,
 by the model: extension (of a chunk), gzip (compressed nothing), ones-COUNT (not without
-end: an answer of COUNT bytes, each a chunk), nested (20 GB of nothing in 57 kB). Neither
+end: an answer of COUNT bytes, each a chunk), headers-COUNT (60,000 of them, once there are
+COUNT requests, up to 100), nested (20 GB of nothing in 57 kB). Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
@@ -71,6 +72,10 @@ def flood(connection, piece):
         connection.sendall(piece)
 
 
+# Requests that wait for each other, by how many there are to be.
+BARRIERS = {count: threading.Barrier(count) for count in range(1, 101)}
+
+
 def serve_http1(connection):
     request = b""
     model = None
@@ -90,6 +95,12 @@ def serve_http1(connection):
         connection.sendall(HEAD + b"Content-Encoding: gzip\r\n\r\n"
                            b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
         flood(connection, b"\0\0\0\xff\xff")
+    elif kind == "headers":
+        BARRIERS[count].wait()
+        body = answer("many")
+        connection.sendall(HEAD + b"Connection: close\r\n" + b"a:\r\n" * 60000 +
+                           b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        return
     elif kind == "nested":
         connection.sendall(HEAD + b"Content-Encoding: gzip, gzip, gzip\r\n\r\n"
                            + nested())

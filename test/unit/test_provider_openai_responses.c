@@ -202,6 +202,15 @@ test_error_messages(void)
 	check_text(error_message(500, "{\"error\":{}}"), "HTTP status 500: {\"error\":{}}");
 	check_text(error_message(500, "a\xff"), "HTTP status 500: a\xef\xbf\xbd");
 
+	/* what is too long is not read */
+	initStringInfo(&long_body);
+	appendStringInfo(&long_body, "{\"error\":{\"code\":\"insufficient_quota\",\"message\":\"Bad\"}%*s}", 60000, "");
+	check_text(error_message(400, long_body.data), "Bad");
+	check(provider_quota_is_used_up(long_body.data, long_body.len));
+	appendStringInfoSpaces(&long_body, 60000);
+	check(strncmp(error_message(400, long_body.data), "HTTP status 400: {\"error\":", 26) == 0);
+	check(!provider_quota_is_used_up(long_body.data, long_body.len));
+
 	/* long texts are cut between characters */
 	initStringInfo(&long_body);
 	for (int i = 0; i < 4000; i++)

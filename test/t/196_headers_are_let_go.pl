@@ -1,0 +1,38 @@
+# The memory of answers with very many headers, all of them at once, is there for other
+# things once they have been read: what libcurl keeps is kept for small ones only.
+# Alone: it measures memory.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($count, $node) = (100, new_node('main', conf => "agno_bg.max_concurrent_runs = 200\n"));
+my $port_file = "$PostgreSQL::Test::Utils::tmp_check/flood.port";
+start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", $port_file);
+wait_until('the server', sub { -s $port_file });
+add_mock_server('http://127.0.0.1:' . (slurp_file($port_file) =~ s/\s//gr) . '/v1');
+
+sub answered
+{
+	my ($name, $model, $runs) = @_;
+	$node->safe_psql('postgres', "SELECT count(agno_arun('x', model => 'mock:$model', run_id => '$name-' || i)) FROM generate_series(1, $runs) i");
+	is(value("count(*) FROM generate_series(1, $runs) i, agno_wait_run('$name-' || i) r WHERE r.status = 'COMPLETED'"), $runs, "$runs runs of $model complete");
+}
+
+answered('few', 'headers-1', 1);
+answered('many', "headers-$count", $count);
+my $before = status_of(runner_pid(), 'VmHWM');
+$node->safe_psql('postgres', qq(ALTER SERVER mock OPTIONS (SET base_url '@{[ start_mock('mock') ]}')));
+open_gate();
+answered('large', 'numbers-2500000', 1);
+my $growth = status_of(runner_pid(), 'VmHWM') - $before;
+note("the runner has grown by $growth kB");
+cmp_ok($growth, '<', 110_000, 'an answer that takes 200 MB has them from those');
+
+$node->stop;
+done_testing();
