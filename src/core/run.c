@@ -50,6 +50,13 @@
 #define LONGEST_PAUSE_MS (120 * 1000)
 
 /*
+ * How long the schemas may be, in all calls of a run, of the arguments that somebody
+ * is to give, in bytes: each call keeps its own, and what the run waits for repeats
+ * them.
+ */
+#define MAX_INPUT_SCHEMAS (1024 * 1024)
+
+/*
  * Make room for one more message in the conversation.
  */
 static Message *
@@ -277,17 +284,14 @@ read_arguments(const ToolCall *call, const char **refusal)
 static const char *
 find_usurped(const Tool *tool, const char *arguments)
 {
-	cJSON	   *schema;
-	const cJSON *properties;
-	JsonIndex  *index;
+	cJSON	   *schema = json_parse(tool->input_schema,
+									strlen(tool->input_schema));
+	const cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema,
+															   "properties");
+	JsonIndex  *index = json_index_create();
 	JsonMember	member;
 	const char *found = NULL;
 
-	if (tool->input_schema == NULL)
-		return NULL;
-	schema = json_parse(tool->input_schema, strlen(tool->input_schema));
-	properties = cJSON_GetObjectItemCaseSensitive(schema, "properties");
-	index = json_index_create();
 	while (found == NULL && json_next_member(&arguments, &member))
 	{
 		if (json_index_member(index, properties, member.key) != NULL)
@@ -301,13 +305,31 @@ find_usurped(const Tool *tool, const char *arguments)
 }
 
 /*
+ * What the model is told of a call for arguments of somebody that is not made;
+ * NULL: it is.
+ */
+static char *
+refuse_input(Run *run, const Tool *tool, const char *arguments)
+{
+	const char *usurped;
+
+	run->input_schema_bytes += strlen(tool->input_schema);
+	if (run->input_schema_bytes > MAX_INPUT_SCHEMAS)
+		return psprintf("Tool call limit reached. People are asked for too many arguments in this run. Tool call %s not executed. Don't try to execute it again.",
+						tool->name);
+	usurped = find_usurped(tool, arguments);
+	if (usurped == NULL)
+		return NULL;
+	return psprintf("Error while decoding function arguments: \"%s\" is not to be given\n\n"
+					"Please leave it out and retry.", usurped);
+}
+
+/*
  * What is to become of a call.
  */
 static void
 plan_call(Run *run, ToolCall *call, PlannedCall *planned)
 {
-	const char *usurped = NULL;
-
 	memset(planned, 0, sizeof(PlannedCall));
 	planned->call = call;
 	if (++run->calls > run->call_limit)
@@ -315,7 +337,6 @@ plan_call(Run *run, ToolCall *call, PlannedCall *planned)
 		planned->refusal =
 			psprintf("Tool call limit reached. Tool call %s not executed. Don't try to execute it again.",
 					 call->name);
-		planned->refusal_is_error = true;
 		return;
 	}
 	planned->tool = tools_find(run->tools, call->name);
@@ -325,12 +346,8 @@ plan_call(Run *run, ToolCall *call, PlannedCall *planned)
 		return;
 	}
 	planned->arguments = read_arguments(call, &planned->refusal);
-	if (planned->refusal == NULL)
-		usurped = find_usurped(planned->tool, planned->arguments);
-	if (usurped != NULL)
-		planned->refusal =
-			psprintf("Error while decoding function arguments: \"%s\" is not to be given\n\n"
-					 "Please leave it out and retry.", usurped);
+	if (planned->refusal == NULL && planned->tool->input_schema != NULL)
+		planned->refusal = refuse_input(run, planned->tool, planned->arguments);
 	if (planned->refusal != NULL)
 		planned->tool = NULL;
 }
@@ -776,6 +793,10 @@ run_resumed(Run *run, int64 now)
 		}
 		if (message->role == MESSAGE_TOOL)
 			token_usage_add(&run->outcome.usage, &message->child_usage);
+		if (message->requirement != NULL &&
+			message->requirement->input_schema != NULL)
+			run->input_schema_bytes +=
+				strlen(message->requirement->input_schema);
 		if (message->role == MESSAGE_TOOL && message->stop_after_call &&
 			message->executed && !message->tool_call_error)
 		{

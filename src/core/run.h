@@ -33,7 +33,6 @@ typedef struct PlannedCall
 	const ToolCall *call;
 	const Tool *tool;			/* to be called; NULL: the call is refused, */
 	const char *refusal;		/* and this is its result */
-	bool		refusal_is_error;
 	char	   *arguments;		/* a JSON object, if it is to be called */
 } PlannedCall;
 
@@ -81,6 +80,8 @@ typedef struct Run
 	int			turns;			/* how many answers with calls are stored, */
 	int			stored_messages;	/* with the first so many messages */
 	int			calls;			/* how many calls there have been */
+	size_t		input_schema_bytes; /* of the schemas that those have of which
+									 * somebody gives arguments */
 	bool		no_more_tools;	/* there have been too many */
 	char	   *earlier;		/* what the model has said in earlier answers
 								 * of the run, or NULL */

@@ -118,7 +118,6 @@ test_planning(void)
 	check(run.planned[5].tool == NULL && run.planned[5].refusal != NULL);
 	check_text(run.planned[6].refusal,
 			   "Tool call limit reached. Tool call b not executed. Don't try to execute it again.");
-	check(run.planned[6].refusal_is_error);
 	check_text(run.outcome.content, "Hi. ");
 	check(strstr(run_step_json(&run), "\"output\":[{\"type\":\"message\"") != NULL);
 
@@ -126,6 +125,16 @@ test_planning(void)
 	run_cancelled(&run, 2);
 	check(run.outcome.status == RUN_CANCELLED && run.planned_count == 0);
 	check_text(run.outcome.content, "Hi. ");
+
+	/* what is said of arguments that people give is kept for each call */
+	run = sent_run(&list, 6);
+	list.tools[0].input_schema = psprintf("{\"properties\":{\"y\":{\"description\":\"%*s\"}}}", 400000, "");
+	receive(&run, ANSWER(CALL("1", "a", "{}") "," CALL("2", "a", "{\\\"y\\\":1}") "," CALL("3", "a", "{}") "," CALL("4", "b", "{}")));
+	check(run.planned[0].tool != NULL);
+	check(strstr(run.planned[1].refusal, "\"y\" is not to be given") != NULL);
+	check_text(run.planned[2].refusal,
+			   "Tool call limit reached. People are asked for too many arguments in this run. Tool call a not executed. Don't try to execute it again.");
+	check(run.planned[3].tool != NULL);
 
 	/* no ids, no names, and absurd numbers of calls */
 	run = sent_run(&list, 6);
