@@ -72,6 +72,12 @@ typedef struct Provider
 	/* Keys of ModelRequest.options that this API reserves, NULL-terminated. */
 	const char *const *reserved_options;
 
+	/*
+	 * Make the tools as this API takes them, once for all requests; or NULL:
+	 * they are.
+	 */
+	void		(*fit_tools) (ToolList *tools);
+
 	/* A header that requests with these tools need, or NULL; or NULL: none. */
 	const char *(*tools_header) (const ToolList *tools);
 

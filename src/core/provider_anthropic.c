@@ -153,36 +153,61 @@ static const char *const unknown_keywords[] = {
 };
 
 /*
- * Whether those tools are to be sent as strict that are. A request with too much of
- * it is refused.
+ * Write the schemas of the strict tools as this API takes them. Returns false if it
+ * refuses a request with so many, or with so much of it in them.
  */
 static bool
-may_be_strict(const ToolList *tools)
+write_strict_schemas(const ToolList *tools, char **schemas)
 {
-	StringInfoData schema;
+	int			choices = MAX_STRICT_CHOICES;
 	int			count = 0;
-	int			choices = 0;
 
-	initStringInfo(&schema);
 	for (int i = 0; i < tools->count; i++)
 	{
+		StringInfoData schema;
+
 		if (!tools->tools[i].strict)
 			continue;
-		resetStringInfo(&schema);
-		choices += schema_append_without(&schema, tools->tools[i].parameters,
-										 unknown_keywords);
-		count++;
+		if (count == MAX_STRICT_TOOLS)
+			return false;
+		initStringInfo(&schema);
+		if (!schema_append_without(&schema, tools->tools[i].parameters,
+								   unknown_keywords, &choices))
+			return false;
+		schemas[count++] = schema.data;
 	}
-	pfree(schema.data);
-	return count > 0 && count <= MAX_STRICT_TOOLS &&
-		choices <= MAX_STRICT_CHOICES;
+	return true;
+}
+
+/*
+ * None is strict if not all are that ask for it: the schemas are whole then.
+ */
+static void
+fit_tools(ToolList *tools)
+{
+	char	   *schemas[MAX_STRICT_TOOLS];
+	bool		strict = write_strict_schemas(tools, schemas);
+	int			count = 0;
+
+	for (int i = 0; i < tools->count; i++)
+	{
+		Tool	   *tool = &tools->tools[i];
+
+		if (tool->strict && strict)
+			tool->parameters = schemas[count++];
+		tool->strict &= strict;
+	}
 }
 
 static const char *
 tools_header(const ToolList *tools)
 {
-	return may_be_strict(tools) ?
-		"anthropic-beta: structured-outputs-2025-11-13" : NULL;
+	for (int i = 0; i < tools->count; i++)
+	{
+		if (tools->tools[i].strict)
+			return "anthropic-beta: structured-outputs-2025-11-13";
+	}
+	return NULL;
 }
 
 /*
@@ -193,11 +218,9 @@ static void
 append_tools(StringInfo body, const ModelRequest *request)
 {
 	const char *choice = request->no_more_tools ? "none" : request->tool_choice;
-	bool		strict;
 
 	if (request->tools == NULL)
 		return;
-	strict = may_be_strict(request->tools);
 	json_append_key(body, "tools");
 	for (int i = 0; i < request->tools->count; i++)
 	{
@@ -207,13 +230,9 @@ append_tools(StringInfo body, const ModelRequest *request)
 		json_append_member(body, "name", tool->name);
 		json_append_member(body, "description", tool->description);
 		json_append_key(body, "input_schema");
-		if (strict && tool->strict)
-		{
-			schema_append_without(body, tool->parameters, unknown_keywords);
+		appendStringInfoString(body, tool->parameters);
+		if (tool->strict)
 			appendStringInfoString(body, ",\"strict\":true");
-		}
-		else
-			appendStringInfoString(body, tool->parameters);
 		appendStringInfoChar(body, '}');
 	}
 	appendStringInfoChar(body, ']');
@@ -614,6 +633,7 @@ const Provider provider_anthropic = {
 	.tools_text = TOOLS_TEXT,
 	.calls_need_tools = true,
 	.reserved_options = reserved_options,
+	.fit_tools = fit_tools,
 	.tools_header = tools_header,
 	.write_request = write_request,
 	.read_answer = read_answer,

@@ -38,6 +38,12 @@
 #define BYTES_PER_STEP 64
 #define SEGMENTS_PER_STEP 4
 
+/*
+ * How deep schemas may nest in one that is written: it is read as often. OpenAI takes
+ * ten levels of objects in a strict one; between two there may be an array.
+ */
+#define MAX_WRITTEN_DEPTH 20
+
 /* How much of a name a path shows, in bytes. */
 #define MAX_SEGMENT 100
 
@@ -418,20 +424,19 @@ schema_read(const char *json, OutputSchema *result)
  *-------------------------------------------------------------------------
  */
 
-static int	append_schema(StringInfo out, const char *schema, size_t length,
-						  const char *const *keywords);
+static bool append_schema(StringInfo out, const char *schema, size_t length,
+						  const char *const *keywords, int depth, int *choices);
 
 /*
  * Append the schemas that are the elements of an array, or the members of an
  * object.
  */
-static int
+static bool
 append_schemas(StringInfo out, const char *schemas,
-			   const char *const *keywords)
+			   const char *const *keywords, int depth, int *choices)
 {
 	JsonMember	member;
 	const char *comma = "";
-	int			choices = 0;
 
 	if (schemas[0] == '{')
 	{
@@ -439,11 +444,13 @@ append_schemas(StringInfo out, const char *schemas,
 		while (json_next_member(&schemas, &member))
 		{
 			json_append_key(out, member.key);
-			choices += append_schema(out, member.value, member.value_length,
-									 keywords);
+			pfree(member.key);
+			if (!append_schema(out, member.value, member.value_length,
+							   keywords, depth, choices))
+				return false;
 		}
 		appendStringInfoChar(out, '}');
-		return choices;
+		return true;
 	}
 	appendStringInfoChar(out, '[');
 	while (json_next_element(&schemas))
@@ -451,25 +458,28 @@ append_schemas(StringInfo out, const char *schemas,
 		const char *end = json_skip_value(schemas);
 
 		appendStringInfoString(out, comma);
-		choices += append_schema(out, schemas, end - schemas, keywords);
+		if (!append_schema(out, schemas, end - schemas, keywords, depth,
+						   choices))
+			return false;
 		comma = ",";
 		schemas = end;
 	}
 	appendStringInfoChar(out, ']');
-	return choices;
+	return true;
 }
 
-static int
+static bool
 append_schema(StringInfo out, const char *schema, size_t length,
-			  const char *const *keywords)
+			  const char *const *keywords, int depth, int *choices)
 {
 	JsonMember	its;
-	int			choices = 0;
 
+	if (depth > MAX_WRITTEN_DEPTH)
+		return false;
 	if (schema[0] != '{')
 	{
 		appendBinaryStringInfo(out, schema, length);
-		return 0;
+		return true;
 	}
 	appendStringInfoChar(out, '{');
 	while (json_next_member(&schema, &its))
@@ -477,35 +487,43 @@ append_schema(StringInfo out, const char *schema, size_t length,
 		bool		many = (is_in(its.key, array_keywords) ||
 							strcmp(its.key, "items") == 0) &&
 			its.value[0] == '[';
+		bool		fits = true;
 
 		if (is_in(its.key, keywords))
 			continue;
 		json_append_key(out, its.key);
 		if (strcmp(its.key, "anyOf") == 0 ||
 			(strcmp(its.key, "type") == 0 && its.value[0] == '['))
-			choices++;
+			(*choices)--;
+		if (*choices < 0)
+			return false;
 		if (many || (is_in(its.key, object_keywords) && its.value[0] == '{'))
-			choices += append_schemas(out, its.value, keywords);
+			fits = append_schemas(out, its.value, keywords, depth + 1, choices);
 		else if (is_in(its.key, schema_keywords) ||
 				 strcmp(its.key, "items") == 0)
-			choices += append_schema(out, its.value, its.value_length,
-									 keywords);
+			fits = append_schema(out, its.value, its.value_length, keywords,
+								 depth + 1, choices);
 		else
 			appendBinaryStringInfo(out, its.value, its.value_length);
+		pfree(its.key);
+		if (!fits)
+			return false;
 	}
 	appendStringInfoChar(out, '}');
-	return choices;
+	return true;
 }
 
 /*
- * Append a schema that schema_read() has accepted without these keywords. Returns
- * in how many places it has a choice of types, by "anyOf" or by an array of them.
+ * Append a schema that schema_read() has accepted without these keywords. *choices
+ * is in how many places it may have a choice of types, by "anyOf" or by an array of
+ * them, and becomes how many are left. Returns false, with a part of it appended, if
+ * it has more, or nests deeper than MAX_WRITTEN_DEPTH.
  */
-int
+bool
 schema_append_without(StringInfo out, const char *schema,
-					  const char *const *keywords)
+					  const char *const *keywords, int *choices)
 {
-	return append_schema(out, schema, strlen(schema), keywords);
+	return append_schema(out, schema, strlen(schema), keywords, 0, choices);
 }
 
 /*-------------------------------------------------------------------------

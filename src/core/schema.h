@@ -22,8 +22,8 @@ typedef struct OutputSchema
 } OutputSchema;
 
 extern char *schema_read(const char *json, OutputSchema *result);
-extern int	schema_append_without(StringInfo out, const char *schema,
-								  const char *const *keywords);
+extern bool schema_append_without(StringInfo out, const char *schema,
+								  const char *const *keywords, int *choices);
 extern char *schema_answer(const OutputSchema *schema, const char *answer,
 						   char **problem);
 

@@ -435,7 +435,6 @@ carry_out(Chores *chores, Turn *turn)
 							   flight->owner);
 		else
 			pacing_keep(flight->pace);
-		dispatch_begin(chores->dispatch, flight);
 	}
 	others |= store_told_runners();
 	if (turn->lost)

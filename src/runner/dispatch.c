@@ -25,8 +25,8 @@
 #define STARVED_PAUSE (60 * US_PER_S)
 
 /*
- * How long what has arrived for one owner may be worked on, before everybody else has
- * had a turn.
+ * How long the pieces of answers for one owner may be worked on in a turn of the
+ * loop, and as long his answers, and what he sends: others have their turn then.
  */
 #define OWNER_TURN (50 * US_PER_MS)
 
@@ -112,6 +112,24 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 		dispatch_fail(dispatch, flight, "internal", error->message);
 	else
 		fleet_place(dispatch->fleet, flight);
+}
+
+/*
+ * Work on a flight, unless its owner has had its time: since dispatch->turn has
+ * become another number. Returns whether that has been done.
+ */
+static bool
+work_on(Dispatch *dispatch, Flight *flight, FlightStep work)
+{
+	Shares	   *shares = dispatch->fleet->shares;
+	int64		start = clock_now();
+
+	if (shares_spend(shares, flight->owner, dispatch->turn, 0) >= OWNER_TURN)
+		return false;
+	work(dispatch, flight);
+	(void) shares_spend(shares, flight->owner, dispatch->turn,
+						clock_now() - start);
+	return true;
 }
 
 /*-------------------------------------------------------------------------
@@ -238,15 +256,6 @@ begin_step(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * The start of the run is committed.
- */
-void
-dispatch_begin(Dispatch *dispatch, Flight *flight)
-{
-	take_step(dispatch, flight, begin_step);
-}
-
-/*
  * Send the next request of a run.
  */
 static void
@@ -331,6 +340,9 @@ cancel_response(Dispatch *dispatch, Flight *flight)
 static void
 cancel_step(Dispatch *dispatch, Flight *flight)
 {
+	flight->cancelled = true;
+	if (flight->ready != NULL)
+		return;
 	run_cancelled(&flight->run, clock_now());
 	fleet_put_on(dispatch->fleet, flight);
 }
@@ -509,25 +521,6 @@ receive_piece(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * Hand to a run what has arrived for it, unless its owner has had its time in this
- * turn. Returns whether it has been.
- */
-static bool
-hand_over(Dispatch *dispatch, Flight *flight,
-		  void (*receive) (Dispatch *, Flight *))
-{
-	Shares	   *shares = dispatch->fleet->shares;
-	int64		start = clock_now();
-
-	if (shares_spend(shares, flight->owner, dispatch->turn, 0) >= OWNER_TURN)
-		return false;
-	receive(dispatch, flight);
-	(void) shares_spend(shares, flight->owner, dispatch->turn,
-						clock_now() - start);
-	return true;
-}
-
-/*
  * Advance the transfers, and hand to the runs what has arrived. An answer may take a
  * second to be read: an owner of many has the others wait for one, not for all. What
  * is left over has its turn next, without a pause, and a stop does not wait for it.
@@ -545,9 +538,10 @@ dispatch_advance(Dispatch *dispatch)
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
-		if (!hand_over(dispatch, http_owner(transfer), receive_piece))
+		if (!work_on(dispatch, http_owner(transfer), receive_piece))
 			fresh = lappend(fresh, transfer);
 	}
+	dispatch->turn++;
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{
@@ -556,7 +550,7 @@ dispatch_advance(Dispatch *dispatch)
 			*(Oid *) http_owner(transfer) = InvalidOid;
 			http_release(dispatch->http, transfer);
 		}
-		else if (!hand_over(dispatch, http_owner(transfer), receive_answer))
+		else if (!work_on(dispatch, http_owner(transfer), receive_answer))
 			done = lappend(done, transfer);
 	}
 	foreach(cell, fresh)
@@ -615,7 +609,32 @@ hold_until(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * Send what is to be sent, and abort what has been cancelled.
+ * Begin a run that has not begun, and send its request, or have it wait for its
+ * server.
+ */
+static void
+begin_and_send(Dispatch *dispatch, Flight *flight)
+{
+	int64		hold;
+
+	if (flight->ready != NULL)
+		take_step(dispatch, flight, begin_step);
+	if (flight->run.step != STEP_SEND)
+		return;
+	hold = hold_until(dispatch, flight);
+	if (hold == 0)
+	{
+		take_step(dispatch, flight, send_step);
+		return;
+	}
+	run_hold(&flight->run, hold);
+	fleet_place(dispatch->fleet, flight);
+}
+
+/*
+ * Send what is to be sent, and abort what has been cancelled. A run may take a second
+ * to begin, or to be sent: those of an owner that are left over keep their order, and
+ * have their turn next.
  */
 void
 dispatch_send(Dispatch *dispatch)
@@ -630,18 +649,13 @@ dispatch_send(Dispatch *dispatch)
 		cancel_response(dispatch, flight);
 	}
 
+	dispatch->turn++;
 	dlist_foreach_modify(iter, &dispatch->fleet->to_send)
 	{
-		Flight	   *flight = dlist_container(Flight, node, iter.cur);
-		int64		hold = hold_until(dispatch, flight);
-
-		if (hold == 0)
-		{
-			take_step(dispatch, flight, send_step);
-			continue;
-		}
-		run_hold(&flight->run, hold);
-		fleet_place(dispatch->fleet, flight);
+		if (ShutdownRequestPending)
+			break;
+		(void) work_on(dispatch, dlist_container(Flight, node, iter.cur),
+					   begin_and_send);
 	}
 }
 

@@ -198,6 +198,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	flight->news.begun = ready->has_events;
 	flight->pace = pace;
 	flight->bytes = ready->bytes;
+	MemoryContextSetParent(ready->context, context);
 	flight->ready = ready;
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
@@ -264,9 +265,9 @@ check_session_state(Flight *flight)
 }
 
 /*
- * Put the conversation together, once the start of the run is committed and as
- * long as what the store has read is there. In the memory context of the
- * flight. Errors are this run's fault.
+ * Put the conversation together, once the start of the run is committed, of what the
+ * store has read, which is gone then. In the memory context of the flight. Errors
+ * are this run's fault.
  */
 void
 flight_begin(Flight *flight)
@@ -286,6 +287,8 @@ flight_begin(Flight *flight)
 		ToolList   *tools = palloc(sizeof(ToolList));
 
 		tools_read(ready->tools, tools);
+		if (run->provider->fit_tools != NULL)
+			run->provider->fit_tools(tools);
 		run->tools = tools;
 		run->tool_choice = copy_or_null(ready->tool_choice);
 		run->call_limit = ready->tool_call_limit >= 0 ?
@@ -297,6 +300,7 @@ flight_begin(Flight *flight)
 		begin_conversation(flight, ready, agent);
 	if (flight->cancelled)
 		run_cancelled(run, clock_now());
+	MemoryContextDelete(ready->context);
 }
 
 /*

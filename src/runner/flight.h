@@ -58,13 +58,13 @@ typedef struct Flight
 	Pace	   *pace;			/* of the server, as used with this key */
 	bool		continues;		/* it goes on with its attempt */
 	bool		calls_back;		/* it has on_complete */
-	bool		cancelled;		/* it is to be ended at once */
+	bool		cancelled;		/* it is to be ended as soon as it has begun */
 	bool		admitted;		/* to its model server, by pacing_admit(); one
 								 * that only pauses asks nothing of it */
 	bool		trying;			/* it finds out whether its server can be
 								 * reached */
 	int64		bytes;			/* of what was handed in with the run */
-	const ReadyRun *ready;		/* valid until flight_begin() */
+	const ReadyRun *ready;		/* owned; NULL once the run has begun */
 	char	   *secret;			/* the key, as long as it may be told from
 								 * ordinary words, or NULL */
 	char	   *escaped_secret; /* as it stands in JSON, if that differs */

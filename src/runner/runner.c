@@ -157,6 +157,8 @@ sleep_ms(Runner *runner)
 	/* Whoever waits for a lock in a turn resets the latch. */
 	if (ShutdownRequestPending || ConfigReloadPending || runner_slot_held())
 		return 0;
+	if (!dlist_is_empty(&runner->dispatch.fleet->to_send))
+		return 0;
 	wake_at = chores_next_at(runner->chores);
 	if (sleeper != NULL)
 		wake_at = Min(wake_at, sleeper->run.wake_at);

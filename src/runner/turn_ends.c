@@ -43,6 +43,7 @@ read_steps(RunLock **runs, int count)
 	{
 		ReadyRun   *stub = palloc0(sizeof(ReadyRun));
 
+		stub->context = CurrentMemoryContext;
 		stub->run_id = runs[i]->run_id;
 		stub->turns = runs[i]->status != RUN_CANCELLED ? 1 : 0;
 		stubs = lappend(stubs, stub);

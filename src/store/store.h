@@ -182,6 +182,8 @@ typedef struct PickedRun
  */
 typedef struct ReadyRun
 {
+	MemoryContext context;		/* this and what has been read of it, but for
+								 * picked and run_id, is in it */
 	PickedRun  *picked;			/* as it was picked */
 	char	   *run_id;
 	char	   *session_id;

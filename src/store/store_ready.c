@@ -18,6 +18,7 @@
 #include "store/store.h"
 #include "store/store_queue.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 /* The most runs of a session that are read for its history. */
 #define MAX_HISTORY_RUNS 1000
@@ -319,12 +320,18 @@ store_lock_ready(PickedRun **picked, int count)
 	found = store_execute(&statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+													  "agno_bg ready run",
+													  ALLOCSET_SMALL_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(context);
 		RowReader  *row = palloc(sizeof(RowReader));
 		ReadyRun   *run;
 
 		*row = row_reader(n);
 		run = read_ready(row, picked);
+		run->context = context;
 		run->rest = row;
+		MemoryContextSwitchTo(old);
 		ready = lappend(ready, run);
 	}
 	return ready;
@@ -337,6 +344,7 @@ void
 store_read_rest(ReadyRun *run)
 {
 	RowReader  *row = run->rest;
+	MemoryContext old = MemoryContextSwitchTo(run->context);
 
 	run->rest = NULL;
 	run->input = next_utf8(row);
@@ -349,6 +357,7 @@ store_read_rest(ReadyRun *run)
 	run->tool_choice = next_utf8(row);
 	run->session_metrics = next_utf8(row);
 	run->session_state = next_merged_state(row);
+	MemoryContextSwitchTo(old);
 }
 
 /*-------------------------------------------------------------------------
@@ -439,6 +448,7 @@ static void
 read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead *read)
 {
 	int64		bytes = 0;
+	MemoryContext old = MemoryContextSwitchTo(run->context);
 
 	for (uint64 n = begin; n < end; n++)
 	{
@@ -455,6 +465,7 @@ read_messages(ReadyRun *run, uint64 begin, uint64 end, HistoryRead *read)
 		run->bytes += length;
 		read->total += length;
 	}
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -480,15 +480,16 @@ read_calls(List *ready, const Column *run_ids)
 		char	   *run_id = next_text(&row);
 		int			turn = next_int(&row);
 		StoredStep *step;
-		StoredCall *call;
+		MemoryContext old;
 
 		if (run == NULL || strcmp(run->run_id, run_id) != 0)
 			run = find_ready(ready, run_id);
 		if (turn > list_length(run->steps))
 			continue;
 		step = list_nth(run->steps, turn - 1);
-		call = read_call(&row);
-		step->calls = lappend(step->calls, call);
+		old = MemoryContextSwitchTo(run->context);
+		step->calls = lappend(step->calls, read_call(&row));
+		MemoryContextSwitchTo(old);
 	}
 }
 
@@ -553,13 +554,17 @@ store_read_steps(List *ready)
 	{
 		RowReader	row = row_reader(n);
 		char	   *run_id = next_text(&row);
-		StoredStep *step = palloc0(sizeof(StoredStep));
+		StoredStep *step;
+		MemoryContext old;
 
 		if (run == NULL || strcmp(run->run_id, run_id) != 0)
 			run = find_ready(ready, run_id);
+		old = MemoryContextSwitchTo(run->context);
+		step = palloc0(sizeof(StoredStep));
 		step->turn = next_int(&row);
 		step->messages = next_utf8(&row);
 		run->steps = lappend(run->steps, step);
+		MemoryContextSwitchTo(old);
 	}
 	read_calls(ready, &run_ids);
 }

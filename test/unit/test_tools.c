@@ -407,9 +407,26 @@ anthropic_request(ToolList *list, const char *schema, int count, int strict)
 		list->tools[i].parameters = unconstify(char *, schema);
 		list->tools[i].strict = i < strict;
 	}
+	provider_anthropic.fit_tools(list);
 	initStringInfo(&body);
 	provider_anthropic.write_request(&body, &request);
 	return body.data;
+}
+
+/* A strict schema with so many schemas in each other. */
+static char *
+nested_schema(int depth)
+{
+	StringInfoData schema;
+
+	initStringInfo(&schema);
+	appendStringInfoString(&schema, "\"a\":");
+	for (int i = 1; i < depth; i++)
+		appendStringInfoString(&schema, "{\"type\":\"array\",\"items\":");
+	appendStringInfoString(&schema, "{\"type\":\"string\"");
+	for (int i = 0; i < depth; i++)
+		appendStringInfoChar(&schema, '}');
+	return psprintf(STRICT_SCHEMA("%s"), schema.data);
 }
 
 static void
@@ -443,6 +460,13 @@ test_strict_anthropic(void)
 	check(strstr(body, "\"strict\"") == NULL);
 	body = anthropic_request(&list, schema, 2, 0);
 	check(strstr(body, "\"strict\"") == NULL);
+
+	/* or if one nests too deep */
+	body = anthropic_request(&list, nested_schema(20), 2, 2);
+	check(strstr(body, "\"strict\"") != NULL);
+	body = anthropic_request(&list, nested_schema(21), 2, 2);
+	check(strstr(body, "\"strict\"") == NULL);
+	check(strstr(body, psprintf("\"input_schema\":%s}]", nested_schema(21))) != NULL);
 	check_text(provider_anthropic.tools_header(&list), NULL);
 }
 
