@@ -59,6 +59,9 @@
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000
 
+/* A database that allows no connections is looked at again after this. */
+#define CLOSED_PAUSE_MS 10000
+
 /* A process that has not come to run after this is given up. */
 #define START_TIMEOUT_MS 30000
 
@@ -75,6 +78,8 @@ typedef struct RunnerRecord
 								 * counted */
 	TimestampTz next_start;		/* no start before */
 	int			failures;		/* short lives in a row */
+	bool		closed;			/* the database allowed no connections when it
+								 * was last looked at */
 } RunnerRecord;
 
 static RunnerRecord records[MAX_RUNNERS];
@@ -141,8 +146,8 @@ look_into_unseen(void)
 }
 
 /*
- * Find every database that allows connections. Templates are
- * left alone: a process in them would be in the way of CREATE DATABASE.
+ * Find every database. Templates are left alone: a process in them would be in the
+ * way of CREATE DATABASE.
  */
 static void
 look_into_every_database(void)
@@ -162,7 +167,7 @@ look_into_every_database(void)
 
 		MemoryContext old;
 
-		if (!database->datallowconn || database->datistemplate)
+		if (database->datistemplate)
 			continue;
 		old = MemoryContextSwitchTo(TopMemoryContext);
 		unseen = lappend_oid(unseen, database->oid);
@@ -177,10 +182,11 @@ look_into_every_database(void)
 }
 
 /*
- * Whether the database may have a runner: it is there, and no template.
+ * Whether the database may have a runner: it is there, and no template. It may have
+ * none while it is *closed, which allows no connections.
  */
 static bool
-may_have_runner(Oid database)
+may_have_runner(Oid database, bool *closed)
 {
 	HeapTuple	tuple;
 	bool		result = false;
@@ -189,7 +195,10 @@ may_have_runner(Oid database)
 	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
 	if (HeapTupleIsValid(tuple))
 	{
-		result = !((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+		Form_pg_database row = (Form_pg_database) GETSTRUCT(tuple);
+
+		result = !row->datistemplate;
+		*closed = !row->datallowconn;
 		ReleaseSysCache(tuple);
 	}
 	CommitTransactionCommand();
@@ -288,9 +297,14 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 	if (now < record->next_start)
 		return;
 
-	if (!may_have_runner(database))
+	if (!may_have_runner(database, &record->closed))
 	{
 		runner_slots_not_started(slot, false);
+		return;
+	}
+	if (record->closed)
+	{
+		record->next_start = TimestampTzPlusMilliseconds(now, CLOSED_PAUSE_MS);
 		return;
 	}
 	if (!runner_slots_starting(slot))
@@ -380,7 +394,8 @@ look_after_runners(void)
 			if (runner_slots_view(slot).state == RUNNER_STARTING)
 				starting++;
 		}
-		wanted |= runner_slots_view(slot).state == RUNNER_WANTED && !view.held;
+		wanted |= runner_slots_view(slot).state == RUNNER_WANTED &&
+			!view.held && !record->closed;
 		if (runner_slots_view(slot).state == RUNNER_WANTED &&
 			record->next_start > now)
 			next = Min(next, record->next_start);
