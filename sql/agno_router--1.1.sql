@@ -499,7 +499,7 @@ CREATE TABLE agno.enqueue (
 	slot integer DEFAULT pg_catalog.floor(pg_catalog.random()
 		OPERATOR(pg_catalog.*) 65536)::integer
 ) PARTITION BY RANGE ((COALESCE(
-	@extschema@.agno_slot(COALESCE(session_id, run_id, idempotency_key)), slot)));
+	@extschema@.agno_slot(COALESCE(session_id, idempotency_key, run_id)), slot)));
 COMMENT ON TABLE agno.enqueue IS
 	'to INSERT into, which is to call agno_arun for each row; RETURNING gives '
 	'run_id, session_id and status. slot is that of a session that is generated, '
@@ -1056,7 +1056,7 @@ COMMENT ON FUNCTION agno.refuse_enqueued_here(pg_catalog.text, pg_catalog.text) 
 -- reached is not asked again for a while: who can do without it is not to wait for it.
 -- Within a function of SECURITY DEFINER it is, as the setting may be its caller's.
 CREATE FUNCTION agno.refuse_used_run_id(run_id pg_catalog.text,
-	session_id pg_catalog.text)
+	home pg_catalog.text)
 RETURNS pg_catalog.void
 LANGUAGE plpgsql
 SET client_min_messages = 'error'
@@ -1068,7 +1068,7 @@ DECLARE
 BEGIN
 	FOR other IN
 		SELECT n.node FROM agno.nodes n
-		WHERE n.node OPERATOR(pg_catalog.<>) agno.node_of(session_id)
+		WHERE n.node OPERATOR(pg_catalog.<>) home
 	LOOP
 		setting := pg_catalog.concat('agno_router.lost_', other);
 		CONTINUE WHEN CURRENT_USER OPERATOR(pg_catalog.=) SESSION_USER
@@ -1099,8 +1099,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION agno.refuse_used_run_id(pg_catalog.text, pg_catalog.text) IS
-	'raises an error if a run of the current user has the id on a node that does '
-	'not have the session';
+	'raises an error if a run of the current user has the id on another node than '
+	'its home';
 
 ---------------------------------------------------------------------------
 -- Functions
@@ -1131,15 +1131,16 @@ LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
 	accepted agno.run_ref;
+	home pg_catalog.text;
 BEGIN
 	PERFORM agno.refuse_read_only('agno_arun()');
-	-- there may be no node at all
-	PERFORM COALESCE(
-		agno.node_of(COALESCE(session_id, run_id, idempotency_key)),
-		agno.agents_node());
-	IF run_id IS NOT NULL AND session_id IS NOT NULL
-	   AND NOT agno.looks_generated(run_id) THEN
-		PERFORM agno.refuse_used_run_id(run_id, session_id);
+	home := agno.node_of(COALESCE(session_id, idempotency_key, run_id));
+	IF home IS NULL THEN
+		-- there may be no node at all
+		PERFORM agno.agents_node();
+	ELSIF COALESCE(session_id, idempotency_key) IS NOT NULL
+		  AND NOT agno.looks_generated(run_id) THEN
+		PERFORM agno.refuse_used_run_id(run_id, home);
 	END IF;
 	INSERT INTO agno.enqueue AS e (input, agent_id, session_id, run_id,
 		user_id, model, output_schema, session_state, metadata, model_options,

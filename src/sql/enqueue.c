@@ -18,6 +18,7 @@
 #include "common/sha2.h"
 #include "core/id.h"
 #include "core/shard.h"
+#include "core/slot.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/acceptance.h"
@@ -196,9 +197,10 @@ user_id_argument(FunctionCallInfo fcinfo)
 
 /*
  * Put the ids of the run and of its session into *run, new ones where the arguments
- * say none. Which slot a new session has follows from the run's id or from the
- * idempotency key, where there is one, so that a call that is repeated comes to the
- * same server. Returns whether the caller chose the run's id.
+ * say none. Which slot a new session has follows from the idempotency key or from
+ * the run's id, where there is one, so that a call that is repeated comes to the
+ * same server, whatever id it gives the run. Returns whether the caller chose the
+ * run's id.
  */
 static bool
 read_ids(FunctionCallInfo fcinfo, NewRun *run)
@@ -211,9 +213,12 @@ read_ids(FunctionCallInfo fcinfo, NewRun *run)
 	run->new_session = run->session_id == NULL;
 	if (run->session_id == NULL)
 	{
-		const char *decides = given ? run->run_id :
-			argument_text(fcinfo, ARG_IDEMPOTENCY_KEY);
+		const char *decides = argument_text(fcinfo, ARG_IDEMPOTENCY_KEY);
 
+		/* A single server takes any id: a router may have to find it one day. */
+		if (decides == NULL ||
+			(given && !agno_cluster && looks_generated(run->run_id)))
+			decides = run->run_id;
 		run->session_id = generate_id(decides != NULL ?
 									  slot_of(decides) : some_slot());
 	}

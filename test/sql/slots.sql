@@ -19,8 +19,8 @@ WHERE agno_slot(agno.new_id(slot)) = slot;
 SELECT agno.new_id(65536);
 SELECT agno.new_id(-1);
 
--- Generated ids: a run has the slot of its session; a session that of the run or of
--- the idempotency key, where they are given.
+-- Generated ids: a run has the slot of its session; a session that of the idempotency
+-- key or of the run, where they are given.
 SELECT count(DISTINCT agno_slot(session_id)) > 90 AS different,
 	   bool_and(agno_slot(run_id) = agno_slot(session_id)) AS the_same
 FROM generate_series(1, 100) i, agno_arun('x' || i, run_at => '2100-01-01');
@@ -30,6 +30,11 @@ SELECT agno_slot(session_id) = agno_slot('slots-r') AS of_run
 FROM agno_arun('x', run_id => 'slots-r', run_at => '2100-01-01');
 SELECT agno_slot(session_id) = agno_slot('slots-k') AS of_key
 FROM agno_arun('x', idempotency_key => 'slots-k', run_at => '2100-01-01');
+SELECT agno_slot(session_id) = agno_slot('slots-k2') AS of_key
+FROM agno_arun('x', idempotency_key => 'slots-k2', run_id => 'slots-r3', run_at => '2100-01-01');
+SELECT agno_slot(session_id) AS of_generated_run
+FROM agno_arun('x', idempotency_key => 'slots-k3', run_at => '2100-01-01',
+	run_id => '01a204c9-e2eb-7a09-8b7f-da3b38750004');
 
 -- One server of several refuses what nobody would find; another does not mind.
 SELECT session_id FROM agno_arun('x', session_id => 'slots-s', run_at => '2100-01-01',

@@ -109,7 +109,18 @@ is(value($router, "count(DISTINCT node) FROM agno.runs WHERE input = 'Once'"), 2
 is(value($router, "count(*) FROM agno.runs WHERE input = 'Once'"), 20, 'each was enqueued once');
 is(outcome_as($router, 'app', "SELECT agno_arun('Twice', model => 'mock:echo', idempotency_key => 'key-1')"), '23505', 'a key of another request');
 is(keyed("'key-s', session_id => '$session'"), keyed("'key-s', session_id => '$session'"), 'with a session as well');
-isnt(as($router, 'bob', "SELECT run_id FROM agno_arun('Once', model => 'mock:echo', idempotency_key => 'key-1')"), $runs[0], 'keys are of a role');
+@runs = map { keyed("'key-i', run_id => 'of-key-$_'") } 1 .. 6;
+is_deeply(\@runs, [ ('of-key-1') x 6 ], 'with an id of its own each time');
+is(as($router, 'app', "SELECT agno_slot(session_id) = agno_slot('key-i') FROM agno_get_run_output('of-key-1')"), 't', 'which decides nothing');
+as($router, 'app', "INSERT INTO agno.enqueue (input, model, run_id, idempotency_key) SELECT 'Once', 'mock:echo', 'row-' || i, 'key-i' FROM generate_series(1, 6) i");
+is(value($router, "count(*) FROM agno.runs WHERE run_id ~ '^(of-key|row)'"), 1, 'nor in rows');
+my $generated = as($router, 'app', "SELECT agno.new_id(agno_slot('key-g'))");
+is(keyed("'key-g', run_id => '$generated'"), $generated, 'nor one that looks generated');
+is(outcome_as($router, 'app', "SELECT agno_arun('x', run_id => agno.new_id(1 - agno_slot('key-g') % 2), idempotency_key => 'key-g', model => 'mock:echo')"),
+	'22023', 'which has to be of the slot of the key');
+is(outcome_as($router, 'app', "SELECT agno_arun('x', run_id => '$away', idempotency_key => '" . own_id($router, 'other', 'n1') . "', model => 'mock:echo')"),
+	'23505', 'one that is in use elsewhere is refused');
+isnt(as($router, 'bob', "SELECT run_id FROM agno_arun('Once', model => 'mock:echo', idempotency_key => 'key-1')"), keyed("'key-1'"), 'keys are of a role');
 
 # Conditions with functions of ids: what is sent to the nodes exists there.
 foreach my $condition ('agno.looks_generated(run_id)', 'agno_slot(run_id) >= 0', "agno.lost_node('08006', run_id)", 'agno.node_of(run_id) = node')
