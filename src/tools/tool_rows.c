@@ -8,7 +8,8 @@
  * finds them.
  *
  * While a dump is restored (check_function_bodies is off then), functions are not
- * looked up, since they may not be there yet; names are left as they are.
+ * looked up, since they may not be there yet; names are left as they are, and so is
+ * an approver who is no more.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,6 +32,8 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
 
 SQL_FUNCTION(agno_check_agent_tools);
 SQL_FUNCTION(agno_check_tool);
@@ -330,6 +333,40 @@ check_exclusive(TriggerData *data, const WrittenColumn *inputs)
 }
 
 /*
+ * Refuse an approver who is no role: the one that gets this number later would be it.
+ * A dump may have one that has been dropped, and is restored all the same, by who may
+ * write the rows of all roles. Errors: undefined_object.
+ */
+static void
+check_approver(TriggerData *data)
+{
+	WrittenColumn column = written_column(data, "approver");
+	Oid			approver = column.isnull ? InvalidOid :
+		DatumGetObjectId(column.value);
+
+	if (column.isnull || SearchSysCacheExists1(AUTHOID, column.value))
+		return;
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		bool		isnull;
+		Datum		before = heap_getattr(data->tg_trigtuple, column.number,
+										  RelationGetDescr(data->tg_relation),
+										  &isnull);
+
+		if (!isnull && DatumGetObjectId(before) == approver)
+			return;
+	}
+	if (!check_function_bodies &&
+		check_enable_rls(RelationGetRelid(data->tg_relation), InvalidOid,
+						 true) != RLS_ENABLED)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("role with OID %u does not exist", approver),
+			 errdetail("It would be the approver of a tool.")));
+}
+
+/*
  * Trigger on agno.tools: the function is kept with its schema and types, and
  * what is said of its arguments fits it.
  */
@@ -349,6 +386,7 @@ agno_check_tool(PG_FUNCTION_ARGS)
 	Datum		value;
 
 	check_exclusive(data, &inputs);
+	check_approver(data);
 	if (!name.isnull)
 		tool_check_name(TextDatumGetCString(name.value), NULL);
 	row.parameters = json_of(data, "parameters");

@@ -1,7 +1,8 @@
 # What a superuser calls on one of several servers executes nothing that other roles
 # have defined: agno.keep_slots deletes nothing while a table of theirs refers to runs,
 # agno.publish_agents takes no publication of theirs for its own. A server that receives
-# agents accepts none of its own, and a failed agno.follow_agents logs no password.
+# agents accepts none of its own, and a failed agno.follow_agents logs no password. No role
+# keeps agents from being published by a tool whose approver is no role.
 
 use strict;
 use warnings;
@@ -30,6 +31,21 @@ is(outcome_as('postgres', 'SELECT agno.keep_slots(7, 7)'), '55000', 'a table tha
 is(value(q(rolsuper FROM pg_roles WHERE rolname = 'app')), 'f', 'its trigger is not executed by a superuser');
 as('app', 'DROP TABLE app.t');
 is($node->safe_psql('postgres', 'SELECT agno.keep_slots(7, 7)'), '1', 'without it, what is elsewhere is deleted');
+
+# An approver who never was, or is no more
+sub tool { my ($name, $approver) = @_; return "INSERT INTO agno.tools (tool, external_execution, approver) VALUES ('$name', true, $approver)"; }
+foreach my $role ('app', 'postgres')
+{
+	is(outcome_as($role, tool('t', "'$_'")), '42704', "$role: no role is no approver: $_") foreach '999999', '-';
+	is(outcome_as($role, 'SET check_function_bodies = off; ' . tool('of_dump', "'999999'")), $role eq 'app' ? '42704' : '', "$role: as a dump is restored");
+}
+as('app', tool($_, 'NULL')) foreach 'own', 'kept';
+is(outcome_as('app', q(UPDATE agno.tools SET approver = '999999' WHERE tool = 'own')), '42704', 'nor is one made one later');
+is(outcome_as('app', q(UPDATE agno.tools SET approver = 'app' WHERE tool = 'own')), '', 'as a role is');
+$node->safe_psql('postgres', q(CREATE ROLE gone; UPDATE agno.tools SET approver = 'gone' WHERE tool = 'kept'; DROP ROLE gone));
+is(outcome_as('app', q(UPDATE agno.tools SET description = 'x' WHERE tool = 'kept')), '', 'what was one does not hinder what is written');
+is(outcome_as('postgres', 'SELECT agno.publish_agents()'), '55000', 'but what is published');
+$node->safe_psql('postgres', 'DELETE FROM agno.tools');
 
 # A publication of somebody else's
 as('app', 'CREATE TABLE app.p (i integer PRIMARY KEY); CREATE PUBLICATION agno_router FOR TABLE app.p');
