@@ -2237,6 +2237,8 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '30s'
 AS $$
 DECLARE
+	published boolean;
+	probe constant text := 'agno_probe_' || pg_backend_pid();
 	present pg_replication_slots;
 	until constant timestamptz := clock_timestamp() + '10 s';
 BEGIN
@@ -2245,17 +2247,12 @@ BEGIN
 			USING ERRCODE = 'object_not_in_prerequisite_state';
 	END IF;
 	PERFORM agno.refuse_dropped_roles();
-	IF NOT agno.publishes_agents() THEN
-		IF slot IS NOT NULL THEN
-			RAISE EXCEPTION 'publication "agno_router" does not exist'
-				USING ERRCODE = 'object_not_in_prerequisite_state',
-					  HINT = 'SELECT agno.publish_agents(); creates it, in a '
-							 'transaction of its own.';
-		END IF;
-		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
-	END IF;
-	IF slot IS NULL THEN
-		RETURN true;
+	published := agno.publishes_agents();
+	IF slot IS NOT NULL AND NOT published THEN
+		RAISE EXCEPTION 'publication "agno_router" does not exist'
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  HINT = 'SELECT agno.publish_agents(); creates it, in a '
+						 'transaction of its own.';
 	END IF;
 	LOOP
 		SELECT s.* INTO present FROM pg_replication_slots s
@@ -2282,14 +2279,32 @@ BEGIN
 	IF NOT present.active THEN
 		PERFORM pg_drop_replication_slot(slot);
 	END IF;
-	PERFORM pg_create_logical_replication_slot(slot, 'pgoutput');
+	BEGIN
+		-- where this fails, it is to fail while who follows still does
+		PERFORM pg_create_logical_replication_slot(COALESCE(slot, probe),
+												   'pgoutput', slot IS NULL);
+	EXCEPTION WHEN lock_not_available THEN
+		RAISE EXCEPTION '%', SQLERRM
+			USING ERRCODE = 'lock_not_available',
+				  DETAIL = 'Transactions of any database that have written are '
+						   'open, or prepared.',
+				  HINT = 'pg_stat_activity (backend_xid) and pg_prepared_xacts '
+						 'tell which; end them, and call again.';
+	END;
+	IF slot IS NULL THEN
+		PERFORM pg_drop_replication_slot(probe);
+	END IF;
+	IF NOT published THEN
+		CREATE PUBLICATION agno_router FOR TABLE agno.agents, agno.tools;
+	END IF;
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION agno.publish_agents(pg_catalog.text) IS
 	'lets another server, which does not follow yet or not any more, receive the '
 	'agents and tools of this one, by this replication slot, which is made anew; '
-	'without a slot, prepares that, which has to be committed before';
+	'without a slot, prepares that, which has to be committed before, and fails if '
+	'a slot could not be made';
 REVOKE ALL ON FUNCTION agno.publish_agents(pg_catalog.text) FROM PUBLIC;
 
 CREATE FUNCTION agno.unfollow_agents()
@@ -2300,6 +2315,18 @@ SET client_min_messages = 'warning'
 SET lock_timeout = '30s'
 AS $$
 BEGIN
+	-- Rows of open transactions are waited for: they would be in the way for ever.
+	-- Before the subscription is locked: who writes rows looks for that.
+	BEGIN
+		LOCK TABLE agno.agents, agno.tools IN SHARE ROW EXCLUSIVE MODE;
+	EXCEPTION WHEN lock_not_available THEN
+		RAISE EXCEPTION '%', SQLERRM
+			USING ERRCODE = 'lock_not_available',
+				  DETAIL = 'Open or prepared transactions use agno.agents or '
+						   'agno.tools.',
+				  HINT = 'pg_locks and pg_prepared_xacts tell which; end them, and '
+						 'call again.';
+	END;
 	-- A server that was made of another one has what that had, and leaves it to it.
 	IF EXISTS (SELECT FROM pg_subscription s WHERE s.subname = 'agno_router'
 			   AND s.subdbid = (SELECT d.oid FROM pg_database d
@@ -2337,10 +2364,13 @@ BEGIN
 				  DETAIL = 'Rows that it does not see would stay.',
 				  HINT = 'Look at default_transaction_isolation.';
 	END IF;
-	-- A copy of a server that hands out agents has no slots.
+	-- A copy of a server that hands out agents has the publication, and no slots.
 	SELECT s.slot_name INTO used FROM pg_replication_slots s
 	WHERE s.database = current_database()
-	  AND (s.slot_name = slot OR s.slot_name ^@ 'agno_' AND s.active)
+	  AND (s.slot_name = slot
+		   OR s.slot_name ^@ 'agno_'
+			  AND EXISTS (SELECT FROM pg_publication p
+						  WHERE p.pubname = 'agno_router'))
 	LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'this server hands out agents and tools itself'
@@ -2350,18 +2380,6 @@ BEGIN
 						 'the slot.';
 	END IF;
 	PERFORM agno.refuse_references();
-	-- Rows of open transactions are waited for: they would be in the way for ever.
-	-- Before the subscription is locked: who writes rows looks for that.
-	BEGIN
-		LOCK TABLE agno.agents, agno.tools IN SHARE ROW EXCLUSIVE MODE;
-	EXCEPTION WHEN lock_not_available THEN
-		RAISE EXCEPTION '%', SQLERRM
-			USING ERRCODE = 'lock_not_available',
-				  DETAIL = 'Open or prepared transactions use agno.agents or '
-						   'agno.tools.',
-				  HINT = 'pg_locks and pg_prepared_xacts tell which; end them, and '
-						 'call again.';
-	END;
 	PERFORM agno.unfollow_agents();
 	DROP SUBSCRIPTION IF EXISTS agno_router;
 	DROP PUBLICATION IF EXISTS agno_router;

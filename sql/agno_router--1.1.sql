@@ -1830,27 +1830,33 @@ DECLARE
 	slot text := 'agno_' || node;
 	connection text := regexp_replace(agno.connection(publisher),
 		'options=''(?:[^''\\]|\\.)*''', '');
+	more text;
+	advice text;
 BEGIN
 	IF node = publisher THEN
 		RAISE EXCEPTION 'node "%" is the one on which agents are written', node
 			USING ERRCODE = 'object_not_in_prerequisite_state';
 	END IF;
 	BEGIN
-		-- a first node that cannot do it leaves all as it is
+		-- a first node that cannot do it leaves all as it is, and so does
+		-- unfollow_agents
 		PERFORM agno.publish_agents_at(publisher, NULL);
 		-- before there is a new slot, which does not send what the lost one had
 		PERFORM agno.unfollow_agents_at(node);
 		PERFORM agno.publish_agents_at(publisher, slot);
 		PERFORM agno.follow_agents_at(node, connection, slot);
 	EXCEPTION WHEN OTHERS THEN
-		RAISE WARNING 'node "%" does not receive agents and tools', node
+		GET STACKED DIAGNOSTICS more := PG_EXCEPTION_DETAIL,
+			advice := PG_EXCEPTION_HINT;
+		RAISE WARNING 'node "%" could not be made to receive agents and tools', node
 			USING ERRCODE = SQLSTATE,
-				  DETAIL = SQLERRM,
-				  HINT = format(E'As a superuser, once that is mended: on node "%s", '
+				  DETAIL = concat_ws(E'\n', SQLERRM, NULLIF(more, '')),
+				  HINT = format(E'%sAs a superuser, once that is mended: on node "%s", '
 					'whose wal_level must be logical,\nSELECT agno.publish_agents();\n'
 					'SELECT agno.publish_agents(%L);\n'
 					'and on node "%s", with a password if it takes one,\n'
-					'SELECT agno.follow_agents(%L, %L);', publisher, slot, node,
+					'SELECT agno.follow_agents(%L, %L);',
+					NULLIF(advice, '') || E'\n', publisher, slot, node,
 					regexp_replace(connection, 'password=''(?:[^''\\]|\\.)*''', ''),
 					slot);
 	END;

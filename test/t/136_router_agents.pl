@@ -119,7 +119,7 @@ add_node($other, $deaf);
 my $n5 = new_cluster_node('n5', $url);
 my ($ret, $out, $err) = $other->psql('postgres', "SELECT agno_router_add_node('n5', '" . $n5->connstr('postgres') =~ s/'/''/gr . "')");
 is($ret, 0, 'a node that cannot publish agents is one all the same');
-like($err, qr/WARNING:  node "n5" does not receive agents and tools\nDETAIL:.*wal_level.*\nHINT:.*\nSELECT agno.publish_agents\(\);\nSELECT agno.publish_agents\('agno_n5'\);\n.*\nSELECT agno.follow_agents\('.*', 'agno_n5'\);/,
+like($err, qr/WARNING:  node "n5" could not be made to receive agents and tools\nDETAIL:.*wal_level.*\nHINT:.*\nSELECT agno.publish_agents\(\);\nSELECT agno.publish_agents\('agno_n5'\);\n.*\nSELECT agno.follow_agents\('.*', 'agno_n5'\);/,
 	'the statements are told');
 set_slots($other, $n5);
 like(value($other, "string_agg(concat_ws(' ', node, agents, problem), ',' ORDER BY node) FROM agno_router_status()"),

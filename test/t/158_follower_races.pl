@@ -68,7 +68,7 @@ stop_following();
 # What is never committed
 $open = session();
 $open->query("BEGIN; INSERT INTO agno.tools (tool, external_execution) VALUES ('t', true)");
-$n2->safe_psql('postgres', q(ALTER FUNCTION agno.follow_agents SET lock_timeout = '1s'));
+$n2->safe_psql('postgres', q(ALTER FUNCTION agno.unfollow_agents SET lock_timeout = '1s'));
 is(outcome($n2, $follow), '55P03', 'a transaction that does not end is told of');
 $open->query('ROLLBACK');
 $open->quit;

@@ -1,7 +1,8 @@
 # The replication slot by which a node follows is lost: agno_router_status says so, and
 # agno.replicate_agents makes another and copies all agents. A slot of that name that
-# another database has is told of, and left alone. Fault injected: a node does not
-# follow for longer than max_slot_wal_keep_size allows.
+# another database has is told of, and left alone. A node that follows goes on to where
+# another slot, or its own tables, cannot be had. Faults injected: a node does not
+# follow for longer than max_slot_wal_keep_size allows; transactions are left open.
 
 use strict;
 use warnings;
@@ -41,10 +42,35 @@ ok(agents('b,c'), 'changes arrive');
 is(replicate(), '', 'what works may be begun anew');
 ok(agents('b,c'), 'with all agents');
 
+# A transaction of any database that has written is in the way of a slot, one that has
+# written agents on the node in the way of a new copy: either is found out before.
+$n1->safe_psql('postgres', q(CREATE DATABASE elsewhere; ALTER FUNCTION agno.publish_agents SET lock_timeout = '1s'));
+my $open = $n1->background_psql('elsewhere');
+$open->query('BEGIN; SELECT pg_current_xact_id()');
+my $said = replicate();
+like($said, qr/node "n2" could not be made to receive agents and tools\nDETAIL:.*lock timeout\n.*have written/, 'an open transaction is in the way of a slot');
+like($said, qr/HINT:.*pg_stat_activity \(backend_xid\)/, 'and can be found');
+$router->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUES ('d', 'mock:echo')));
+ok(agents('b,c,d'), 'the node follows as before');
+is(value($n1, "string_agg(slot_name, ',') FROM pg_replication_slots"), 'agno_n2', 'by its slot');
+$open->query('COMMIT');
+$open->quit;
+$n2->safe_psql('postgres', "ALTER FUNCTION agno.${_}follow_agents SET lock_timeout = '1s'") foreach '', 'un';
+$open = $n2->background_psql('postgres');
+$open->query('BEGIN; LOCK TABLE agno.tools IN ROW EXCLUSIVE MODE');
+like(replicate(), qr/DETAIL:.*lock timeout\n.*use agno.agents/, 'so is one on the node');
+$router->safe_psql('postgres', q(DELETE FROM agno.agents WHERE agent_id = 'd'));
+ok(agents('b,c'), 'which follows as before');
+$open->query('COMMIT');
+$open->quit;
+is(replicate(), '', 'without them, all is made anew');
+ok(agents('b,c'), 'with all agents');
+$n1->safe_psql('postgres', 'DROP DATABASE elsewhere');
+
 # What fails halfway is told of: a node that follows no more is better than one that has missed something.
 $n2->safe_psql('postgres', q(CREATE ROLE owner; GRANT CREATE ON SCHEMA public TO owner; GRANT REFERENCES ON agno.agents TO owner;
 	SET ROLE owner; CREATE TABLE public.refers (agent_id text REFERENCES agno.agents)));
-like(replicate(), qr/node "n2" does not receive agents and tools\nDETAIL:.*table public.refers refers to tables of agno_bg/, 'a table of a role is in the way');
+like(replicate(), qr/node "n2" could not be made to receive agents and tools\nDETAIL:.*table public.refers refers to tables of agno_bg/, 'a table of a role is in the way');
 like(value($router, "concat_ws(' ', agents, problem) FROM agno_router_status() WHERE node = 'n2'"), qr/^none agents and tools are not replicated/, 'which agno_router_status says');
 $n2->safe_psql('postgres', 'DROP TABLE public.refers');
 is(replicate(), '', 'without it, it is done');
@@ -53,7 +79,12 @@ ok(agents('b,c'), 'and agents arrive');
 # The other way round
 like(replicate('n1'), qr/ERROR:.*node "n1" is the one on which agents are written/, 'the first node follows nobody');
 is(outcome($n1, "SELECT agno.follow_agents('" . $n1->connstr('postgres') =~ s/'/''/gr . "', '$_')"), '55000', "and not itself: $_") foreach 'agno_n1', 'agno_n2';
+wait_copied($n2);
+$n2->stop;
+$n1->poll_query_until('postgres', 'SELECT NOT active FROM pg_replication_slots');
+is(outcome($n1, "SELECT agno.follow_agents('" . $n1->connstr('postgres') =~ s/'/''/gr . "', 'another')"), '55000', 'nor another while others are away');
 is(value($n1, 'count(*) FROM agno.agents'), 2, 'it has its agents');
+$n2->start;
 ok(agents('b,c'), 'and so have others');
 
 # Of another database
