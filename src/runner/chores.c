@@ -388,6 +388,8 @@ carry_out(Chores *chores, Turn *turn)
 
 		flight_events_stored(flight);
 		fleet_told_news(flight);
+		if (flight->news.flushing_part)
+			fleet_has_news(chores->dispatch->fleet, flight);
 		flight->news.due_at = clock_now() + pause;
 	}
 	foreach(cell, turn->settled)

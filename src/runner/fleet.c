@@ -110,6 +110,19 @@ fleet_told_news(Flight *flight)
 }
 
 /*
+ * Somebody has locked the row of this flight, which has events to store: they are not
+ * to be stored before the pause is over, nor to be in the way of others'.
+ */
+void
+fleet_put_off_news(Fleet *fleet, Flight *flight, int64 pause)
+{
+	fleet_told_news(flight);
+	fleet_has_news(fleet, flight);
+	flight->news.locked_pause = pause;
+	flight->news.due_at = clock_now() + pause;
+}
+
+/*
  * The flights, at most limit, whose rows in the queue are to say now that they are
  * executing: they may be so for long.
  */

@@ -36,6 +36,7 @@ extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
 extern void fleet_has_news(Fleet *fleet, Flight *flight);
 extern void fleet_told_news(Flight *flight);
+extern void fleet_put_off_news(Fleet *fleet, Flight *flight, int64 pause);
 extern List *fleet_to_settle(Fleet *fleet, int limit);
 extern void fleet_settled(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);

@@ -39,6 +39,9 @@
 /* content of a streamed run is stored when it has grown by this part. */
 #define CONTENT_GROWTH 8
 
+/* An answer that goes on is told of in pieces of so many bytes at most. */
+#define LARGEST_PIECE ((size_t) 256 * 1024)
+
 static char *
 copy_or_null(const char *string)
 {
@@ -391,23 +394,68 @@ flight_trim(Flight *flight)
 }
 
 /*
- * How much of an answer that goes on may be shown: not its end if that may
- * become the key.
+ * How much of this much of an answer that goes on may be shown: not its end if that
+ * may become the key, or is a part of a character.
  */
 static size_t
-presentable_length(const Flight *flight, const char *answer)
+presentable_length(const Flight *flight, const char *answer, size_t length)
 {
-	size_t		length = strlen(answer);
 	size_t		part = flight->secret != NULL ? strlen(flight->secret) - 1 : 0;
 
-	if (flight->run.step == STEP_STORE)
-		return length;
+	while (length > 0 && ((unsigned char) answer[length] & 0xc0) == 0x80)
+		length--;
 	for (part = Min(part, length); part > 0; part--)
 	{
 		if (memcmp(answer + length - part, flight->secret, part) == 0)
 			return length - part;
 	}
 	return length;
+}
+
+/*
+ * How much of an answer, of which so much has been shown, is to be shown next; *more:
+ * there is more of it.
+ */
+static size_t
+next_length(const Flight *flight, const char *answer, size_t shown, bool *more)
+{
+	size_t		length = strlen(answer);
+	size_t		most = shown + LARGEST_PIECE;
+
+	*more = flight->run.step != STEP_STORE && length > most;
+	if (flight->run.step == STEP_STORE)
+		return length;
+	return presentable_length(flight, answer, Min(length, most));
+}
+
+/*
+ * Whether content is to be stored when so much of the answer has been shown: all of it
+ * is stored each time, so it must have grown by a fraction. What is written in all is
+ * no more than a multiple of the answer.
+ */
+static bool
+content_has_grown(const Flight *flight, size_t length)
+{
+	size_t		shown = flight->news.content_shown;
+
+	return length > shown + shown / CONTENT_GROWTH;
+}
+
+/*
+ * How much is to be stored next of the answer of a streamed flight that goes on, as
+ * a piece and as content, in bytes.
+ */
+int64
+flight_news_size(const Flight *flight)
+{
+	const ModelStream *stream = flight->run.stream;
+	size_t		length = stream != NULL ? stream->content.len : 0;
+	size_t		piece = length > flight->news.shown ?
+		length - flight->news.shown : 0;
+
+	if (piece > LARGEST_PIECE)
+		return LARGEST_PIECE;
+	return piece + (content_has_grown(flight, length) ? length : 0);
 }
 
 /*
@@ -664,7 +712,9 @@ flight_event_rows(Flight *flight, EventRow *rows)
 		shown = 0;
 	}
 	flight->news.flushing_shown = shown;
-	length = answer != NULL ? presentable_length(flight, answer) : 0;
+	flight->news.flushing_part = false;
+	length = answer != NULL ?
+		next_length(flight, answer, shown, &flight->news.flushing_part) : 0;
 	if (length > shown)
 	{
 		char	   *text = pnstrdup(answer + shown, length - shown);
@@ -710,19 +760,18 @@ flight_event_rows(Flight *flight, EventRow *rows)
 }
 
 /*
- * The part of the answer that is to be shown in content; NULL if that need not
- * be stored again yet. All of it is stored each time, so it must have grown by a
- * fraction: what is written in all is no more than a multiple of the answer.
+ * What is to be shown in content once the rows of flight_event_rows() are; NULL if that
+ * need not be stored again yet.
  */
 const char *
 flight_partial_content(Flight *flight)
 {
 	const ModelStream *stream = flight->run.stream;
-	size_t		length = stream != NULL ?
-		presentable_length(flight, stream->content.data) : 0;
+	size_t		length = flight->news.flushing_shown;
 
 	flight->news.flushing_content = flight->news.content_shown;
-	if (length <= flight->news.content_shown + flight->news.content_shown / CONTENT_GROWTH)
+	if (stream == NULL || flight->news.flushing_part ||
+		!content_has_grown(flight, length))
 		return NULL;
 	flight->news.flushing_content = length;
 	return flight_clean(flight,
@@ -751,4 +800,5 @@ flight_events_stored(Flight *flight)
 	flight->news.begun |= flight->news.flushing_events > 0;
 	flight->news.shown = flight->news.flushing_shown;
 	flight->news.content_shown = flight->news.flushing_content;
+	flight->news.locked_pause = 0;
 }

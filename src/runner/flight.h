@@ -28,13 +28,15 @@ typedef struct FlightNews
 	size_t		content_shown;	/* how much of it stood in content when that
 								 * was last stored */
 	int64		due_at;			/* nothing is stored before, as of clock_now() */
+	int64		locked_pause;	/* the last pause because of a lock; 0: none */
 	dlist_node	node;			/* in Fleet.with_news */
 	bool		listed;			/* node is in it */
 
 	/* of what the turn that is under way stores */
 	int			flushing_events;	/* how many events there are, */
 	size_t		flushing_shown; /* what shown will be, */
-	size_t		flushing_content;	/* and content_shown */
+	size_t		flushing_content;	/* and content_shown; */
+	bool		flushing_part;	/* there is more of the answer */
 } FlightNews;
 
 /* Where the step of a flight has put it. */
@@ -106,6 +108,7 @@ extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
 							 Pace *pace);
 extern void flight_begin(Flight *flight);
 extern int64 flight_size(const Flight *flight);
+extern int64 flight_news_size(const Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
 extern void flight_trim(Flight *flight);
 extern const char *flight_partial_content(Flight *flight);

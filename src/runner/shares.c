@@ -119,7 +119,7 @@ shares_count(Shares *shares, Oid owner)
 /*
  * Let an owner with runs in flight take one thing, of so many bytes, if that is
  * within its part: things of a number, and of bytes, that are divided among owners.
- * Each round, known by its number from 1, begins anew. Returns whether it has been
+ * Each round, known by a number other than 0, begins anew. Returns whether it has been
  * taken.
  */
 bool

@@ -16,11 +16,69 @@
 #include "runner/turn_internal.h"
 
 /*
- * How long a run that has ended and was found locked is left alone: the pause
- * doubles from the first to the last.
+ * How long a run that was found locked is left alone: the pause doubles from the
+ * first to the last.
  */
 #define FIRST_LOCKED_PAUSE US_PER_S
 #define LAST_LOCKED_PAUSE (16 * US_PER_S)
+
+/*
+ * How much is stored in one turn of what has arrived of streamed answers, in bytes,
+ * but of one answer at least.
+ */
+#define FLUSH_BYTES (INT64CONST(8) * 1024 * 1024)
+
+/*
+ * The pause after the last one, which is 0 if there was none.
+ */
+static int64
+next_locked_pause(int64 last)
+{
+	return last == 0 ? FIRST_LOCKED_PAUSE : Min(last * 2, LAST_LOCKED_PAUSE);
+}
+
+/*
+ * Of these flights those for which this turn has room: the first ones, but if there are
+ * too many, or they are larger than that in all, owners get equal parts. The very first
+ * is among them however large it is. round is for shares_take().
+ */
+static List *
+take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
+		   int64 most, int64 round)
+{
+	Shares	   *shares = turn->dispatch->fleet->shares;
+	int			owners = Max(shares_owners(shares), 1);
+	int			part = Max(turn->limit / owners, 1);
+	int64		bytes = 0;
+	List	   *taken = NIL;
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+	{
+		Flight	   *flight = lfirst(cell);
+		int64		its = size(flight);
+
+		if (list_length(taken) == turn->limit)
+			return taken;
+		if (shares_take(shares, flight->owner, round, its, part,
+						most / owners) || taken == NIL)
+		{
+			taken = lappend(taken, flight);
+			bytes += its;
+		}
+		else if (list_length(others) < turn->limit)
+			others = lappend(others, flight);
+	}
+	foreach(cell, others)
+	{
+		bytes += size(lfirst(cell));
+		if (list_length(taken) == turn->limit || bytes > most)
+			break;
+		taken = lappend(taken, lfirst(cell));
+	}
+	return taken;
+}
 
 /*-------------------------------------------------------------------------
  * Flights that go on
@@ -49,58 +107,60 @@ store_events(List *flights)
 /*
  * The flights whose events are to be stored in this turn.
  */
-static RunKeys
+static List *
 flights_to_flush(Turn *turn)
 {
-	Fleet	   *fleet = turn->dispatch->fleet;
-	RunKeys		keys = run_keys(fleet->count);
+	List	   *due = NIL;
 	int64		now = clock_now();
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &fleet->with_news)
+	dlist_foreach(iter, &turn->dispatch->fleet->with_news)
 	{
 		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
-		if (keys.count == turn->limit)
-			break;
 		if (flight->run.step != STEP_STORE && flight->news.due_at <= now)
-			run_keys_add(&keys, flight->run_id, flight->session_id);
+			due = lappend(due, flight);
 	}
-	return keys;
+	/* Ends are taken in a round of their own. */
+	return take_parts(turn, due, flight_news_size, FLUSH_BYTES, -turn->number);
 }
 
 /*
  * Store what has arrived of streamed answers. Runs that somebody has locked,
- * to cancel them most likely, are left for the next time.
+ * to cancel them most likely, are left alone for a while.
  */
 void
 turn_flush_events(Turn *turn)
 {
-	RunKeys		keys = flights_to_flush(turn);
+	List	   *flights = flights_to_flush(turn);
+	RunKeys		keys = run_keys(list_length(flights));
 	PartialRun *partial;
 	List	   *locks;
 	int			count = 0;
 	ListCell   *cell;
 
-	if (keys.count == 0)
+	if (flights == NIL)
 		return;
+	foreach(cell, flights)
+		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
 	locks = store_lock_runs(keys.run_ids, keys.count);
 	partial = palloc(sizeof(PartialRun) * Max(list_length(locks), 1));
 	foreach(cell, locks)
 	{
 		RunLock    *lock = lfirst(cell);
 		Flight	   *flight = fleet_find(turn->dispatch->fleet, lock->run_id);
-		const char *content;
 
 		if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
 			continue;
+		partial[list_length(turn->flushed)].row = lock->row;
 		turn->flushed = lappend(turn->flushed, flight);
-		content = flight_partial_content(flight);
-		if (content != NULL)
-		{
-			partial[count].row = lock->row;
-			partial[count++].content = content;
-		}
+	}
+	foreach(cell, list_difference_ptr(flights, turn->flushed))
+	{
+		Flight	   *flight = lfirst(cell);
+
+		fleet_put_off_news(turn->dispatch->fleet, flight,
+						   next_locked_pause(flight->news.locked_pause));
 	}
 	turn->tried += list_length(turn->flushed);
 	if (turn->flushed != NIL)
@@ -109,6 +169,15 @@ turn_flush_events(Turn *turn)
 		turn_is_about(turn, turn->tried_flight->owner);
 	}
 	store_events(turn->flushed);
+	foreach(cell, turn->flushed)
+	{
+		const char *content = flight_partial_content(lfirst(cell));
+
+		if (content == NULL)
+			continue;
+		partial[count].row = partial[foreach_current_index(cell)].row;
+		partial[count++].content = content;
+	}
 	store_show_content(partial, count);
 }
 
@@ -118,49 +187,25 @@ turn_flush_events(Turn *turn)
  */
 
 /*
- * The flights that are to be stored in this turn: those that ended first, but if
- * there are too many, or they are too large, owners get equal parts. The very first
- * is among them however large it is.
+ * The flights that are to be stored in this turn: those that ended first.
  */
 static List *
 flights_to_store(Turn *turn)
 {
-	Fleet	   *fleet = turn->dispatch->fleet;
-	int			owners = Max(shares_owners(fleet->shares), 1);
-	int			part = Max(turn->limit / owners, 1);
+	List	   *due = NIL;
+	List	   *flights;
 	int64		now = clock_now();
-	int64		bytes = 0;
-	List	   *flights = NIL;
-	List	   *others = NIL;
 	dlist_iter	iter;
-	ListCell   *cell;
 
-	dlist_foreach(iter, &fleet->ended)
+	dlist_foreach(iter, &turn->dispatch->fleet->ended)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
-		if (flight->store_after > now ||
-			rests_has(turn->order->rests, flight->owner, now))
-			continue;
-		if (list_length(flights) == turn->limit)
-			break;
-		if (shares_take(fleet->shares, flight->owner, turn->number,
-						flight_size(flight), part, TURN_BYTES / owners) ||
-			flights == NIL)
-		{
-			flights = lappend(flights, flight);
-			bytes += flight_size(flight);
-		}
-		else if (list_length(others) < turn->limit)
-			others = lappend(others, flight);
+		if (flight->store_after <= now &&
+			!rests_has(turn->order->rests, flight->owner, now))
+			due = lappend(due, flight);
 	}
-	foreach(cell, others)
-	{
-		bytes += flight_size(lfirst(cell));
-		if (list_length(flights) == turn->limit || bytes > TURN_BYTES)
-			break;
-		flights = lappend(flights, lfirst(cell));
-	}
+	flights = take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
 	turn->tried += list_length(flights);
 	if (flights != NIL)
 	{
@@ -202,13 +247,8 @@ put_off(Turn *turn, List *flights)
 		Flight	   *flight = lfirst(cell);
 
 		if (run_id_set_has(&existing, flight->run_id))
-		{
-			int64		pause = flight->locked_pause == 0 ?
-				FIRST_LOCKED_PAUSE : flight->locked_pause * 2;
-
 			fleet_put_off(turn->dispatch->fleet, flight,
-						  Min(pause, LAST_LOCKED_PAUSE));
-		}
+						  next_locked_pause(flight->locked_pause));
 		else
 		{
 			run_keys_add(&gone, flight->run_id, flight->session_id);
