@@ -153,6 +153,12 @@ typedef enum QueueState
 	" + coalesce(octet_length(" alias ".input_schema), 0)" \
 	" + coalesce(octet_length(" alias ".preview::pg_catalog.text), 0)"
 
+/*
+ * How much is read of a call, in bytes: its result, and about this much to keep it.
+ */
+#define CALL_BYTES(alias) "octet_length(coalesce(" alias ".shown, " alias ".result, " \
+	alias ".error, '')) + 1024"
+
 extern List *store_call_back(const Column *run_ids, const Column *statuses,
 							 const Column *shards, List **owners);
 extern void store_await_callbacks(const Column *run_ids);

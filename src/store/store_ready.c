@@ -279,7 +279,7 @@ store_lock_ready(PickedRun **picked, int count)
 		" sum(octet_length(t.messages))]"
 		" FROM agno.run_steps t WHERE t.run_id = r.run_id)::bigint[] END,"
 		" CASE WHEN d.tools IS NOT NULL THEN (SELECT ARRAY["
-		"sum(octet_length(coalesce(c.shown, c.result))),"
+		"sum(" CALL_BYTES("c") "),"
 		" count(*) FILTER (WHERE c.status IN ('pending', 'preview')),"
 		" count(*) FILTER (WHERE c.status = 'paused'),"
 		" count(*) FILTER (WHERE c.status = 'waiting'),"

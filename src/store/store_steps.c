@@ -494,7 +494,8 @@ read_calls(List *ready, const Column *run_ids)
 }
 
 /*
- * Find out how long what store_read_steps() reads of these runs is, in bytes.
+ * Find out how long what store_read_steps() reads of these runs is, and what
+ * store_read_grounded() does, in bytes.
  */
 void
 store_measure_steps(RunLock **runs, int count)
@@ -502,10 +503,14 @@ store_measure_steps(RunLock **runs, int count)
 	static Statement statement = {
 		"SELECT p.n::integer, coalesce((SELECT sum(octet_length(s.messages))"
 		" FROM agno.run_steps s WHERE s.run_id = p.run_id), 0)::bigint +"
-		" coalesce((SELECT sum(octet_length(coalesce(c.shown, c.result)))"
+		" coalesce((SELECT sum(" CALL_BYTES("c") ")"
 		" FROM agno.tool_calls c WHERE c.run_id = p.run_id), 0)::bigint +"
 		" coalesce((SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
-		" WHERE q.run_id = p.run_id), 0)::bigint "
+		" WHERE q.run_id = p.run_id), 0)::bigint +"
+		" coalesce((SELECT octet_length(coalesce(r.content, '')) +"
+		" octet_length(coalesce(r.reasoning_content, ''))"
+		" FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id"
+		" WHERE r.run_id = p.run_id AND d.stream), 0)::bigint "
 		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n)"
 	};
 	Arguments	args = {0};
