@@ -94,11 +94,11 @@ make_events(const GroundedRun *run, EventRow *rows)
 		.error_message = run->error_message,
 	};
 	RunEvent	events[RUN_EVENT_MAX_END];
-	int			count = run_event_end(&run->source, &outcome, events);
+	int			count = run_event_end(&run->watched.source, &outcome, events);
 
 	for (int i = 0; i < count; i++)
 	{
-		rows[i].run_id = run->run_id;
+		rows[i].run_id = run->watched.run_id;
 		rows[i].event = events[i].name;
 		rows[i].data = events[i].data;
 	}

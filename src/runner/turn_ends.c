@@ -31,6 +31,29 @@ turn_end_runs(Turn *turn, EndedRun *ended, int count)
 }
 
 /*
+ * How many of these runs are ended in this turn: as many as can be read of, from the
+ * first, and that one in any case.
+ */
+static int
+keep_in_budget(RunLock **runs, int count)
+{
+	int64		bytes = 0;
+	int			kept = 0;
+
+	if (count <= 1)
+		return count;
+	store_measure_steps(runs, count);
+	while (kept < count)
+	{
+		bytes += runs[kept]->step_bytes;
+		if (kept > 0 && bytes > TURN_BYTES)
+			break;
+		kept++;
+	}
+	return kept;
+}
+
+/*
  * What has been said and done of those of these runs that have called tools and
  * are not CANCELLED yet: a list of ReadyRuns, of which nothing else is known.
  */
@@ -54,21 +77,23 @@ read_steps(RunLock **runs, int count)
 
 /*
  * End these runs, which are locked and not in flight, since they have been or are
- * to be cancelled, and tell subscribers.
+ * to be cancelled, and tell subscribers: the first ones, as many as a turn may read
+ * of. Returns how many those are.
  */
-void
+int
 turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 {
-	RunLock   **others = palloc(sizeof(RunLock *) * Max(count, 1));
-	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(count, 1));
-	RunKeys		keys = run_keys(count);
+	int			kept = keep_in_budget(runs, count);
+	RunLock   **others = palloc(sizeof(RunLock *) * Max(kept, 1));
+	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(kept, 1));
+	RunKeys		keys = run_keys(kept);
 	int			other_count = 0;
 	int			ended_count = 0;
 	ListCell   *cell;
 
-	if (count == 0)
-		return;
-	foreach(cell, read_steps(runs, count))
+	if (kept == 0)
+		return 0;
+	foreach(cell, read_steps(runs, kept))
 	{
 		RunLock    *lock = runs[foreach_current_index(cell)];
 		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
@@ -98,4 +123,5 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 		ended_runs_tell(keys.run_ids, keys.count);
 	}
 	turn_end_runs(turn, ended, ended_count);
+	return kept;
 }

@@ -32,13 +32,13 @@ execution_of(const SettledCall *call)
 }
 
 static const RunEventSource *
-source_of(List *grounded, const char *run_id)
+source_of(List *watched, const char *run_id)
 {
 	ListCell   *cell;
 
-	foreach(cell, grounded)
+	foreach(cell, watched)
 	{
-		GroundedRun *run = lfirst(cell);
+		WatchedRun *run = lfirst(cell);
 
 		if (strcmp(run->run_id, run_id) == 0)
 			return &run->source;
@@ -60,7 +60,7 @@ tell(List *settled)
 	int			row_count = 0;
 	const char *run_id = "";
 	const RunEventSource *source = NULL;
-	List	   *grounded;
+	List	   *watched;
 	ListCell   *cell;
 
 	foreach(cell, settled)
@@ -72,7 +72,7 @@ tell(List *settled)
 	}
 	if (count == 0)
 		return;
-	grounded = store_read_grounded(ids, count);
+	watched = store_read_watched(ids, count);
 	foreach(cell, settled)
 	{
 		SettledCall *call = lfirst(cell);
@@ -81,7 +81,7 @@ tell(List *settled)
 		int			ends;
 
 		if (strcmp(call->run_id, run_id) != 0)
-			source = source_of(grounded, call->run_id);
+			source = source_of(watched, call->run_id);
 		run_id = call->run_id;
 		if (source == NULL)
 			continue;

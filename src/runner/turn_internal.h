@@ -31,7 +31,7 @@ extern void turn_settle_children(Turn *turn, List *ready);
 
 /* turn_ends.c */
 extern void turn_end_runs(Turn *turn, EndedRun *ended, int count);
-extern void turn_end_cancelled(Turn *turn, RunLock **runs, int count);
+extern int	turn_end_cancelled(Turn *turn, RunLock **runs, int count);
 
 /* turn_flights.c */
 extern void turn_store_flights(Turn *turn);

@@ -131,7 +131,8 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 	}
 
 	turn_end_runs(turn, ended, ended_count);
-	turn_end_cancelled(turn, cancelled, cancelled_count);
+	/* Those that are too much for this turn are found by the next. */
+	(void) turn_end_cancelled(turn, cancelled, cancelled_count);
 	if (over.count > 0)
 		store_leave_queue(over.run_ids, over.session_ids, over.count);
 	store_set_locked(locked.run_ids, locked.count);

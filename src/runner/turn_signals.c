@@ -52,29 +52,6 @@ is_to_be_cancelled(const RunLock *lock, bool is_queued)
 }
 
 /*
- * How many of these runs are ended in this turn: as many as can be read of, from the
- * first, and that one in any case.
- */
-static int
-keep_in_budget(RunLock **runs, int count)
-{
-	int64		bytes = 0;
-	int			kept = 0;
-
-	if (count <= 1)
-		return count;
-	store_measure_steps(runs, count);
-	while (kept < count)
-	{
-		bytes += runs[kept]->step_bytes;
-		if (kept > 0 && bytes > TURN_BYTES)
-			break;
-		kept++;
-	}
-	return kept;
-}
-
-/*
  * Follow signals about runs that are not in flight: those that were cancelled
  * while they waited leave the queue, those that wait still are cancelled now,
  * even if a restore or a hand has lost them from the queue. What somebody has
@@ -124,10 +101,9 @@ cancel_waiting(Turn *turn, List *signals)
 			later[later_count++] = signal;
 	}
 
-	kept = keep_in_budget(cancelled, cancelled_count);
+	kept = turn_end_cancelled(turn, cancelled, cancelled_count);
 	for (int i = kept; i < cancelled_count; i++)
 		later[later_count++] = find_signal(cancelled[i], signals);
-	turn_end_cancelled(turn, cancelled, kept);
 	if (later_count > 0)
 		turn->cancelled_ids = list_concat(turn->cancelled_ids,
 										  store_cancel_later(later, later_count));

@@ -539,7 +539,9 @@ turn_start_runs(Turn *turn)
 	store_await_tools(starts.calling, starts.calling_count);
 	store_park(starts.parked, starts.parked_count);
 	turn_end_runs(turn, starts.ended, starts.ended_count);
-	turn_end_cancelled(turn, starts.cancelled, starts.cancelled_count);
+	if (turn_end_cancelled(turn, starts.cancelled, starts.cancelled_count) <
+		starts.cancelled_count)
+		turn_again(turn, CHORE_START);
 	if (starts.over.count > 0)
 		store_leave_queue(starts.over.run_ids, starts.over.session_ids,
 						  starts.over.count);

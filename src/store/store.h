@@ -371,13 +371,20 @@ typedef struct EventRow
 } EventRow;
 
 /*
- * A streamed run that has ended without being in flight. Texts are UTF-8 but
- * for run_id.
+ * A run that somebody may be watching, and that is not in flight.
+ */
+typedef struct WatchedRun
+{
+	char	   *run_id;			/* of the database's encoding */
+	RunEventSource source;		/* of its events, in UTF-8 */
+} WatchedRun;
+
+/*
+ * One that has ended. Texts are UTF-8.
  */
 typedef struct GroundedRun
 {
-	char	   *run_id;			/* of the database's encoding */
-	RunEventSource source;		/* of its events */
+	WatchedRun	watched;
 	RunStatus	status;
 	char	   *content;		/* this and the rest may be NULL */
 	char	   *reasoning;
@@ -411,7 +418,7 @@ typedef struct RunLock
 	int			attempt;
 	TimestampTz started_at;		/* the attempt; 0: none has */
 	bool		mine;			/* it is for this runner */
-	int64		step_bytes;		/* of its steps: store_measure_steps() */
+	int64		step_bytes;		/* store_measure_steps() */
 } RunLock;
 
 /* store.c: transactions, and listeners */
@@ -503,6 +510,7 @@ extern void store_show_content(PartialRun *runs, int count);
 extern void store_finish(EndedRun *runs, int count, List **owners);
 extern void store_pause(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count, List **owners);
+extern List *store_read_watched(char *const *run_ids, int count);
 extern List *store_read_grounded(char *const *run_ids, int count);
 
 /* store_patrol.c: crashes, and runs that the queue has lost */

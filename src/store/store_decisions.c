@@ -427,9 +427,9 @@ tell_continued(const char *run_id)
 	char	   *id = unconstify(char *, run_id);
 	ListCell   *cell;
 
-	foreach(cell, store_read_grounded(&id, 1))
+	foreach(cell, store_read_watched(&id, 1))
 	{
-		GroundedRun *run = lfirst(cell);
+		WatchedRun *run = lfirst(cell);
 		RunEvent	event = run_event_continued(&run->source);
 		EventRow	row = {
 			.run_id = run->run_id,

@@ -441,11 +441,9 @@ store_end_cancelled(RunLock **runs, int count, List **owners)
 	store_cancel_children(&ids);
 }
 
-static void *
-read_grounded(RowReader *row)
+static void
+read_source(RowReader *row, WatchedRun *run)
 {
-	GroundedRun *run = palloc(sizeof(GroundedRun));
-
 	run->run_id = next_text(row);
 	run->source.run_id = encoding_from_server(run->run_id);
 	run->source.session_id = next_utf8(row);
@@ -453,6 +451,23 @@ read_grounded(RowReader *row)
 	run->source.agent_name = next_utf8(row);
 	run->source.model = next_utf8(row);
 	run->source.model_provider = next_utf8(row);
+}
+
+static void *
+read_watched(RowReader *row)
+{
+	WatchedRun *run = palloc(sizeof(WatchedRun));
+
+	read_source(row, run);
+	return run;
+}
+
+static void *
+read_grounded(RowReader *row)
+{
+	GroundedRun *run = palloc(sizeof(GroundedRun));
+
+	read_source(row, &run->watched);
 	run->status = next_status(row);
 	run->content = next_utf8(row);
 	run->reasoning = next_utf8(row);
@@ -461,19 +476,37 @@ read_grounded(RowReader *row)
 	return run;
 }
 
+/* The columns that read_source() reads, and of which runs. */
+#define SOURCE_COLUMNS \
+		"SELECT r.run_id, r.session_id, r.agent_id, d.agent ->> 'name'," \
+		" r.model, r.model_provider"
+#define FROM_WATCHED \
+		" FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id" \
+		" WHERE r.run_id = ANY ($1) AND d.stream"
+
 /*
- * Those of these runs, which have ended, that somebody may be watching: a list
- * of GroundedRun.
+ * Those of these runs that somebody may be watching: a list of WatchedRun.
+ */
+List *
+store_read_watched(char *const *run_ids, int count)
+{
+	static Statement statement = {SOURCE_COLUMNS FROM_WATCHED};
+	Arguments	args = {0};
+
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_watched);
+}
+
+/*
+ * Those of these runs, which have ended, that somebody may be watching, with all that
+ * they have said: a list of GroundedRun.
  */
 List *
 store_read_grounded(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id, r.agent_id, d.agent ->> 'name',"
-		" r.model, r.model_provider, r.status, r.content,"
-		" r.reasoning_content, r.error ->> 'type', r.error ->> 'message' "
-		"FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id "
-		"WHERE r.run_id = ANY ($1) AND d.stream"
+		SOURCE_COLUMNS ", r.status, r.content, r.reasoning_content,"
+		" r.error ->> 'type', r.error ->> 'message'" FROM_WATCHED
 	};
 	Arguments	args = {0};
 
