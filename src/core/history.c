@@ -14,18 +14,21 @@
 #include "core/history.h"
 
 /*
- * The result, among those that follow the message at this place, of a call; NULL
- * if there is none.
+ * The result, among these, of a call; NULL if there is none. *next is the place after
+ * the last one that was found: they come in the order of the calls.
  */
 static Message *
-find_result(Message *messages, int count, int place, const ToolCall *call)
+find_result(Message *results, int count, int *next, const ToolCall *call)
 {
-	for (int i = place + 1;
-		 i < count && messages[i].role == MESSAGE_TOOL; i++)
+	for (int n = 0; n < count; n++)
 	{
-		if (messages[i].call_id != NULL && call->call_id != NULL &&
-			strcmp(messages[i].call_id, call->call_id) == 0)
-			return &messages[i];
+		int			place = (*next + n) % count;
+
+		if (results[place].call_id == NULL || call->call_id == NULL ||
+			strcmp(results[place].call_id, call->call_id) != 0)
+			continue;
+		*next = place + 1;
+		return &results[place];
 	}
 	return NULL;
 }
@@ -37,12 +40,17 @@ static void
 select_calls(Message *messages, int count, int place, bool *sent)
 {
 	Message    *message = &messages[place];
+	int			results = 0;
+	int			next = 0;
 	int			kept = 0;
 
+	while (place + 1 + results < count &&
+		   message[1 + results].role == MESSAGE_TOOL)
+		results++;
 	for (int c = 0; c < message->tool_call_count; c++)
 	{
 		ToolCall   *call = &message->tool_calls[c];
-		Message    *result = find_result(messages, count, place, call);
+		Message    *result = find_result(message + 1, results, &next, call);
 
 		if (result == NULL || !sent[result - messages])
 			continue;

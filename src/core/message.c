@@ -246,29 +246,38 @@ message_keep_items(Message *message, char *items, const char *name)
 }
 
 /*
- * Results of tools name the call by its id: find out what the API is to be told.
+ * Results of tools name the call by its id: find out what the API is to be told. They
+ * come in the order of the calls, of which several may have the same id.
  */
 void
 messages_link(Message *messages, int count)
 {
 	const Message *asked = NULL;
+	int			next = 0;
 
 	for (int i = 0; i < count; i++)
 	{
 		Message    *message = &messages[i];
+		int			calls = asked != NULL ? asked->tool_call_count : 0;
 
 		if (message->role == MESSAGE_ASSISTANT)
+		{
 			asked = message;
+			next = 0;
+		}
 		if (message->role != MESSAGE_TOOL || message->call_id != NULL)
 			continue;
-		for (int c = 0; asked != NULL && c < asked->tool_call_count; c++)
+		for (int c = 0; c < calls; c++)
 		{
-			const ToolCall *call = &asked->tool_calls[c];
+			const ToolCall *call = &asked->tool_calls[(next + c) % calls];
 			const char *id = call->id != NULL ? call->id : call->call_id;
 
-			if (id != NULL && message->tool_call_id != NULL &&
-				strcmp(id, message->tool_call_id) == 0)
-				message->call_id = call->call_id;
+			if (id == NULL || message->tool_call_id == NULL ||
+				strcmp(id, message->tool_call_id) != 0)
+				continue;
+			message->call_id = call->call_id;
+			next = (next + c + 1) % calls;
+			break;
 		}
 		if (message->call_id == NULL)
 			message->call_id = message->tool_call_id;

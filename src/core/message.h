@@ -23,8 +23,9 @@ typedef enum MessageRole
 	MESSAGE_TOOL
 } MessageRole;
 
-/* The most calls that an answer may have. */
+/* The most calls that an answer may have, and a run in all its answers. */
 #define MAX_TOOL_CALLS 1000
+#define MAX_RUN_CALLS 10000
 
 #define MESSAGE_ROLES (MESSAGE_TOOL + 1)
 

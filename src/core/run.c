@@ -365,6 +365,14 @@ plan_calls(Run *run, Message *message, int64 now)
 			 0, now);
 		return;
 	}
+	if (run->calls + message->tool_call_count > MAX_RUN_CALLS)
+	{
+		fail(run, "tool_call_limit",
+			 psprintf("the model calls tools more than %d times",
+					  MAX_RUN_CALLS),
+			 0, now);
+		return;
+	}
 	run->planned = palloc(sizeof(PlannedCall) * message->tool_call_count);
 	for (int i = 0; i < message->tool_call_count; i++)
 	{

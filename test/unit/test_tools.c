@@ -211,6 +211,24 @@ test_resumed(void)
 	check_text(run.outcome.error_type, "timeout");
 }
 
+/* There may be many calls in one run, but not without end. */
+static void
+test_many_calls(void)
+{
+	ToolList	list;
+	Run			run = sent_run(&list, 1000000);
+
+	run.calls = MAX_RUN_CALLS - 1;
+	receive(&run, ANSWER(CALL("1", "c", "{}")));
+	check(run.outcome.status == RUN_RUNNING && run.planned_count == 1);
+	run = sent_run(&list, 1000000);
+	run.calls = MAX_RUN_CALLS - 1;
+	receive(&run, ANSWER(CALL("1", "c", "{}") "," CALL("2", "c", "{}")));
+	check(run.outcome.status == RUN_ERROR && run.planned_count == 0);
+	check_text(run.outcome.error_type, "tool_call_limit");
+	check_text(run.outcome.error_message, "the model calls tools more than 10000 times");
+}
+
 static Message
 tool_message(const char *id)
 {
@@ -282,6 +300,30 @@ test_history(void)
 		}
 		check_text(messages[count - 1].content, "end");
 	}
+}
+
+/* Results of calls with one id belong to them in their order. */
+static void
+test_same_ids(void)
+{
+	Message		messages[] = {
+		calling_message("x", "a", "a"),
+		tool_message("a"),
+		tool_message("a"),
+		tool_message("b"),
+		tool_message("a"),
+		calling_message("x", "b", "a"),
+		tool_message("a"),
+	};
+
+	messages[0].tool_calls[0].call_id = "first";
+	messages[0].tool_calls[1].call_id = "second";
+	messages_link(messages, lengthof(messages));
+	check_text(messages[1].call_id, "first");
+	check_text(messages[2].call_id, "second");
+	check_text(messages[3].call_id, "b");
+	check_text(messages[4].call_id, "first");
+	check_text(messages[6].call_id, "a");
 }
 
 /* Calls as Agno keeps them: with a call_id if it is not the id. */
@@ -534,6 +576,8 @@ main(void)
 	test_shown();
 	test_planning();
 	test_resumed();
+	test_many_calls();
+	test_same_ids();
 	test_history();
 	test_kept_calls();
 	test_events();
