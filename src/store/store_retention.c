@@ -33,6 +33,9 @@
 #define LOCK_TIMEOUT "10ms"
 #define MAX_LOCKED 10
 
+/* How many runs of families are looked at in a step, and deleted. */
+#define FAMILY_RUNS 1000
+
 /* How many different reasons are logged. */
 #define MAX_REASONS 20
 
@@ -354,37 +357,64 @@ find_expired(const RunPlace *after, int limit, int age)
 }
 
 /*
- * Of these runs, those of whose families all ended at least age seconds ago, with
- * all of these families: their ids. Somebody may have them go on still.
+ * Of the first ones of these runs, add to *whole those of whose families all ended at
+ * least age seconds ago, with all of these families. Looks at no more than FAMILY_RUNS,
+ * and returns how many of the given runs that has sufficed for. Of a family that is
+ * larger than that, the upper ones are taken for all: those below have nobody above
+ * them then, and are families of their own. Somebody may have some go on still.
  */
-static Column
-whole_families(const Column *run_ids, int age)
+static int
+whole_families(const Column *run_ids, int age, Column *whole)
 {
+	/* One family after the other is read, and no more of them than is needed. */
 	static Statement statement = {
-		"WITH RECURSIVE family (root, run_id, is_old) AS ("
-		" SELECT r.run_id, r.run_id, true FROM agno.runs r"
-		" WHERE r.run_id = ANY ($1)"
-		" UNION ALL SELECT f.root, k.run_id,"
+		"SELECT d.n::integer, f.run_id, f.is_old"
+		" FROM unnest($1) WITH ORDINALITY AS d (root, n), LATERAL"
+		" (WITH RECURSIVE family (run_id, is_old) AS ("
+		" SELECT d.root COLLATE \"C\", true"
+		" UNION ALL SELECT k.run_id,"
 		" k.status IN ('COMPLETED', 'CANCELLED', 'ERROR') AND k.finished_at <"
 		" clock_timestamp() - make_interval(secs => $2)"
-		" FROM family f JOIN agno.runs k ON k.parent_run_id = f.run_id) "
-		"SELECT f.run_id FROM family f WHERE NOT EXISTS"
-		" (SELECT FROM family y WHERE y.root = f.root AND NOT y.is_old)"
+		" FROM family f JOIN agno.runs k ON k.parent_run_id = f.run_id)"
+		" SELECT y.run_id, y.is_old FROM family y) f LIMIT $3"
 	};
 	Arguments	args = {0};
-	Column		whole = {TEXTOID};
+	bool		is_old = true;
+	int			begin = 0;
+	int			root = 1;
 	uint64		found;
 
 	bind_column(&args, run_ids);
 	bind_int(&args, age);
+	bind_int(&args, FAMILY_RUNS);
 	found = store_execute(&statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
+		int			its_root = next_int(&row);
 
-		add_text(&whole, next_text(&row));
+		if (its_root != root)
+		{
+			if (!is_old)
+				whole->count = begin;
+			begin = whole->count;
+			is_old = true;
+			root = its_root;
+		}
+		add_text(whole, next_text(&row));
+		is_old &= next_bool(&row);
 	}
-	return whole;
+	if (found < FAMILY_RUNS)
+		root = run_ids->count;
+	else if (root > 1)
+	{
+		/* There may be more of this one. */
+		is_old = false;
+		root--;
+	}
+	if (!is_old)
+		whole->count = begin;
+	return root;
 }
 
 /*
@@ -449,9 +479,9 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 
 /*
  * Delete runs that ended at least age seconds ago, with all that they have enqueued,
- * the sessions that have none left, and what belongs to them: looks at no more than limit, those accepted
- * first. *after is the place to go on after, until there are no more: then the
- * next call begins anew. Returns whether there may be more. Errors: any that a
+ * the sessions that have none left, and what belongs to them: looks at no more than
+ * limit, those accepted first, and at fewer if their families are large. *after is the
+ * place to go on after, until there are no more: then the next call begins anew. Returns whether there may be more. Errors: any that a
  * trigger or a foreign key raises at the commit.
  */
 bool
@@ -462,8 +492,10 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	};
 	uint64		found;
 	uint64		ended;
+	int			looked;
+	RunPlace   *places;
 	Column		roots = {TEXTOID};
-	Column		families;
+	Column		families = {TEXTOID};
 	char	  **run_ids;
 	char	  **session_ids;
 
@@ -473,15 +505,18 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	if (!nothing_is_executed())
 		return false;
 	found = find_expired(after, limit, age);
+	places = palloc(sizeof(RunPlace) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
 
-		after->run_id = next_text(&row);
-		after->created_at = next_time(&row);
-		add_text(&roots, after->run_id);
+		places[n].run_id = next_text(&row);
+		places[n].created_at = next_time(&row);
+		add_text(&roots, places[n].run_id);
 	}
-	families = whole_families(&roots, age);
+	looked = whole_families(&roots, age, &families);
+	if (looked > 0)
+		*after = places[looked - 1];
 	ended = lock_ended(&families);
 	run_ids = palloc(sizeof(char *) * Max(ended, 1));
 	session_ids = palloc(sizeof(char *) * Max(ended, 1));
@@ -494,7 +529,7 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	}
 	if (ended > 0)
 		delete_runs(run_ids, session_ids, (int) ended, age);
-	if (found == (uint64) limit)
+	if (found == (uint64) limit || (uint64) looked < found)
 		return true;
 	*after = store_first_place();
 	return false;
