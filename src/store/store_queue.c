@@ -153,45 +153,58 @@ store_advance(const Column *session_ids)
 }
 
 /*
- * The first runs whose time has come are ready. Returns whether there may be
- * more than limit of them.
+ * Execute a statement that returns is_last of DUE_BY_OWNER(), for about so many runs.
+ * Returns whether there may be more.
+ */
+static bool
+promote(Statement *statement, int most)
+{
+	Arguments	args = {0};
+	uint64		promoted;
+	bool		more = false;
+
+	bind_mine(&args);
+	bind_int(&args, most);
+	promoted = store_execute(statement, &args);
+	for (uint64 n = 0; n < promoted; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		more |= next_bool(&row);
+	}
+	return more;
+}
+
+/*
+ * The first runs of each owner whose time has come are ready. Returns whether there
+ * may be more than about limit of them.
  */
 bool
 store_promote_due(int limit)
 {
 	static Statement statement = {
+		DUE_BY_OWNER(SCHEDULED, "$3")
 		"UPDATE agno.run_queue q SET " BECOMES_READY
-		" WHERE q.ctid = ANY (ARRAY("
-		"SELECT s.ctid FROM agno.run_queue s"
-		" WHERE s.state = " SCHEDULED " AND s.runner = $2"
-		" AND s.run_at <= " THIS_TURN " AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
-	Arguments	args = {0};
 
-	bind_mine(&args);
-	bind_int(&args, limit);
-	return store_execute(&statement, &args) == (uint64) limit;
+	return promote(&statement, limit);
 }
 
 /*
  * The time of these runs is over while their tools are called: they are ready, to
- * be ended. Returns whether there may be more than limit of them.
+ * be ended. Returns whether there may be more than about limit of them.
  */
 bool
 store_promote_late(int limit)
 {
 	static Statement statement = {
+		DUE_BY_OWNER(TOOLS, "$3")
 		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true"
-		" WHERE q.ctid = ANY (ARRAY("
-		"SELECT s.ctid FROM agno.run_queue s"
-		" WHERE s.state = " TOOLS " AND s.runner = $2"
-		" AND s.run_at <= " THIS_TURN " AND " MINE("s") " ORDER BY s.run_at LIMIT $3))"
+		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
-	Arguments	args = {0};
 
-	bind_mine(&args);
-	bind_int(&args, limit);
-	return store_execute(&statement, &args) == (uint64) limit;
+	return promote(&statement, limit);
 }
 
 /*

@@ -154,6 +154,33 @@ typedef enum QueueState
 	" + coalesce(octet_length(" alias ".preview::pg_catalog.text), 0)"
 
 /*
+ * The rows of this runner in this state whose run_at has come, as a common table due
+ * (row, is_last), for a statement with MINE(): the first of each owner, in all about as
+ * many as most says, an integer. Owners get equal parts; is_last: that was the part.
+ */
+#define DUE_BY_OWNER(state_, most) \
+		"WITH RECURSIVE o (owner) AS (" \
+		"(SELECT q.owner FROM agno.run_queue q WHERE q.state = " state_ \
+		" AND q.runner = $2 ORDER BY q.owner LIMIT 1)" \
+		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q" \
+		" WHERE q.state = " state_ " AND q.runner = $2" \
+		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)" \
+		" FROM o WHERE o.owner IS NOT NULL), " \
+		"w (owner) AS MATERIALIZED (SELECT o.owner FROM o WHERE EXISTS" \
+		" (SELECT FROM agno.run_queue q WHERE q.state = " state_ \
+		" AND q.runner = $2 AND q.owner = o.owner" \
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q") ")), " \
+		"part (n) AS MATERIALIZED" \
+		" (SELECT greatest(" most " / greatest(count(*), 1), 1) FROM w), " \
+		"due (row, is_last) AS MATERIALIZED" \
+		" (SELECT l.row, l.n = part.n FROM part, w, LATERAL" \
+		" (SELECT q.ctid, row_number() OVER (ORDER BY q.run_at)" \
+		" FROM agno.run_queue q WHERE q.state = " state_ \
+		" AND q.runner = $2 AND q.owner = w.owner" \
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q") \
+		" ORDER BY q.run_at LIMIT part.n) l (row, n) LIMIT " most ") "
+
+/*
  * How much is read of a call, in bytes: its result, and about this much to keep it.
  */
 #define CALL_BYTES(alias) "octet_length(coalesce(" alias ".shown, " alias ".result, " \

@@ -99,21 +99,9 @@ List *
 store_pick_locked(int limit)
 {
 	static Statement statement = {
-		"WITH RECURSIVE o (owner) AS ("
-		"(SELECT q.owner FROM agno.run_queue q WHERE q.state = " LOCKED
-		" AND q.runner = $2 ORDER BY q.owner LIMIT 1)"
-		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q"
-		" WHERE q.state = " LOCKED " AND q.runner = $2"
-		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)"
-		" FROM o WHERE o.owner IS NOT NULL) "
+		DUE_BY_OWNER(LOCKED, "$3")
 		PICKED_COLUMNS
-		"WHERE q.ctid = ANY (ARRAY(SELECT l.ctid FROM o, LATERAL"
-		" (SELECT w.ctid FROM agno.run_queue w WHERE w.state = " LOCKED
-		" AND w.runner = $2 AND w.owner = o.owner"
-		" AND w.run_at <= " THIS_TURN " AND " MINE("w")
-		" ORDER BY w.run_at"
-		" LIMIT greatest($3 / greatest((SELECT count(n.owner) FROM o n), 1), 1)) l"
-		" LIMIT $3))"
+		"WHERE q.ctid = ANY (ARRAY(SELECT d.row FROM due d))"
 	};
 	Arguments	args = {0};
 
