@@ -805,7 +805,7 @@ CREATE INDEX run_queue_run_at_idx ON agno.run_queue (runner, state, run_at)
 CREATE INDEX run_queue_due_idx
 	ON agno.run_queue (runner, state, owner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) ANY
-		('{s,k,t}'::pg_catalog."char"[]);
+		('{s,k,t,d}'::pg_catalog."char"[]);
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";

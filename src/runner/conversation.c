@@ -146,7 +146,7 @@ add_waiting(Run *run, const StoredStep *step)
 		Message    *message;
 
 		if (!call->waits ||
-			(call->requirement == NULL && call->member_requirements == NULL))
+			(call->requirement == NULL && !call->child_waits))
 			continue;
 		message = &run->waiting[run->waiting_count++];
 		message_init(message, MESSAGE_TOOL, NULL);

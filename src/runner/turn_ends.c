@@ -38,19 +38,16 @@ static int
 keep_in_budget(RunLock **runs, int count)
 {
 	int64		bytes = 0;
-	int			kept = 0;
 
 	if (count <= 1)
 		return count;
-	store_measure_steps(runs, count);
-	while (kept < count)
+	for (int kept = 0; kept < count; kept++)
 	{
-		bytes += runs[kept]->step_bytes;
+		bytes += store_measure_steps(runs[kept]);
 		if (kept > 0 && bytes > TURN_BYTES)
-			break;
-		kept++;
+			return kept;
 	}
-	return kept;
+	return count;
 }
 
 /*

@@ -11,6 +11,9 @@
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
 
+/* The calls of how many runs are looked at, and measured, at once. */
+#define SETTLE_BATCH 25
+
 /*
  * The call of an agent, as an execution.
  */
@@ -104,14 +107,17 @@ tell(List *settled)
 void
 turn_children_ended(Turn *turn, char *const *parent_ids, int count)
 {
-	bool		more;
+	int64		left = TURN_BYTES;
 
 	if (count == 0)
 		return;
 	/* What is more is for when they go on. */
-	tell(store_settle_children(parent_ids, count, TURN_BYTES, &more));
+	for (int i = 0; i < count && left > 0; i += SETTLE_BATCH)
+		tell(store_settle_children(parent_ids + i,
+								   Min(count - i, SETTLE_BATCH), &left));
 	store_children_ended(parent_ids, count);
-	store_show_requirements(parent_ids, count);
+	if (store_show_requirements(parent_ids, count))
+		turn_again(turn, CHORE_SIGNALS);
 }
 
 /*
@@ -124,7 +130,7 @@ turn_settle_children(Turn *turn, List *ready)
 {
 	RunKeys		keys = run_keys(list_length(ready));
 	RunIdSet	unsettled;
-	bool		more;
+	int64		left = TURN_BYTES;
 	ListCell   *cell;
 
 	foreach(cell, ready)
@@ -134,8 +140,8 @@ turn_settle_children(Turn *turn, List *ready)
 		if (run->delegates)
 			run_keys_add(&keys, run->run_id, NULL);
 	}
-	tell(store_settle_children(keys.run_ids, keys.count, TURN_BYTES, &more));
-	if (!more)
+	tell(store_settle_children(keys.run_ids, keys.count, &left));
+	if (left > 0)
 		return;
 	unsettled = run_id_set(store_unsettled_runs(keys.run_ids, keys.count));
 	foreach(cell, ready)

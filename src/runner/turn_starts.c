@@ -22,6 +22,12 @@
 #define LOCKED_BATCH 100
 
 /*
+ * How many of the runs that were picked are locked, and measured, at once: before the
+ * next ones it is seen whether that was enough for a turn.
+ */
+#define LOCK_BATCH 25
+
+/*
  * How often a row of the queue is looked at whose run is not there: for three
  * quarters of a minute. A restore may be about to bring it.
  */
@@ -262,7 +268,8 @@ typedef struct AdmittedRun
 typedef struct Starts
 {
 	List	   *admitted;		/* AdmittedRuns */
-	int64		bytes;			/* how much has been read of them */
+	int64		bytes;			/* how much work they are, as work_of() has it */
+	int64		calls;			/* how many calls of tools have been counted */
 	ReadyRun  **starting;
 	int			starting_count;
 	ReadyRun  **calling;
@@ -319,12 +326,32 @@ time_left(const ReadyRun *run)
 }
 
 /*
- * Whether this run is for the next turn, since enough has been read in this one.
+ * How much work it is to start a run, or to end one, in bytes.
+ */
+static int64
+work_of(const ReadyRun *run)
+{
+	return (run->status != RUN_CANCELLED ? run->bytes : 0) +
+		run->calls * CALL_WEIGHT;
+}
+
+/*
+ * Whether this run is for the next turn, since enough has been done in this one.
  */
 static bool
 is_too_much(const Starts *starts, const ReadyRun *run)
 {
-	return starts->bytes > 0 && starts->bytes + run->bytes > TURN_BYTES;
+	return starts->bytes > 0 && starts->bytes + work_of(run) > TURN_BYTES;
+}
+
+/*
+ * Whether no more runs are to be looked at in this turn.
+ */
+static bool
+is_full(const Starts *starts)
+{
+	return starts->bytes >= TURN_BYTES ||
+		starts->calls * CALL_WEIGHT >= TURN_BYTES;
 }
 
 /*
@@ -338,7 +365,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	Pacing	   *pacing = turn->dispatch->pacing;
 
 	if (run->status == RUN_CANCELLED)
-		return CANCEL;
+		return is_too_much(starts, run) ? DEFER : CANCEL;
 	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
 		return OVER;
 	if (ends_at_start(run, server, outcome))
@@ -401,6 +428,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 	EndedRun   *ended;
 	RunLock    *lock;
 
+	starts->calls += run->calls;
 	switch (decide(turn, starts, run, &admitted->server, &admitted->pace,
 				   &admitted->asks, &outcome))
 	{
@@ -408,7 +436,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			store_read_rest(run);
 			admitted->run = run;
 			starts->admitted = lappend(starts->admitted, admitted);
-			starts->bytes += run->bytes;
+			starts->bytes += work_of(run);
 			break;
 		case CALL_TOOLS:
 			run->left_ms = time_left(run);
@@ -427,7 +455,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			ended->owner = run->owner;
 			if (run->turns > 0)
 			{
-				starts->bytes += run->bytes;
+				starts->bytes += work_of(run);
 				store_read_steps(list_make1(run));
 				ended_run_put_together(ended, &outcome, run->steps,
 									   run->elapsed_ms);
@@ -438,6 +466,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			lock->run_id = run->run_id;
 			lock->session_id = run->session_id;
 			lock->status = RUN_CANCELLED;
+			starts->bytes += work_of(run);
 			starts->cancelled[starts->cancelled_count++] = lock;
 			break;
 		case OVER:
@@ -502,10 +531,9 @@ turn_start_runs(Turn *turn)
 	List	   *picked = pick_next(turn);
 	PickedRun **ready;
 	int			count;
-	List	   *locked;
-	int			size;
+	int			looked = 0;
+	int			had = 0;
 	Starts		starts = {0};
-	ListCell   *cell;
 
 	turn->tried += list_length(picked);
 	if (picked != NIL)
@@ -516,22 +544,35 @@ turn_start_runs(Turn *turn)
 	ready = set_waiting_aside(turn, picked, &count);
 	if (count == 0)
 		return;
-	locked = store_lock_ready(ready, count);
 
-	size = Max(list_length(locked), 1);
-	starts.starting = palloc(sizeof(ReadyRun *) * size);
-	starts.calling = palloc(sizeof(ReadyRun *) * size);
-	starts.parked = palloc(sizeof(ParkedRun) * size);
-	starts.ended = palloc(sizeof(EndedRun) * size);
-	starts.cancelled = palloc(sizeof(RunLock *) * size);
-	starts.over = run_keys(size);
-	foreach(cell, locked)
+	starts.starting = palloc(sizeof(ReadyRun *) * count);
+	starts.calling = palloc(sizeof(ReadyRun *) * count);
+	starts.parked = palloc(sizeof(ParkedRun) * count);
+	starts.ended = palloc(sizeof(EndedRun) * count);
+	starts.cancelled = palloc(sizeof(RunLock *) * count);
+	starts.over = run_keys(count);
+	while (looked < count && !is_full(&starts))
 	{
-		ReadyRun   *run = lfirst(cell);
+		int			batch = Min(count - looked, LOCK_BATCH);
+		List	   *locked = store_lock_ready(ready + looked, batch);
+		ListCell   *cell;
 
-		blame_begin(run->run_id);
-		sort_out(turn, run, &starts);
-		blame_end();
+		foreach(cell, locked)
+		{
+			ReadyRun   *run = lfirst(cell);
+
+			blame_begin(run->run_id);
+			sort_out(turn, run, &starts);
+			blame_end();
+		}
+		looked += batch;
+		had += list_length(locked);
+	}
+	if (looked < count)
+	{
+		/* Those who were not looked at come first. */
+		turn->order->last_owner = ready[looked - 1]->owner;
+		turn_again(turn, CHORE_START);
 	}
 	make_flights(turn, &starts);
 
@@ -545,6 +586,6 @@ turn_start_runs(Turn *turn)
 	if (starts.over.count > 0)
 		store_leave_queue(starts.over.run_ids, starts.over.session_ids,
 						  starts.over.count);
-	if (list_length(locked) < count)
-		set_locked_aside(ready, count);
+	if (had < looked)
+		set_locked_aside(ready, looked);
 }

@@ -18,6 +18,12 @@
 #include "nodes/pg_list.h"
 #include "utils/timestamp.h"
 
+/*
+ * A call of a tool is so much work, however short it is, where what a turn does is
+ * measured in bytes: its row is read, or changed, and what waits for it is told.
+ */
+#define CALL_WEIGHT 10240
+
 /*-------------------------------------------------------------------------
  * Runs, for backends: within the transaction and for the user of the caller
  *-------------------------------------------------------------------------
@@ -211,6 +217,7 @@ typedef struct ReadyRun
 	bool		waiting_calls;	/* and calls that somebody is to decide about */
 	bool		children;		/* and runs of agents that are not over */
 	bool		delegates;		/* calls wait for what runs of agents say */
+	int64		calls;			/* how many there are in all */
 	int64		elapsed_ms;		/* since the attempt started, but for the time
 								 * that it was paused; 0: unknown */
 	int			tool_call_limit;	/* -1: not given */
@@ -328,8 +335,10 @@ typedef struct StoredCall
 	bool		pending;		/* it has not been made */
 	char	   *child_run_id;	/* the run that an agent was given; or NULL */
 	char	   *child_metrics;	/* what that cost, a JSON object; or NULL */
+	bool		child_waits;	/* it is PAUSED */
 	char	   *member_requirements;	/* what that one waits for, as a JSON
-										 * array of Agno's dicts; or NULL */
+										 * array of Agno's dicts; or NULL, if
+										 * that is not shown */
 	Requirement *requirement;	/* what it needed; NULL: nothing */
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
@@ -418,7 +427,6 @@ typedef struct RunLock
 	int			attempt;
 	TimestampTz started_at;		/* the attempt; 0: none has */
 	bool		mine;			/* it is for this runner */
-	int64		step_bytes;		/* store_measure_steps() */
 } RunLock;
 
 /* store.c: transactions, and listeners */
@@ -463,7 +471,7 @@ extern void store_read_history(List *ready, int64 max_bytes,
 /* store_steps.c: answers with calls of tools */
 extern void store_keep_steps(NewStep *steps, int count);
 extern void store_await_tools(ReadyRun **runs, int count);
-extern void store_measure_steps(RunLock **runs, int count);
+extern int64 store_measure_steps(const RunLock *run);
 extern void store_read_steps(List *ready);
 extern void store_tools_called(char *const *run_ids, int count);
 extern void store_children_ended(char *const *run_ids, int count);
@@ -482,9 +490,9 @@ extern uint64 store_give_up_callbacks(int limit);
 
 /* store_families.c: runs that other runs have enqueued */
 extern List *store_settle_children(char *const *run_ids, int count,
-								   int64 most, bool *more);
+								   int64 *left);
 extern List *store_unsettled_runs(char *const *run_ids, int count);
-extern void store_show_requirements(char *const *run_ids, int count);
+extern bool store_show_requirements(char *const *run_ids, int count);
 extern uint32 store_told_runners(void);
 
 /* store_parked.c: runs that wait for their model servers */

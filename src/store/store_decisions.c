@@ -18,6 +18,7 @@
 
 #include "catalog/pg_type.h"
 #include "core/id.h"
+#include "core/json.h"
 #include "core/run_event.h"
 #include "core/shard.h"
 #include "miscadmin.h"
@@ -26,6 +27,8 @@
 #include "store/store_decisions.h"
 #include "store/store.h"
 #include "store/store_queue.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
 
@@ -77,44 +80,34 @@ family_add(Family *family, PausedRun *run)
 }
 
 /*
- * The PAUSED runs that wait for each other, of which this is one: agents that have
- * called it, and that it has called.
+ * In a statement: the run $1, and the PAUSED runs that wait for it, with how many
+ * there are in between.
  */
-Family *
-store_paused_family(const char *run_id)
+#define UP \
+	"up (run_id, parent_run_id, n) AS" \
+	" (SELECT r.run_id, r.parent_run_id, 0 FROM agno.runs r" \
+	" WHERE r.run_id" EQ "$1" \
+	" UNION ALL SELECT p.run_id, p.parent_run_id," \
+	" u.n OPERATOR(pg_catalog.+) 1 FROM up u JOIN agno.tool_calls w" \
+	" ON w.run_id" EQ "u.parent_run_id AND w.child_run_id" EQ "u.run_id" \
+	" AND w.status" EQ "'waiting' AND u.n OPERATOR(pg_catalog.<) " MOST_LEVELS \
+	" JOIN agno.runs p ON p.run_id" EQ "u.parent_run_id" \
+	" AND p.status" EQ "'PAUSED'::agno.run_status" \
+	" AND p.owner" EQ "(SELECT o.owner FROM agno.runs o" \
+	" WHERE o.run_id" EQ "$1))"
+
+/*
+ * Read the runs that a statement about this one finds, each after its parent.
+ */
+static Family *
+read_family(Statement *statement, const char *run_id)
 {
-	static Statement statement = {
-		"WITH RECURSIVE up (run_id, parent_run_id, n) AS"
-		" (SELECT r.run_id, r.parent_run_id, 0 FROM agno.runs r"
-		" WHERE r.run_id" EQ "$1"
-		" UNION ALL SELECT p.run_id, p.parent_run_id,"
-		" u.n OPERATOR(pg_catalog.+) 1 FROM up u JOIN agno.tool_calls w"
-		" ON w.run_id" EQ "u.parent_run_id AND w.child_run_id" EQ "u.run_id"
-		" AND w.status" EQ "'waiting' AND u.n OPERATOR(pg_catalog.<) " MOST_LEVELS
-		" JOIN agno.runs p ON p.run_id" EQ "u.parent_run_id"
-		" AND p.status" EQ "'PAUSED'::agno.run_status"
-		" AND p.owner" EQ "(SELECT o.owner FROM agno.runs o"
-		" WHERE o.run_id" EQ "$1)), "
-		"down (run_id, parent_run_id, depth) AS"
-		" (SELECT t.run_id, NULL::pg_catalog.text COLLATE pg_catalog.\"C\", 0"
-		" FROM (SELECT u.run_id FROM up u ORDER BY u.n DESC LIMIT 1) t"
-		" UNION ALL SELECT k.run_id, d.run_id,"
-		" d.depth OPERATOR(pg_catalog.+) 1 FROM down d"
-		" JOIN agno.tool_calls w ON w.run_id" EQ "d.run_id"
-		" AND w.status" EQ "'waiting'"
-		" AND d.depth OPERATOR(pg_catalog.<) " MOST_LEVELS
-		" JOIN agno.runs k ON k.run_id" EQ "w.child_run_id"
-		" AND k.status" EQ "'PAUSED'::agno.run_status) "
-		"SELECT r.run_id, r.session_id, r.owner, d.parent_run_id "
-		"FROM down d JOIN agno.runs r ON r.run_id" EQ "d.run_id "
-		"ORDER BY d.depth, r.run_id"
-	};
 	Arguments	args = {0};
 	Family	   *family = family_create();
 	uint64		found;
 
 	bind_text(&args, run_id);
-	found = store_execute(&statement, &args);
+	found = store_execute(statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
@@ -130,6 +123,50 @@ store_paused_family(const char *run_id)
 		family_add(family, run);
 	}
 	return family;
+}
+
+/*
+ * The PAUSED runs that wait for each other, of which this is one: agents that have
+ * called it, and that it has called.
+ */
+Family *
+store_paused_family(const char *run_id)
+{
+	static Statement statement = {
+		"WITH RECURSIVE " UP ", "
+		"down (run_id, parent_run_id, depth) AS"
+		" (SELECT t.run_id, NULL::pg_catalog.text COLLATE pg_catalog.\"C\", 0"
+		" FROM (SELECT u.run_id FROM up u ORDER BY u.n DESC LIMIT 1) t"
+		" UNION ALL SELECT k.run_id, d.run_id,"
+		" d.depth OPERATOR(pg_catalog.+) 1 FROM down d"
+		" JOIN agno.tool_calls w ON w.run_id" EQ "d.run_id"
+		" AND w.status" EQ "'waiting'"
+		" AND d.depth OPERATOR(pg_catalog.<) " MOST_LEVELS
+		" JOIN agno.runs k ON k.run_id" EQ "w.child_run_id"
+		" AND k.status" EQ "'PAUSED'::agno.run_status) "
+		"SELECT r.run_id, r.session_id, r.owner, d.parent_run_id "
+		"FROM down d JOIN agno.runs r ON r.run_id" EQ "d.run_id "
+		"ORDER BY d.depth, r.run_id"
+	};
+
+	return read_family(&statement, run_id);
+}
+
+/*
+ * Of this family only the run itself, the last one, and those above it. However many
+ * others wait with it, these are few.
+ */
+static Family *
+paused_line(const char *run_id)
+{
+	static Statement statement = {
+		"WITH RECURSIVE " UP
+		" SELECT r.run_id, r.session_id, r.owner, u.parent_run_id "
+		"FROM up u JOIN agno.runs r ON r.run_id" EQ "u.run_id "
+		"ORDER BY u.n DESC"
+	};
+
+	return read_family(&statement, run_id);
 }
 
 /*
@@ -181,7 +218,6 @@ read_gated(RowReader *row)
 	requirement->id = next_utf8(row);
 	requirement->kind = requirement_kind_parse(next_text(row));
 	requirement->input_schema = next_utf8(row);
-	requirement->preview = next_utf8(row);
 	requirement->decision = decision_parse(next_text(row));
 	requirement->note = next_utf8(row);
 	requirement->answer = next_utf8(row);
@@ -189,11 +225,11 @@ read_gated(RowReader *row)
 }
 
 /*
- * The calls of these PausedRuns that require something, or did: a list of GatedCall,
- * the earliest of a run first.
+ * The calls of these PausedRuns of a family that require something, or did: a list of
+ * GatedCall, the earliest of a run first.
  */
-List *
-store_gated_calls(const Family *family)
+static List *
+read_gated_calls(const Family *family, const Column *run_ids)
 {
 	static Statement statement = {
 		"SELECT q.run_id, q.turn, q.call_no, c.tool_call_id, c.model_call_id, c.tool,"
@@ -202,7 +238,7 @@ store_gated_calls(const Family *family)
 		" COALESCE(q.expires_at OPERATOR(pg_catalog.<=)"
 		" pg_catalog.clock_timestamp(), false),"
 		" q.decision IS NULL AND c.status" EQ "'paused',"
-		" q.requirement_id, q.kind, q.input_schema, q.preview, q.decision,"
+		" q.requirement_id, q.kind, q.input_schema, q.decision,"
 		" q.note, q.answer "
 		"FROM agno.requirements q "
 		"JOIN agno.tool_calls c ON c.run_id" EQ "q.run_id"
@@ -210,15 +246,10 @@ store_gated_calls(const Family *family)
 		"WHERE q.run_id" EQ "ANY ($1) ORDER BY q.run_id, q.turn, q.call_no"
 	};
 	Arguments	args = {0};
-	Column		ids = {TEXTOID};
 	List	   *calls;
 	ListCell   *cell;
 
-	if (family->runs == NIL)
-		return NIL;
-	foreach(cell, family->runs)
-		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
-	bind_column(&args, &ids);
+	bind_column(&args, run_ids);
 	calls = store_read_list(&statement, &args, read_gated);
 	foreach(cell, calls)
 	{
@@ -227,6 +258,28 @@ store_gated_calls(const Family *family)
 		call->run = store_family_member(family, call->run_id);
 	}
 	return calls;
+}
+
+static Column
+ids_of(List *runs)
+{
+	Column		ids = {TEXTOID};
+	ListCell   *cell;
+
+	foreach(cell, runs)
+		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
+	return ids;
+}
+
+/*
+ * The same of all of them.
+ */
+List *
+store_gated_calls(const Family *family)
+{
+	Column		ids = ids_of(family->runs);
+
+	return family->runs != NIL ? read_gated_calls(family, &ids) : NIL;
 }
 
 /*
@@ -371,6 +424,34 @@ update_calls(List *calls)
 }
 
 /*
+ * What the decisions about these calls change in agno.runs.requirements: an object of
+ * patches by the ids of requirements.
+ */
+static Jsonb *
+patches_of(List *calls)
+{
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	foreach(cell, calls)
+	{
+		GatedCall  *call = lfirst(cell);
+		Requirement *requirement = &call->requirement;
+
+		json_append_key(&out, requirement->id);
+		appendStringInfo(&out, "[%s,%s]",
+						 requirement_patch(requirement, call->arguments),
+						 requirement_execution_patch(requirement,
+													 call->arguments));
+	}
+	appendStringInfoChar(&out, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+											  CStringGetDatum(encoding_to_server(out.data))));
+}
+
+/*
  * Show the decisions about these calls in agno.runs.requirements. If the run goes
  * on, it is PENDING.
  */
@@ -378,42 +459,25 @@ static void
 update_run(const char *run_id, List *calls, bool goes_on)
 {
 	static Statement statement = {
-		"UPDATE agno.runs r SET status = CASE WHEN $5"
+		"UPDATE agno.runs r SET status = CASE WHEN $3"
 		" THEN 'PENDING'::agno.run_status ELSE r.status END,"
 		" requirements = (SELECT pg_catalog.jsonb_agg("
-		"CASE WHEN d.id IS NULL THEN e.v ELSE e.v"
-		" OPERATOR(pg_catalog.||) d.patch::pg_catalog.jsonb"
+		"CASE WHEN d.patch IS NULL THEN e.v ELSE e.v"
+		" OPERATOR(pg_catalog.||) (d.patch OPERATOR(pg_catalog.->) 0)"
 		" OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
 		"'tool_execution', (e.v OPERATOR(pg_catalog.->) 'tool_execution')"
-		" OPERATOR(pg_catalog.||) d.execution::pg_catalog.jsonb)"
+		" OPERATOR(pg_catalog.||) (d.patch OPERATOR(pg_catalog.->) 1))"
 		" END ORDER BY e.n)"
 		" FROM pg_catalog.jsonb_array_elements(r.requirements)"
-		" WITH ORDINALITY AS e (v, n)"
-		" LEFT JOIN ROWS FROM (pg_catalog.unnest($2),"
-		" pg_catalog.unnest($3), pg_catalog.unnest($4)) AS d (id, patch, execution)"
-		" ON d.id" EQ "(e.v OPERATOR(pg_catalog.->>) 'id')) "
+		" WITH ORDINALITY AS e (v, n), LATERAL (SELECT $2"
+		" OPERATOR(pg_catalog.->) (e.v OPERATOR(pg_catalog.->>) 'id')"
+		" OFFSET 0) AS d (patch)) "
 		"WHERE r.run_id" EQ "$1"
 	};
 	Arguments	args = {0};
-	Column		ids = {TEXTOID};
-	Column		patches = {TEXTOID};
-	Column		executions = {TEXTOID};
-	ListCell   *cell;
 
-	foreach(cell, calls)
-	{
-		GatedCall  *call = lfirst(cell);
-		Requirement *requirement = &call->requirement;
-
-		add_utf8(&ids, requirement->id);
-		add_utf8(&patches, requirement_patch(requirement, call->arguments));
-		add_utf8(&executions,
-				 requirement_execution_patch(requirement, call->arguments));
-	}
 	bind_text(&args, run_id);
-	bind_column(&args, &ids);
-	bind_column(&args, &patches);
-	bind_column(&args, &executions);
+	bind_datum(&args, JSONBOID, JsonbPGetDatum(patches_of(calls)));
 	bind_bool(&args, goes_on);
 	store_execute(&statement, &args);
 }
@@ -478,11 +542,8 @@ is_too_much(List *runs)
 		" OPERATOR(pg_catalog.>) $2 LIMIT 1"
 	};
 	Arguments	args = {0};
-	Column		ids = {TEXTOID};
-	ListCell   *cell;
+	Column		ids = ids_of(runs);
 
-	foreach(cell, runs)
-		add_text(&ids, ((PausedRun *) lfirst(cell))->run_id);
 	bind_column(&args, &ids);
 	bind_datum(&args, INT8OID,
 			   Int64GetDatum(agno_max_input_size * INT64CONST(1024)));
@@ -546,32 +607,70 @@ store_reject(GatedCall *call, const char *note)
  */
 
 /*
- * Reject those calls of a family that have expired, unless somebody has locked one of
- * its runs.
+ * Note which of these PausedRuns, each of them the parent of the next one, wait for
+ * something besides: for runs that are not among them, or for decisions about calls of
+ * theirs, of which those of the last one are not looked at.
  */
 static void
-reject_expired_of(const Family *family)
+note_what_waits(const Family *line)
 {
-	int			count = list_length(family->runs);
+	static Statement statement = {
+		"SELECT p.run_id FROM unnest($1) WITH ORDINALITY AS p (run_id, n)"
+		" WHERE EXISTS (SELECT FROM agno.tool_calls c"
+		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" WHERE c.run_id = p.run_id AND CASE WHEN c.status = 'paused'"
+		" THEN p.n < cardinality($1) ELSE c.status = 'waiting'"
+		" AND k.status = 'PAUSED' AND k.run_id <> ALL ($1) END)"
+	};
+	Arguments	args = {0};
+	Column		ids = ids_of(line->runs);
+	ListCell   *cell;
+
+	bind_column(&args, &ids);
+	foreach(cell, store_read_list(&statement, &args, read_id))
+		store_family_member(line, lfirst(cell))->waits = true;
+}
+
+/*
+ * Lock these PausedRuns. False when somebody else has locked one of them, or they are
+ * not PAUSED any more.
+ */
+static bool
+lock_paused(const Family *line)
+{
+	int			count = list_length(line->runs);
 	char	  **ids = palloc(sizeof(char *) * Max(count, 1));
 	List	   *locks;
+	ListCell   *cell;
+
+	foreach(cell, line->runs)
+		ids[foreach_current_index(cell)] = ((PausedRun *) lfirst(cell))->run_id;
+	locks = store_lock_runs(ids, count);
+	foreach(cell, locks)
+	{
+		if (((RunLock *) lfirst(cell))->status != RUN_PAUSED)
+			return false;
+	}
+	return list_length(locks) == count && count > 0;
+}
+
+/*
+ * Reject those calls of a run that have expired, unless somebody has locked it, or one
+ * of those above it, which show them.
+ */
+static void
+reject_expired_of(char *run_id)
+{
+	Family	   *line = paused_line(run_id);
+	Column		id = {TEXTOID};
 	List	   *calls;
 	bool		any = false;
 	ListCell   *cell;
 
-	if (count == 0)
+	if (!lock_paused(line))
 		return;
-	foreach(cell, family->runs)
-		ids[foreach_current_index(cell)] = ((PausedRun *) lfirst(cell))->run_id;
-	locks = store_lock_runs(ids, count);
-	if (list_length(locks) < count)
-		return;
-	foreach(cell, locks)
-	{
-		if (((RunLock *) lfirst(cell))->status != RUN_PAUSED)
-			return;
-	}
-	calls = store_gated_calls(family);
+	add_text(&id, run_id);
+	calls = read_gated_calls(line, &id);
 	foreach(cell, calls)
 	{
 		GatedCall  *call = lfirst(cell);
@@ -582,21 +681,10 @@ reject_expired_of(const Family *family)
 									call->expires_after));
 		any = true;
 	}
-	if (any)
-		store_note_told(store_decide(family, calls, InvalidOid));
-}
-
-static bool
-is_in_any(List *families, const char *run_id)
-{
-	ListCell   *cell;
-
-	foreach(cell, families)
-	{
-		if (store_family_member(lfirst(cell), run_id) != NULL)
-			return true;
-	}
-	return false;
+	if (!any)
+		return;
+	note_what_waits(line);
+	store_note_told(store_decide(line, calls, InvalidOid));
 }
 
 /*
@@ -623,23 +711,24 @@ wait_on(char *const *run_ids, int count)
 }
 
 /*
- * Reject calls that have expired, of at most limit runs. Returns whether there may
- * be more.
+ * Reject calls that have expired, of at most limit runs, of which those of all owners
+ * come in no order, and as many as there is time for. Returns whether there may be more.
  */
 bool
 store_reject_expired(int limit)
 {
 	static Statement statement = {
+		DUE_BY_OWNER(DECISION, "$3")
 		"SELECT q.run_id FROM agno.run_queue q"
-		" WHERE q.state = " DECISION " AND q.runner = $2"
-		" AND q.run_at <= " THIS_TURN " AND " MINE("q")
-		" ORDER BY q.run_at LIMIT $3"
+		" WHERE q.ctid = ANY (ARRAY(SELECT d.row FROM due d))"
+		" ORDER BY row_number() OVER (PARTITION BY q.owner ORDER BY q.run_at),"
+		" random()"
 	};
+	TimestampTz start = GetCurrentTimestamp();
 	Arguments	args = {0};
 	List	   *due;
 	char	  **ids;
 	int			count = 0;
-	List	   *families = NIL;
 	ListCell   *cell;
 
 	bind_mine(&args);
@@ -650,13 +739,12 @@ store_reject_expired(int limit)
 	ids = palloc(sizeof(char *) * list_length(due));
 	foreach(cell, due)
 	{
+		if (count > 0 && slice_is_over(start))
+			break;
+		reject_expired_of(lfirst(cell));
 		ids[count++] = lfirst(cell);
-		if (is_in_any(families, lfirst(cell)))
-			continue;
-		families = lappend(families, store_paused_family(lfirst(cell)));
-		reject_expired_of(llast(families));
 	}
 	wait_on(ids, count);
 	store_children_ended(ids, count);
-	return count == limit;
+	return true;
 }

@@ -55,7 +55,7 @@ typedef struct GatedCall
 	char	   *expires_after;	/* how long it may wait, or NULL */
 	bool		expired;		/* it has waited for longer */
 	bool		waits;			/* nobody has decided yet */
-	Requirement requirement;
+	Requirement requirement;	/* but for its preview */
 
 	bool		changed;		/* store_decide() is to store requirement */
 } GatedCall;

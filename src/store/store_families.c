@@ -21,9 +21,6 @@
 #include "store/store_decisions.h"
 #include "store/store_queue.h"
 
-/* Agents cannot call each other as deeply as this. */
-#define MOST_LEVELS 1000
-
 /* The runners that signals are for: a bit each. Forgotten by store_told_runners(). */
 static uint32 told_runners = 0;
 
@@ -93,6 +90,28 @@ store_tell_parents(const Column *run_ids, const Column *owners,
 }
 
 /*
+ * Put signals of one kind about the runs that have been found, which are rows of
+ * run_id, owner and session_id.
+ */
+static void
+signal_found(uint64 found, SignalKind kind)
+{
+	Column		run_ids = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
+
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_text(&run_ids, next_text(&row));
+		add_int(&owners, (int) next_oid(&row));
+		add_int(&shards, shard_of_session(next_text(&row)));
+	}
+	put_signals(&run_ids, &owners, &shards, kind);
+}
+
+/*
  * These runs have ended: cancel what they have enqueued and not ended.
  */
 void
@@ -104,24 +123,11 @@ store_cancel_children(const Column *parent_ids)
 		" AND r.status IN ('PENDING', 'RUNNING', 'PAUSED')"
 	};
 	Arguments	args = {0};
-	Column		run_ids = {TEXTOID};
-	Column		owners = {INT4OID};
-	Column		shards = {INT4OID};
-	uint64		found;
 
 	if (parent_ids->count == 0)
 		return;
 	bind_column(&args, parent_ids);
-	found = store_execute(&statement, &args);
-	for (uint64 n = 0; n < found; n++)
-	{
-		RowReader	row = row_reader(n);
-
-		add_text(&run_ids, next_text(&row));
-		add_int(&owners, (int) next_oid(&row));
-		add_int(&shards, shard_of_session(next_text(&row)));
-	}
-	put_signals(&run_ids, &owners, &shards, SIGNAL_CANCEL);
+	signal_found(store_execute(&statement, &args), SIGNAL_CANCEL);
 }
 
 /*
@@ -171,12 +177,12 @@ read_settled(RowReader *row)
 /*
  * Put what came of children that have ended into the calls of these runs, which wait
  * for them: a list of SettledCall, the calls of a run next to each other. A call
- * that somebody has locked is left for later, and so may be, with *more, those beyond
- * so many bytes: the first calls of all runs come first.
+ * that somebody has locked is left for later, and so may be those beyond *left bytes,
+ * which is what is left of them then, 0 at least: the first calls of all runs come
+ * first.
  */
 List *
-store_settle_children(char *const *run_ids, int count, int64 most,
-					  bool *more)
+store_settle_children(char *const *run_ids, int count, int64 *left)
 {
 	static Statement statement = {
 		"WITH settled AS (UPDATE agno.tool_calls c SET"
@@ -196,6 +202,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		" coalesce(r.finished_at, clock_timestamp()) AS finished_at"
 		" FROM agno.tool_calls w JOIN agno.runs p ON p.run_id = w.run_id"
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
+		" AND r.owner = p.owner"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
 		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) a) b) l "
@@ -216,13 +223,11 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 	Column		shown = {TEXTOID};
 	List	   *settled;
 	ListCell   *cell;
-	int64		bytes = 0;
 
-	*more = false;
 	if (count == 0)
 		return NIL;
 	bind_ids(&args, run_ids, count);
-	bind_datum(&args, INT8OID, Int64GetDatum(most));
+	bind_datum(&args, INT8OID, Int64GetDatum(*left));
 	settled = store_read_list(&statement, &args, read_settled);
 	foreach(cell, settled)
 	{
@@ -230,7 +235,7 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		char	   *part = tool_result_shown(call->result,
 											 agno_max_tool_result_size * 1024);
 
-		bytes += call->bytes;
+		*left = Max(*left - call->bytes, 0);
 		if (part == call->result)
 			continue;
 		add_text(&ids, call->run_id);
@@ -240,7 +245,6 @@ store_settle_children(char *const *run_ids, int count, int64 most,
 		call->result = part;
 	}
 	set_shown(&ids, &turns, &numbers, &shown);
-	*more = bytes >= most;
 	return settled;
 }
 
@@ -252,7 +256,9 @@ store_unsettled_runs(char *const *run_ids, int count)
 {
 	static Statement statement = {
 		"SELECT DISTINCT w.run_id FROM agno.tool_calls w"
+		" JOIN agno.runs p ON p.run_id = w.run_id"
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
+		" AND r.owner = p.owner"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
 	};
@@ -263,52 +269,134 @@ store_unsettled_runs(char *const *run_ids, int count)
 }
 
 /*
- * Add to the requirements of those of these runs that are PAUSED what their children
- * require, as that may have changed since they paused; and so on upwards. What
- * somebody has locked is left as it is.
+ * Which of the runs that a PAUSED run waits for are to be shown by it: their ids.
  */
-void
-store_show_requirements(char *const *run_ids, int count)
+static Column
+members_to_show(const char *run_id)
+{
+	static Statement statement = {
+		"SELECT k.run_id, k.requirements, d.agent"
+		" FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id"
+		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id"
+		" WHERE c.run_id = $1 AND c.status = 'waiting' AND k.status = 'PAUSED'"
+		" ORDER BY c.turn, c.call_no"
+	};
+	Arguments	args = {0};
+	Column		members = {TEXTOID};
+	int64		shown = 0;
+	uint64		found;
+
+	bind_text(&args, run_id);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		char	   *member = next_text(&row);
+
+		if (shows_member(&row, &shown))
+			add_text(&members, member);
+	}
+	return members;
+}
+
+/*
+ * Whether a run is PAUSED, and shows no more than it may; then it is locked. What
+ * somebody else has locked is left as it is.
+ */
+static bool
+lock_to_show(const char *run_id)
+{
+	static Statement statement = {
+		"SELECT p.requirements FROM agno.runs p"
+		" WHERE p.run_id = $1 AND p.status = 'PAUSED'"
+		" FOR NO KEY UPDATE SKIP LOCKED"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_text(&args, run_id);
+	if (store_execute(&statement, &args) == 0)
+		return false;
+	row = row_reader(0);
+	return skip_bytes(&row) <= SHOWN_BYTES;
+}
+
+/*
+ * Add to the requirements of a run, if it is PAUSED, what its children require, as
+ * that may have changed since it paused. Returns its parent, if there is one, when it
+ * shows more than before; else NULL.
+ */
+static char *
+show_requirements(const char *run_id)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET requirements = l.requirements || n.added "
-		"FROM (SELECT p.run_id, coalesce(p.requirements, '[]') AS requirements"
-		" FROM agno.runs p WHERE p.run_id = ANY ($1) AND p.status = 'PAUSED'"
-		" AND coalesce(pg_column_size(p.requirements), 0) <= 1048576"
-		" FOR NO KEY UPDATE SKIP LOCKED) l, "
-		"LATERAL (SELECT jsonb_agg(jsonb_build_object('member_run_id', k.run_id,"
-		" 'member_agent_id', k.agent_id, 'member_agent_name',"
-		" coalesce(d.agent ->> 'name', k.agent_id)) || e.v"
-		" ORDER BY c.turn, c.call_no, e.n) AS added"
-		" FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id"
+		"FROM (SELECT coalesce(p.requirements, '[]') AS requirements,"
+		" (SELECT jsonb_object_agg(o.v ->> 'id', 1)"
+		" FILTER (WHERE o.v ->> 'id' IS NOT NULL)"
+		" FROM jsonb_array_elements(p.requirements) o (v)) AS ids"
+		" FROM agno.runs p WHERE p.run_id = $1 OFFSET 0) l, "
+		"LATERAL (SELECT jsonb_agg(" MEMBER_REQUIREMENT
+		" ORDER BY m.n, e.n) AS added"
+		" FROM unnest($2) WITH ORDINALITY AS m (run_id, n)"
+		" JOIN agno.runs k ON k.run_id = m.run_id"
 		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id,"
 		" jsonb_array_elements(k.requirements) WITH ORDINALITY e (v, n)"
-		" WHERE c.run_id = l.run_id AND c.status = 'waiting'"
-		" AND k.status = 'PAUSED' AND " SHOWN_ABOVE("k") " AND NOT EXISTS"
-		" (SELECT FROM jsonb_array_elements(l.requirements) o (v)"
-		" WHERE o.v ->> 'id' = e.v ->> 'id')) n "
-		"WHERE r.run_id = l.run_id AND n.added IS NOT NULL "
+		" WHERE NOT coalesce(l.ids ? (e.v ->> 'id'), false)) n "
+		"WHERE r.run_id = $1 AND n.added IS NOT NULL "
 		"RETURNING r.parent_run_id"
 	};
+	Arguments	args = {0};
+	Column		members;
+	RowReader	row;
 
-	for (int level = 0; count > 0 && level < MOST_LEVELS; level++)
+	if (!lock_to_show(run_id))
+		return NULL;
+	members = members_to_show(run_id);
+	if (members.count == 0)
+		return NULL;
+	bind_text(&args, run_id);
+	bind_column(&args, &members);
+	if (store_execute(&statement, &args) == 0)
+		return NULL;
+	row = row_reader(0);
+	return next_text(&row);
+}
+
+/*
+ * Add to the requirements of those of these runs that are PAUSED what their children
+ * require, and so on upwards. Those that there is no time for are signalled again:
+ * then true is returned.
+ */
+bool
+store_show_requirements(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.owner, r.session_id FROM agno.runs r"
+		" WHERE r.run_id = ANY ($1)"
+	};
+	TimestampTz start = GetCurrentTimestamp();
+	List	   *todo = NIL;
+	Column		rest = {TEXTOID};
+	Arguments	args = {0};
+	ListCell   *cell;
+
+	for (int i = 0; i < count; i++)
+		todo = lappend(todo, run_ids[i]);
+	foreach(cell, todo)
 	{
-		Arguments	args = {0};
-		char	  **parents;
-		uint64		found;
+		char	   *parent = NULL;
 
-		bind_ids(&args, run_ids, count);
-		found = store_execute(&statement, &args);
-		parents = palloc(sizeof(char *) * Max(found, 1));
-		count = 0;
-		for (uint64 n = 0; n < found; n++)
-		{
-			RowReader	row = row_reader(n);
-			char	   *parent = next_text(&row);
-
-			if (parent != NULL)
-				parents[count++] = parent;
-		}
-		run_ids = parents;
+		if (foreach_current_index(cell) > 0 && slice_is_over(start))
+			add_text(&rest, lfirst(cell));
+		else
+			parent = show_requirements(lfirst(cell));
+		if (parent != NULL)
+			todo = lappend(todo, parent);
 	}
+	if (rest.count == 0)
+		return false;
+	bind_column(&args, &rest);
+	signal_found(store_execute(&statement, &args), SIGNAL_CHILD);
+	return true;
 }

@@ -36,6 +36,7 @@
 #define AGNO_STORE_QUEUE_H
 
 #include "store/store_statement.h"
+#include "utils/timestamp.h"
 
 /* What agno.run_queue.state may be. A row is deleted from any of them. */
 typedef enum QueueState
@@ -138,20 +139,40 @@ typedef enum QueueState
 #define MINE(alias) alias ".shard::integer % $1 = $2"
 
 /*
- * Whether what a run requires is shown by those above it: what is longer is to be seen
- * at the run itself, as they may have a thousand. The first length costs nothing.
+ * How long a turn is about things of one kind, in milliseconds, that take as long as
+ * those who have handed them in like; but for the first of them.
  */
-#define SHOWN_ABOVE(alias) "CASE WHEN pg_column_size(" alias ".requirements)" \
-	" > 65536 THEN false ELSE octet_length(" alias ".requirements::pg_catalog.text)" \
-	" <= 65536 END"
+#define SLICE_MS 50
+
+static inline bool
+slice_is_over(TimestampTz start)
+{
+	return TimestampDifferenceExceeds(start, GetCurrentTimestamp(), SLICE_MS);
+}
 
 /*
- * How long what a requirement says is, in bytes, as far as it is read with its call.
+ * How much of what the runs require that a run waits for is shown by it, in bytes: of
+ * each of them, and in all, with the previews of its own calls. (Of the jsonb, whose
+ * length is known without reading it.) The rest is in agno.requirements.
+ */
+#define SHOWN_OF_CHILD (64 * 1024)
+#define SHOWN_BYTES (1024 * 1024)
+
+/*
+ * What the run k requires, of the request d, as it is shown by those above it: the
+ * element e.v of its requirements.
+ */
+#define MEMBER_REQUIREMENT "jsonb_build_object('member_run_id', k.run_id," \
+	" 'member_agent_id', k.agent_id, 'member_agent_name'," \
+	" coalesce(d.agent ->> 'name', k.agent_id)) || e.v"
+
+/*
+ * What people have said of a call, and been asked: how long that is in bytes. This
+ * reads none of it.
  */
 #define BYTES_GIVEN(alias) "coalesce(octet_length(" alias ".note), 0)" \
 	" + coalesce(octet_length(" alias ".answer), 0)" \
-	" + coalesce(octet_length(" alias ".input_schema), 0)" \
-	" + coalesce(octet_length(" alias ".preview::pg_catalog.text), 0)"
+	" + coalesce(octet_length(" alias ".input_schema), 0)"
 
 /*
  * The rows of this runner in this state whose run_at has come, as a common table due
@@ -223,6 +244,8 @@ extern void add_parent(RowReader *row, Column *parents, Column *owners,
 extern void store_tell_parents(const Column *run_ids, const Column *owners,
 							   const Column *shards);
 extern void store_note_told(List *runs);
+extern bool shows_member(RowReader *row, int64 *shown);
+extern int64 bytes_shown(int64 previews, int64 children);
 extern void store_cancel_children(const Column *parent_ids);
 extern void store_advance(const Column *session_ids);
 extern void store_forget_steps(const Column *run_ids, bool finally);

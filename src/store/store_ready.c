@@ -189,7 +189,7 @@ static int64
 read_progress(RowReader *row, ReadyRun *run)
 {
 	int64		steps[2];
-	int64		calls[7];
+	int64		calls[9];
 
 	next_int64s(row, steps, lengthof(steps));
 	next_int64s(row, calls, lengthof(calls));
@@ -198,7 +198,8 @@ read_progress(RowReader *row, ReadyRun *run)
 	run->waiting_calls = calls[2] > 0 || calls[4] > 0;
 	run->delegates = calls[3] > 0;
 	run->children = calls[5] > 0;
-	return steps[1] + calls[0] + calls[6];
+	run->calls = calls[8];
+	return steps[1] + calls[0] + calls[6] + bytes_shown(calls[7], calls[3]);
 }
 
 /*
@@ -282,7 +283,8 @@ store_lock_ready(PickedRun **picked, int count)
 		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
 		" WHERE x.run_id = k.run_id AND x.state = " WAITING "))),"
 		" (SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
-		" WHERE q.run_id = r.run_id)]"
+		" WHERE q.run_id = r.run_id), (SELECT count(q.preview)"
+		" FROM agno.requirements q WHERE q.run_id = r.run_id), count(*)]"
 		" FROM agno.tool_calls c WHERE c.run_id = r.run_id)::bigint[] END,"
 		" r.started_at,"
 		" d.tool_call_limit, d.max_tool_calls_from_history,"

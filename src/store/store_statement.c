@@ -557,6 +557,20 @@ next_utf8(RowReader *row)
 }
 
 /*
+ * Leave the next column out, which is of a type like text: how many bytes it would
+ * have had. What is compressed, or elsewhere, stays so; 0 for null.
+ */
+int64
+skip_bytes(RowReader *row)
+{
+	bool		isnull;
+	Datum		datum = next_datum(row, &isnull);
+
+	Assert(TupleDescAttr(row->desc, row->column - 1)->attlen == -1);
+	return isnull ? 0 : (int64) toast_raw_datum_size(datum);
+}
+
+/*
  * How many bytes the columns have in all that are still to be read, once they
  * are: all of them are of types like text.
  */
@@ -567,13 +581,6 @@ unread_bytes(const RowReader *row)
 	int64		bytes = 0;
 
 	while (rest.column < rest.desc->natts)
-	{
-		bool		isnull;
-		Datum		datum = next_datum(&rest, &isnull);
-
-		Assert(TupleDescAttr(rest.desc, rest.column - 1)->attlen == -1);
-		if (!isnull)
-			bytes += (int64) toast_raw_datum_size(datum);
-	}
+		bytes += skip_bytes(&rest);
 	return bytes;
 }

@@ -116,6 +116,7 @@ extern ItemPointerData next_tid(RowReader *row);
 extern RunStatus next_status(RowReader *row);
 extern char *next_text(RowReader *row);
 extern char *next_utf8(RowReader *row);
+extern int64 skip_bytes(RowReader *row);
 extern int64 unread_bytes(const RowReader *row);
 
 #endif							/* AGNO_STORE_STATEMENT_H */

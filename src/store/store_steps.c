@@ -19,6 +19,7 @@
 #include "core/shard.h"
 #include "core/uuid.h"
 #include "server/encoding.h"
+#include "server/settings.h"
 #include "store/store.h"
 #include "store/store_queue.h"
 #include "utils/timestamp.h"
@@ -382,10 +383,58 @@ store_await_tools(ReadyRun **runs, int count)
  */
 
 /*
+ * Whether a run shows what one of those that it waits for requires: the next two
+ * columns, its requirements and its agent, are left out. *shown is how much the run
+ * shows.
+ */
+bool
+shows_member(RowReader *row, int64 *shown)
+{
+	int64		requirements = skip_bytes(row);
+	int64		agent = skip_bytes(row);
+
+	if (requirements == 0 || requirements > SHOWN_OF_CHILD ||
+		*shown + requirements > SHOWN_BYTES)
+		return false;
+	*shown += requirements + agent;
+	return true;
+}
+
+/*
+ * How much a run shows at most that has so many previews, and waits for so many others.
+ */
+int64
+bytes_shown(int64 previews, int64 children)
+{
+	int64		bytes = previews * agno_max_tool_result_size * 1024 +
+		children * SHOWN_OF_CHILD;
+
+	return Min(bytes, SHOWN_BYTES);
+}
+
+/*
+ * The next column, a preview, if the run shows it.
+ */
+static char *
+next_preview(RowReader *row, int64 *shown)
+{
+	RowReader	after = *row;
+	int64		bytes = skip_bytes(&after);
+
+	if (*shown + bytes > SHOWN_BYTES)
+	{
+		*row = after;
+		return NULL;
+	}
+	*shown += bytes;
+	return next_utf8(row);
+}
+
+/*
  * Read what a call requires; NULL: nothing.
  */
 static Requirement *
-read_requirement(RowReader *row)
+read_requirement(RowReader *row, int64 *shown)
 {
 	Requirement *requirement = palloc(sizeof(Requirement));
 
@@ -393,17 +442,17 @@ read_requirement(RowReader *row)
 	requirement->kind = requirement_kind_parse(next_text(row));
 	requirement->created_at = next_utf8(row);
 	requirement->input_schema = next_utf8(row);
-	requirement->preview = next_utf8(row);
+	requirement->preview = next_preview(row, shown);
 	requirement->decision = decision_parse(next_text(row));
 	requirement->note = next_utf8(row);
 	requirement->answer = next_utf8(row);
 	return requirement->id != NULL ? requirement : NULL;
 }
 
-static void *
-read_call(RowReader *row)
+static StoredCall *
+read_call(RowReader *row, int64 *shown)
 {
-	StoredCall *call = palloc(sizeof(StoredCall));
+	StoredCall *call = palloc0(sizeof(StoredCall));
 
 	call->model_call_id = next_utf8(row);
 	call->tool = next_utf8(row);
@@ -415,11 +464,43 @@ read_call(RowReader *row)
 	call->duration = next_int64_or(row, 0) / 1e6;
 	call->waits = next_bool(row);
 	call->pending = next_bool(row);
-	call->requirement = read_requirement(row);
+	call->requirement = read_requirement(row, shown);
 	call->child_run_id = next_utf8(row);
 	call->child_metrics = next_utf8(row);
-	call->member_requirements = next_utf8(row);
+	call->child_waits = next_bool(row);
 	return call;
+}
+
+/*
+ * Read what the children of these calls require; children has their ids.
+ */
+static void
+read_members(List *calls, const Column *children)
+{
+	static Statement statement = {
+		"SELECT p.n::integer, (SELECT jsonb_agg(" MEMBER_REQUIREMENT
+		" ORDER BY e.n) FROM jsonb_array_elements(k.requirements)"
+		" WITH ORDINALITY e (v, n)) "
+		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n)"
+		" JOIN agno.runs k ON k.run_id = p.run_id"
+		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id"
+	};
+	Arguments	args = {0};
+	uint64		found;
+
+	if (calls == NIL)
+		return;
+	bind_column(&args, children);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+		StoredCall *call = list_nth(calls, next_int(&row) - 1);
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(call));
+
+		call->member_requirements = next_utf8(&row);
+		MemoryContextSwitchTo(old);
+	}
 }
 
 static ReadyRun *
@@ -455,12 +536,8 @@ read_calls(List *ready, const Column *run_ids)
 		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
 		" q.decision, q.note, q.answer, c.child_run_id, k.metrics,"
-		" CASE WHEN c.status = 'waiting' AND " SHOWN_ABOVE("k")
-		" THEN (SELECT jsonb_agg("
-		"jsonb_build_object('member_run_id', k.run_id, 'member_agent_id',"
-		" k.agent_id, 'member_agent_name', coalesce(d.agent ->> 'name',"
-		" k.agent_id)) || e.v ORDER BY e.n) FROM"
-		" jsonb_array_elements(k.requirements) WITH ORDINALITY e (v, n)) END "
+		" c.status = 'waiting' AND k.status = 'PAUSED', k.run_id,"
+		" k.requirements, d.agent "
 		"FROM agno.tool_calls c LEFT JOIN agno.requirements q"
 		" ON q.run_id = c.run_id AND q.turn = c.turn AND q.call_no = c.call_no"
 		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
@@ -470,6 +547,9 @@ read_calls(List *ready, const Column *run_ids)
 	};
 	Arguments	args = {0};
 	ReadyRun   *run = NULL;
+	int64		shown = 0;
+	List	   *members = NIL;
+	Column		children = {TEXTOID};
 	uint64		found;
 
 	bind_column(&args, run_ids);
@@ -480,54 +560,66 @@ read_calls(List *ready, const Column *run_ids)
 		char	   *run_id = next_text(&row);
 		int			turn = next_int(&row);
 		StoredStep *step;
+		StoredCall *call;
 		MemoryContext old;
+		char	   *child;
 
 		if (run == NULL || strcmp(run->run_id, run_id) != 0)
+		{
 			run = find_ready(ready, run_id);
+			shown = 0;
+		}
 		if (turn > list_length(run->steps))
 			continue;
 		step = list_nth(run->steps, turn - 1);
 		old = MemoryContextSwitchTo(run->context);
-		step->calls = lappend(step->calls, read_call(&row));
+		call = read_call(&row, &shown);
+		step->calls = lappend(step->calls, call);
 		MemoryContextSwitchTo(old);
+		child = next_text(&row);
+		if (call->child_waits && shows_member(&row, &shown))
+		{
+			members = lappend(members, call);
+			add_text(&children, child);
+		}
 	}
+	read_members(members, &children);
 }
 
 /*
- * Find out how long what store_read_steps() reads of these runs is, and what
- * store_read_grounded() does, in bytes.
+ * How much there is to do about a run that is to be cancelled, or has been: in bytes,
+ * how long what store_read_steps() and store_read_grounded() read of it is, and that
+ * all of its calls end.
  */
-void
-store_measure_steps(RunLock **runs, int count)
+int64
+store_measure_steps(const RunLock *run)
 {
 	static Statement statement = {
-		"SELECT p.n::integer, coalesce((SELECT sum(octet_length(s.messages))"
-		" FROM agno.run_steps s WHERE s.run_id = p.run_id), 0)::bigint +"
-		" coalesce((SELECT sum(" CALL_BYTES("c") ")"
-		" FROM agno.tool_calls c WHERE c.run_id = p.run_id), 0)::bigint +"
-		" coalesce((SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
-		" WHERE q.run_id = p.run_id), 0)::bigint +"
-		" coalesce((SELECT octet_length(coalesce(r.content, '')) +"
+		"SELECT ARRAY[(SELECT sum(octet_length(s.messages))"
+		" FROM agno.run_steps s WHERE s.run_id = $1),"
+		" c.bytes, c.calls, c.waiting, q.bytes, q.previews,"
+		" (SELECT octet_length(coalesce(r.content, '')) +"
 		" octet_length(coalesce(r.reasoning_content, ''))"
 		" FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id"
-		" WHERE r.run_id = p.run_id AND d.stream), 0)::bigint "
-		"FROM unnest($1) WITH ORDINALITY AS p (run_id, n)"
+		" WHERE r.run_id = $1 AND d.stream)]::bigint[] FROM"
+		" (SELECT sum(octet_length(coalesce(c.shown, c.result, c.error))), count(*),"
+		" count(*) FILTER (WHERE c.status = 'waiting')"
+		" FROM agno.tool_calls c WHERE c.run_id = $1) c (bytes, calls, waiting),"
+		" (SELECT sum(" BYTES_GIVEN("q") "), count(q.preview)"
+		" FROM agno.requirements q WHERE q.run_id = $1) q (bytes, previews)"
 	};
 	Arguments	args = {0};
-	Column		run_ids = {TEXTOID};
-	uint64		found;
+	RowReader	row;
+	int64		of[7];
 
-	for (int i = 0; i < count; i++)
-		add_text(&run_ids, runs[i]->run_id);
-	bind_column(&args, &run_ids);
-	found = store_execute(&statement, &args);
-	for (uint64 n = 0; n < found; n++)
-	{
-		RowReader	row = row_reader(n);
-		int			number = next_int(&row);
-
-		runs[number - 1]->step_bytes = next_int64(&row);
-	}
+	bind_text(&args, run->run_id);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	next_int64s(&row, of, lengthof(of));
+	if (run->status == RUN_CANCELLED)
+		return of[2] * CALL_WEIGHT + of[6];
+	return of[0] + of[1] + of[2] * CALL_WEIGHT + of[4] +
+		bytes_shown(of[5], of[3]) + of[6];
 }
 
 /*

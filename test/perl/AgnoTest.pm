@@ -24,7 +24,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
-  launcher_pid cpu_of busy switches_of status_of logged is_up
+  launcher_pid cpu_of busy longest_call switches_of status_of logged is_up
   wait_through_crashes);
 
 # Helpers that need a node take it as their first argument; without one, they
@@ -659,6 +659,23 @@ sub busy
 	$meanwhile->() if $meanwhile;
 	usleep(20_000) while time - $start < $seconds;
 	return (cpu_of($pid) - $cpu) / (time - $start);
+}
+
+# How long the longest run of this role takes, one after the other, in seconds, until
+# something else is done; for five minutes at most.
+sub longest_call
+{
+	my ($role, $done) = @_;
+	my ($give_up, $longest) = (time + 300, 0);
+
+	do
+	{
+		my $start = time;
+
+		as($role, q(CALL agno_run('x', model => 'mock:echo')));
+		$longest = time - $start if time - $start > $longest;
+	} until $done->() || time > $give_up;
+	return $longest;
 }
 
 # A number that /proc/PID/status tells of a process, by its name there.
