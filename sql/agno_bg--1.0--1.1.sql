@@ -1293,6 +1293,7 @@ BEGIN ATOMIC
 					   (k.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint), 0)::bigint
 		FROM agno.tool_calls c
 		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
+			AND k.owner OPERATOR(pg_catalog.=) r.owner
 		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
 		  AND r.metrics IS NOT NULL)
@@ -1379,6 +1380,7 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 			   pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint)
 		FROM agno.tool_calls c
 		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
+			AND k.owner OPERATOR(pg_catalog.=) r.owner
 		WHERE r.tools IS NOT NULL
 		  AND c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])

@@ -337,7 +337,7 @@ agno_wait_run(PG_FUNCTION_ARGS)
 	if (wait_for_run(run_id, caller, deadline, &state))
 	{
 		StoreUser	user = store_enter();
-		HeapTuple	tuple = store_copy_run(run_id);
+		HeapTuple	tuple = store_copy_run(run_id, state.owner);
 
 		if (tuple != NULL)
 			tuplestore_puttuple(result->setResult, tuple);

@@ -138,7 +138,7 @@ extern void store_commit_call(void);
 /* store_runs.c: looking */
 extern bool store_find_run(const char *run_id, RunRow *run);
 extern bool store_lock_run(const char *run_id, RunRow *run);
-extern HeapTuple store_copy_run(const char *run_id);
+extern HeapTuple store_copy_run(const char *run_id, Oid owner);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
 								  RunRow *run);

@@ -109,13 +109,14 @@ store_lock_run(const char *run_id, RunRow *run)
 }
 
 /*
- * A whole row of agno.runs, or NULL when there is none.
+ * A whole row of agno.runs, or NULL when there is none of this owner.
  */
 HeapTuple
-store_copy_run(const char *run_id)
+store_copy_run(const char *run_id, Oid owner)
 {
 	static Statement statement = {
 		"SELECT r FROM agno.runs r WHERE r.run_id" EQ "$1"
+		" AND r.owner" EQ "$2::pg_catalog.regrole"
 	};
 	Arguments	args = {0};
 	RowReader	row;
@@ -124,6 +125,7 @@ store_copy_run(const char *run_id)
 	bool		isnull;
 
 	bind_text(&args, run_id);
+	bind_oid(&args, owner);
 	if (store_execute(&statement, &args) == 0)
 		return NULL;
 	row = row_reader(0);
