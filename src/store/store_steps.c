@@ -22,6 +22,7 @@
 #include "server/settings.h"
 #include "store/store.h"
 #include "store/store_queue.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /*-------------------------------------------------------------------------
