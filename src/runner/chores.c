@@ -597,7 +597,7 @@ left_out(const Chores *chores, int64 now)
 static void
 note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 {
-	const char *tried = turn->tried != 1 ? NULL :
+	const char *tried = turn->tried != 1 || turn->part != PART_NONE ? NULL :
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
 	int64		pause = FIRST_FAILURE_PAUSE;
@@ -631,8 +631,13 @@ note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
 		refuse(chores, turn, error);
 		return;
 	}
+	if (turn->tried_expired != NULL && !is_passing(error->sqlerrcode))
+	{
+		turn_put_off_expired(turn->tried_expired);
+		return;
+	}
 	if (turn->tried == 0 && turn->tried_signal != NULL &&
-		!is_passing(error->sqlerrcode))
+		turn->part == PART_NONE && !is_passing(error->sqlerrcode))
 	{
 		turn_drop_signals(turn->tried_signal);
 		return;

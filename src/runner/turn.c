@@ -145,6 +145,22 @@ turn_drop_signals(char *run_id)
 }
 
 /*
+ * Calls of this run that have expired cannot be rejected: others are not to wait for
+ * that.
+ */
+void
+turn_put_off_expired(char *run_id)
+{
+	store_begin("agno_bg: putting off calls that have expired");
+	store_put_off_expired(run_id);
+	store_commit();
+	ereport(LOG,
+			(errmsg("agno_bg could not reject the calls of run \"%s\" that have expired, and tries again in an hour",
+					run_id),
+			 errhint("The error before this says why. Cancel the run, or decide about its calls.")));
+}
+
+/*
  * Begin with a part. Returns whether it is not left out.
  */
 static bool
@@ -167,7 +183,8 @@ follow_clock(Turn *turn)
 	if (begin_part(turn, PART_LATE))
 		more |= store_promote_late(Min(TURN_BATCH, turn->limit));
 	if (begin_part(turn, PART_EXPIRED))
-		more |= store_reject_expired(Min(EXPIRED_BATCH, turn->limit));
+		more |= store_reject_expired(Min(EXPIRED_BATCH, turn->limit),
+									 &turn->tried_expired);
 	if (more)
 		turn_again(turn, CHORE_CLOCK);
 }

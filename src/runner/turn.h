@@ -71,6 +71,8 @@ typedef struct Turn
 	PickedRun  *tried_start;	/* or else the one to be started */
 	char	   *tried_signal;	/* the run that the only signal is about, if
 								 * it was to store and start none */
+	char	   *tried_expired;	/* the run whose expired calls it was to
+								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
 	Oid			owner;			/* whose the only thing is that it was about */
 	int			owners;			/* how many things it may have been about */
@@ -108,6 +110,7 @@ extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
 extern void turn_drop_signals(char *run_id);
+extern void turn_put_off_expired(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 
 #endif							/* AGNO_TURN_H */

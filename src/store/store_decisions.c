@@ -713,9 +713,10 @@ wait_on(char *const *run_ids, int count)
 /*
  * Reject calls that have expired, of at most limit runs, of which those of all owners
  * come in no order, and as many as there is time for. Returns whether there may be more.
+ * If it fails because of a run, *tried is the id of that, or else NULL.
  */
 bool
-store_reject_expired(int limit)
+store_reject_expired(int limit, char **tried)
 {
 	static Statement statement = {
 		DUE_BY_OWNER(DECISION, "$3")
@@ -741,10 +742,29 @@ store_reject_expired(int limit)
 	{
 		if (count > 0 && slice_is_over(start))
 			break;
+		*tried = lfirst(cell);
 		reject_expired_of(lfirst(cell));
 		ids[count++] = lfirst(cell);
 	}
+	*tried = NULL;
 	wait_on(ids, count);
 	store_children_ended(ids, count);
 	return true;
+}
+
+/*
+ * The calls of this run that have expired cannot be rejected: they are looked at again
+ * in an hour.
+ */
+void
+store_put_off_expired(char *run_id)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET run_at = clock_timestamp() + '1 h'::interval"
+		" WHERE q.run_id = ANY ($1) AND q.state = " DECISION
+	};
+	Arguments	args = {0};
+
+	bind_ids(&args, &run_id, 1);
+	store_execute(&statement, &args);
 }

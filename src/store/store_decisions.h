@@ -67,6 +67,7 @@ extern List *store_gated_calls(const Family *family);
 extern char *store_requirements(const char *run_id);
 extern List *store_decide(const Family *family, List *calls, Oid decider);
 extern void store_reject(GatedCall *call, const char *note);
-extern bool store_reject_expired(int limit);
+extern bool store_reject_expired(int limit, char **tried);
+extern void store_put_off_expired(char *run_id);
 
 #endif							/* AGNO_STORE_DECISIONS_H */

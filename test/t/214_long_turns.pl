@@ -19,9 +19,10 @@ make_user('app', 'boss');
 
 sub wait_for_logged
 {
+	my ($pattern) = @_;
 	my $deadline = time + 60;
-	select undef, undef, undef, 0.05 until logged(qr/not to be rejected/) || time > $deadline;
-	return logged(qr/not to be rejected/);
+	select undef, undef, undef, 0.05 until logged($pattern) || time > $deadline;
+	return logged($pattern);
 }
 
 # The longest that a run of boss takes, of so many.
@@ -52,17 +53,29 @@ is(value('count(*) FROM agno.runs WHERE attempt > 1'), 0, 'none was sent twice')
 is(logged(qr/ERROR/), 0, 'and nothing in the log says otherwise');
 
 $node->safe_psql('postgres', q{DROP TRIGGER slow ON agno.runs;
-	CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not to be rejected'; END $$});
+	CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it % fails', TG_ARGV[0]; END $$});
 as('app', q(INSERT INTO agno.tools (tool, external_execution, expires_after) VALUES ('ext', true, '4 s');
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('asks', 'mock:tools', '{ext}')));
 call_tools('asks', 'asks', [ [ ['ext'] ] ], role => 'app');
 is(wait_run('asks'), 'PAUSED', 'a run waits for somebody');
-$node->safe_psql('postgres', q(CREATE TRIGGER fails BEFORE UPDATE ON agno.requirements FOR EACH ROW EXECUTE FUNCTION fails();
+$node->safe_psql('postgres', q(CREATE TRIGGER fails BEFORE UPDATE ON agno.requirements FOR EACH ROW EXECUTE FUNCTION fails('to be rejected');
 	ALTER TABLE agno.requirements ENABLE ALWAYS TRIGGER fails));
-ok(wait_for_logged(), 'which cannot be told that nobody came');
+ok(wait_for_logged(qr/could not reject the calls of run "asks"/), 'which cannot be told that nobody came');
 cmp_ok(longest(20), '<', 3, 'others do not wait for that');
-$node->safe_psql('postgres', 'DROP TRIGGER fails ON agno.requirements');
-expect_run('asks', { status => 'COMPLETED' }, 'and it is told when that is possible');
+is(value(q(run_at > clock_timestamp() + '50 min'::interval FROM agno.run_queue WHERE run_id = 'asks')), 't', 'it is looked at again later');
+$node->safe_psql('postgres', 'DROP TRIGGER fails ON agno.requirements; UPDATE agno.run_queue SET run_at = clock_timestamp()');
+as('boss', q(CALL agno_run('x', model => 'mock:echo')));
+expect_run('asks', { status => 'COMPLETED' }, 'and told when that is possible');
+
+$node->safe_psql('postgres', q(CREATE TRIGGER fails BEFORE UPDATE ON agno.run_queue FOR EACH ROW
+		WHEN (OLD.state = 's' AND NEW.state = 'r') EXECUTE FUNCTION fails('to be due');
+	ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER fails));
+enqueue('later', 'echo', role => 'app', run_at => \q(clock_timestamp() + '1 s'::interval));
+ok(wait_for_logged(qr/does not look for scheduled runs/), 'a scheduled run cannot become ready');
+cmp_ok(longest(20), '<', 3, 'others do not wait for that, either');
+is(value(q(count(*) FROM agno.runs WHERE status = 'ERROR')), 0, 'and nobody is blamed for it');
+$node->safe_psql('postgres', 'DROP TRIGGER fails ON agno.run_queue');
+expect_run('later', { status => 'COMPLETED' }, 'which it does when it can');
 is($node->safe_psql('postgres', queue_violations()), '', 'the invariants hold');
 $node->stop;
 done_testing();
