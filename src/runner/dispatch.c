@@ -25,8 +25,8 @@
 #define STARVED_PAUSE (60 * US_PER_S)
 
 /*
- * How long the pieces of answers for one owner may be worked on in a turn of the
- * loop, and as long his answers, and what he sends: others have their turn then.
+ * How long pieces of answers for one owner, and his answers, may be worked on in a
+ * turn of the loop, and as long what he sends: others have their turn then.
  */
 #define OWNER_TURN (50 * US_PER_MS)
 
@@ -541,7 +541,7 @@ dispatch_advance(Dispatch *dispatch)
 		if (!work_on(dispatch, http_owner(transfer), receive_piece))
 			fresh = lappend(fresh, transfer);
 	}
-	dispatch->turn++;
+	/* Whose pieces are left over is left with his answers, too. */
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{

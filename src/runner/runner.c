@@ -41,6 +41,7 @@
 #include "server/wait_event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "store/store.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -344,6 +345,10 @@ agno_bg_runner_main(Datum arg)
 		MemoryContextReset(runner.dispatch.turn_context);
 		MemoryContextSwitchTo(runner.dispatch.turn_context);
 
+		/* A latch that is set all the time would hide that from the sleep. */
+		if (!PostmasterIsAlive())
+			proc_exit(1);
+
 		/* There is no statement here that a user could cancel. */
 		QueryCancelPending = false;
 		CHECK_FOR_INTERRUPTS();
@@ -361,10 +366,6 @@ agno_bg_runner_main(Datum arg)
 			exit_unwanted();
 		dispatch_send(&runner.dispatch);
 
-		/*
-		 * Also when there is more to do, for that is how the postmaster's
-		 * death shows.
-		 */
 		sleep_until_event(&runner);
 	}
 }
