@@ -5,12 +5,9 @@
  *
  * Each kind of table work is a Chore, and due_at() alone says when it is due: the
  * loop sleeps until the first, and does those whose time has come. Most are done
- * together, in the transaction of a turn (turn.c).
- *
- * A turn that fails is tried again with half of its runs, until it is known
- * which of them cannot be stored or started; that one ends in ERROR. What the
- * system lacks is waited for instead. Nothing is forgotten: what is in flight
- * when the process dies is found in the queue by its successor.
+ * together, in the transaction of a turn (turn.c). What follows from one that fails is
+ * for faults.c to say. Nothing is forgotten: what is in flight when the process dies is
+ * found in the queue by its successor.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +18,7 @@
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "runner/chores.h"
+#include "runner/faults.h"
 #include "runner/turn.h"
 #include "server/blame.h"
 #include "server/runner_slots.h"
@@ -37,9 +35,6 @@
 #define DUE_PAUSE (100 * US_PER_MS)
 #define IDLE_DUE_PAUSE (1 * US_PER_S)
 
-/* How many runs are stored, and started, in one transaction at most. */
-#define BATCH 500
-
 /*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
  * and for a while after, a turn is to take no longer than this, but for some runs.
@@ -54,25 +49,6 @@
  */
 #define LONG_TURN (50 * US_PER_MS)
 #define LONGEST_REST (10 * US_PER_S)
-
-/* A turn that took too long is tried again with so much less to do. */
-#define OVERDUE_DIVISOR 8
-
-/*
- * The pause of a part of turns that fails without it being known why doubles from the
- * first to the last.
- */
-#define FIRST_PART_PAUSE (1 * US_PER_S)
-#define LAST_PART_PAUSE (60 * US_PER_S)
-
-/* How many times the memory may be exhausted by one run. */
-#define MAX_MEMORY_FAILURES 3
-
-/*
- * How long nobody is notified after the queue of notifications was full, or was
- * not to be had because others notify all the time, in microseconds.
- */
-#define MUTE_PAUSE (10 * US_PER_S)
 
 /* How often events of streamed runs are stored, in microseconds. */
 #define FLUSH_PAUSE (50 * US_PER_MS)
@@ -89,13 +65,6 @@
 
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
-
-/* The pause after a turn that failed doubles from the first to the last. */
-#define FIRST_FAILURE_PAUSE (US_PER_S / 4)
-#define LAST_FAILURE_PAUSE (30 * US_PER_S)
-
-/* Nobody else waits for longer since somebody has locked something. */
-#define LOCKED_FAILURE_PAUSE US_PER_S
 
 /*
  * All times are those of clock_now(). A runner's own memory; lives as long as the
@@ -135,18 +104,7 @@ struct Chores
 	char		expire_run[ID_SIZE];
 	bool		expires_more;	/* there are more of them */
 
-	/* after a turn that failed */
-	int			failures;		/* in a row */
-	bool		reported;		/* the fault is in the log, until turns are as
-								 * large again as they were */
-	int64		not_before;		/* the next turn */
-	int			limit;			/* store and start no more runs at once */
-	int64		left_out_until[TURN_PARTS]; /* parts that fail */
-	int64		part_pause[TURN_PARTS]; /* the last one of each */
-	char	   *memory_culprit; /* the run that the memory was exhausted by,
-								 * or NULL */
-	int			memory_failures;	/* how many times */
-	int64		mute_until;		/* nobody is notified before */
+	Faults		faults;			/* what failed */
 };
 
 /*-------------------------------------------------------------------------
@@ -298,7 +256,7 @@ next_turn_at(Chores *chores)
 
 	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
 		next = Min(next, due_at(chores, chore));
-	return Max(Min(next, chores->rested_at), chores->not_before);
+	return Max(Min(next, chores->rested_at), chores->faults.not_before);
 }
 
 /*
@@ -446,227 +404,6 @@ carry_out(Chores *chores, Turn *turn)
 }
 
 /*
- * What a part of a turn does, for the log.
- */
-static const char *
-part_name(TurnPart part)
-{
-	switch (part)
-	{
-		case PART_PATROL:
-			return "for runs of an earlier runner";
-		case PART_DEAD_TOOLS:
-			return "for tools that have ended their processes";
-		case PART_DUE:
-			return "for scheduled runs";
-		case PART_LATE:
-			return "for tools that take too long";
-		case PART_EXPIRED:
-			return "for calls about which nobody has decided in time";
-		case PART_GIVE_UP:
-			return "for runs whose model servers could not be reached";
-		case PART_UNPARK:
-			return "for runs that wait for their model servers";
-		case PART_MARKERS:
-			return "for cancels of runs that never came";
-		case PART_CALLBACKS:
-			return "for runs that nobody can call back";
-		case PART_NONE:
-		case TURN_PARTS:
-			break;
-	}
-	return "for anything";
-}
-
-/*
- * Whether an error says nothing about the run that was being stored: the
- * system lacks something, somebody stops it, or holds a lock.
- */
-static bool
-is_passing(int sqlstate)
-{
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_OPERATOR_INTERVENTION ||
-		category == ERRCODE_SYSTEM_ERROR ||
-		category == ERRCODE_TRANSACTION_ROLLBACK ||
-		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
-/*
- * The memory does not suffice for a turn that is about this run alone. Returns
- * whether that has happened too often.
- */
-static bool
-exhausts_memory(Chores *chores, const char *run_id)
-{
-	if (chores->memory_culprit == NULL ||
-		strcmp(chores->memory_culprit, run_id) != 0)
-	{
-		if (chores->memory_culprit != NULL)
-			pfree(chores->memory_culprit);
-		chores->memory_culprit = MemoryContextStrdup(TopMemoryContext, run_id);
-		chores->memory_failures = 0;
-	}
-	return ++chores->memory_failures >= MAX_MEMORY_FAILURES;
-}
-
-/*
- * This run can be neither stored nor started as it is.
- */
-static void
-refuse(Chores *chores, Turn *turn, ErrorData *error)
-{
-	Flight	   *flight = turn->tried_flight;
-
-	chores->limit = BATCH;
-	if (flight == NULL)
-	{
-		turn_refuse(turn->tried_start, error->message);
-		return;
-	}
-	flight->store_failures++;
-	if (flight->store_failures == 1)
-		dispatch_fail(chores->dispatch, flight, "storage", error->message);
-	else if (flight->store_failures == 2)
-		flight_strip(flight);
-	else
-		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
-	/* to the end of the list, for the others' sake */
-	fleet_place(chores->dispatch->fleet, flight);
-}
-
-/*
- * Whether a turn failed since nobody could be notified: the queue of notifications
- * is full, or somebody has it locked. Everyone who notifies locks it for the whole
- * server, until the end of the commit.
- */
-static bool
-fails_to_notify(const Chores *chores, const ErrorData *error, bool at_commit)
-{
-	if (!at_commit)
-		return false;
-	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		return true;
-	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
-		clock_now() >= chores->mute_until;
-}
-
-/*
- * A part of turns fails, and nobody knows whose fault it is: the rest goes on.
- */
-static void
-leave_out(Chores *chores, TurnPart part)
-{
-	int64		now = clock_now();
-	int64		pause = Min(chores->part_pause[part] * 2, LAST_PART_PAUSE);
-
-	/* It has been going well for long. */
-	if (now - chores->left_out_until[part] > 2 * LAST_PART_PAUSE)
-		pause = 0;
-	pause = Max(pause, FIRST_PART_PAUSE);
-	chores->part_pause[part] = pause;
-	chores->left_out_until[part] = now + pause;
-	ereport(LOG,
-			(errmsg("agno_bg does not look %s for " INT64_FORMAT " s: that fails",
-					part_name(part), pause / US_PER_S),
-			 errhint("The error before this says why.")));
-}
-
-/*
- * The parts that turns leave out now, a bit each.
- */
-static uint32
-left_out(const Chores *chores, int64 now)
-{
-	uint32		parts = 0;
-
-	for (int part = 0; part < TURN_PARTS; part++)
-	{
-		if (chores->left_out_until[part] > now)
-			parts |= 1U << part;
-	}
-	return parts;
-}
-
-/*
- * A turn has failed. If it was about one run only, that run cannot be stored
- * as it is.
- */
-static void
-note_failure(Chores *chores, Turn *turn, ErrorData *error, bool at_commit)
-{
-	const char *tried = turn->tried != 1 || turn->part != PART_NONE ? NULL :
-		turn->tried_flight != NULL ? turn->tried_flight->run_id :
-		turn->tried_start->run_id;
-	int64		pause = FIRST_FAILURE_PAUSE;
-	int64		most = LAST_FAILURE_PAUSE;
-	int64		now = clock_now();
-
-	pacing_recheck(chores->dispatch->pacing);
-	turn_end_picking(turn);
-	if (turn->overdue)
-	{
-		chores->limit = turn->tried <= 1 ? 1 :
-			Max(turn->limit / OVERDUE_DIVISOR, 1);
-		return;
-	}
-	if (fails_to_notify(chores, error, at_commit))
-	{
-		/* That is no run's fault, and does not keep it waiting. */
-		if (now >= chores->mute_until)
-			chores->not_before = now;
-		else
-			chores->not_before = now + FIRST_FAILURE_PAUSE;
-		chores->mute_until = now + MUTE_PAUSE;
-		chores->failures++;
-		return;
-	}
-	if (tried != NULL &&
-		(!is_passing(error->sqlerrcode) ||
-		 (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		  exhausts_memory(chores, tried))))
-	{
-		refuse(chores, turn, error);
-		return;
-	}
-	if (turn->tried_expired != NULL && !is_passing(error->sqlerrcode))
-	{
-		turn_put_off_expired(turn->tried_expired);
-		return;
-	}
-	if (turn->tried == 0 && turn->tried_signal != NULL &&
-		turn->part == PART_NONE && !is_passing(error->sqlerrcode))
-	{
-		turn_drop_signals(turn->tried_signal);
-		return;
-	}
-	if (turn->limit == 1 && turn->part != PART_NONE &&
-		(!is_passing(error->sqlerrcode) ||
-		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
-	{
-		leave_out(chores, turn->part);
-		return;
-	}
-	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
-	{
-		chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
-		return;
-	}
-
-	chores->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
-
-	/* A lock that somebody holds has its own timeout: others wait no longer. */
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		most = LOCKED_FAILURE_PAUSE;
-	for (int i = 0; i < chores->failures && pause < most; i++)
-		pause *= 2;
-	chores->failures++;
-	chores->not_before = now + Min(pause, most);
-}
-
-/*
  * Execute a turn, and report and survive its errors. Returns whether it
  * succeeded.
  */
@@ -689,12 +426,8 @@ try_turn(Chores *chores, Turn *turn)
 		turn_end_clock(turn);
 		turn->overdue &= error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 
-		/* One line for a fault, not one for each turn. */
-		if (!chores->reported && !turn->overdue)
-		{
+		if (faults_is_news(&chores->faults, turn))
 			EmitErrorReport();
-			chores->reported = true;
-		}
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -704,7 +437,7 @@ try_turn(Chores *chores, Turn *turn)
 	at_commit = store_failed_at_commit();
 	store_abort();
 	MemoryContextSwitchTo(caller);
-	note_failure(chores, turn, error, at_commit);
+	faults_note(&chores->faults, turn, error, at_commit);
 	return false;
 }
 
@@ -742,12 +475,12 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
 static int
 turn_limit(Chores *chores)
 {
-	int			bound = BATCH;
+	int			bound = MOST_AT_ONCE;
 
 	/* It stores as many as it starts. */
 	if (clock_now() < chores->shared_until && chores->run_time > 0)
-		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), BATCH);
-	return Min(chores->limit, Max(bound, LEAST_BATCH));
+		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
+	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
 }
 
 /*
@@ -758,11 +491,6 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	int64		now = clock_now();
 
-	/* What took long is not to become longer. */
-	if (turn->took < TURN_MOST / 2)
-		chores->limit = Min(chores->limit * 2, BATCH);
-	if (chores->limit == BATCH)
-		chores->reported = false;
 	if (turn->took > LONG_TURN && turn->owners == 1 && turn->tried <= 1 &&
 		now < chores->shared_until)
 		rests_begin(chores->order.rests, turn->owner,
@@ -815,15 +543,15 @@ do_turn(Chores *chores, uint32 todo)
 		.dead_tools = find_dead_tools(chores, now),
 		.signals_after = chores->signals_after,
 		.limit = turn_limit(chores),
-		.signal_limit = chores->limit,
+		.signal_limit = chores->faults.limit,
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
-		.left_out = left_out(chores, now),
+		.left_out = faults_left_out(&chores->faults, now),
 	};
 
 	chores->turned_at = now;
 	pacing_begin_turn(dispatch->pacing);
-	store_mute(now < chores->mute_until);
+	store_mute(now < chores->faults.mute_until);
 	if (!try_turn(chores, &turn))
 		return true;
 
@@ -839,8 +567,7 @@ do_turn(Chores *chores, uint32 todo)
 	dispatch->new_responses = NIL;
 	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
 		chores->flushed_at = now;
-	chores->failures = 0;
-	chores->not_before = 0;
+	faults_none(&chores->faults, &turn);
 	chores->again = turn.again & ~CHORE_BIT(CHORE_CLOCK);
 	if ((todo & CHORE_BIT(CHORE_START)) == 0)
 		chores->again |= CHORE_BIT(CHORE_START);
@@ -947,7 +674,7 @@ static void
 delete_old(Chores *chores)
 {
 	RunPlace	after = chores->expire_after;
-	bool		more = store_expire_runs(&after, BATCH, agno_retention);
+	bool		more = store_expire_runs(&after, MOST_AT_ONCE, agno_retention);
 
 	chores->expire_after.created_at = after.created_at;
 	if (after.run_id != chores->expire_run)
@@ -1011,7 +738,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->extension = extension;
 	chores->first = first;
 	chores->wakes_seen = wakes_seen;
-	chores->limit = BATCH;
+	faults_init(&chores->faults);
 	chores->again = CHORE_BIT(CHORE_PATROL);
 	turn_prepare();
 	if (first)

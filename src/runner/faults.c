@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * faults.c
+ *	  What has failed in turns, and what follows from that for the next ones.
+ *
+ * A turn that fails is tried again with half of its runs, until it is known which one
+ * is the culprit: that is refused. One that takes too long is tried again with fewer,
+ * and the number grows as long as turns are short. What the system lacks is waited
+ * for, with a growing pause; what fails beside the runs is left out for a while.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "runner/faults.h"
+#include "utils/memutils.h"
+
+/* A turn that took too long is tried again with so much less to do. */
+#define OVERDUE_DIVISOR 8
+
+/*
+ * The pause of a part of turns that fails without it being known why doubles from the
+ * first to the last.
+ */
+#define FIRST_PART_PAUSE (1 * US_PER_S)
+#define LAST_PART_PAUSE (60 * US_PER_S)
+
+/* How many times the memory may be exhausted by one run. */
+#define MAX_MEMORY_FAILURES 3
+
+/*
+ * How long nobody is notified after the queue of notifications was full, or was
+ * not to be had because others notify all the time, in microseconds.
+ */
+#define MUTE_PAUSE (10 * US_PER_S)
+
+/* The pause after a turn that failed doubles from the first to the last. */
+#define FIRST_FAILURE_PAUSE (US_PER_S / 4)
+#define LAST_FAILURE_PAUSE (30 * US_PER_S)
+
+/* Nobody else waits for longer since somebody has locked something. */
+#define LOCKED_FAILURE_PAUSE US_PER_S
+
+/*
+ * What a part of a turn does, for the log.
+ */
+static const char *
+part_name(TurnPart part)
+{
+	switch (part)
+	{
+		case PART_PATROL:
+			return "for runs of an earlier runner";
+		case PART_DEAD_TOOLS:
+			return "for tools that have ended their processes";
+		case PART_DUE:
+			return "for scheduled runs";
+		case PART_LATE:
+			return "for tools that take too long";
+		case PART_EXPIRED:
+			return "for calls about which nobody has decided in time";
+		case PART_GIVE_UP:
+			return "for runs whose model servers could not be reached";
+		case PART_UNPARK:
+			return "for runs that wait for their model servers";
+		case PART_MARKERS:
+			return "for cancels of runs that never came";
+		case PART_CALLBACKS:
+			return "for runs that nobody can call back";
+		case PART_NONE:
+		case TURN_PARTS:
+			break;
+	}
+	return "for anything";
+}
+
+/*
+ * Whether an error says nothing about the run that was being stored: the
+ * system lacks something, somebody stops it, or holds a lock.
+ */
+static bool
+is_passing(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_SYSTEM_ERROR ||
+		category == ERRCODE_TRANSACTION_ROLLBACK ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * The memory does not suffice for a turn that is about this run alone. Returns
+ * whether that has happened too often.
+ */
+static bool
+exhausts_memory(Faults *faults, const char *run_id)
+{
+	if (faults->memory_culprit == NULL ||
+		strcmp(faults->memory_culprit, run_id) != 0)
+	{
+		if (faults->memory_culprit != NULL)
+			pfree(faults->memory_culprit);
+		faults->memory_culprit = MemoryContextStrdup(TopMemoryContext, run_id);
+		faults->memory_failures = 0;
+	}
+	return ++faults->memory_failures >= MAX_MEMORY_FAILURES;
+}
+
+/*
+ * This run can be neither stored nor started as it is.
+ */
+static void
+refuse(Faults *faults, Turn *turn, ErrorData *error)
+{
+	Flight	   *flight = turn->tried_flight;
+
+	faults->limit = MOST_AT_ONCE;
+	if (flight == NULL)
+	{
+		turn_refuse(turn->tried_start, error->message);
+		return;
+	}
+	flight->store_failures++;
+	if (flight->store_failures == 1)
+		dispatch_fail(turn->dispatch, flight, "storage", error->message);
+	else if (flight->store_failures == 2)
+		flight_strip(flight);
+	else
+		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
+	/* to the end of the list, for the others' sake */
+	fleet_place(turn->dispatch->fleet, flight);
+}
+
+/*
+ * Whether a turn failed since nobody could be notified: the queue of notifications
+ * is full, or somebody has it locked. Everyone who notifies locks it for the whole
+ * server, until the end of the commit.
+ */
+static bool
+fails_to_notify(const Faults *faults, const ErrorData *error, bool at_commit)
+{
+	if (!at_commit)
+		return false;
+	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		return true;
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
+		clock_now() >= faults->mute_until;
+}
+
+/*
+ * A part of turns fails, and nobody knows whose fault it is: the rest goes on.
+ */
+static void
+leave_out(Faults *faults, TurnPart part)
+{
+	int64		now = clock_now();
+	int64		pause = Min(faults->part_pause[part] * 2, LAST_PART_PAUSE);
+
+	/* It has been going well for long. */
+	if (now - faults->left_out_until[part] > 2 * LAST_PART_PAUSE)
+		pause = 0;
+	pause = Max(pause, FIRST_PART_PAUSE);
+	faults->part_pause[part] = pause;
+	faults->left_out_until[part] = now + pause;
+	ereport(LOG,
+			(errmsg("agno_bg does not look %s for " INT64_FORMAT " s: that fails",
+					part_name(part), pause / US_PER_S),
+			 errhint("The error before this says why.")));
+}
+
+/*
+ * The parts that turns leave out now, a bit each.
+ */
+uint32
+faults_left_out(const Faults *faults, int64 now)
+{
+	uint32		parts = 0;
+
+	for (int part = 0; part < TURN_PARTS; part++)
+	{
+		if (faults->left_out_until[part] > now)
+			parts |= 1U << part;
+	}
+	return parts;
+}
+
+/*
+ * A turn has failed. If it was about one run only, that run cannot be stored
+ * as it is.
+ */
+void
+faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
+{
+	const char *tried = turn->tried != 1 || turn->part != PART_NONE ? NULL :
+		turn->tried_flight != NULL ? turn->tried_flight->run_id :
+		turn->tried_start->run_id;
+	int64		pause = FIRST_FAILURE_PAUSE;
+	int64		most = LAST_FAILURE_PAUSE;
+	int64		now = clock_now();
+
+	pacing_recheck(turn->dispatch->pacing);
+	turn_end_picking(turn);
+	if (turn->overdue)
+	{
+		faults->limit = turn->tried <= 1 ? 1 :
+			Max(turn->limit / OVERDUE_DIVISOR, 1);
+		return;
+	}
+	if (fails_to_notify(faults, error, at_commit))
+	{
+		/* That is no run's fault, and does not keep it waiting. */
+		if (now >= faults->mute_until)
+			faults->not_before = now;
+		else
+			faults->not_before = now + FIRST_FAILURE_PAUSE;
+		faults->mute_until = now + MUTE_PAUSE;
+		faults->failures++;
+		return;
+	}
+	if (tried != NULL &&
+		(!is_passing(error->sqlerrcode) ||
+		 (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		  exhausts_memory(faults, tried))))
+	{
+		refuse(faults, turn, error);
+		return;
+	}
+	if (turn->tried_expired != NULL && !is_passing(error->sqlerrcode))
+	{
+		turn_put_off_expired(turn->tried_expired);
+		return;
+	}
+	if (turn->tried == 0 && turn->tried_signal != NULL &&
+		turn->part == PART_NONE && !is_passing(error->sqlerrcode))
+	{
+		turn_drop_signals(turn->tried_signal);
+		return;
+	}
+	if (turn->limit == 1 && turn->part != PART_NONE &&
+		(!is_passing(error->sqlerrcode) ||
+		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
+	{
+		leave_out(faults, turn->part);
+		return;
+	}
+	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
+	{
+		faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
+		return;
+	}
+
+	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
+
+	/* A lock that somebody holds has its own timeout: others wait no longer. */
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		most = LOCKED_FAILURE_PAUSE;
+	for (int i = 0; i < faults->failures && pause < most; i++)
+		pause *= 2;
+	faults->failures++;
+	faults->not_before = now + Min(pause, most);
+}
+
+/*
+ * Nothing has failed yet.
+ */
+void
+faults_init(Faults *faults)
+{
+	memset(faults, 0, sizeof(Faults));
+	faults->limit = MOST_AT_ONCE;
+}
+
+/*
+ * Whether the error of a turn is to be reported: one line for a fault, not one for each
+ * turn that it has.
+ */
+bool
+faults_is_news(Faults *faults, const Turn *turn)
+{
+	bool		news = !faults->reported && !turn->overdue;
+
+	faults->reported |= news;
+	return news;
+}
+
+/*
+ * A turn has succeeded.
+ */
+void
+faults_none(Faults *faults, const Turn *turn)
+{
+	faults->failures = 0;
+	faults->not_before = 0;
+
+	/* What took long is not to become longer. */
+	if (turn->took < TURN_MOST / 2)
+		faults->limit = Min(faults->limit * 2, MOST_AT_ONCE);
+	if (faults->limit == MOST_AT_ONCE)
+		faults->reported = false;
+}

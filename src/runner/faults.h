@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * faults.h
+ *	  What has failed in turns, and what follows from that for the next ones.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_FAULTS_H
+#define AGNO_FAULTS_H
+
+#include "runner/turn.h"
+
+/* How many runs are stored, and started, in one transaction at most. */
+#define MOST_AT_ONCE 500
+
+/*
+ * All times are those of clock_now(). A runner's own memory; lives as long as the
+ * process.
+ */
+typedef struct Faults
+{
+	int			failures;		/* in a row */
+	bool		reported;		/* the fault is in the log, until turns are as
+								 * large again as they were */
+	int64		not_before;		/* the next turn */
+	int			limit;			/* store and start no more runs at once */
+	int64		left_out_until[TURN_PARTS]; /* parts that fail */
+	int64		part_pause[TURN_PARTS]; /* the last one of each */
+	char	   *memory_culprit; /* the run that the memory was exhausted by,
+								 * or NULL */
+	int			memory_failures;	/* how many times */
+	int64		mute_until;		/* nobody is notified before */
+} Faults;
+
+extern void faults_init(Faults *faults);
+extern bool faults_is_news(Faults *faults, const Turn *turn);
+extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,
+						bool at_commit);
+extern void faults_none(Faults *faults, const Turn *turn);
+extern uint32 faults_left_out(const Faults *faults, int64 now);
+
+#endif							/* AGNO_FAULTS_H */
