@@ -335,6 +335,12 @@ BEGIN
 				  DETAIL = format('It has %s bytes; agno_bg.max_input_size '
 								  'allows %s.', size, most);
 	END IF;
+	-- it is in each event and in each requirement
+	IF octet_length(NEW.name) > 1024 THEN
+		RAISE EXCEPTION 'the name of agent "%" is too long', NEW.agent_id
+			USING ERRCODE = 'configuration_limit_exceeded',
+				  DETAIL = 'It may have 1024 bytes.';
+	END IF;
 	-- JSON null is how some drivers write NULL
 	NEW.output_schema := nullif(NEW.output_schema, 'null');
 	NEW.session_state := nullif(NEW.session_state, 'null');

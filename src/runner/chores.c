@@ -77,6 +77,7 @@ struct Chores
 	bool		first;			/* it deletes what is old, others do not */
 	int64		turns;			/* how many there have been */
 	int64		turned_at;		/* when the last one was */
+	int64		singles;		/* how many were about one thing at a time */
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
@@ -218,7 +219,7 @@ due_at(Chores *chores, Chore chore)
 	switch (chore)
 	{
 		case CHORE_PATROL:
-			return again ? 0 : NEVER;
+			return again ? chores->faults.left_out_until[PART_PATROL] : NEVER;
 		case CHORE_SIGNALS:
 			return again || runner_slot_wakes() != chores->wakes_seen ?
 				0 : chores->dead_at;
@@ -231,7 +232,9 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_CLOCK:
 			return chores->clock_at;
 		case CHORE_UNPARK:
-			return next_unpark_at(chores);
+			return Max(next_unpark_at(chores),
+					   Max(chores->faults.left_out_until[PART_GIVE_UP],
+						   chores->faults.left_out_until[PART_UNPARK]));
 		case CHORE_START:
 			return again && !agno_paused && room_for_runs(chores) > 0 ?
 				0 : NEVER;
@@ -378,8 +381,11 @@ carry_out(Chores *chores, Turn *turn)
 		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
 	foreach(cell, turn->cancelled_ids)
 		tool_slots_cancel(lfirst(cell));
-	list_free_deep(chores->dead_tools);
-	chores->dead_tools = NIL;
+	if ((turn->left_out & (1U << PART_DEAD_TOOLS)) == 0)
+	{
+		list_free_deep(chores->dead_tools);
+		chores->dead_tools = NIL;
+	}
 	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
 	runner_slot_count(COUNT_IN_FLIGHT,
 					  list_length(turn->started) - list_length(turn->left));
@@ -477,6 +483,8 @@ turn_limit(Chores *chores)
 {
 	int			bound = MOST_AT_ONCE;
 
+	if (ShutdownRequestPending)
+		return bound;
 	/* It stores as many as it starts. */
 	if (clock_now() < chores->shared_until && chores->run_time > 0)
 		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
@@ -490,14 +498,15 @@ static void
 note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	int64		now = clock_now();
+	bool		shared = shares_owners(chores->dispatch->fleet->shares) > 1 ||
+		chores->order.waiting > 1;
 
-	if (turn->took > LONG_TURN && turn->owners == 1 && turn->tried <= 1 &&
-		now < chores->shared_until)
-		rests_begin(chores->order.rests, turn->owner,
-					now + Min(turn->took, LONGEST_REST));
+	if (turn->longest > LONG_TURN &&
+		(shared || began < chores->shared_until))
+		rests_begin(chores->order.rests, turn->longest_owner,
+					now + Min(turn->longest, LONGEST_REST));
 	chores->rested_at = rests_next_end(chores->order.rests, now);
-	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
-		chores->order.waiting > 1)
+	if (shared)
 		chores->shared_until = now + SHARED_PAUSE;
 	if (turn->tried >= LEAST_BATCH)
 		chores->run_time = chores->run_time == 0 ?
@@ -533,6 +542,7 @@ do_turn(Chores *chores, uint32 todo)
 	int64		now = clock_now();
 	uint64		wakes = runner_slot_wakes();
 	Patrol		patrol = chores->patrol;
+	Oid			last_owner = chores->order.last_owner;
 	Turn		turn = {
 		.todo = todo,
 		.number = ++chores->turns,
@@ -549,11 +559,16 @@ do_turn(Chores *chores, uint32 todo)
 		.left_out = faults_left_out(&chores->faults, now),
 	};
 
+	/* Those that start are not to wait for all that end. */
+	turn.starts_first = turn.limit == 1 && ++chores->singles % 2 == 0;
 	chores->turned_at = now;
 	pacing_begin_turn(dispatch->pacing);
 	store_mute(now < chores->faults.mute_until);
 	if (!try_turn(chores, &turn))
+	{
+		chores->order.last_owner = last_owner;
 		return true;
+	}
 
 	chores->wakes_seen = wakes;
 	if (turn.unwanted)

@@ -18,6 +18,9 @@
 /* A turn that took too long is tried again with so much less to do. */
 #define OVERDUE_DIVISOR 8
 
+/* For how many turns it stays so at most. */
+#define MOST_KEPT 64
+
 /*
  * The pause of a part of turns that fails without it being known why doubles from the
  * first to the last.
@@ -206,6 +209,9 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	{
 		faults->limit = turn->tried <= 1 ? 1 :
 			Max(turn->limit / OVERDUE_DIVISOR, 1);
+
+		/* All that it was about is to be done, one by one if need be. */
+		faults->kept_for = Min(2 * turn->tried + 4, MOST_KEPT);
 		return;
 	}
 	if (fails_to_notify(faults, error, at_commit))
@@ -295,7 +301,9 @@ faults_none(Faults *faults, const Turn *turn)
 	faults->not_before = 0;
 
 	/* What took long is not to become longer. */
-	if (turn->took < TURN_MOST / 2)
+	if (faults->kept_for > 0)
+		faults->kept_for--;
+	else if (turn->took < TURN_MOST / 2)
 		faults->limit = Min(faults->limit * 2, MOST_AT_ONCE);
 	if (faults->limit == MOST_AT_ONCE)
 		faults->reported = false;

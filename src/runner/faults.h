@@ -23,7 +23,8 @@ typedef struct Faults
 	bool		reported;		/* the fault is in the log, until turns are as
 								 * large again as they were */
 	int64		not_before;		/* the next turn */
-	int			limit;			/* store and start no more runs at once */
+	int			limit;			/* store and start no more runs at once, */
+	int			kept_for;		/* for so many turns at least */
 	int64		left_out_until[TURN_PARTS]; /* parts that fail */
 	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,

@@ -26,6 +26,7 @@
 
 #include "core/clock.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
@@ -171,6 +172,24 @@ begin_part(Turn *turn, TurnPart part)
 }
 
 /*
+ * Do something that may be about a single thing, and note how long that takes.
+ */
+static void
+do_timed(Turn *turn, void (*something) (Turn *))
+{
+	int64		began = clock_now();
+	int64		took;
+
+	turn->things = 0;
+	something(turn);
+	took = clock_now() - began;
+	if (turn->things != 1 || took <= turn->longest)
+		return;
+	turn->longest = took;
+	turn->longest_owner = turn->owner;
+}
+
+/*
  * What has come due by the clock.
  */
 static void
@@ -202,7 +221,7 @@ start_runs(Turn *turn)
 	if (begin_part(turn, PART_UNPARK))
 		turn_unpark(turn);
 	turn->part = PART_NONE;
-	turn_start_runs(turn);
+	do_timed(turn, turn_start_runs);
 }
 
 /*
@@ -330,9 +349,6 @@ may_begin(const Turn *turn)
 static void
 do_chores(Turn *turn)
 {
-	/* One at a time, those that start are not to wait for all that end. */
-	bool		starts_first = turn->limit == 1 && turn->number % 2 == 0;
-
 	if (turn_is_to(turn, CHORE_PATROL))
 	{
 		if (begin_part(turn, PART_PATROL))
@@ -342,19 +358,19 @@ do_chores(Turn *turn)
 	}
 	turn->part = PART_NONE;
 	if (turn_is_to(turn, CHORE_SIGNALS))
-		turn_read_signals(turn);
+		do_timed(turn, turn_read_signals);
 	if (begin_part(turn, PART_DEAD_TOOLS))
 		note_dead_tools(turn);
 	turn->part = PART_NONE;
-	if (starts_first && turn_is_to(turn, CHORE_START))
+	if (turn->starts_first && turn_is_to(turn, CHORE_START))
 		start_runs(turn);
 	if (may_begin(turn))
-		turn_store_flights(turn);
+		do_timed(turn, turn_store_flights);
 	turn_keep_cancels(turn);
 	store_response_ids(turn);
 	if (turn_is_to(turn, CHORE_FLUSH) && may_begin(turn))
-		turn_flush_events(turn);
-	if (turn_is_to(turn, CHORE_START) && !starts_first)
+		do_timed(turn, turn_flush_events);
+	if (turn_is_to(turn, CHORE_START) && !turn->starts_first)
 	{
 		if (may_begin(turn))
 			start_runs(turn);
@@ -406,7 +422,7 @@ work(Turn *turn)
 {
 	int64		began = clock_now();
 
-	if (turn->limit > 1)
+	if (turn->limit > 1 && !ShutdownRequestPending)
 		enable_timeout_after(turn_timeout, TURN_MOST / US_PER_MS);
 	do_chores(turn);
 	turn_end_clock(turn);

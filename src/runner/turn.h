@@ -58,6 +58,7 @@ typedef struct Turn
 	List	   *dead_tools;		/* ids of runs whose tools' processes died */
 	const char *signals_after;	/* read signals about runs after this id */
 	int			limit;			/* store and start no more runs than this */
+	bool		starts_first;	/* one at a time: what starts, not what ends */
 	int			signal_limit;	/* read no more signals than this: fewer, when
 								 * turns fail */
 	int			room;			/* how many to start, apart from the room that
@@ -74,12 +75,14 @@ typedef struct Turn
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
-	Oid			owner;			/* whose the only thing is that it was about */
-	int			owners;			/* how many things it may have been about */
+	Oid			owner;			/* whose the first thing is that it was at, */
+	int			things;			/* and how many these are */
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
 	int64		took;			/* until it was committed, in microseconds */
+	int64		longest;		/* the longest of that for a single thing, */
+	Oid			longest_owner;	/* and whose that is */
 	uint32		again;			/* chores of which there is more, a bit each */
 	bool		unwanted;		/* the extension is gone, or does not fit:
 								 * nothing was done */

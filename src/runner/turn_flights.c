@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "core/clock.h"
+#include "postmaster/interrupt.h"
 #include "server/blame.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
@@ -166,7 +167,8 @@ turn_flush_events(Turn *turn)
 	if (turn->flushed != NIL)
 	{
 		turn->tried_flight = linitial(turn->flushed);
-		turn_is_about(turn, turn->tried_flight->owner);
+		turn_is_about(turn, turn->tried_flight->owner,
+					  list_length(turn->flushed));
 	}
 	store_events(turn->flushed);
 	foreach(cell, turn->flushed)
@@ -202,7 +204,8 @@ flights_to_store(Turn *turn)
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
 		if (flight->store_after <= now &&
-			!rests_has(turn->order->rests, flight->owner, now))
+			(ShutdownRequestPending ||
+			 !rests_has(turn->order->rests, flight->owner, now)))
 			due = lappend(due, flight);
 	}
 	flights = take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
@@ -210,7 +213,8 @@ flights_to_store(Turn *turn)
 	if (flights != NIL)
 	{
 		turn->tried_flight = linitial(flights);
-		turn_is_about(turn, turn->tried_flight->owner);
+		turn_is_about(turn, turn->tried_flight->owner,
+					  list_length(flights));
 	}
 	return flights;
 }

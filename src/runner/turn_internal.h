@@ -55,13 +55,13 @@ turn_is_to(const Turn *turn, Chore chore)
 }
 
 /*
- * One thing that this turn does is this owner's.
+ * What this turn does now is about so many things, the first of them this owner's.
  */
 static inline void
-turn_is_about(Turn *turn, Oid owner)
+turn_is_about(Turn *turn, Oid owner, int things)
 {
 	turn->owner = owner;
-	turn->owners++;
+	turn->things = things;
 }
 
 /*

@@ -258,7 +258,7 @@ turn_read_signals(Turn *turn)
 	if (list_length(signals) == 1)
 	{
 		turn->tried_signal = ((Signal *) linitial(signals))->run_id;
-		turn_is_about(turn, ((Signal *) linitial(signals))->owner);
+		turn_is_about(turn, ((Signal *) linitial(signals))->owner, 1);
 	}
 	turn->last_signal = full ? ((Signal *) llast(signals))->run_id : pstrdup("");
 	turn_follow_signals(turn, signals);

@@ -377,7 +377,10 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	if (is_too_much(starts, run))
 		return DEFER;
 
-	*pace = pacing_find(pacing, run->model_server, server->mapping);
+	/* There may be a foreign server of the same name: no name has a colon. */
+	*pace = pacing_find(pacing, server->built_in ?
+						psprintf("%s:", run->model_server) :
+						run->model_server, server->mapping);
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
 		pacing_desert(pacing, run->picked->parked_for);
@@ -539,7 +542,8 @@ turn_start_runs(Turn *turn)
 	if (picked != NIL)
 	{
 		turn->tried_start = linitial(picked);
-		turn_is_about(turn, turn->tried_start->owner);
+		turn_is_about(turn, turn->tried_start->owner,
+					  list_length(picked));
 	}
 	ready = set_waiting_aside(turn, picked, &count);
 	if (count == 0)

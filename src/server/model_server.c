@@ -351,6 +351,51 @@ may_use_built_in(const KnownServer *built_in, Oid role)
 	return built_in->key_variable != NULL || superuser_arg(role);
 }
 
+static char *
+without_slash(const char *url)
+{
+	size_t		length = strlen(url);
+
+	while (length > 0 && url[length - 1] == '/')
+		length--;
+	return pnstrdup(url, length);
+}
+
+/*
+ * A built-in server with what the environment says. Returns why it cannot be
+ * used, or NULL.
+ */
+static char *
+resolve_built_in(const KnownServer *built_in, ModelServer *server)
+{
+	const char *base_url = built_in->base_url;
+	const char *variable = built_in->base_url_variable;
+	const char *value = variable != NULL ? getenv(variable) : NULL;
+
+	if (value != NULL)
+	{
+		base_url = value;
+		if (!is_base_url(base_url))
+			return psprintf("the environment variable \"%s\" of the server is no URL",
+							variable);
+	}
+	server->built_in = true;
+	server->provider = provider_find(built_in->api);
+	server->base_url = without_slash(base_url);
+
+	if (built_in->key_variable != NULL)
+	{
+		server->key = getenv(built_in->key_variable);
+		if (server->key != NULL && has_control_character(server->key))
+			return pstrdup("the API key has a control character in it");
+		if (server->key == NULL && base_url == built_in->base_url)
+			return psprintf("no API key for model server \"%s\": the environment variable \"%s\" is not set in the server, and there is no foreign server of this name; set it and restart, or run CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg, and CREATE USER MAPPING with an api_key",
+							built_in->name, built_in->key_variable,
+							quote_identifier(built_in->name));
+	}
+	return NULL;
+}
+
 /*
  * Whether a role has a built-in server of this name that needs nothing more.
  */
@@ -358,10 +403,10 @@ static bool
 has_built_in(const char *name, Oid role)
 {
 	const KnownServer *built_in = find_built_in_server(name);
+	ModelServer server = {0};
 
 	return built_in != NULL && may_use_built_in(built_in, role) &&
-		(built_in->key_variable == NULL ||
-		 getenv(built_in->key_variable) != NULL);
+		resolve_built_in(built_in, &server) == NULL;
 }
 
 static bool
@@ -551,50 +596,6 @@ find_key(List *options, char **key)
 	}
 	if (*key != NULL && has_control_character(*key))
 		return pstrdup("the API key has a control character in it");
-	return NULL;
-}
-
-static char *
-without_slash(const char *url)
-{
-	size_t		length = strlen(url);
-
-	while (length > 0 && url[length - 1] == '/')
-		length--;
-	return pnstrdup(url, length);
-}
-
-/*
- * A built-in server with what the environment says. Returns why it cannot be
- * used, or NULL.
- */
-static char *
-resolve_built_in(const KnownServer *built_in, ModelServer *server)
-{
-	const char *base_url = built_in->base_url;
-	const char *variable = built_in->base_url_variable;
-	const char *value = variable != NULL ? getenv(variable) : NULL;
-
-	if (value != NULL)
-	{
-		base_url = value;
-		if (!is_base_url(base_url))
-			return psprintf("the environment variable \"%s\" of the server is no URL",
-							variable);
-	}
-	server->provider = provider_find(built_in->api);
-	server->base_url = without_slash(base_url);
-
-	if (built_in->key_variable != NULL)
-	{
-		server->key = getenv(built_in->key_variable);
-		if (server->key != NULL && has_control_character(server->key))
-			return pstrdup("the API key has a control character in it");
-		if (server->key == NULL && base_url == built_in->base_url)
-			return psprintf("no API key for model server \"%s\": the environment variable \"%s\" is not set in the server, and there is no foreign server of this name; set it and restart, or run CREATE SERVER %s FOREIGN DATA WRAPPER agno_bg, and CREATE USER MAPPING with an api_key",
-							built_in->name, built_in->key_variable,
-							quote_identifier(built_in->name));
-	}
 	return NULL;
 }
 

@@ -25,6 +25,7 @@ typedef struct ModelServer
 	int			connect_timeout_ms;
 	int			retries;
 	int			patience_ms;	/* how long runs wait if it cannot be reached */
+	bool		built_in;		/* it is no foreign server */
 	Oid			mapping;		/* the user mapping that was used, or invalid */
 	int			max_concurrency;	/* runs in flight; 0: any number */
 	int			requests_per_minute;	/* 0: any number */

@@ -164,7 +164,7 @@ slice_is_over(TimestampTz start)
  */
 #define MEMBER_REQUIREMENT "jsonb_build_object('member_run_id', k.run_id," \
 	" 'member_agent_id', k.agent_id, 'member_agent_name'," \
-	" coalesce(d.agent ->> 'name', k.agent_id)) || e.v"
+	" coalesce(left(d.agent ->> 'name', 255), k.agent_id)) || e.v"
 
 /*
  * What people have said of a call, and been asked: how long that is in bytes. This
@@ -178,6 +178,7 @@ slice_is_over(TimestampTz start)
  * The rows of this runner in this state whose run_at has come, as a common table due
  * (row, is_last), for a statement with MINE(): the first of each owner, in all about as
  * many as most says, an integer. Owners get equal parts; is_last: that was the part.
+ * It reads no more rows than it returns, and one of each owner: there may be very many.
  */
 #define DUE_BY_OWNER(state_, most) \
 		"WITH RECURSIVE o (owner) AS (" \
@@ -187,19 +188,21 @@ slice_is_over(TimestampTz start)
 		" WHERE q.state = " state_ " AND q.runner = $2" \
 		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)" \
 		" FROM o WHERE o.owner IS NOT NULL), " \
-		"w (owner) AS MATERIALIZED (SELECT o.owner FROM o WHERE EXISTS" \
+		"w (owner) AS MATERIALIZED (SELECT o.owner FROM o, LATERAL" \
 		" (SELECT FROM agno.run_queue q WHERE q.state = " state_ \
 		" AND q.runner = $2 AND q.owner = o.owner" \
-		" AND q.run_at <= " THIS_TURN " AND " MINE("q") ")), " \
+		" AND q.run_at <= " THIS_TURN " AND " MINE("q") \
+		" ORDER BY q.run_at LIMIT 1) e), " \
 		"part (n) AS MATERIALIZED" \
 		" (SELECT greatest(" most " / greatest(count(*), 1), 1) FROM w), " \
 		"due (row, is_last) AS MATERIALIZED" \
 		" (SELECT l.row, l.n = part.n FROM part, w, LATERAL" \
-		" (SELECT q.ctid, row_number() OVER (ORDER BY q.run_at)" \
+		" (SELECT x.row, row_number() OVER () FROM (SELECT q.ctid AS row" \
 		" FROM agno.run_queue q WHERE q.state = " state_ \
 		" AND q.runner = $2 AND q.owner = w.owner" \
 		" AND q.run_at <= " THIS_TURN " AND " MINE("q") \
-		" ORDER BY q.run_at LIMIT part.n) l (row, n) LIMIT " most ") "
+		" ORDER BY q.run_at LIMIT part.n) x) l (row, n)" \
+		" ORDER BY l.n, random() LIMIT " most ") "
 
 /*
  * How much is read of a call, in bytes: its result, and about this much to keep it.

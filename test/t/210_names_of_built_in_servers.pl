@@ -9,6 +9,7 @@ use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $url = start_mock('meant');
 my $other = start_mock('other');
@@ -42,9 +43,25 @@ is(asked('lead', 'openai:echo'), 2, 'and who has the rights of the owner');
 server('app', 'groq');
 as('app', 'GRANT USAGE ON FOREIGN SERVER groq TO PUBLIC');
 is(asked('boss', 'groq:echo'), 3, 'a name without a key in the environment is free');
+
+# A server of that name that wants to be left alone is another one.
+my $before = mock_requests('other');
+as('app', "SELECT agno_arun('x', model => 'openai:after-60000-429', run_id => 'blocks')");
+wait_until('the request', sub { mock_requests('other') > $before });
+my $start = time;
+as('boss', "CALL agno_run('x', model => 'openai:echo')");
+cmp_ok(time - $start, '<', 30, 'a server that wants to be left alone does not block the built-in one');
+
+# The built-in one needs no key where the environment says where it is.
+as('app', q(SELECT agno_cancel_run('blocks')));
+delete $ENV{OPENAI_API_KEY};
+$node->restart;
+$before = mock_requests('other');
+is(asked('boss', 'openai:echo'), $before, 'nor does it take its place if that needs no key');
+
 $node->safe_psql('postgres', 'ALTER SERVER openai OWNER TO postgres');
-is(asked('boss', 'openai:echo'), 4, 'a server of a superuser takes its place');
+is(asked('boss', 'openai:echo'), $before + 1, 'a server of a superuser takes its place');
 $node->safe_psql('postgres', 'ALTER SERVER openai OWNER TO app; ALTER DATABASE postgres OWNER TO app');
-is(asked('boss', 'openai:echo'), 5, 'and one of the owner of the database');
+is(asked('boss', 'openai:echo'), $before + 2, 'and one of the owner of the database');
 $node->stop;
 done_testing();

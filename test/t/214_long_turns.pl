@@ -11,9 +11,10 @@ use AgnoTest;
 use AgnoInvariants;
 use PostgreSQL::Test::Cluster;
 use Test::More;
+use IPC::Run;
 use Time::HiRes qw(time);
 
-my ($runs, $node) = (60, new_node('main'));
+my ($runs, $node) = (40, new_node('main'));
 add_mock_server(start_mock('mock'));
 make_user('app', 'boss');
 
@@ -49,8 +50,27 @@ $node->safe_psql('postgres', q{
 as('app', "SELECT count(agno_arun('x', model => 'mock:echo')) FROM generate_series(1, $runs)");
 cmp_ok(longest(5), '<', 4, 'a run of another role takes a few of those moments, not all');
 ok($node->poll_query_until('postgres', "SELECT count(*) = $runs FROM agno.runs WHERE owner = 'app'::regrole AND status = 'COMPLETED'"), 'all are stored in the end');
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.2); RETURN NEW; END $$});
+as('app', "SELECT count(agno_arun('longer', model => 'mock:echo')) FROM generate_series(1, 12)");
+ok($node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM agno.runs WHERE input = 'longer' AND status = 'COMPLETED')), 'others take longer');
+cmp_ok(longest(2), '<', 8, 'still not all of them');
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$});
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 12 FROM agno.runs WHERE input = 'longer' AND status = 'COMPLETED')), 'all are stored again');
 is(value('count(*) FROM agno.runs WHERE attempt > 1'), 0, 'none was sent twice');
 is(logged(qr/ERROR/), 0, 'and nothing in the log says otherwise');
+
+$node->safe_psql('postgres', q{DROP TRIGGER slow ON agno.runs;
+	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
+		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'RUNNING' AND OLD.status = 'PENDING') EXECUTE FUNCTION slow();
+	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+my $script = PostgreSQL::Test::Utils::tempdir() . '/calls.sql';
+PostgreSQL::Test::Utils::append_to_file($script, q(CALL agno_run('z', model => E'mock\x3aecho');));
+my ($out, $err);
+my $busy = IPC::Run::start([ 'pgbench', '-n', '-T', 120, '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'boss', 'postgres' ], '>', \$out, '2>', \$err);
+ok($node->poll_query_until('postgres', q(SELECT count(*) > 20 FROM agno.runs WHERE input = 'z')), 'others are busy');
+as('app', "SELECT count(agno_arun('start', model => 'mock:echo')) FROM generate_series(1, 5)");
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 5 FROM agno.runs WHERE input = 'start' AND status = 'COMPLETED')), 'what takes long to start is started, however busy others are');
+$busy->kill_kill;
 
 $node->safe_psql('postgres', q{DROP TRIGGER slow ON agno.runs;
 	CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'it % fails', TG_ARGV[0]; END $$});
