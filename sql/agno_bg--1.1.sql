@@ -336,10 +336,10 @@ BEGIN
 								  'allows %s.', size, most);
 	END IF;
 	-- it is in each event and in each requirement
-	IF octet_length(NEW.name) > 1024 THEN
+	IF octet_length(NEW.name) > 16384 THEN
 		RAISE EXCEPTION 'the name of agent "%" is too long', NEW.agent_id
 			USING ERRCODE = 'configuration_limit_exceeded',
-				  DETAIL = 'It may have 1024 bytes.';
+				  DETAIL = 'It may have 16384 bytes.';
 	END IF;
 	-- JSON null is how some drivers write NULL
 	NEW.output_schema := nullif(NEW.output_schema, 'null');
