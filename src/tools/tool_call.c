@@ -592,7 +592,7 @@ add_default(CallArguments *call, EState *state, const ToolArgument *argument,
 
 /*
  * Add the arguments that are left out: what the function has for them, and an empty
- * array for variadic ones; and, at the end, NULL for those that are for the result.
+ * array for variadic ones.
  */
 static void
 add_defaults(CallArguments *call, const ToolFunction *function)
@@ -614,6 +614,14 @@ add_defaults(CallArguments *call, const ToolFunction *function)
 						empty_array(argument->type));
 	}
 	FreeExecutorState(state);
+}
+
+/*
+ * Add what PostgreSQL wants for the arguments that are for the result: NULL.
+ */
+static void
+add_outputs(CallArguments *call, const ToolFunction *function)
+{
 	for (int i = 0; i < function->out_count; i++)
 	{
 		call->arguments[call->count] = NULL;
@@ -834,7 +842,9 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 					  session_state != NULL ?
 					  encoding_from_server(session_state) : NULL, &call);
 	convert_arguments(&call);
-	add_defaults(&call, &function);
+	if (call.count < function.argument_count)
+		add_defaults(&call, &function);
+	add_outputs(&call, &function);
 	if (function.procedure)
 		call_procedure(&function, &call, &result);
 	else
