@@ -50,6 +50,13 @@
 #define LONG_TURN (50 * US_PER_MS)
 #define LONGEST_REST (10 * US_PER_S)
 
+/*
+ * How many turns a runner has that stops, to store what has ended; and how much time,
+ * in microseconds, for more than two.
+ */
+#define LAST_TURNS 12
+#define LAST_TURNS_TIME (3 * US_PER_S)
+
 /* How often events of streamed runs are stored, in microseconds. */
 #define FLUSH_PAUSE (50 * US_PER_MS)
 
@@ -221,8 +228,10 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_PATROL:
 			return again ? chores->faults.left_out_until[PART_PATROL] : NEVER;
 		case CHORE_SIGNALS:
-			return again || runner_slot_wakes() != chores->wakes_seen ?
-				0 : chores->dead_at;
+			if (again || runner_slot_wakes() != chores->wakes_seen)
+				return 0;
+			return chores->dead_tools == NIL ? chores->dead_at :
+				chores->faults.left_out_until[PART_DEAD_TOOLS];
 		case CHORE_STORE:
 			return next_store_at(chores);
 		case CHORE_RESPONSES:
@@ -484,7 +493,7 @@ turn_limit(Chores *chores)
 	int			bound = MOST_AT_ONCE;
 
 	if (ShutdownRequestPending)
-		return bound;
+		return chores->faults.limit;
 	/* It stores as many as it starts. */
 	if (clock_now() < chores->shared_until && chores->run_time > 0)
 		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
@@ -566,7 +575,9 @@ do_turn(Chores *chores, uint32 todo)
 	store_mute(now < chores->faults.mute_until);
 	if (!try_turn(chores, &turn))
 	{
-		chores->order.last_owner = last_owner;
+		/* All of them are to be done; a single one that fails is passed over. */
+		if (turn.limit > 1)
+			chores->order.last_owner = last_owner;
 		return true;
 	}
 
@@ -583,7 +594,9 @@ do_turn(Chores *chores, uint32 todo)
 	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
 		chores->flushed_at = now;
 	faults_none(&chores->faults, &turn);
-	chores->again = turn.again & ~CHORE_BIT(CHORE_CLOCK);
+	/* A patrol that was not due is not done. */
+	chores->again = (turn.again & ~CHORE_BIT(CHORE_CLOCK)) |
+		(chores->again & CHORE_BIT(CHORE_PATROL) & ~todo);
 	if ((todo & CHORE_BIT(CHORE_START)) == 0)
 		chores->again |= CHORE_BIT(CHORE_START);
 	chores->patrol = patrol;
@@ -808,12 +821,16 @@ void
 chores_finish(Chores *chores)
 {
 	Fleet	   *fleet = chores->dispatch->fleet;
+	int64		until = clock_now() + LAST_TURNS_TIME;
 	Flight	  **flights;
 	char	  **ids;
 	int		   *attempts;
 
-	/* once more if nobody could be notified */
-	for (int i = 0; i < 2 && !dlist_is_empty(&fleet->ended); i++)
+	/* again if nobody could be notified, or one of them cannot be stored */
+	ShutdownRequestPending = true;
+	chores->faults.limit = MOST_AT_ONCE;
+	for (int i = 0; i < LAST_TURNS && !dlist_is_empty(&fleet->ended) &&
+		 (i < 2 || clock_now() < until); i++)
 		(void) do_turn(chores, CHORE_BIT(CHORE_STORE));
 	if (fleet->count == 0)
 		return;

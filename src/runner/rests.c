@@ -54,8 +54,9 @@ void
 rests_begin(Rests *rests, Oid owner, int64 until)
 {
 	bool		found;
+	Rest	   *rest = rest_table_insert(rests->by_owner, owner, &found);
 
-	rest_table_insert(rests->by_owner, owner, &found)->until = until;
+	rest->until = found ? Max(rest->until, until) : until;
 }
 
 bool

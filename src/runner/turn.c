@@ -172,17 +172,17 @@ begin_part(Turn *turn, TurnPart part)
 }
 
 /*
- * Do something that may be about a single thing, and note how long that takes.
+ * Do something that may be about a single thing, and note how long that takes: since it
+ * has said so.
  */
 static void
 do_timed(Turn *turn, void (*something) (Turn *))
 {
-	int64		began = clock_now();
 	int64		took;
 
 	turn->things = 0;
 	something(turn);
-	took = clock_now() - began;
+	took = clock_now() - turn->began;
 	if (turn->things != 1 || took <= turn->longest)
 		return;
 	turn->longest = took;
@@ -366,6 +366,10 @@ do_chores(Turn *turn)
 		start_runs(turn);
 	if (may_begin(turn))
 		do_timed(turn, turn_store_flights);
+	/* They may let others start. */
+	if (turn->starts_first && turn_is_to(turn, CHORE_START) &&
+		turn->tried_flight != NULL)
+		turn_again(turn, CHORE_START);
 	turn_keep_cancels(turn);
 	store_response_ids(turn);
 	if (turn_is_to(turn, CHORE_FLUSH) && may_begin(turn))

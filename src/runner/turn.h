@@ -76,7 +76,8 @@ typedef struct Turn
 								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
 	Oid			owner;			/* whose the first thing is that it was at, */
-	int			things;			/* and how many these are */
+	int			things;			/* how many these are, */
+	int64		began;			/* and since when */
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */

@@ -62,6 +62,7 @@ turn_is_about(Turn *turn, Oid owner, int things)
 {
 	turn->owner = owner;
 	turn->things = things;
+	turn->began = clock_now();
 }
 
 /*

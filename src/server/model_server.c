@@ -403,10 +403,13 @@ static bool
 has_built_in(const char *name, Oid role)
 {
 	const KnownServer *built_in = find_built_in_server(name);
-	ModelServer server = {0};
 
-	return built_in != NULL && may_use_built_in(built_in, role) &&
-		resolve_built_in(built_in, &server) == NULL;
+	if (built_in == NULL || !may_use_built_in(built_in, role))
+		return false;
+	return built_in->key_variable == NULL ||
+		getenv(built_in->key_variable) != NULL ||
+		(built_in->base_url_variable != NULL &&
+		 getenv(built_in->base_url_variable) != NULL);
 }
 
 static bool
