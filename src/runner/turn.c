@@ -349,13 +349,8 @@ may_begin(const Turn *turn)
 static void
 do_chores(Turn *turn)
 {
-	if (turn_is_to(turn, CHORE_PATROL))
-	{
-		if (begin_part(turn, PART_PATROL))
-			go_on_patrol(turn);
-		else
-			turn_again(turn, CHORE_PATROL);
-	}
+	if (turn_is_to(turn, CHORE_PATROL) && begin_part(turn, PART_PATROL))
+		go_on_patrol(turn);
 	turn->part = PART_NONE;
 	if (turn_is_to(turn, CHORE_SIGNALS))
 		do_timed(turn, turn_read_signals);
