@@ -770,6 +770,21 @@ ALTER TABLE agno.tool_queue ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE agno.callbacks ENABLE ROW LEVEL SECURITY;
 
+-- What a logical subscription receives is executed where it comes from. After ENABLE
+-- TRIGGER ALL, by which a restore may end, the triggers are ordinary ones.
+CREATE OR REPLACE FUNCTION agno.skip_row()
+RETURNS pg_catalog.trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF current_setting('session_replication_role') = 'replica' THEN
+		RETURN NULL;
+	END IF;
+	RETURN NEW;
+END
+$$;
+
 CREATE TRIGGER tool_queue_replica BEFORE INSERT ON agno.tool_queue
 	FOR EACH ROW EXECUTE FUNCTION agno.skip_row();
 

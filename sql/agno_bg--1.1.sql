@@ -980,14 +980,18 @@ ALTER TABLE agno.run_steps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE agno.tool_queue ENABLE ROW LEVEL SECURITY;
 ALTER TABLE agno.callbacks ENABLE ROW LEVEL SECURITY;
 
--- What a logical subscription receives is executed where it comes from.
+-- What a logical subscription receives is executed where it comes from. After ENABLE
+-- TRIGGER ALL, by which a restore may end, the triggers are ordinary ones.
 CREATE FUNCTION agno.skip_row()
 RETURNS pg_catalog.trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN NULL;
+	IF current_setting('session_replication_role') = 'replica' THEN
+		RETURN NULL;
+	END IF;
+	RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION agno.skip_row() IS

@@ -368,7 +368,14 @@ carry_out(Chores *chores, Turn *turn)
 		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());
 	/* They are among those that leave. */
 	foreach(cell, turn->stepped)
-		tool_slots_add_work(MyDatabaseId, ((Flight *) lfirst(cell))->owner);
+	{
+		Flight	   *flight = lfirst(cell);
+
+		tool_slots_add_work(MyDatabaseId, flight->owner);
+		if (flight->conversation != NULL)
+			conversation_cache_put(chores->dispatch->conversations,
+								   flight->conversation);
+	}
 	foreach(cell, turn->left)
 	{
 		Flight	   *flight = lfirst(cell);

@@ -15,6 +15,7 @@
 #include "core/json.h"
 #include "runner/conversation.h"
 #include "server/settings.h"
+#include "utils/memutils.h"
 
 /*
  * What a run has said, in all its answers with calls and with the results of the
@@ -43,15 +44,19 @@ read_messages(List *messages, const char *json)
 	{
 		Message    *message = palloc(sizeof(Message));
 		const char *end;
+		char	   *raw;
 
 		if (!json_next_element(&at))
 			break;
 		end = json_skip_value(at);
-		if (message_read(item, pnstrdup(at, end - at), message))
+		raw = pnstrdup(at, end - at);
+		if (message_read(item, raw, message))
 			messages = lappend(messages, message);
+		pfree(raw);
 		at = end;
 	}
 	cJSON_Delete(tree);
+	pfree(scrubbed);
 	return messages;
 }
 
@@ -109,16 +114,16 @@ add_child(Message *message, const StoredCall *call)
 }
 
 /*
- * Add the result of a call.
+ * The result of a call.
  */
-static void
-add_result(Run *run, const StoredCall *call)
+static Message *
+result_message(const Run *run, const StoredCall *call)
 {
 	const Tool *tool = run->tools != NULL ?
 		tools_find(run->tools, call->tool) : NULL;
-	Message    *message =
-		run_add_message(run, MESSAGE_TOOL, pstrdup(call->result));
+	Message    *message = palloc(sizeof(Message));
 
+	message_init(message, MESSAGE_TOOL, pstrdup(call->result));
 	message->tool_call_id = pstrdup(call->model_call_id);
 	message->tool_name = pstrdup(call->tool);
 	message->tool_args = copy_or_null(call->arguments);
@@ -129,6 +134,7 @@ add_result(Run *run, const StoredCall *call)
 	message->stop_after_call = tool != NULL && tool->stop_after_call;
 	message->requirement = requirement_copy(call->requirement);
 	add_child(message, call);
+	return message;
 }
 
 /*
@@ -161,60 +167,151 @@ add_waiting(Run *run, const StoredStep *step)
 }
 
 /*
+ * What an answer has said, and what its calls have given: Messages.
+ */
+static List *
+messages_of(const Run *run, const StoredStep *step)
+{
+	List	   *messages = read_messages(NIL, step->messages);
+	ListCell   *cell;
+
+	foreach(cell, step->calls)
+	{
+		StoredCall *call = lfirst(cell);
+
+		if (!call->waits && !call->pending)
+			messages = lappend(messages, result_message(run, call));
+	}
+	return messages;
+}
+
+/*
  * How long that is, in bytes.
  */
 static int64
-length_of(List *steps)
+length_of(const StoredStep *step)
 {
-	int64		length = 0;
+	int64		length = strlen(step->messages);
 	ListCell   *cell;
 
-	foreach(cell, steps)
-	{
-		StoredStep *step = lfirst(cell);
-		ListCell   *inner;
-
-		length += strlen(step->messages);
-		foreach(inner, step->calls)
-			length += strlen(((StoredCall *) lfirst(inner))->result);
-	}
+	foreach(cell, step->calls)
+		length += strlen(((StoredCall *) lfirst(cell))->result);
 	return length;
 }
 
 /*
- * Put a conversation together from StoredSteps, and go on with it. What of the run
- * is needed for that is there; everything is copied into the current memory
- * context.
+ * Whether nothing that is stored of an answer and its calls will change.
  */
-void
-conversation_resume(Run *run, List *steps)
+static bool
+is_over(const StoredStep *step)
 {
 	ListCell   *cell;
 
+	foreach(cell, step->calls)
+	{
+		StoredCall *call = lfirst(cell);
+
+		if (call->waits || call->pending)
+			return false;
+	}
+	return true;
+}
+
+static void
+add_messages(Run *run, List *messages)
+{
+	ListCell   *cell;
+
+	foreach(cell, messages)
+	{
+		Message    *message = lfirst(cell);
+
+		*run_add_message(run, message->role, NULL) = *message;
+	}
+}
+
+/*
+ * A conversation of a run of which nothing is known yet, below the current memory
+ * context.
+ */
+Conversation *
+conversation_create(const char *run_id)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg conversation",
+												  ALLOCSET_SMALL_SIZES);
+	Conversation *conversation = MemoryContextAllocZero(context,
+														sizeof(Conversation));
+
+	conversation->context = context;
+	conversation->run_id = MemoryContextStrdup(context, run_id);
+	return conversation;
+}
+
+/*
+ * Whether this is the last answer that is known. If not, the conversation is that of
+ * an earlier life of the run.
+ */
+bool
+conversation_has(const Conversation *conversation, const StoredStep *step)
+{
+	return step->turn == conversation->turns &&
+		strcmp(step->messages, conversation->last) == 0;
+}
+
+/*
+ * Keep the messages of an answer that is over, the next one. They are in its memory.
+ */
+static void
+keep(Conversation *conversation, const StoredStep *step, List *messages)
+{
+	if (conversation->last != NULL)
+		pfree(conversation->last);
+	conversation->last = pstrdup(step->messages);
+	conversation->messages = list_concat(conversation->messages, messages);
+	conversation->length += length_of(step);
+	conversation->turns = step->turn;
+}
+
+/*
+ * Go on with a conversation: add what is known of it, and what StoredSteps add to
+ * that, which have all that is not known. It is known then, but for what may change.
+ * What of the run is needed for that is there. Everything else is copied into the
+ * current memory context.
+ */
+void
+conversation_resume(Run *run, List *steps, Conversation *conversation)
+{
+	int64		length = conversation->length;
+	int			turns = 0;
+	ListCell   *cell;
+
+	add_messages(run, conversation->messages);
 	foreach(cell, steps)
 	{
 		StoredStep *step = lfirst(cell);
-		ListCell   *inner;
+		bool		over;
+		MemoryContext old;
+		List	   *messages;
 
-		foreach(inner, read_messages(NIL, step->messages))
-		{
-			Message    *message = lfirst(inner);
-
-			*run_add_message(run, message->role, NULL) = *message;
-		}
-		foreach(inner, step->calls)
-		{
-			StoredCall *call = lfirst(inner);
-
-			if (!call->waits && !call->pending)
-				add_result(run, call);
-		}
+		turns = step->turn;
+		if (turns <= conversation->turns)
+			continue;
+		over = turns == conversation->turns + 1 && is_over(step);
+		old = over ? MemoryContextSwitchTo(conversation->context) :
+			CurrentMemoryContext;
+		messages = messages_of(run, step);
+		length += length_of(step);
+		if (over)
+			keep(conversation, step, messages);
+		MemoryContextSwitchTo(old);
+		add_messages(run, messages);
 	}
 	add_waiting(run, llast(steps));
-	run->turns = list_length(steps);
+	run->turns = turns;
 	run_resumed(run, clock_now());
 	if (run->step != STEP_STORE &&
-		length_of(steps) > MOST_RESPONSES * (int64) agno_max_response_size * 1024)
+		length > MOST_RESPONSES * (int64) agno_max_response_size * 1024)
 		run_failed(run, "too_large",
 				   "the conversation with the model has become too long",
 				   clock_now());

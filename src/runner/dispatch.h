@@ -9,6 +9,7 @@
 #define AGNO_DISPATCH_H
 
 #include "nodes/pg_list.h"
+#include "runner/conversation_cache.h"
 #include "runner/fleet.h"
 #include "runner/pacing.h"
 
@@ -20,6 +21,7 @@ typedef struct Dispatch
 	Fleet	   *fleet;
 	HttpClient *http;
 	Pacing	   *pacing;
+	ConversationCache *conversations;	/* of runs whose tools are called */
 	MemoryContext turn_context; /* reset before each turn of the loop */
 	List	   *new_responses;	/* Flights whose response_id is to be stored */
 	int64		starved_until;	/* that connections could not be opened has

@@ -70,7 +70,7 @@ ended_run_put_together(EndedRun *ended, const RunOutcome *outcome, List *steps,
 	};
 	EndedRun	before = *ended;
 
-	conversation_resume(&run, steps);
+	conversation_resume(&run, steps, conversation_create(ended->run_id));
 	if (outcome->status == RUN_CANCELLED)
 		run_cancelled(&run, now);
 	else

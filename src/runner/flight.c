@@ -179,10 +179,11 @@ hide_key(Flight *flight, char *key)
 
 /*
  * A flight of a run that is to be started now, in memory of its own below the
- * current context.
+ * current context. conversation is what is known of its answers, or NULL.
  */
 Flight *
-flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
+flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
+			  Conversation *conversation)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
 												  "agno_bg run",
@@ -203,6 +204,9 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace)
 	flight->bytes = ready->bytes;
 	MemoryContextSetParent(ready->context, context);
 	flight->ready = ready;
+	flight->conversation = conversation;
+	if (conversation != NULL)
+		MemoryContextSetParent(conversation->context, context);
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
 	flight->session_metrics = copy_or_null(ready->session_metrics);
@@ -298,7 +302,11 @@ flight_begin(Flight *flight)
 			ready->tool_call_limit : agno_tool_call_limit;
 	}
 	if (ready->steps != NIL)
-		conversation_resume(run, ready->steps);
+	{
+		if (flight->conversation == NULL)
+			flight->conversation = conversation_create(flight->run_id);
+		conversation_resume(run, ready->steps, flight->conversation);
+	}
 	else
 		begin_conversation(flight, ready, agent);
 	if (flight->cancelled)

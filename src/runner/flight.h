@@ -12,6 +12,7 @@
 #include "http/http.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
+#include "runner/conversation.h"
 #include "runner/pacing.h"
 #include "server/model_server.h"
 #include "store/store.h"
@@ -67,6 +68,8 @@ typedef struct Flight
 								 * reached */
 	int64		bytes;			/* of what was handed in with the run */
 	const ReadyRun *ready;		/* owned; NULL once the run has begun */
+	Conversation *conversation; /* owned: what the run has said with calls of
+								 * tools; NULL: nothing, or it is in ready */
 	char	   *secret;			/* the key, as long as it may be told from
 								 * ordinary words, or NULL */
 	char	   *escaped_secret; /* as it stands in JSON, if that differs */
@@ -105,7 +108,7 @@ typedef struct Flight
 } Flight;
 
 extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
-							 Pace *pace);
+							 Pace *pace, Conversation *conversation);
 extern void flight_begin(Flight *flight);
 extern int64 flight_size(const Flight *flight);
 extern int64 flight_news_size(const Flight *flight);

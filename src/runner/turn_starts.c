@@ -260,6 +260,7 @@ typedef struct AdmittedRun
 	ModelServer server;
 	Pace	   *pace;
 	bool		asks;			/* its model server; else it is to be paused */
+	Conversation *conversation; /* what is known of its answers, or NULL */
 } AdmittedRun;
 
 /*
@@ -482,6 +483,44 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 }
 
 /*
+ * Read what these runs, which are among those that have been admitted, have said with
+ * calls of tools, as far as it is not known.
+ */
+static void
+read_steps(Turn *turn, List *runs, List *admitted)
+{
+	List	   *mistaken = NIL;
+	ListCell   *cell;
+
+	foreach(cell, admitted)
+	{
+		AdmittedRun *its = lfirst(cell);
+
+		its->conversation = conversation_cache_take(turn->dispatch->conversations,
+													its->run->run_id);
+		if (its->conversation != NULL)
+			its->run->known_turns = its->conversation->turns;
+	}
+	store_read_steps(runs);
+	foreach(cell, admitted)
+	{
+		AdmittedRun *its = lfirst(cell);
+		ReadyRun   *run = its->run;
+
+		if (its->conversation == NULL ||
+			(run->steps != NIL &&
+			 conversation_has(its->conversation, linitial(run->steps))))
+			continue;
+		its->conversation = NULL;
+		run->known_turns = 0;
+		run->steps = NIL;
+		if (!run->deferred)
+			mistaken = lappend(mistaken, run);
+	}
+	store_read_steps(mistaken);
+}
+
+/*
  * Make flights of the runs that have been admitted, with the history of their
  * sessions. When that is too long, some are for the next turn.
  */
@@ -499,7 +538,7 @@ make_flights(Turn *turn, Starts *starts)
 		if (((ReadyRun *) lfirst(cell))->deferred)
 			runs = foreach_delete_current(runs, cell);
 	}
-	store_read_steps(runs);
+	read_steps(turn, runs, starts->admitted);
 	store_read_history(runs, (int64) agno_max_input_size * 1024, TURN_BYTES);
 
 	foreach(cell, starts->admitted)
@@ -518,7 +557,7 @@ make_flights(Turn *turn, Starts *starts)
 		blame_begin(admitted->run->run_id);
 		starts->starting[starts->starting_count++] = admitted->run;
 		flight = flight_create(admitted->run, &admitted->server,
-							   admitted->pace);
+							   admitted->pace, admitted->conversation);
 		flight->admitted = admitted->asks;
 		turn->started = lappend(turn->started, flight);
 		blame_end();

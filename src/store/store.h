@@ -212,6 +212,7 @@ typedef struct ReadyRun
 	bool		stream;			/* its answer is to arrive piece by piece */
 	bool		has_events;		/* subscribers have been told something */
 	int			turns;			/* how many answers with calls are stored */
+	int			known_turns;	/* and need not be read: the first ones */
 	bool		pending_calls;	/* there are calls that have not been made */
 	int64		left_ms;		/* of its time, when calls are to be made */
 	bool		waiting_calls;	/* and calls that somebody is to decide about */

@@ -520,10 +520,23 @@ find_ready(List *ready, const char *run_id)
 }
 
 /*
- * Read the calls of the turns of these runs.
+ * The answer of this turn, among those that have been read, which follow each other.
+ */
+static StoredStep *
+find_step(const ReadyRun *run, int turn)
+{
+	int			first = run->steps != NIL ?
+		((StoredStep *) linitial(run->steps))->turn : 0;
+
+	return turn >= first && turn - first < list_length(run->steps) ?
+		list_nth(run->steps, turn - first) : NULL;
+}
+
+/*
+ * Read the calls of the turns of these runs, but for those that are known.
  */
 static void
-read_calls(List *ready, const Column *run_ids)
+read_calls(List *ready, const Column *run_ids, const Column *known)
 {
 	static Statement statement = {
 		"SELECT c.run_id, c.turn, c.model_call_id, c.tool, c.arguments,"
@@ -539,11 +552,12 @@ read_calls(List *ready, const Column *run_ids)
 		" q.decision, q.note, q.answer, c.child_run_id, k.metrics,"
 		" c.status = 'waiting' AND k.status = 'PAUSED', k.run_id,"
 		" k.requirements, d.agent "
-		"FROM agno.tool_calls c LEFT JOIN agno.requirements q"
+		"FROM unnest($1, $2) AS p (run_id, known)"
+		" JOIN agno.tool_calls c ON c.run_id = p.run_id AND c.turn > p.known"
+		" LEFT JOIN agno.requirements q"
 		" ON q.run_id = c.run_id AND q.turn = c.turn AND q.call_no = c.call_no"
 		" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id"
 		" LEFT JOIN agno.run_requests d ON d.run_id = k.run_id"
-		" WHERE c.run_id = ANY ($1)"
 		" ORDER BY c.run_id, c.turn, c.call_no"
 	};
 	Arguments	args = {0};
@@ -554,6 +568,7 @@ read_calls(List *ready, const Column *run_ids)
 	uint64		found;
 
 	bind_column(&args, run_ids);
+	bind_column(&args, known);
 	found = store_execute(&statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
@@ -570,9 +585,9 @@ read_calls(List *ready, const Column *run_ids)
 			run = find_ready(ready, run_id);
 			shown = 0;
 		}
-		if (turn > list_length(run->steps))
+		step = find_step(run, turn);
+		if (step == NULL)
 			continue;
-		step = list_nth(run->steps, turn - 1);
 		old = MemoryContextSwitchTo(run->context);
 		call = read_call(&row, &shown);
 		step->calls = lappend(step->calls, call);
@@ -624,29 +639,38 @@ store_measure_steps(const RunLock *run)
 }
 
 /*
- * Read what is stored of those of these ReadyRuns that have turns.
+ * Read what is stored of those of these ReadyRuns that have turns; of those whose first
+ * ones are known, the last one that is known, without its calls, and what follows.
  */
 void
 store_read_steps(List *ready)
 {
 	static Statement statement = {
-		"SELECT s.run_id, s.turn, s.messages FROM agno.run_steps s"
-		" WHERE s.run_id = ANY ($1) ORDER BY s.run_id, s.turn"
+		"SELECT s.run_id, s.turn, s.messages"
+		" FROM unnest($1, $2) AS p (run_id, known)"
+		" JOIN agno.run_steps s ON s.run_id = p.run_id AND s.turn >= p.known"
+		" ORDER BY s.run_id, s.turn"
 	};
 	Arguments	args = {0};
 	Column		run_ids = {TEXTOID};
+	Column		known = {INT4OID};
 	ReadyRun   *run = NULL;
 	uint64		found;
 	ListCell   *cell;
 
 	foreach(cell, ready)
 	{
-		if (((ReadyRun *) lfirst(cell))->turns > 0)
-			add_text(&run_ids, ((ReadyRun *) lfirst(cell))->run_id);
+		ReadyRun   *its = lfirst(cell);
+
+		if (its->turns == 0)
+			continue;
+		add_text(&run_ids, its->run_id);
+		add_int(&known, its->known_turns);
 	}
 	if (run_ids.count == 0)
 		return;
 	bind_column(&args, &run_ids);
+	bind_column(&args, &known);
 	found = store_execute(&statement, &args);
 	for (uint64 n = 0; n < found; n++)
 	{
@@ -664,7 +688,7 @@ store_read_steps(List *ready)
 		run->steps = lappend(run->steps, step);
 		MemoryContextSwitchTo(old);
 	}
-	read_calls(ready, &run_ids);
+	read_calls(ready, &run_ids, &known);
 }
 
 /*-------------------------------------------------------------------------
