@@ -641,7 +641,7 @@ COMMENT ON TABLE agno.queue_check IS
 COMMENT ON COLUMN agno.queue_check.checked_until IS
 	'runs that were accepted before have been looked at';
 
-CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
+CREATE INDEX run_signals_owner_idx ON agno.run_signals (owner, run_id);
 
 COMMENT ON TABLE agno.run_signals IS
 	'what backends tell the runner about runs; it deletes the rows as it reads '

@@ -880,7 +880,7 @@ CREATE TABLE agno.run_signals (
 	shard smallint NOT NULL,
 	kind pg_catalog."char" NOT NULL DEFAULT 'c'
 );
-CREATE INDEX run_signals_run_id_idx ON agno.run_signals (run_id);
+CREATE INDEX run_signals_owner_idx ON agno.run_signals (owner, run_id);
 -- Without one, no signal could be deleted once it is published.
 ALTER TABLE agno.run_signals REPLICA IDENTITY FULL;
 

@@ -815,6 +815,7 @@ run_resumed(Run *run, int64 now)
 	messages_link(run->messages, run->message_count);
 	run->earlier_usage = run->outcome.usage;
 	run->earlier = said.len > 0 ? said.data : NULL;
+	run->earlier_length = said.len;
 	run->stored_messages = run->message_count;
 	run->no_more_tools = run->calls > run->call_limit;
 	if (run->waiting_count > 0 && now < run->deadline)

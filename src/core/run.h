@@ -83,6 +83,7 @@ typedef struct Run
 	size_t		input_schema_bytes; /* of the schemas that those have of which
 									 * somebody gives arguments */
 	bool		no_more_tools;	/* there have been too many */
+	size_t		earlier_length; /* how many bytes long earlier is */
 	char	   *earlier;		/* what the model has said in earlier answers
 								 * of the run, or NULL */
 	TokenUsage	earlier_usage;	/* what they cost */

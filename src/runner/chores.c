@@ -44,10 +44,9 @@
 #define LEAST_BATCH 20
 
 /*
- * A single thing that takes longer than this, while several owners have runs, has its
- * owner rest for as long, but for no longer than that.
+ * Who has had a turn of their own that took longer than a slice, while others have runs,
+ * rests for as long, but for no longer than this.
  */
-#define LONG_TURN (50 * US_PER_MS)
 #define LONGEST_REST (10 * US_PER_S)
 
 /*
@@ -84,7 +83,8 @@ struct Chores
 	bool		first;			/* it deletes what is old, others do not */
 	int64		turns;			/* how many there have been */
 	int64		turned_at;		/* when the last one was */
-	int64		singles;		/* how many were about one thing at a time */
+	int64		singles;		/* how many were about one thing at a time, or
+								 * one owner's runs */
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
@@ -93,8 +93,9 @@ struct Chores
 	int64		dead_at;		/* when to look for more of them */
 	Patrol		patrol;			/* how far it is */
 	PickOrder	order;			/* whose runs are next */
-	char		signals_after[ID_SIZE]; /* read signals about runs after this
-										 * id */
+	bool		many_signals;	/* the last turn did not read all signals, */
+	List	   *signals_after;	/* but those up to these; in signals_context */
+	MemoryContext signals_context;
 	uint64		wakes_seen;		/* runner_slot_wakes() before the last turn */
 	int64		rested_at;		/* when the next owner has rested enough */
 	int64		paced_at;		/* when there may be room for parked runs */
@@ -176,13 +177,15 @@ static int64
 next_flush_at(Chores *chores)
 {
 	int64		next = NEVER;
+	int64		now = clock_now();
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &chores->dispatch->fleet->with_news)
 	{
 		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
-		if (flight->run.step != STEP_STORE)
+		if (flight->run.step != STEP_STORE &&
+			!rests_has(chores->order.rests, flight->owner, now))
 			next = Min(next, flight->news.due_at);
 	}
 	return next == NEVER ? NEVER : Max(next, chores->flushed_at + FLUSH_PAUSE);
@@ -495,36 +498,51 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
  * How many runs the next turn is to store, and to start, at most.
  */
 static int
-turn_limit(Chores *chores)
+turn_limit(Chores *chores, int64 now, bool apart)
 {
 	int			bound = MOST_AT_ONCE;
 
 	if (ShutdownRequestPending)
 		return chores->faults.limit;
 	/* It stores as many as it starts. */
-	if (clock_now() < chores->shared_until && chores->run_time > 0)
+	if (!apart && now < chores->shared_until && chores->run_time > 0)
 		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
 	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
 }
 
 /*
- * Note how long a turn took that began then, and whether owners share the runner.
+ * Whether several owners have runs, or had just now.
+ */
+static bool
+is_shared(Chores *chores, int64 now)
+{
+	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
+		chores->order.waiting > 1)
+		chores->shared_until = now + SHARED_PAUSE;
+	return now < chores->shared_until;
+}
+
+/*
+ * Note how long a turn took that began then.
  */
 static void
 note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
+	Rests	   *rests = chores->order.rests;
 	int64		now = clock_now();
-	bool		shared = shares_owners(chores->dispatch->fleet->shares) > 1 ||
-		chores->order.waiting > 1;
 
-	if (turn->longest > LONG_TURN &&
-		(shared || began < chores->shared_until))
-		rests_begin(chores->order.rests, turn->longest_owner,
-					now + Min(turn->longest, LONGEST_REST));
-	chores->rested_at = rests_next_end(chores->order.rests, now);
-	if (shared)
-		chores->shared_until = now + SHARED_PAUSE;
-	if (turn->tried >= LEAST_BATCH)
+	if (is_shared(chores, now))
+	{
+		rests_note(rests, turn->longest_owner, turn->longest_things,
+				   turn->longest, TURN_SLICE, now);
+		if (turn->longest > TURN_SLICE)
+			rests_begin(rests, turn->longest_owner,
+						now + Min(turn->longest, LONGEST_REST));
+		if (turn->took > TURN_SLICE && !turn->apart)
+			faults_long_turn(&chores->faults);
+	}
+	chores->rested_at = rests_next_end(rests, now);
+	if (turn->tried >= LEAST_BATCH && !turn->apart)
 		chores->run_time = chores->run_time == 0 ?
 			(double) (now - began) / turn->tried :
 			0.75 * chores->run_time +
@@ -548,15 +566,42 @@ find_dead_tools(Chores *chores, int64 now)
 }
 
 /*
+ * Keep up to where signals have been read.
+ */
+static void
+keep_signals(Chores *chores, const Turn *turn)
+{
+	MemoryContext old;
+	ListCell   *cell;
+
+	chores->many_signals = turn->more_signals;
+	chores->signals_after = NIL;
+	MemoryContextReset(chores->signals_context);
+	old = MemoryContextSwitchTo(chores->signals_context);
+	foreach(cell, turn->last_signals)
+	{
+		Signal	   *signal = palloc(sizeof(Signal));
+
+		*signal = *(Signal *) lfirst(cell);
+		signal->run_id = pstrdup(signal->run_id);
+		chores->signals_after = lappend(chores->signals_after, signal);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * Do the table work. Returns false when the database has no use for this runner
  * any more.
  */
 static bool
 do_turn(Chores *chores, uint32 todo)
 {
+	static const Chore in_turn[] = {CHORE_STORE, CHORE_START, CHORE_FLUSH};
 	Dispatch   *dispatch = chores->dispatch;
 	int64		now = clock_now();
 	uint64		wakes = runner_slot_wakes();
+	bool		apart = now < chores->faults.apart_until &&
+		!ShutdownRequestPending;
 	Patrol		patrol = chores->patrol;
 	Oid			last_owner = chores->order.last_owner;
 	Turn		turn = {
@@ -567,16 +612,21 @@ do_turn(Chores *chores, uint32 todo)
 		.patrol = &patrol,
 		.extension = chores->extension,
 		.dead_tools = find_dead_tools(chores, now),
+		.many_signals = chores->many_signals,
 		.signals_after = chores->signals_after,
-		.limit = turn_limit(chores),
+		.limit = turn_limit(chores, now, apart),
+		.shared = is_shared(chores, now),
+		.apart = apart,
+		.first = CHORE_STORE,
 		.signal_limit = chores->faults.limit,
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
 		.left_out = faults_left_out(&chores->faults, now),
 	};
 
-	/* Those that start are not to wait for all that end. */
-	turn.starts_first = turn.limit == 1 && ++chores->singles % 2 == 0;
+	/* None is to wait for all of another kind. */
+	if (turn.limit == 1 || apart)
+		turn.first = in_turn[++chores->singles % (int) lengthof(in_turn)];
 	chores->turned_at = now;
 	pacing_begin_turn(dispatch->pacing);
 	store_mute(now < chores->faults.mute_until);
@@ -607,9 +657,8 @@ do_turn(Chores *chores, uint32 todo)
 	if ((todo & CHORE_BIT(CHORE_START)) == 0)
 		chores->again |= CHORE_BIT(CHORE_START);
 	chores->patrol = patrol;
-	if (turn.last_signal != NULL)
-		strlcpy(chores->signals_after, turn.last_signal,
-				sizeof(chores->signals_after));
+	if ((todo & CHORE_BIT(CHORE_SIGNALS)) != 0)
+		keep_signals(chores, &turn);
 	note_clock(chores, &turn, now);
 	note_turn_time(chores, &turn, now);
 	carry_out(chores, &turn);
@@ -784,6 +833,9 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 			sizeof(chores->expire_run));
 	chores->expire_after.run_id = chores->expire_run;
 	chores->order.rests = rests_create();
+	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
+													"agno_bg signals",
+													ALLOCSET_SMALL_SIZES);
 	chores->rested_at = NEVER;
 	chores->dead_at = NEVER;
 	chores->clock_at = NEVER;

@@ -18,8 +18,11 @@
 /* A turn that took too long is tried again with so much less to do. */
 #define OVERDUE_DIVISOR 8
 
-/* For how many turns it stays so at most. */
+/* For how many turns it stays so at most, if that was not for one owner's runs. */
 #define MOST_KEPT 64
+
+/* How long owners have turns of their own, after one for several took long. */
+#define APART_TIME (1 * US_PER_S)
 
 /*
  * The pause of a part of turns that fails without it being known why doubles from the
@@ -190,6 +193,40 @@ faults_left_out(const Faults *faults, int64 now)
 }
 
 /*
+ * A turn that was about several owners has taken long, or any has taken too long.
+ */
+void
+faults_long_turn(Faults *faults)
+{
+	faults->apart_until = clock_now() + APART_TIME;
+}
+
+/*
+ * A turn has taken too long, and has been undone: less is to be done, by the one whose
+ * runs it was about if that is known.
+ */
+static void
+note_overdue(Faults *faults, Turn *turn, int64 now)
+{
+	bool		by_runs = turn->things > 0 &&
+		turn->began - turn->work_began < TURN_MOST / 2;
+
+	faults_long_turn(faults);
+	if (!by_runs || turn->tried == 0)
+	{
+		faults->limit = Max(turn->limit / OVERDUE_DIVISOR, 1);
+		faults->kept_for = Min(2 * turn->tried + 4, MOST_KEPT);
+	}
+	else if (turn->apart)
+	{
+		rests_note(turn->order->rests, turn->owner, turn->things, now - turn->began,
+				   TURN_SLICE, now);
+		if (turn->shared)
+			rests_begin(turn->order->rests, turn->owner, now + TURN_MOST);
+	}
+}
+
+/*
  * A turn has failed. If it was about one run only, that run cannot be stored
  * as it is.
  */
@@ -207,11 +244,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	turn_end_picking(turn);
 	if (turn->overdue)
 	{
-		faults->limit = turn->tried <= 1 ? 1 :
-			Max(turn->limit / OVERDUE_DIVISOR, 1);
-
-		/* All that it was about is to be done, one by one if need be. */
-		faults->kept_for = Min(2 * turn->tried + 4, MOST_KEPT);
+		note_overdue(faults, turn, now);
 		return;
 	}
 	if (fails_to_notify(faults, error, at_commit))

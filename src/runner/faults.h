@@ -10,9 +10,6 @@
 
 #include "runner/turn.h"
 
-/* How many runs are stored, and started, in one transaction at most. */
-#define MOST_AT_ONCE 500
-
 /*
  * All times are those of clock_now(). A runner's own memory; lives as long as the
  * process.
@@ -31,6 +28,7 @@ typedef struct Faults
 								 * or NULL */
 	int			memory_failures;	/* how many times */
 	int64		mute_until;		/* nobody is notified before */
+	int64		apart_until;	/* owners have turns of their own */
 } Faults;
 
 extern void faults_init(Faults *faults);
@@ -38,6 +36,7 @@ extern bool faults_is_news(Faults *faults, const Turn *turn);
 extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,
 						bool at_commit);
 extern void faults_none(Faults *faults, const Turn *turn);
+extern void faults_long_turn(Faults *faults);
 extern uint32 faults_left_out(const Faults *faults, int64 now);
 
 #endif							/* AGNO_FAULTS_H */

@@ -444,9 +444,10 @@ next_length(const Flight *flight, const char *answer, size_t shown, bool *more)
 static bool
 content_has_grown(const Flight *flight, size_t length)
 {
-	size_t		shown = flight->news.content_shown;
+	size_t		earlier = flight->run.earlier_length;
+	size_t		shown = earlier + flight->news.content_shown;
 
-	return length > shown + shown / CONTENT_GROWTH;
+	return earlier + length > shown + shown / CONTENT_GROWTH;
 }
 
 /*
@@ -463,7 +464,8 @@ flight_news_size(const Flight *flight)
 
 	if (piece > LARGEST_PIECE)
 		return LARGEST_PIECE;
-	return piece + (content_has_grown(flight, length) ? length : 0);
+	return piece + (content_has_grown(flight, length) ?
+					flight->run.earlier_length + length : 0);
 }
 
 /*

@@ -349,6 +349,12 @@ end_stall(Pacing *pacing, Target *target)
 	}
 }
 
+static int64
+request_pause(const Pace *pace)
+{
+	return Max(US_PER_MINUTE / pace->requests_per_minute, 1);
+}
+
 /*
  * What a turn that failed has reserved is free again.
  */
@@ -368,6 +374,8 @@ pacing_begin_turn(Pacing *pacing)
 		{
 			pace->target->load->in_flight[pacing->number]--;
 			shares_remove(pace->target->shares, lfirst_oid(owner), 0);
+			if (pace->requests_per_minute > 0)
+				pace->load->next_request -= request_pause(pace);
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
@@ -376,12 +384,6 @@ pacing_begin_turn(Pacing *pacing)
 		pace->target->try_reserved = false;
 	}
 	unlock_loads(pacing);
-}
-
-static int64
-request_pause(const Pace *pace)
-{
-	return Max(US_PER_MINUTE / pace->requests_per_minute, 1);
 }
 
 /*

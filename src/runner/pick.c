@@ -29,11 +29,13 @@ typedef struct Pick
 	int			bound;			/* how many runs an owner may have in flight */
 	int			quota;			/* how many an owner gets this time */
 	int			most;			/* how many there are to be in all */
+	bool		apart;			/* of one owner only */
 	Oid		   *full;			/* owners who get none, by OID */
 	int			full_count;
 	List	   *runs;			/* PickedRuns so far */
 	int			owners;			/* how many owners they are of */
-	int			of_last;		/* how many are of order->last_owner */
+	int			of_last;		/* how many are of order->last_owner, */
+	int			most_of_last;	/* of so many at most */
 	bool		more;			/* there may be more ready runs that could
 								 * start */
 } Pick;
@@ -58,11 +60,19 @@ take(Pick *pick, List *found)
 		}
 		if (pick->owners == 0 || run->owner != pick->order->last_owner)
 		{
+			if (pick->apart && pick->runs != NIL)
+			{
+				pick->more = true;
+				pick->most = list_length(pick->runs);
+				return;
+			}
 			pick->owners++;
 			pick->of_last = 0;
+			pick->most_of_last = rests_limit(pick->order->rests, run->owner,
+											 pick->quota);
 			pick->order->last_owner = run->owner;
 		}
-		if (pick->of_last >= pick->quota)
+		if (pick->of_last >= pick->most_of_last)
 			pick->more = true;
 		else if (shares_count(pick->shares, run->owner) + pick->of_last <
 				 pick->bound)
@@ -166,11 +176,12 @@ pick_in_turn(Pick *pick)
 }
 
 /*
- * Pick runs for so many free slots, but no more than most: a list of
- * PickedRun. *more tells whether there may be others that could start.
+ * Pick runs for so many free slots, but no more than most, apart: of one owner: a list
+ * of PickedRun. *more tells whether there may be others that could start.
  */
 List *
-pick_runs(PickOrder *order, Shares *shares, int room, int most, bool *more)
+pick_runs(PickOrder *order, Shares *shares, int room, int most, bool apart,
+		  bool *more)
 {
 	int			limit = shares_limit();
 	int			waiting = Max(order->waiting, 1);
@@ -179,12 +190,13 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool *more)
 		.order = order,
 		.shares = shares,
 		.most = Min(room, most),
+		.apart = apart,
 	};
 
 	*more = false;
 	if (pick.most <= 0)
 		return NIL;
-	pick.quota = (pick.most + waiting - 1) / waiting;
+	pick.quota = apart ? pick.most : (pick.most + waiting - 1) / waiting;
 	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
 	pick_in_turn(&pick);
 	if (pick.runs == NIL && pick.bound < limit)
@@ -193,22 +205,24 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool *more)
 		pick.bound = limit;
 		pick_in_turn(&pick);
 	}
-	order->waiting = pick.owners;
+	if (!apart)
+		order->waiting = pick.owners;
 	*more = pick.more;
 	return pick.runs;
 }
 
 /*
  * All slots are taken: pick a run of each owner who has none in flight, but no
- * more than most.
+ * more than most, or of one of them.
  */
 List *
-pick_newcomers(PickOrder *order, Shares *shares, int most)
+pick_newcomers(PickOrder *order, Shares *shares, int most, bool apart)
 {
 	Pick		pick = {
 		.order = order,
 		.shares = shares,
 		.most = most,
+		.apart = apart,
 		.quota = 1,
 		.bound = 1,
 	};

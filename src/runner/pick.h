@@ -17,12 +17,16 @@ typedef struct PickOrder
 {
 	Oid			last_owner;		/* who came last */
 	int			waiting;		/* how many owners were seen to have ready
-								 * runs last time */
+								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
+	Oid			last_stored;	/* when owners have turns of their own: whose
+								 * ends were stored last, */
+	Oid			last_flushed;	/* and whose events */
 } PickOrder;
 
 extern List *pick_runs(PickOrder *order, Shares *shares, int room, int most,
-					   bool *more);
-extern List *pick_newcomers(PickOrder *order, Shares *shares, int most);
+					   bool apart, bool *more);
+extern List *pick_newcomers(PickOrder *order, Shares *shares, int most,
+							bool apart);
 
 #endif							/* AGNO_PICK_H */

@@ -134,14 +134,14 @@ turn_refuse(const PickedRun *picked, const char *message)
  * that. Its time runs on.
  */
 void
-turn_drop_signals(char *run_id)
+turn_drop_signals(const Signal *signal)
 {
 	store_begin("agno_bg: dropping signals");
-	(void) store_take_signals_of(&run_id, 1);
+	(void) store_take_signals_of(&signal->run_id, &signal->owner, 1);
 	store_commit();
 	ereport(LOG,
 			(errmsg("agno_bg has dropped what was signalled about run \"%s\": it could not be followed",
-					run_id),
+					signal->run_id),
 			 errhint("The error before this says why. Cancel the run, or requeue it.")));
 }
 
@@ -162,6 +162,19 @@ turn_put_off_expired(char *run_id)
 }
 
 /*
+ * The turn is about so many runs now, the first of them this owner's. A single one
+ * cannot be cut any smaller: it has all the time that it takes.
+ */
+void
+turn_begin_runs(Turn *turn, Oid owner, int count)
+{
+	turn->tried += count;
+	turn_is_about(turn, owner, count);
+	if (turn->apart && count == 1)
+		disable_timeout(turn_timeout, false);
+}
+
+/*
  * Begin with a part. Returns whether it is not left out.
  */
 static bool
@@ -172,8 +185,8 @@ begin_part(Turn *turn, TurnPart part)
 }
 
 /*
- * Do something that may be about a single thing, and note how long that takes: since it
- * has said so.
+ * Do something that may be about a single thing, or one owner's, and note how long that
+ * takes: since it has said so.
  */
 static void
 do_timed(Turn *turn, void (*something) (Turn *))
@@ -183,9 +196,11 @@ do_timed(Turn *turn, void (*something) (Turn *))
 	turn->things = 0;
 	something(turn);
 	took = clock_now() - turn->began;
-	if (turn->things != 1 || took <= turn->longest)
+	if (turn->things == 0 || (turn->things > 1 && !turn->apart) ||
+		took <= turn->longest)
 		return;
 	turn->longest = took;
+	turn->longest_things = turn->things;
 	turn->longest_owner = turn->owner;
 }
 
@@ -338,12 +353,46 @@ go_on_patrol(Turn *turn)
 
 /*
  * Whether this turn still may begin with something about runs: while it is not known
- * what fails, or takes long, it is one thing at a time.
+ * what fails, or takes long, it is one thing at a time, or one owner's.
  */
 static bool
 may_begin(const Turn *turn)
 {
-	return turn->limit > 1 || turn->tried == 0;
+	return (turn->limit > 1 && !turn->apart) || turn->tried == 0;
+}
+
+/*
+ * Store the runs that have ended, show what others say, and start new ones; what comes
+ * first may be all.
+ */
+static void
+do_runs(Turn *turn)
+{
+	static const Chore chores[] = {CHORE_STORE, CHORE_FLUSH, CHORE_START};
+	int			first = 0;
+
+	while (chores[first] != turn->first)
+		first++;
+	for (int i = 0; i < (int) lengthof(chores); i++)
+	{
+		Chore		chore = chores[(first + i) % (int) lengthof(chores)];
+
+		/* Signals may have ended some just now. */
+		if (!turn_is_to(turn, chore) && chore != CHORE_STORE)
+			continue;
+		if (!may_begin(turn))
+			turn_again(turn, chore);
+		else if (chore == CHORE_STORE)
+			do_timed(turn, turn_store_flights);
+		else if (chore == CHORE_FLUSH)
+			do_timed(turn, turn_flush_events);
+		else
+			start_runs(turn);
+	}
+	/* Those that have ended may let others start. */
+	if (turn->first != CHORE_STORE && turn_is_to(turn, CHORE_START) &&
+		turn->tried_flight != NULL)
+		turn_again(turn, CHORE_START);
 }
 
 static void
@@ -357,25 +406,9 @@ do_chores(Turn *turn)
 	if (begin_part(turn, PART_DEAD_TOOLS))
 		note_dead_tools(turn);
 	turn->part = PART_NONE;
-	if (turn->starts_first && turn_is_to(turn, CHORE_START))
-		start_runs(turn);
-	if (may_begin(turn))
-		do_timed(turn, turn_store_flights);
-	/* They may let others start. */
-	if (turn->starts_first && turn_is_to(turn, CHORE_START) &&
-		turn->tried_flight != NULL)
-		turn_again(turn, CHORE_START);
+	do_runs(turn);
 	turn_keep_cancels(turn);
 	store_response_ids(turn);
-	if (turn_is_to(turn, CHORE_FLUSH) && may_begin(turn))
-		do_timed(turn, turn_flush_events);
-	if (turn_is_to(turn, CHORE_START) && !turn->starts_first)
-	{
-		if (may_begin(turn))
-			start_runs(turn);
-		else
-			turn_again(turn, CHORE_START);
-	}
 
 	turn->unflushed = only_hands_over(turn);
 	if (turn->unflushed || only_continues(turn))
@@ -419,13 +452,12 @@ turn_end_clock(Turn *turn)
 static void
 work(Turn *turn)
 {
-	int64		began = clock_now();
-
+	turn->work_began = clock_now();
 	if (turn->limit > 1 && !ShutdownRequestPending)
 		enable_timeout_after(turn_timeout, TURN_MOST / US_PER_MS);
 	do_chores(turn);
 	turn_end_clock(turn);
-	turn->took = clock_now() - began;
+	turn->took = clock_now() - turn->work_began;
 }
 
 /*

@@ -17,11 +17,20 @@
 #include "store/store.h"
 #include "utils/timestamp.h"
 
+/* How many runs are stored, and started, in one transaction at most. */
+#define MOST_AT_ONCE 500
+
 /*
  * How long a turn may work that does several things, in microseconds: if it takes
  * longer it is undone, and fewer are done at once.
  */
 #define TURN_MOST (200 * US_PER_MS)
+
+/*
+ * How long a turn is that is about one owner's runs, while others have some: after a
+ * longer one, owners have turns of their own for a while.
+ */
+#define TURN_SLICE (20 * US_PER_MS)
 
 /*
  * What a turn consists of, in this order, apart from the runs that it stores and
@@ -56,9 +65,13 @@ typedef struct Turn
 	Patrol	   *patrol;			/* how far the patrol is */
 	Oid			extension;		/* the extension that the runner serves */
 	List	   *dead_tools;		/* ids of runs whose tools' processes died */
-	const char *signals_after;	/* read signals about runs after this id */
+	bool		many_signals;	/* there are many signals: owners take turns, */
+	List	   *signals_after;	/* from where these Signals are on */
 	int			limit;			/* store and start no more runs than this */
-	bool		starts_first;	/* one at a time: what starts, not what ends */
+	bool		shared;			/* several owners have runs */
+	bool		apart;			/* it is about one owner's runs only, which it
+								 * stores, or shows, or starts */
+	Chore		first;			/* one at a time: which of these comes first */
 	int			signal_limit;	/* read no more signals than this: fewer, when
 								 * turns fail */
 	int			room;			/* how many to start, apart from the room that
@@ -70,20 +83,23 @@ typedef struct Turn
 	int			tried;			/* how many runs it was to store or start */
 	Flight	   *tried_flight;	/* if that is one: the one to be stored, */
 	PickedRun  *tried_start;	/* or else the one to be started */
-	char	   *tried_signal;	/* the run that the only signal is about, if
-								 * it was to store and start none */
+	Signal	   *tried_signal;	/* the only signal, if it was to store and
+								 * start no run */
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
 	Oid			owner;			/* whose the first thing is that it was at, */
 	int			things;			/* how many these are, */
 	int64		began;			/* and since when */
+	int64		work_began;		/* and when the turn did */
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
 	int64		took;			/* until it was committed, in microseconds */
-	int64		longest;		/* the longest of that for a single thing, */
-	Oid			longest_owner;	/* and whose that is */
+	int64		longest;		/* the longest of that for a single thing, or
+								 * what is one owner's, */
+	int			longest_things; /* how many these were, */
+	Oid			longest_owner;	/* and whose */
 	uint32		again;			/* chores of which there is more, a bit each */
 	bool		unwanted;		/* the extension is gone, or does not fit:
 								 * nothing was done */
@@ -104,7 +120,8 @@ typedef struct Turn
 	List	   *ended_ids;		/* ids of runs that have ended */
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
-	char	   *last_signal;	/* signals are to be read after this id */
+	bool		more_signals;	/* there may be more signals: */
+	List	   *last_signals;	/* after these, of owners who have more */
 	bool		unflushed;		/* it is to be flushed once tools are called */
 	bool		lost;			/* runs were found that nobody knew of */
 } Turn;
@@ -113,7 +130,7 @@ extern void turn_prepare(void);
 extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
-extern void turn_drop_signals(char *run_id);
+extern void turn_drop_signals(const Signal *signal);
 extern void turn_put_off_expired(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 

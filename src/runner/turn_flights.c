@@ -39,16 +39,45 @@ next_locked_pause(int64 last)
 }
 
 /*
+ * When owners have turns of their own: of these flights those of the next owner, by OID,
+ * after the last one, and that is the last one then.
+ */
+static List *
+of_next_owner(List *flights, Oid *last)
+{
+	Oid			next = InvalidOid;
+	List	   *its = NIL;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+	{
+		Oid			owner = ((Flight *) lfirst(cell))->owner;
+
+		/* how far it is from the last one, round the end */
+		if (next == InvalidOid || owner - *last - 1 < next - *last - 1)
+			next = owner;
+	}
+	foreach(cell, flights)
+	{
+		if (((Flight *) lfirst(cell))->owner == next)
+			its = lappend(its, lfirst(cell));
+	}
+	*last = next;
+	return its;
+}
+
+/*
  * Of these flights those for which this turn has room: the first ones, but if there are
- * too many, or they are larger than that in all, owners get equal parts. The very first
- * is among them however large it is. round is for shares_take().
+ * too many, or they are larger than that in all, owners get equal parts; and of owners
+ * whose flights take long, no more than that. The very first is among them however large
+ * it is. round is for shares_take().
  */
 static List *
 take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
 		   int64 most, int64 round)
 {
 	Shares	   *shares = turn->dispatch->fleet->shares;
-	int			owners = Max(shares_owners(shares), 1);
+	int			owners = turn->apart ? 1 : Max(shares_owners(shares), 1);
 	int			part = Max(turn->limit / owners, 1);
 	int64		bytes = 0;
 	List	   *taken = NIL;
@@ -59,16 +88,18 @@ take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
 	{
 		Flight	   *flight = lfirst(cell);
 		int64		its = size(flight);
+		int			own = rests_limit(turn->order->rests, flight->owner,
+									  MOST_AT_ONCE);
 
 		if (list_length(taken) == turn->limit)
 			return taken;
-		if (shares_take(shares, flight->owner, round, its, part,
+		if (shares_take(shares, flight->owner, round, its, Min(part, own),
 						most / owners) || taken == NIL)
 		{
 			taken = lappend(taken, flight);
 			bytes += its;
 		}
-		else if (list_length(others) < turn->limit)
+		else if (list_length(others) < turn->limit && own == MOST_AT_ONCE)
 			others = lappend(others, flight);
 	}
 	foreach(cell, others)
@@ -119,9 +150,12 @@ flights_to_flush(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
-		if (flight->run.step != STEP_STORE && flight->news.due_at <= now)
+		if (flight->run.step != STEP_STORE && flight->news.due_at <= now &&
+			!rests_has(turn->order->rests, flight->owner, now))
 			due = lappend(due, flight);
 	}
+	if (turn->apart)
+		due = of_next_owner(due, &turn->order->last_flushed);
 	/* Ends are taken in a round of their own. */
 	return take_parts(turn, due, flight_news_size, FLUSH_BYTES, -turn->number);
 }
@@ -163,12 +197,11 @@ turn_flush_events(Turn *turn)
 		fleet_put_off_news(turn->dispatch->fleet, flight,
 						   next_locked_pause(flight->news.locked_pause));
 	}
-	turn->tried += list_length(turn->flushed);
 	if (turn->flushed != NIL)
 	{
 		turn->tried_flight = linitial(turn->flushed);
-		turn_is_about(turn, turn->tried_flight->owner,
-					  list_length(turn->flushed));
+		turn_begin_runs(turn, turn->tried_flight->owner,
+						list_length(turn->flushed));
 	}
 	store_events(turn->flushed);
 	foreach(cell, turn->flushed)
@@ -208,13 +241,14 @@ flights_to_store(Turn *turn)
 			 !rests_has(turn->order->rests, flight->owner, now)))
 			due = lappend(due, flight);
 	}
+	if (turn->apart)
+		due = of_next_owner(due, &turn->order->last_stored);
 	flights = take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
-	turn->tried += list_length(flights);
 	if (flights != NIL)
 	{
 		turn->tried_flight = linitial(flights);
-		turn_is_about(turn, turn->tried_flight->owner,
-					  list_length(flights));
+		turn_begin_runs(turn, turn->tried_flight->owner,
+						list_length(flights));
 	}
 	return flights;
 }
@@ -394,6 +428,7 @@ turn_store_flights(Turn *turn)
 	List	   *flights = flights_to_store(turn);
 	int			size = list_length(flights);
 	RunKeys		keys = run_keys(size);
+	Oid		   *owners = palloc(sizeof(Oid) * Max(size, 1));
 	List	   *locks;
 	Ends		ends = {0};
 	ListCell   *cell;
@@ -401,9 +436,15 @@ turn_store_flights(Turn *turn)
 	if (flights == NIL)
 		return;
 	foreach(cell, flights)
-		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
+	{
+		Flight	   *flight = lfirst(cell);
+
+		owners[keys.count] = flight->owner;
+		run_keys_add(&keys, flight->run_id, NULL);
+	}
 	locks = store_lock_runs(keys.run_ids, keys.count);
-	turn_follow_signals(turn, store_take_signals_of(keys.run_ids, keys.count));
+	turn_follow_signals(turn, store_take_signals_of(keys.run_ids, owners,
+													keys.count));
 
 	ends.ended = palloc(sizeof(EndedRun) * size);
 	ends.paused = palloc(sizeof(EndedRun) * size);

@@ -45,6 +45,9 @@ extern void turn_unpark(Turn *turn);
 /* turn_starts.c */
 extern void turn_start_runs(Turn *turn);
 
+/* turn.c */
+extern void turn_begin_runs(Turn *turn, Oid owner, int count);
+
 /*
  * Whether this turn is to do that.
  */

@@ -247,19 +247,25 @@ turn_read_signals(Turn *turn)
 	int			resting_count;
 	Oid		   *resting = rests_owners(turn->order->rests, clock_now(),
 									   &resting_count);
-	List	   *signals = store_take_signals(turn->signals_after,
-											 turn->signal_limit,
-											 resting, resting_count);
-	bool		full = list_length(signals) == turn->signal_limit;
+	List	   *signals = turn->many_signals ?
+		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
+									resting, resting_count) :
+		store_take_signals(turn->signal_limit, resting, resting_count);
+	ListCell   *cell;
 
-	/* Go round, so that what others leave behind is not read again and again. */
-	if (full || turn->signals_after[0] != '\0')
+	foreach(cell, signals)
+	{
+		if (((Signal *) lfirst(cell))->is_last)
+			turn->last_signals = lappend(turn->last_signals, lfirst(cell));
+	}
+	turn->more_signals = list_length(signals) == turn->signal_limit ||
+		turn->last_signals != NIL || turn->signals_after != NIL;
+	if (turn->more_signals)
 		turn_again(turn, CHORE_SIGNALS);
 	if (list_length(signals) == 1)
 	{
-		turn->tried_signal = ((Signal *) linitial(signals))->run_id;
-		turn_is_about(turn, ((Signal *) linitial(signals))->owner, 1);
+		turn->tried_signal = linitial(signals);
+		turn_is_about(turn, turn->tried_signal->owner, 1);
 	}
-	turn->last_signal = full ? ((Signal *) llast(signals))->run_id : pstrdup("");
 	turn_follow_signals(turn, signals);
 }

@@ -227,14 +227,18 @@ pick_next(Turn *turn)
 	settle_flights(turn);
 	begin_picking(turn);
 	if (turn_is_to(turn, CHORE_CLOCK))
-		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);
+		cancelled = pick_locked(turn, turn->apart ? 1 : Min(limit, LOCKED_BATCH),
+								room);
 	room -= list_length(turn->retried);
 	limit -= list_length(turn->retried) + list_length(cancelled);
+	if (turn->apart && limit < turn->limit)
+		limit = 0;
 	if (room > 0)
-		picked = pick_runs(turn->order, shares, room, limit, &more);
+		picked = pick_runs(turn->order, shares, room, limit, turn->apart, &more);
 	else
 		picked = pick_newcomers(turn->order, shares,
-								Min(turn->newcomers + Min(room, 0), limit));
+								Min(turn->newcomers + Min(room, 0), limit),
+								turn->apart);
 	if (more)
 		turn_again(turn, CHORE_START);
 	turn_end_picking(turn);
@@ -577,12 +581,10 @@ turn_start_runs(Turn *turn)
 	int			had = 0;
 	Starts		starts = {0};
 
-	turn->tried += list_length(picked);
 	if (picked != NIL)
 	{
 		turn->tried_start = linitial(picked);
-		turn_is_about(turn, turn->tried_start->owner,
-					  list_length(picked));
+		turn_begin_runs(turn, turn->tried_start->owner, list_length(picked));
 	}
 	ready = set_waiting_aside(turn, picked, &count);
 	if (count == 0)

@@ -415,6 +415,7 @@ typedef struct Signal
 	char	   *run_id;
 	Oid			owner;			/* only a run of this role is meant */
 	SignalKind	kind;
+	bool		is_last;		/* of its owner's part: there may be more */
 } Signal;
 
 /* The lock of a run that was asked for. */
@@ -504,9 +505,11 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_signals.c: what cancels leave for the runner */
-extern List *store_take_signals(const char *after, int limit,
-								const Oid *others, int count);
-extern List *store_take_signals_of(char *const *run_ids, int count);
+extern List *store_take_signals(int limit, const Oid *others, int count);
+extern List *store_take_parts_of_signals(List *after, int limit,
+										 const Oid *others, int count);
+extern List *store_take_signals_of(char *const *run_ids, const Oid *owners,
+								   int count);
 extern void store_keep_cancels(char *const *run_ids, int count);
 extern List *store_cancel_later(Signal **signals, int count);
 extern void store_expire_markers(int limit);

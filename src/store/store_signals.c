@@ -26,32 +26,29 @@ read_signal(RowReader *row)
 	signal->run_id = next_text(row);
 	signal->owner = next_oid(row);
 	signal->kind = (SignalKind) next_char(row);
+	signal->is_last = next_bool(row);
 	return signal;
 }
 
 /*
- * Read and delete at most limit signals for this runner about runs whose ids
- * come after this one, and which none of these owners has sent, count of them: a
- * list of Signal, in the order of these ids.
+ * Read and delete at most limit signals for this runner, but for those that one of
+ * these owners has sent, count of them: a list of Signal.
  */
 List *
-store_take_signals(const char *after, int limit, const Oid *others, int count)
+store_take_signals(int limit, const Oid *others, int count)
 {
 	static Statement statement = {
-		"WITH taken AS (DELETE FROM agno.run_signals s"
+		"DELETE FROM agno.run_signals s"
 		" WHERE s.ctid = ANY (ARRAY("
-		"SELECT l.ctid FROM agno.run_signals l"
-		" WHERE l.run_id > $3 AND " MINE("l")
-		" AND l.owner::pg_catalog.oid <> ALL ($5::pg_catalog.oid[])"
-		" ORDER BY l.run_id LIMIT $4)) "
-		"RETURNING s.run_id, s.owner, s.kind) "
-		"SELECT t.run_id, t.owner, t.kind FROM taken t ORDER BY t.run_id"
+		"SELECT l.ctid FROM agno.run_signals l WHERE " MINE("l")
+		" AND l.owner::pg_catalog.oid <> ALL ($4::pg_catalog.oid[])"
+		" ORDER BY l.owner, l.run_id LIMIT $3)) "
+		"RETURNING s.run_id, s.owner, s.kind, false"
 	};
 	Arguments	args = {0};
 	Column		owners = {INT4OID};
 
 	bind_mine(&args);
-	bind_text(&args, after);
 	bind_int(&args, limit);
 	for (int i = 0; i < count; i++)
 		add_int(&owners, (int) others[i]);
@@ -60,20 +57,86 @@ store_take_signals(const char *after, int limit, const Oid *others, int count)
 }
 
 /*
- * Read and delete the signals for this runner about these runs: a list of
- * Signal.
+ * Likewise, when there are many: owners get equal parts. Of owners who have sent the
+ * signals in this list, those about runs are read whose ids come after theirs: so that
+ * what is deleted, and cannot be removed yet, is not passed again and again. Of each
+ * owner who may have more, the last signal says so.
  */
 List *
-store_take_signals_of(char *const *run_ids, int count)
+store_take_parts_of_signals(List *after, int limit, const Oid *others,
+							int count)
 {
 	static Statement statement = {
-		"DELETE FROM agno.run_signals s WHERE s.run_id = ANY ($3)"
-		" AND " MINE("s") " RETURNING s.run_id, s.owner, s.kind"
+		"WITH RECURSIVE o (owner) AS ("
+		"(SELECT s.owner FROM agno.run_signals s ORDER BY s.owner LIMIT 1)"
+		" UNION ALL SELECT (SELECT s.owner FROM agno.run_signals s"
+		" WHERE s.owner > o.owner ORDER BY s.owner LIMIT 1)"
+		" FROM o WHERE o.owner IS NOT NULL), "
+		"w (owner, run_id) AS MATERIALIZED"
+		" (SELECT o.owner, coalesce(a.run_id, '') FROM o"
+		" LEFT JOIN unnest($4, $5) AS a (owner, run_id)"
+		" ON a.owner::pg_catalog.oid = o.owner::pg_catalog.oid"
+		" WHERE o.owner IS NOT NULL"
+		" AND o.owner::pg_catalog.oid <> ALL ($6::pg_catalog.oid[])), "
+		"part (n) AS MATERIALIZED"
+		" (SELECT greatest($3 / greatest(count(*), 1), 1) FROM w), "
+		"next (row, is_last) AS MATERIALIZED"
+		" (SELECT l.row, l.n = part.n FROM part, w, LATERAL"
+		" (SELECT x.row, row_number() OVER () FROM"
+		" (SELECT s.ctid AS row FROM agno.run_signals s"
+		" WHERE s.owner = w.owner AND s.run_id > w.run_id AND " MINE("s")
+		" ORDER BY s.run_id LIMIT part.n) x) l (row, n)"
+		" ORDER BY l.n, random() LIMIT $3), "
+		"taken (run_id, owner, kind, is_last) AS"
+		" (DELETE FROM agno.run_signals s USING next n WHERE s.ctid = n.row"
+		" RETURNING s.run_id, s.owner, s.kind, n.is_last) "
+		"SELECT t.run_id, t.owner, t.kind, t.is_last FROM taken t"
 	};
 	Arguments	args = {0};
+	Column		after_owners = {INT4OID};
+	Column		after_ids = {TEXTOID};
+	Column		owners = {INT4OID};
+	ListCell   *cell;
+
+	bind_mine(&args);
+	bind_int(&args, limit);
+	foreach(cell, after)
+	{
+		Signal	   *signal = lfirst(cell);
+
+		add_int(&after_owners, (int) signal->owner);
+		add_text(&after_ids, signal->run_id);
+	}
+	bind_column(&args, &after_owners);
+	bind_column(&args, &after_ids);
+	for (int i = 0; i < count; i++)
+		add_int(&owners, (int) others[i]);
+	bind_column(&args, &owners);
+	return store_read_list(&statement, &args, read_signal);
+}
+
+/*
+ * Read and delete the signals for this runner about these runs that their owners have
+ * sent: a list of Signal.
+ */
+List *
+store_take_signals_of(char *const *run_ids, const Oid *owners, int count)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_signals s"
+		" USING unnest($3, $4) AS d (run_id, owner)"
+		" WHERE s.run_id = d.run_id"
+		" AND s.owner = d.owner::pg_catalog.oid::pg_catalog.regrole"
+		" AND " MINE("s") " RETURNING s.run_id, s.owner, s.kind, false"
+	};
+	Arguments	args = {0};
+	Column		its = {INT4OID};
 
 	bind_mine(&args);
 	bind_ids(&args, run_ids, count);
+	for (int i = 0; i < count; i++)
+		add_int(&its, (int) owners[i]);
+	bind_column(&args, &its);
 	return store_read_list(&statement, &args, read_signal);
 }
 

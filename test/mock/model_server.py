@@ -42,6 +42,8 @@ How it behaves is in the id of the model that a request names:
                             [[{"name": …, "arguments": …}, …], …]} with a list for
                             each answer, "say" the text beside them, "final" the
                             last answer; by default, it tells the last results;
+                            with "pause", it streams a word each so many
+                            milliseconds;
                             with "fail": N, answer N is an error 400, once
 
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
@@ -60,6 +62,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import ssl
 import time
@@ -322,7 +325,9 @@ class ModelServer:
             return await reply(writer, 200, json.dumps(whole).encode())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                      b"Transfer-Encoding: chunked\r\n\r\n")
-        for event in events_of(whole, api):
+        pause = script_of(request)[0].get("pause", 0) / 1000
+        for event in events_of(whole, api, words_of if pause else halves):
+            await asyncio.sleep(pause)
             data = event if isinstance(event, str) else json.dumps(event)
             block = ("data: %s\n\n" % data).encode()
             writer.write(b"%x\r\n" % len(block) + block + b"\r\n")
@@ -601,20 +606,24 @@ def halves(text):
     return [text[:len(text) // 2], text[len(text) // 2:]]
 
 
-def events_of(whole, api):
-    """An answer as the events of a stream."""
+def words_of(text):
+    return re.findall(r"\S+\s*", text)
+
+
+def events_of(whole, api, cut):
+    """An answer as the events of a stream; cut() makes pieces of its text."""
     if api == "responses":
         yield {"type": "response.created", "response": {"id": whole["id"]}}
         for item in whole["output"]:
             if item["type"] == "message":
-                for piece in halves(item["content"][0]["text"]):
+                for piece in cut(item["content"][0]["text"]):
                     yield {"type": "response.output_text.delta", "delta": piece}
             yield {"type": "response.output_item.done", "item": item}
         yield {"type": "response.completed", "response":
                dict(whole, output=[]) if whole["model"] == "tools-1" else whole}
     elif api == "completions":
         message = whole["choices"][0]["message"]
-        for piece in halves(message["content"] or ""):
+        for piece in cut(message["content"] or ""):
             yield {"id": whole["id"], "choices": [
                 {"index": 0, "delta": {"content": piece}}]}
         for number, call in enumerate(message.get("tool_calls", [])):
