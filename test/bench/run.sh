@@ -421,17 +421,26 @@ if wanted 15; then
 			print("%.2f %.2f %.2f" % (tool, bare, tool - bare))
 		PY
 		)" "- - 1"
-	ask count_up 1 1000 many
-	calls=$(sql "SELECT round(1000 / extract(epoch FROM max(finished_at) - min(started_at)))
-		FROM agno.tool_calls WHERE run_id = 'many'")
-	plain=$("${psql[@]}" <<-'SQL'
-		SELECT clock_timestamp() AS start \gset
-		CALL count_plain(1000);
-		SELECT round(1000 / extract(epoch FROM clock_timestamp() - :'start'));
-	SQL
-	)
-	row "" "    calls/s of one worker, one commit each; of a session; ratio" \
-		"$calls $plain $(ratio "$calls" "$plain")" "- - 0.5"
+	# The same calls, in turn, by a client, as applications do it, and by a procedure, which
+	# saves it the way to and fro.
+	echo 'SELECT count_up(1)' >"$work/call.sql"
+	for round in 1 2 3; do
+		ask count_up 1 1000 "many$round"
+		sql "SELECT extract(epoch FROM max(finished_at) - min(started_at))
+			FROM agno.tool_calls WHERE run_id = 'many$round'"
+		"$bindir/pgbench" -n -M prepared -t 1000 -f "$work/call.sql" 2>/dev/null |
+			sed -n 's/^tps = \([0-9.]*\).*/\1/p' | awk '{ print 1000 / $1 }'
+		"${psql[@]}" <<-'SQL'
+			SELECT clock_timestamp() AS start \gset
+			CALL count_plain(1000);
+			SELECT extract(epoch FROM clock_timestamp() - :'start');
+		SQL
+	done >"$work/calls.out"
+	read -r calls client procedure <<<"$(paste - - - <"$work/calls.out" |
+		awk '{ t += $1; c += $2; p += $3 } END { print int(3000 / t), int(3000 / c), int(3000 / p) }')"
+	row "" "    calls/s of one worker, one commit each; of a client; ratio" \
+		"$calls $client $(ratio "$calls" "$client")" "- - 0.5"
+	row "" "    of a procedure that commits; ratio" "$procedure $(ratio "$calls" "$procedure")" ""
 	for turns in 10 100; do
 		before=$(sql "SELECT pg_current_wal_insert_lsn()")
 		ask look $turns 1 "wal$turns"
