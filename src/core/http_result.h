@@ -37,6 +37,8 @@ typedef struct HttpResult
 	double		time_to_first_byte; /* in seconds, since the start */
 	double		duration;		/* in seconds */
 	bool		long_headers;	/* HTTP_TOO_LARGE is for its headers */
+	bool		untried;		/* HTTP_NO_CONNECTION, for it has waited for
+								 * others instead of trying */
 } HttpResult;
 
 #endif							/* AGNO_HTTP_RESULT_H */

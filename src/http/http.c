@@ -12,9 +12,10 @@
  * every call into it, since the threads of its resolver inherit the mask and
  * no handler of PostgreSQL may ever run in them.
  *
- * Memory: the client and its origins live as long as the process. A transfer
- * and the body it receives are malloc'd; http_release() frees the body, and
- * keeps some transfers, with their easy handles, for the next requests.
+ * Memory: the client lives as long as the process, its origins and approaches as
+ * long as transfers need them, or there are few. A transfer and the body it receives
+ * are malloc'd; http_release() frees the body, and keeps some transfers, with their
+ * easy handles, for the next requests.
  *
  *-------------------------------------------------------------------------
  */
@@ -124,6 +125,7 @@ http_create(void)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not initialize libcurl")));
 	slist_init(&client->origins);
+	client->approaches = origin_create_approaches();
 	dlist_init(&client->running);
 	dlist_init(&client->done);
 	dlist_init(&client->fresh);
@@ -203,7 +205,8 @@ http_timeout_ms(HttpClient *client)
 HttpTransfer *
 http_start(HttpClient *client, const HttpRequest *request, void *owner)
 {
-	Origin	   *origin = origin_find(client, request->url);
+	Approach   *approach = origin_approach(client, request->url,
+										   request->role);
 	sigset_t	mask = block_signals();
 	HttpTransfer *transfer = transfer_take(client);
 	CURLcode	code;
@@ -218,7 +221,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 				 errmsg("out of memory")));
 	}
 	transfer->owner = owner;
-	transfer->origin = origin;
+	transfer->approach = approach;
 	transfer->started_at = clock_now();
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
@@ -237,7 +240,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 				 errmsg("could not prepare the request: %s",
 						curl_easy_strerror(code))));
 	}
-	origin->transfers++;
+	approach->transfers++;
 	transfer_set_deadline(transfer, Min(request->timeout_ms,
 										request->connect_timeout_ms));
 	lane_enter(transfer);
@@ -280,28 +283,30 @@ collect_done(HttpClient *client, Lane *lane)
 }
 
 /*
- * Look after the transfers that wait for the address of this server: all go on
- * when it is known, the first when it is to be looked up again.
+ * Look after the transfers that wait here for the address of a server: all go on
+ * when it is known, the first that has the time when it is to be looked up again.
  */
 static void
-look_after_waiting(HttpClient *client, Origin *origin, int64 now)
+look_after_waiting(HttpClient *client, Approach *approach, int64 now)
 {
-	bool		may_go = origin->lookup == NULL && origin->next_lookup <= now;
+	bool		may_go = approach->lookup == NULL && approach->next_lookup <= now;
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &origin->waiting)
+	dlist_foreach_modify(iter, &approach->waiting)
 	{
 		HttpTransfer *transfer = dlist_container(HttpTransfer, node, iter.cur);
 
 		if (!may_go)
 			break;
+		if (approach->lookup_failed && !transfer_has_time(transfer))
+			continue;
 		lane_leave(transfer);
 		lane_enter(transfer);
-		may_go = !origin->lookup_failed;
+		may_go = !approach->lookup_failed;
 	}
-	if (!dlist_is_empty(&origin->waiting) && origin->lookup == NULL &&
-		origin->next_lookup > now)
-		client->waiting_due = Min(client->waiting_due, origin->next_lookup);
+	if (!dlist_is_empty(&approach->waiting) && approach->lookup == NULL &&
+		approach->next_lookup > now)
+		client->waiting_due = Min(client->waiting_due, approach->next_lookup);
 }
 
 /*
@@ -377,13 +382,13 @@ http_advance(HttpClient *client)
 	end_late(client);
 	if (client->waiting > 0 && client->waiting_due <= now_ms())
 	{
-		slist_iter	iter;
+		HASH_SEQ_STATUS all;
+		Approach   *approach;
 
 		client->waiting_due = PG_INT64_MAX;
-		slist_foreach(iter, &client->origins)
-			look_after_waiting(client,
-							   slist_container(Origin, node, iter.cur),
-							   now_ms());
+		hash_seq_init(&all, client->approaches);
+		while ((approach = hash_seq_search(&all)) != NULL)
+			look_after_waiting(client, approach, now_ms());
 	}
 	lane_end_turns(client);
 	while (lane_open_next(client))
@@ -510,7 +515,7 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 
 	lane_leave(transfer);
 	transfer_stop_timer(transfer);
-	transfer->origin->transfers--;
+	transfer->approach->transfers--;
 	transfer_give_back(transfer);
 	lanes_remove_spare(client);
 	restore_signals(mask);

@@ -31,6 +31,8 @@ typedef struct HttpRequest
 	bool		stream;			/* tell of each piece of the answer */
 	bool		tell_sent;		/* tell when it is sent */
 	const char *ca_file;		/* certificates to trust, NULL: the system's */
+	Oid			role;			/* whose it is: it waits for no look-up, and
+								 * for no turn, of another's */
 } HttpRequest;
 
 extern HttpClient *http_create(void);

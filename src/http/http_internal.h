@@ -4,9 +4,9 @@
  *	  The parts of the HTTP client, for one another.
  *
  * The client has lanes, which are multi handles of libcurl; origins, which are the
- * servers that requests go to; and transfers, which are requests in a lane, on
- * their way there, or done. Functions that call libcurl are called with all
- * signals blocked.
+ * servers that requests go to; approaches, by which those of one role get there; and
+ * transfers, which are requests in a lane, on their way there, or done. Functions
+ * that call libcurl are called with all signals blocked.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,7 @@
 #include "http/http.h"
 #include "lib/ilist.h"
 #include "lib/pairingheap.h"
+#include "utils/hsearch.h"
 
 /* The lane for HTTP/2, and for what is not known yet; all others are plain. */
 #define MULTIPLEXED_LANE 0
@@ -42,17 +43,29 @@ typedef struct Lane
 								 * now_ms(); -1: not before an event */
 } Lane;
 
-/* A server that transfers go to. */
+/* A server that transfers go to, and what all of them have shown of it. */
 typedef struct Origin
 {
 	slist_node	node;			/* in HttpClient.origins */
-	int			transfers;		/* how many go there */
+	int			approaches;		/* how many lead to it */
 	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
+	int64		useless_bytes;	/* received by https in excess of what answers
+								 * had in them, since that was too much */
+	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
+} Origin;
+
+/*
+ * How transfers of one role get to a server: they wait for each other, and for
+ * nobody else's. The key of the table is the first two fields.
+ */
+typedef struct Approach
+{
+	Origin	   *origin;			/* the server */
+	Oid			role;			/* whose transfers */
+	int			transfers;		/* how many there are */
 	HttpTransfer *opener;		/* in the multiplexed lane and not sent yet,
 								 * or NULL */
 	int64		turn_ends;		/* when another may be it, as of now_ms() */
-	int64		useless_bytes;	/* received by https in excess of what answers
-								 * had in them, since that was too much */
 	dlist_head	queue;			/* transfers that want to be the next */
 	dlist_node	open_node;		/* in HttpClient.may_open */
 	bool		may_open;		/* open_node is in it */
@@ -61,8 +74,7 @@ typedef struct Origin
 	bool		lookup_failed;	/* the last one has found nothing */
 	int64		next_lookup;	/* none before, as of now_ms() */
 	dlist_head	waiting;		/* transfers that wait for an address */
-	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
-} Origin;
+} Approach;
 
 struct HttpClient
 {
@@ -74,14 +86,14 @@ struct HttpClient
 	int			lane_size;
 	int			transfers;		/* how many are in all of them */
 	slist_head	origins;		/* the Origins that are known */
-	int			origin_count;	/* how many */
+	HTAB	   *approaches;		/* the Approaches to them */
 	dlist_head	spare;			/* transfers that nobody uses */
 	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
 	CURLSH	   *share;			/* addresses, for all lanes */
-	dlist_head	may_open;		/* Origins whose next transfer has its turn */
+	dlist_head	may_open;		/* Approaches whose next transfer has its turn */
 	int64		turns_due;		/* when to look at turns, as of now_ms() */
 	pairingheap deadlines;		/* of transfers that are not done */
 	int			waiting;		/* how many transfers wait for an address */
@@ -93,8 +105,8 @@ struct HttpClient
 typedef enum TransferPlace
 {
 	NOWHERE,					/* nobody's, or HttpClient.spare */
-	IN_QUEUE,					/* Origin.queue */
-	WAITING,					/* Origin.waiting */
+	IN_QUEUE,					/* Approach.queue */
+	WAITING,					/* Approach.waiting */
 	RUNNING,					/* HttpClient.running */
 	DONE						/* HttpClient.done */
 } TransferPlace;
@@ -115,8 +127,10 @@ struct HttpTransfer
 	bool		tell_sent;		/* it is to be in HttpClient.fresh when sent */
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
-	Origin	   *origin;
+	Approach   *approach;
 	Lane	   *lane;			/* that easy is in, or NULL */
+	bool		hurried;		/* libcurl got it when there was no time left
+								 * to find out whether there is a server */
 	bool		sent;			/* libcurl has a connection for it */
 	int			opened[2];		/* its last sockets, until it is sent, */
 	ino_t		inodes[2];		/* and what they were then: a descriptor may
@@ -163,7 +177,9 @@ extern int	origin_lookup_callback(void *resolver, void *reserved,
 extern void origin_end_lookup(HttpTransfer *transfer, bool failed,
 							  bool abandoned);
 extern void origin_is_found(HttpTransfer *transfer);
-extern Origin *origin_find(HttpClient *client, const char *url);
+extern HTAB *origin_create_approaches(void);
+extern Approach *origin_approach(HttpClient *client, const char *url,
+								 Oid role);
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
 /* transfer.c */
@@ -176,6 +192,7 @@ extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
 extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
+extern bool transfer_has_time(const HttpTransfer *transfer);
 extern void transfer_tell(HttpTransfer *transfer);
 extern void transfer_done(HttpTransfer *transfer);
 extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);

@@ -7,8 +7,8 @@
  * for each request that finds no stream at once, libcurl opens a connection of its
  * own; and if it may not, because there is a bound, it keeps the request to itself
  * without looking at its timeouts. So https starts in the multiplexed lane, in
- * which there is at most one transfer to a server that has no connection yet: its
- * opener. The others to that server queue up in its Origin, where we look after
+ * which a role has at most one transfer to a server that has no connection yet: its
+ * opener. Its others to that server queue up in its Approach, where we look after
  * their time. One whose turn has come gets a stream at once, or opens the next
  * connection.
  *
@@ -172,13 +172,13 @@ is_multiplexed(const Origin *origin)
 static void
 begin_opening(HttpTransfer *transfer)
 {
-	Origin	   *origin = transfer->origin;
+	Approach   *approach = transfer->approach;
 
-	origin->opener = transfer;
-	origin->turn_ends = now_ms() + LONGEST_TURN;
-	if (!dlist_is_empty(&origin->queue))
+	approach->opener = transfer;
+	approach->turn_ends = now_ms() + LONGEST_TURN;
+	if (!dlist_is_empty(&approach->queue))
 		transfer->client->turns_due = Min(transfer->client->turns_due,
-										  origin->turn_ends);
+										  approach->turn_ends);
 }
 
 /*
@@ -189,7 +189,7 @@ static void
 enter(HttpTransfer *transfer)
 {
 	HttpClient *client = transfer->client;
-	Origin	   *origin = transfer->origin;
+	Origin	   *origin = transfer->approach->origin;
 	bool		multiplexed = is_multiplexed(origin);
 	Lane	   *lane = multiplexed ?
 		client->lanes[MULTIPLEXED_LANE] : find_plain_lane(client);
@@ -209,6 +209,7 @@ enter(HttpTransfer *transfer)
 		if (multiplexed)
 			begin_opening(transfer);
 		transfer->place = RUNNING;
+		transfer->hurried = !transfer_has_time(transfer);
 		dlist_push_tail(&client->running, &transfer->node);
 	}
 	else
@@ -227,30 +228,30 @@ enter(HttpTransfer *transfer)
 void
 lane_enter(HttpTransfer *transfer)
 {
-	Origin	   *origin = transfer->origin;
+	Approach   *approach = transfer->approach;
 
-	if (is_multiplexed(origin) &&
-		(origin->opener != NULL || !dlist_is_empty(&origin->queue)))
+	if (is_multiplexed(approach->origin) &&
+		(approach->opener != NULL || !dlist_is_empty(&approach->queue)))
 	{
 		transfer->place = IN_QUEUE;
-		dlist_push_tail(&origin->queue, &transfer->node);
+		dlist_push_tail(&approach->queue, &transfer->node);
 		transfer->client->turns_due = Min(transfer->client->turns_due,
-										  origin->turn_ends);
+										  approach->turn_ends);
 	}
 	else
 		enter(transfer);
 }
 
 /*
- * Nobody opens a connection to this server: it is the next one's turn.
+ * Nobody opens a connection here: it is the next one's turn.
  */
 static void
-offer_turn(HttpClient *client, Origin *origin)
+offer_turn(HttpClient *client, Approach *approach)
 {
-	if (dlist_is_empty(&origin->queue) || origin->may_open)
+	if (dlist_is_empty(&approach->queue) || approach->may_open)
 		return;
-	origin->may_open = true;
-	dlist_push_tail(&client->may_open, &origin->open_node);
+	approach->may_open = true;
+	dlist_push_tail(&client->may_open, &approach->open_node);
 }
 
 /*
@@ -259,10 +260,10 @@ offer_turn(HttpClient *client, Origin *origin)
 void
 lane_end_opening(HttpTransfer *transfer)
 {
-	if (transfer->origin->opener != transfer)
+	if (transfer->approach->opener != transfer)
 		return;
-	transfer->origin->opener = NULL;
-	offer_turn(transfer->client, transfer->origin);
+	transfer->approach->opener = NULL;
+	offer_turn(transfer->client, transfer->approach);
 }
 
 /*
@@ -272,21 +273,21 @@ void
 lane_end_turns(HttpClient *client)
 {
 	int64		now = now_ms();
-	slist_iter	iter;
+	HASH_SEQ_STATUS all;
+	Approach   *approach;
 
 	if (client->turns_due > now)
 		return;
 	client->turns_due = PG_INT64_MAX;
-	slist_foreach(iter, &client->origins)
+	hash_seq_init(&all, client->approaches);
+	while ((approach = hash_seq_search(&all)) != NULL)
 	{
-		Origin	   *origin = slist_container(Origin, node, iter.cur);
-
-		if (origin->opener == NULL || dlist_is_empty(&origin->queue))
+		if (approach->opener == NULL || dlist_is_empty(&approach->queue))
 			continue;
-		if (origin->turn_ends <= now)
-			lane_end_opening(origin->opener);
+		if (approach->turn_ends <= now)
+			lane_end_opening(approach->opener);
 		else
-			client->turns_due = Min(client->turns_due, origin->turn_ends);
+			client->turns_due = Min(client->turns_due, approach->turn_ends);
 	}
 }
 
@@ -298,19 +299,19 @@ lane_open_next(HttpClient *client)
 {
 	while (!dlist_is_empty(&client->may_open))
 	{
-		Origin	   *origin = dlist_container(Origin, open_node,
-											 dlist_pop_head_node(&client->may_open));
+		Approach   *approach = dlist_container(Approach, open_node,
+											   dlist_pop_head_node(&client->may_open));
 		HttpTransfer *transfer;
 
-		origin->may_open = false;
-		if (dlist_is_empty(&origin->queue))
+		approach->may_open = false;
+		if (dlist_is_empty(&approach->queue))
 			continue;
 		transfer = dlist_container(HttpTransfer, node,
-								   dlist_pop_head_node(&origin->queue));
+								   dlist_pop_head_node(&approach->queue));
 		transfer->place = NOWHERE;
 		enter(transfer);
-		if (origin->opener == NULL)
-			offer_turn(client, origin);
+		if (approach->opener == NULL)
+			offer_turn(client, approach);
 		return true;
 	}
 	return false;
@@ -354,19 +355,20 @@ move(HttpTransfer *transfer)
 void
 lanes_move_to_plain(HttpClient *client)
 {
-	slist_iter	iter;
+	HASH_SEQ_STATUS all;
+	Approach   *approach;
 
 	client->origin_learned = false;
-	slist_foreach(iter, &client->origins)
+	hash_seq_init(&all, client->approaches);
+	while ((approach = hash_seq_search(&all)) != NULL)
 	{
-		Origin	   *origin = slist_container(Origin, node, iter.cur);
 		dlist_mutable_iter queued;
 
-		if (!origin->speaks_http1)
+		if (!approach->origin->speaks_http1)
 			continue;
-		if (origin->opener != NULL && origin->lookup != origin->opener)
-			move(origin->opener);
-		dlist_foreach_modify(queued, &origin->queue)
+		if (approach->opener != NULL && approach->lookup != approach->opener)
+			move(approach->opener);
+		dlist_foreach_modify(queued, &approach->queue)
 			move(dlist_container(HttpTransfer, node, queued.cur));
 	}
 }

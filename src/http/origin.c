@@ -4,11 +4,16 @@
  *	  The servers that requests go to, and their addresses.
  *
  * libcurl looks up the address of a server in a thread of its own for each
- * transfer that needs it, and a name server may take half a minute. So there is
- * one lookup for a server at a time, whose result all lanes share; transfers
+ * transfer that needs it, and a name server may take half a minute. So a role has
+ * one lookup for a server at a time, whose result all lanes share; its transfers
  * that would begin another wait for it. Nobody ever waits for the thread: one
- * whose transfer is over is left to end by itself, and the next lookup for that
- * server is not begun at once.
+ * whose transfer is over is left to end by itself, and the role's next lookup for
+ * that server is not begun at once.
+ *
+ * Whoever may define a server can define one at the address of another's, with
+ * timeouts that let no lookup end and certificates that let no connection come
+ * about. So what transfers wait for, before they are sent, is known for each role,
+ * in its Approach; an Origin has what the server has shown to all.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,12 +24,15 @@
 
 /*
  * After a lookup that nobody has waited for, and whose thread may live on, how
- * long there is no other for the same server, in milliseconds.
+ * long its role begins no other for the same server, in milliseconds.
  */
 #define ABANDONED_PAUSE 4000
 
-/* How many origins are remembered that no transfer goes to. */
-#define KEPT_ORIGINS 1000
+/*
+ * When there are more approaches than this, those that no transfer takes are
+ * forgotten.
+ */
+#define KEPT_APPROACHES 1000
 
 /*
  * libcurl is about to look up the address of the server, since no lane knows
@@ -34,16 +42,16 @@ int
 origin_lookup_callback(void *resolver, void *reserved, void *transfer_arg)
 {
 	HttpTransfer *transfer = transfer_arg;
-	Origin	   *origin = transfer->origin;
+	Approach   *approach = transfer->approach;
 
-	if (origin->lookup == transfer)
+	if (approach->lookup == transfer)
 		return 0;
-	if (origin->lookup != NULL || origin->next_lookup > now_ms())
+	if (approach->lookup != NULL || approach->next_lookup > now_ms())
 	{
 		transfer->refused = true;
 		return 1;
 	}
-	origin->lookup = transfer;
+	approach->lookup = transfer;
 	return 0;
 }
 
@@ -54,14 +62,14 @@ origin_lookup_callback(void *resolver, void *reserved, void *transfer_arg)
 void
 origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 {
-	Origin	   *origin = transfer->origin;
+	Approach   *approach = transfer->approach;
 
-	if (origin->lookup != transfer)
+	if (approach->lookup != transfer)
 		return;
-	origin->lookup = NULL;
-	origin->lookup_failed = failed;
+	approach->lookup = NULL;
+	approach->lookup_failed = failed;
 	if (abandoned)
-		origin->next_lookup = now_ms() + ABANDONED_PAUSE;
+		approach->next_lookup = now_ms() + ABANDONED_PAUSE;
 	if (transfer->client->waiting > 0)
 		transfer->client->waiting_due = 0;
 }
@@ -72,31 +80,55 @@ origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 void
 origin_is_found(HttpTransfer *transfer)
 {
-	Origin	   *origin = transfer->origin;
+	Approach   *approach = transfer->approach;
 
 	origin_end_lookup(transfer, false, false);
-	if (dlist_is_empty(&origin->waiting))
+	if (dlist_is_empty(&approach->waiting))
 		return;
-	origin->lookup_failed = false;
+	approach->lookup_failed = false;
 	transfer->client->waiting_due = 0;
 }
 
 /*
- * Servers come and go: forget those that nobody asks just now.
+ * The table of a client's Approaches.
+ */
+HTAB *
+origin_create_approaches(void)
+{
+	HASHCTL		ctl = {
+		.keysize = offsetof(Approach, role) + sizeof(Oid),
+		.entrysize = sizeof(Approach),
+	};
+
+	return hash_create("agno_bg approaches", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+}
+
+/*
+ * Servers come and go, and so do roles: forget the approaches that nobody takes just
+ * now, and the servers that none is left to.
  */
 static void
 forget_idle(HttpClient *client)
 {
+	HASH_SEQ_STATUS all;
+	Approach   *approach;
 	slist_mutable_iter iter;
 
+	hash_seq_init(&all, client->approaches);
+	while ((approach = hash_seq_search(&all)) != NULL)
+	{
+		if (approach->transfers > 0 || approach->may_open)
+			continue;
+		approach->origin->approaches--;
+		hash_search(client->approaches, approach, HASH_REMOVE, NULL);
+	}
 	slist_foreach_modify(iter, &client->origins)
 	{
 		Origin	   *origin = slist_container(Origin, node, iter.cur);
 
-		if (origin->transfers > 0 || origin->may_open)
+		if (origin->approaches > 0)
 			continue;
 		slist_delete_current(&iter);
-		client->origin_count--;
 		pfree(origin);
 	}
 }
@@ -104,8 +136,8 @@ forget_idle(HttpClient *client)
 /*
  * The origin of this URL: all of it up to the path.
  */
-Origin *
-origin_find(HttpClient *client, const char *url)
+static Origin *
+find_origin(HttpClient *client, const char *url)
 {
 	const char *host = strstr(url, "://");
 	size_t		length = strlen(url);
@@ -123,16 +155,37 @@ origin_find(HttpClient *client, const char *url)
 			return origin;
 	}
 
-	if (client->origin_count >= KEPT_ORIGINS)
-		forget_idle(client);
-	client->origin_count++;
 	origin = MemoryContextAllocZero(TopMemoryContext,
 									offsetof(Origin, name) + length + 1);
 	memcpy(origin->name, url, length);
-	dlist_init(&origin->waiting);
-	dlist_init(&origin->queue);
 	slist_push_head(&client->origins, &origin->node);
 	return origin;
+}
+
+/*
+ * The approach of this role to the server of this URL.
+ */
+Approach *
+origin_approach(HttpClient *client, const char *url, Oid role)
+{
+	Approach	key = {.origin = find_origin(client, url),.role = role};
+	Approach   *approach = hash_search(client->approaches, &key, HASH_FIND, NULL);
+
+	if (approach != NULL)
+		return approach;
+
+	if (hash_get_num_entries(client->approaches) >= KEPT_APPROACHES)
+	{
+		forget_idle(client);
+		/* that one, too, if nobody else is on the way there */
+		key.origin = find_origin(client, url);
+	}
+	approach = hash_search(client->approaches, &key, HASH_ENTER, NULL);
+	*approach = key;
+	approach->origin->approaches++;
+	dlist_init(&approach->waiting);
+	dlist_init(&approach->queue);
+	return approach;
 }
 
 /*
@@ -146,10 +199,10 @@ origin_wait_for_address(HttpTransfer *transfer)
 	transfer->refused = false;
 	transfer->error[0] = '\0';
 	transfer->place = WAITING;
-	dlist_push_tail(&transfer->origin->waiting, &transfer->node);
+	dlist_push_tail(&transfer->approach->waiting, &transfer->node);
 	if (client->waiting++ == 0)
 		client->waiting_due = PG_INT64_MAX;
-	if (transfer->origin->lookup == NULL)
+	if (transfer->approach->lookup == NULL)
 		client->waiting_due = Min(client->waiting_due,
-								  transfer->origin->next_lookup);
+								  transfer->approach->next_lookup);
 }

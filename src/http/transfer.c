@@ -33,6 +33,12 @@
 #define GRACE_MS 100
 
 /*
+ * How much time a transfer needs, in ms, to find out whether its server can be
+ * reached; half of what it was given is enough.
+ */
+#define FAIR_TRY_MS 1000
+
+/*
  * How long the headers of an answer may be, with all that come before and after its
  * body, in bytes. libcurl keeps them, and does not bound what comes after.
  */
@@ -119,9 +125,9 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 static void
 learn_http1(HttpTransfer *transfer)
 {
-	if (transfer->origin->speaks_http1)
+	if (transfer->approach->origin->speaks_http1)
 		return;
-	transfer->origin->speaks_http1 = true;
+	transfer->approach->origin->speaks_http1 = true;
 	transfer->client->origin_learned = true;
 }
 
@@ -157,7 +163,7 @@ most_useless_bytes(const HttpTransfer *transfer)
 static void
 count_useful(HttpTransfer *transfer, size_t length)
 {
-	Origin	   *origin = transfer->origin;
+	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
 }
@@ -228,7 +234,7 @@ break_connection(const HttpTransfer *transfer)
 static bool
 is_flooded(HttpTransfer *transfer, int64 length)
 {
-	Origin	   *origin = transfer->origin;
+	Origin	   *origin = transfer->approach->origin;
 
 	transfer->record_bytes += length;
 	if (!transfer->sent)
@@ -453,6 +459,17 @@ transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms)
 		GRACE_MS;
 	transfer->timed = true;
 	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
+}
+
+/*
+ * Whether there is time left to find out whether the server can be reached.
+ */
+bool
+transfer_has_time(const HttpTransfer *transfer)
+{
+	int64		given = transfer->deadline - transfer->started_at / US_PER_MS;
+
+	return transfer->deadline - now_ms() >= Min(FAIR_TRY_MS, given / 2);
 }
 
 /*
@@ -770,6 +787,8 @@ transfer_set_late(HttpTransfer *transfer)
 	result->reason = transfer->sent ? "Operation timed out" :
 		transfer->place == WAITING ? "Resolving timed out" :
 		"Connection timed out";
+	result->untried = !transfer->sent &&
+		(transfer->place != RUNNING || transfer->hurried);
 	result->duration = (clock_now() - transfer->started_at) / 1e6;
 	result->retry_after_ms = -1;
 	result->should_retry = -1;

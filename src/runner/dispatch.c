@@ -236,6 +236,7 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	request.connect_timeout_ms = server->connect_timeout_ms;
 	request.max_response = (int64) agno_max_response_size * 1024;
 	request.ca_file = server->ca_file;
+	request.role = flight->owner;
 	request.stream = kind != REQUEST_CANCEL && flight->run.streamed;
 	request.tell_sent = kind != REQUEST_CANCEL &&
 		pacing_problem(dispatch->pacing, flight->pace) != NULL;
@@ -430,9 +431,9 @@ note_reach(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
 
-	/* A run whose own time is over tells nothing. */
+	/* Who has not tried tells nothing, nor a run whose own time is over. */
 	if (result->failure == HTTP_NO_RESOURCES ||
-		result->failure == HTTP_NOT_SENT)
+		result->failure == HTTP_NOT_SENT || result->untried)
 		return;
 	if (result->failure != HTTP_NO_CONNECTION)
 		pacing_reached(dispatch->pacing, flight->pace);

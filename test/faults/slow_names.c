@@ -1,6 +1,7 @@
 /*
- * For LD_PRELOAD: a name server that does not answer. Names that end in
- * .slow.invalid are looked up for twenty seconds, and then not found.
+ * For LD_PRELOAD: a name server that does not answer, or late. Names that end in
+ * .slow.invalid are looked up for twenty seconds, and then not found; those that end
+ * in .late.invalid for one second, and are this machine's.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -8,7 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SLOW ".slow.invalid"
+static int
+ends_in(const char *name, const char *domain)
+{
+	size_t		length = strlen(name);
+
+	return length > strlen(domain) &&
+		strcmp(name + length - strlen(domain), domain) == 0;
+}
 
 int
 getaddrinfo(const char *node, const char *service,
@@ -16,13 +24,16 @@ getaddrinfo(const char *node, const char *service,
 {
 	static int	(*next) (const char *, const char *, const struct addrinfo *,
 						 struct addrinfo **);
-	size_t		length = node != NULL ? strlen(node) : 0;
 
-	if (length > strlen(SLOW) &&
-		strcmp(node + length - strlen(SLOW), SLOW) == 0)
+	if (node != NULL && ends_in(node, ".slow.invalid"))
 	{
 		sleep(20);
 		return EAI_AGAIN;
+	}
+	if (node != NULL && ends_in(node, ".late.invalid"))
+	{
+		sleep(1);
+		node = "127.0.0.1";
 	}
 	if (next == NULL)
 		next = (int (*) (const char *, const char *, const struct addrinfo *,
