@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *	  The clock of a process.
+ *	  The clock of a machine.
  *
- * Microseconds of a clock that never jumps and means nothing to others: times
- * of the database are TimestampTz instead.
+ * Microseconds of a clock that never jumps: it is that of all processes of this machine,
+ * and means nothing to others. Times of the database are TimestampTz instead.
  *
  *-------------------------------------------------------------------------
  */

@@ -33,6 +33,7 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
+#include "core/clock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -50,7 +51,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 /* A runner that lived shorter than this has failed. */
 #define SHORT_LIFE_MS 10000
@@ -74,9 +74,9 @@ typedef struct RunnerRecord
 	Oid			database;		/* which runner the rest is about */
 	int			number;
 	BackgroundWorkerHandle *handle; /* of the process last asked for, or NULL */
-	TimestampTz asked_at;		/* when that was; 0: what came of it has been
-								 * counted */
-	TimestampTz next_start;		/* no start before */
+	int64		asked_at;		/* when that was, as of clock_now(); 0: what
+								 * came of it has been counted */
+	int64		next_start;		/* no start before, likewise */
 	int			failures;		/* short lives in a row */
 	bool		closed;			/* the database allowed no connections when it
 								 * was last looked at */
@@ -263,7 +263,7 @@ ask_for_process(int slot, Oid database)
  * a pause, unless it is the first time.
  */
 static void
-count_failure(RunnerRecord *record, TimestampTz now)
+count_failure(RunnerRecord *record, int64 now)
 {
 	int			pause = FIRST_PAUSE_MS;
 
@@ -271,15 +271,14 @@ count_failure(RunnerRecord *record, TimestampTz now)
 		pause *= 2;
 	record->failures++;
 	record->asked_at = 0;
-	record->next_start = TimestampTzPlusMilliseconds(now,
-													 Min(pause, LAST_PAUSE_MS));
+	record->next_start = now + Min(pause, LAST_PAUSE_MS) * US_PER_MS;
 }
 
 /*
  * Start the runner that is wanted in this slot, unless it is too early.
  */
 static void
-start_runner(int slot, const RunnerView *view, TimestampTz now)
+start_runner(int slot, const RunnerView *view, int64 now)
 {
 	RunnerRecord *record = &records[slot];
 	Oid			database = view->database;
@@ -288,7 +287,7 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 	if (record->asked_at != 0)
 	{
 		if (!view->stepped_aside &&
-			!TimestampDifferenceExceeds(record->asked_at, now, SHORT_LIFE_MS))
+			now - record->asked_at < SHORT_LIFE_MS * US_PER_MS)
 			count_failure(record, now);
 		else
 			record->failures = 0;
@@ -304,7 +303,7 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 	}
 	if (record->closed)
 	{
-		record->next_start = TimestampTzPlusMilliseconds(now, CLOSED_PAUSE_MS);
+		record->next_start = now + CLOSED_PAUSE_MS * US_PER_MS;
 		return;
 	}
 	if (!runner_slots_starting(slot))
@@ -316,7 +315,7 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
 		runner_slots_not_started(slot, true);
 		tool_slots_yield();
 		record->asked_at = 0;
-		record->next_start = TimestampTzPlusMilliseconds(now, FIRST_PAUSE_MS);
+		record->next_start = now + FIRST_PAUSE_MS * US_PER_MS;
 	}
 }
 
@@ -324,7 +323,7 @@ start_runner(int slot, const RunnerView *view, TimestampTz now)
  * Look after a start that is under way. Returns whether it still is.
  */
 static bool
-check_start(int slot, TimestampTz now)
+check_start(int slot, int64 now)
 {
 	RunnerRecord *record = &records[slot];
 	pid_t		pid;
@@ -337,7 +336,7 @@ check_start(int slot, TimestampTz now)
 	if (runner_slots_view(slot).state != RUNNER_STARTING)
 		return false;
 	if (status != BGWH_STOPPED &&
-		!TimestampDifferenceExceeds(record->asked_at, now, START_TIMEOUT_MS))
+		now - record->asked_at < START_TIMEOUT_MS * US_PER_MS)
 		return true;
 
 	if (status != BGWH_STOPPED)
@@ -349,13 +348,13 @@ check_start(int slot, TimestampTz now)
 
 /*
  * Do what is to be done for every slot. Returns when to look again even if
- * nobody asks, or DT_NOEND.
+ * nobody asks, or NEVER.
  */
 static TimestampTz
 look_after_runners(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = DT_NOEND;
+	int64		now = clock_now();
+	int64		next = NEVER;
 	int			starting = 0;
 	bool		wanted = false;
 
@@ -366,8 +365,7 @@ look_after_runners(void)
 		if (view.state == RUNNER_STARTING && check_start(slot, now))
 		{
 			starting++;
-			next = Min(next, TimestampTzPlusMilliseconds(records[slot].asked_at,
-														 START_TIMEOUT_MS));
+			next = Min(next, records[slot].asked_at + START_TIMEOUT_MS * US_PER_MS);
 		}
 	}
 
@@ -466,9 +464,9 @@ may_have_tool_workers(Oid database, Oid role)
  * Look after the start of a tool worker that is under way since then.
  */
 static void
-check_tool_start(int slot, TimestampTz since, TimestampTz *next)
+check_tool_start(int slot, int64 since, int64 *next)
 {
-	TimestampTz give_up = TimestampTzPlusMilliseconds(since, START_TIMEOUT_MS);
+	int64		give_up = since + START_TIMEOUT_MS * US_PER_MS;
 	BgwHandleStatus status = BGWH_STOPPED;
 	pid_t		pid;
 
@@ -478,7 +476,7 @@ check_tool_start(int slot, TimestampTz since, TimestampTz *next)
 	/* Look again: it may have come to run, and gone, in the meantime. */
 	if (tool_slots_view(slot).state != TOOL_WORKER_STARTING)
 		return;
-	if (status != BGWH_STOPPED && GetCurrentTimestamp() < give_up)
+	if (status != BGWH_STOPPED && clock_now() < give_up)
 	{
 		*next = Min(*next, give_up);
 		return;
@@ -490,12 +488,12 @@ check_tool_start(int slot, TimestampTz since, TimestampTz *next)
 
 /*
  * Start the tool workers that are wanted, and look after those that were asked
- * for. Returns when to look again even if nobody asks, or DT_NOEND.
+ * for. Returns when to look again even if nobody asks, or NEVER.
  */
 static TimestampTz
 look_after_tool_workers(void)
 {
-	TimestampTz next = DT_NOEND;
+	int64		next = NEVER;
 	int			slot;
 	Oid			database;
 	Oid			role;
@@ -505,7 +503,7 @@ look_after_tool_workers(void)
 		ToolWorkerView view = tool_slots_view(slot);
 
 		if (view.state == TOOL_WORKER_STARTING)
-			check_tool_start(slot, view.since, &next);
+			check_tool_start(slot, view.state_since, &next);
 	}
 	tool_slots_supervise(&next);
 
@@ -516,7 +514,7 @@ look_after_tool_workers(void)
 		if (!may_have_tool_workers(database, role))
 			tool_slots_unwanted(slot);
 		else if (ask_for_tool_worker(slot, database, role))
-			check_tool_start(slot, GetCurrentTimestamp(), &next);
+			check_tool_start(slot, clock_now(), &next);
 		else
 			tool_slots_not_started(slot, false);
 	}
@@ -540,8 +538,8 @@ agno_bg_launcher_main(Datum arg)
 
 	for (;;)
 	{
-		TimestampTz next;
-		TimestampTz tools_next;
+		int64		next;
+		int64		tools_next;
 		long		timeout_ms = -1;
 		int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 
@@ -565,10 +563,9 @@ agno_bg_launcher_main(Datum arg)
 		/* Whoever waits for a lock resets the latch. */
 		if (ShutdownRequestPending || ConfigReloadPending)
 			continue;
-		if (next != DT_NOEND)
+		if (next != NEVER)
 		{
-			timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														 next);
+			timeout_ms = Max(next - clock_now(), 0) / US_PER_MS + 1;
 			timeout_ms = Min(timeout_ms, INT_MAX);
 			events |= WL_TIMEOUT;
 		}

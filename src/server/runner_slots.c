@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "core/clock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
@@ -46,7 +47,8 @@ typedef struct RunnerSlot
 	int			holds;			/* how many backends want no runner here */
 	int			restorers;		/* how many sessions have copied into the
 								 * tables */
-	TimestampTz restoring_until;	/* while there are any: no runner before */
+	int64		restoring_until;	/* while there are any: no runner before,
+									 * as of clock_now() */
 	bool		stepped_aside;	/* the last one left because of them */
 	int			pid;			/* of the process, 0 when there is none */
 	TimestampTz since;			/* when the process started, else 0 */
@@ -269,8 +271,7 @@ runner_slots_wake_launcher(void)
 static TimestampTz
 end_of_restore(void)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-									   LONGEST_RESTORE_PAUSE);
+	return clock_now() + LONGEST_RESTORE_PAUSE * US_PER_MS;
 }
 
 /*
@@ -280,7 +281,7 @@ static bool
 is_held(const RunnerSlot *slot)
 {
 	return slot->holds > 0 ||
-		(slot->restorers > 0 && GetCurrentTimestamp() < slot->restoring_until);
+		(slot->restorers > 0 && clock_now() < slot->restoring_until);
 }
 
 /*

@@ -39,8 +39,8 @@ typedef struct RunnerView
 	RunnerState state;
 	bool		held;			/* no process is to be there now */
 	bool		stepped_aside;	/* the last one left because it was asked to */
-	TimestampTz restoring_until;	/* no process before; 0: there is no
-									 * restore */
+	int64		restoring_until;	/* no process before, as of clock_now();
+									 * 0: there is no restore */
 	int			pid;			/* of the process; 0: none */
 	TimestampTz since;			/* when the process started; 0: there is none */
 	uint64		counts[RUNNER_COUNTS];

@@ -53,7 +53,7 @@ tool_demand_add(Oid database, Oid role)
 	found->role = role;
 	found->count = 1;
 	found->number = ++tool_state->demands_made;
-	found->since = GetCurrentTimestamp();
+	found->since = clock_now();
 	tool_state->demand_count++;
 	return found;
 }
@@ -62,7 +62,7 @@ tool_demand_add(Oid database, Oid role)
  * The same, but no sooner than then. failures: how often a start has failed.
  */
 void
-tool_demand_at(Oid database, Oid role, TimestampTz not_before, int failures)
+tool_demand_at(Oid database, Oid role, int64 not_before, int failures)
 {
 	ToolDemand *wanted = tool_demand_add(database, role);
 
@@ -76,9 +76,7 @@ tool_demand_at(Oid database, Oid role, TimestampTz not_before, int failures)
 void
 tool_demand_later(Oid database, Oid role, int pause, int failures)
 {
-	tool_demand_at(database, role,
-				   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause),
-				   failures);
+	tool_demand_at(database, role, clock_now() + pause * US_PER_MS, failures);
 }
 
 void

@@ -53,7 +53,7 @@ share_of_one(void)
  * lock.
  */
 static ToolDemand *
-first_demand(TimestampTz now, TimestampTz *next)
+first_demand(int64 now, int64 *next)
 {
 	ToolDemand *first = NULL;
 	int			most = share_of_one();
@@ -118,8 +118,7 @@ find_resting(const ToolDemand *wanted)
  * holds the lock.
  */
 static ToolSlot *
-find_interruptible(const ToolDemand *wanted, TimestampTz now,
-				   TimestampTz *next)
+find_interruptible(const ToolDemand *wanted, int64 now, int64 *next)
 {
 	ToolSlot   *best = NULL;
 	int			own = tool_slots_count_of(wanted->database, wanted->role);
@@ -128,11 +127,9 @@ find_interruptible(const ToolDemand *wanted, TimestampTz now,
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
 		ToolSlot   *slot = &tool_state->slots[i];
-		TimestampTz patience =
-			TimestampTzPlusMilliseconds(wanted->since, PATIENCE_MS);
-		TimestampTz guaranteed =
-			TimestampTzPlusMilliseconds(slot->call_since, agno_tool_timeout);
-		TimestampTz at = Max(patience, guaranteed);
+		int64		patience = wanted->since + PATIENCE_MS * US_PER_MS;
+		int64		guaranteed = slot->call_since + agno_tool_timeout * US_PER_MS;
+		int64		at = Max(patience, guaranteed);
 		int			count = tool_slots_count_of(slot->database, slot->role);
 
 		if (slot->state != TOOL_WORKER_BUSY || slot->lost ||
@@ -140,7 +137,7 @@ find_interruptible(const ToolDemand *wanted, TimestampTz now,
 			tool_slot_is_of(slot, wanted->database, wanted->role))
 			continue;
 		if (slot->call_ends == 0)
-			at = TimestampTzPlusMilliseconds(now, PATIENCE_MS);
+			at = now + PATIENCE_MS * US_PER_MS;
 		else if (slot->call_ends <= at)
 			continue;
 		if (at > now)
@@ -161,7 +158,7 @@ find_interruptible(const ToolDemand *wanted, TimestampTz now,
  * look again. The caller holds the lock.
  */
 static void
-make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
+make_room(const ToolDemand *wanted, int64 now, int64 *next)
 {
 	ToolSlot   *slot;
 
@@ -170,8 +167,7 @@ make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
 		slot = &tool_state->slots[i];
 		if (!tool_slot_is_leaving(slot, now))
 			continue;
-		*next = Min(*next, TimestampTzPlusMilliseconds(slot->asked_at,
-													   LEAVE_MS));
+		*next = Min(*next, slot->asked_at + LEAVE_MS * US_PER_MS);
 		return;
 	}
 	slot = find_resting(wanted);
@@ -182,10 +178,10 @@ make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
 			return;
 		tool_slot_interrupt(slot, tool_slot_may_put_off(slot, now) ? TOOL_PUT_OFF :
 							TOOL_TOOK_TOO_LONG);
-		*next = Min(*next, TimestampTzPlusMilliseconds(now, TOOL_GRACE_MS));
+		*next = Min(*next, now + TOOL_GRACE_MS * US_PER_MS);
 	}
 	tool_slot_ask_to_leave(slot, now);
-	*next = Min(*next, TimestampTzPlusMilliseconds(now, LEAVE_MS));
+	*next = Min(*next, now + LEAVE_MS * US_PER_MS);
 }
 
 /*
@@ -195,13 +191,12 @@ make_room(const ToolDemand *wanted, TimestampTz now, TimestampTz *next)
 static TimestampTz
 lost_at(const ToolSlot *slot)
 {
-	TimestampTz at = DT_NOEND;
+	int64		at = NEVER;
 
 	if (slot->ended)
-		at = TimestampTzPlusMilliseconds(slot->asked_at, LEAVE_MS);
+		at = slot->asked_at + LEAVE_MS * US_PER_MS;
 	if (slot->call_ends != 0)
-		at = Min(at, TimestampTzPlusMilliseconds(slot->call_ends,
-												 TOOL_GRACE_MS + LEAVE_MS));
+		at = Min(at, slot->call_ends + (TOOL_GRACE_MS + LEAVE_MS) * US_PER_MS);
 	return at;
 }
 
@@ -210,9 +205,9 @@ lost_at(const ToolSlot *slot)
  * *next is when to look again, if that is earlier.
  */
 static bool
-lose_next(ToolWorkerView *lost, TimestampTz *next)
+lose_next(ToolWorkerView *lost, int64 *next)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_now();
 	bool		found = false;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
@@ -246,7 +241,7 @@ lose_next(ToolWorkerView *lost, TimestampTz *next)
 void
 tool_slots_yield(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_now();
 	ToolSlot   *best = NULL;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
@@ -256,8 +251,7 @@ tool_slots_yield(void)
 
 		if (slot->state == TOOL_WORKER_BUSY && slot->leave && !slot->lost &&
 			slot->told == TOOL_NOT_INTERRUPTED && slot->call_ends != 0 &&
-			now >= TimestampTzPlusMilliseconds(slot->call_since,
-											   agno_tool_timeout))
+			now >= slot->call_since + agno_tool_timeout * US_PER_MS)
 			tool_slot_interrupt(slot, tool_slot_may_put_off(slot, now) ?
 								TOOL_PUT_OFF : TOOL_TOOK_TOO_LONG);
 		if (slot->pid == 0 || slot->leave || slot->lost ||
@@ -282,9 +276,9 @@ tool_slots_yield(void)
  * when to look again, if that is earlier.
  */
 void
-tool_slots_supervise(TimestampTz *next)
+tool_slots_supervise(int64 *next)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_now();
 	ToolWorkerView lost;
 	int			surplus;
 
@@ -296,8 +290,7 @@ tool_slots_supervise(TimestampTz *next)
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
 		ToolSlot   *slot = &tool_state->slots[i];
-		TimestampTz at = TimestampTzPlusMilliseconds(slot->asked_at,
-													 TOOL_GRACE_MS);
+		int64		at = slot->asked_at + TOOL_GRACE_MS * US_PER_MS;
 
 		if (slot->state == TOOL_WORKER_IDLE && slot->resting &&
 			!slot->leave && surplus > 0)
@@ -346,7 +339,7 @@ find_free(void)
 			return i;
 		if (slot->state == TOOL_WORKER_DEAD &&
 			(found == MAX_TOOL_WORKERS ||
-			 slot->since < tool_state->slots[found].since))
+			 slot->state_since < tool_state->slots[found].state_since))
 			found = i;
 	}
 	return found;
@@ -357,9 +350,9 @@ find_free(void)
  * and role. If not, *next is when to look again, if that is earlier.
  */
 bool
-tool_slots_next_start(int *slot, Oid *database, Oid *role, TimestampTz *next)
+tool_slots_next_start(int *slot, Oid *database, Oid *role, int64 *next)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_now();
 	ToolDemand *wanted;
 	int			number;
 	bool		start;
@@ -381,7 +374,8 @@ tool_slots_next_start(int *slot, Oid *database, Oid *role, TimestampTz *next)
 		free_one->role = wanted->role;
 		free_one->failures = wanted->failures;
 		free_one->state = TOOL_WORKER_STARTING;
-		free_one->since = now;
+		free_one->since = GetCurrentTimestamp();
+		free_one->state_since = now;
 
 		/* It is met, or else comes back. */
 		wanted->number = ++tool_state->demands_made;
@@ -418,8 +412,7 @@ tool_slots_not_started(int number, bool failed)
 		{
 			/* So those who wait take turns with those who have one. */
 			tool_state->processes = Max(tool_slots_count_all(), 1);
-			tool_state->scarce_until =
-				TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SCARCE_MS);
+			tool_state->scarce_until = clock_now() + SCARCE_MS * US_PER_MS;
 		}
 	}
 	LWLockRelease(tool_state_lock);

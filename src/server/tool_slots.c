@@ -103,6 +103,7 @@ tool_slots_view(int number)
 	view.state = slot->state;
 	view.pid = slot->pid;
 	view.since = slot->since;
+	view.state_since = slot->state_since;
 	view.completed = slot->completed;
 	view.failed = slot->failed;
 	LWLockRelease(tool_state_lock);
@@ -211,7 +212,7 @@ tool_slot_free(ToolSlot *slot)
 }
 
 void
-tool_slot_ask_to_leave(ToolSlot *slot, TimestampTz now)
+tool_slot_ask_to_leave(ToolSlot *slot, int64 now)
 {
 	slot->leave = true;
 	slot->asked_at = now;
@@ -223,17 +224,17 @@ tool_slot_ask_to_leave(ToolSlot *slot, TimestampTz now)
  * makes no call, or has been told to end it.
  */
 bool
-tool_slot_is_leaving(const ToolSlot *slot, TimestampTz now)
+tool_slot_is_leaving(const ToolSlot *slot, int64 now)
 {
 	return slot->leave && slot->pid != 0 && !slot->lost &&
 		(slot->state == TOOL_WORKER_IDLE ||
 		 (slot->state == TOOL_WORKER_BUSY &&
 		  slot->told != TOOL_NOT_INTERRUPTED)) &&
-		now < TimestampTzPlusMilliseconds(slot->asked_at, LEAVE_MS);
+		now < slot->asked_at + LEAVE_MS * US_PER_MS;
 }
 
 int
-tool_slots_count_leaving(TimestampTz now)
+tool_slots_count_leaving(int64 now)
 {
 	int			count = 0;
 
@@ -274,7 +275,7 @@ void
 tool_slot_interrupt(ToolSlot *slot, ToolInterrupt reason)
 {
 	slot->told = reason;
-	slot->asked_at = GetCurrentTimestamp();
+	slot->asked_at = clock_now();
 	(void) kill(slot->pid, SIGINT);
 }
 
@@ -328,7 +329,7 @@ find_put_off(const ToolSlot *slot)
  * there is no room, the oldest note goes. The caller holds the lock.
  */
 bool
-tool_slot_may_put_off(const ToolSlot *slot, TimestampTz now)
+tool_slot_may_put_off(const ToolSlot *slot, int64 now)
 {
 	PutOffCall *call = find_put_off(slot);
 
@@ -375,7 +376,7 @@ tool_slots_is_dead(const char *run_id)
 List *
 tool_slots_take_dead(Oid database, int *next)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = clock_now();
 	List	   *run_ids = NIL;
 
 	*next = -1;
@@ -386,8 +387,7 @@ tool_slots_take_dead(Oid database, int *next)
 
 		if (slot->state != TOOL_WORKER_DEAD || slot->database != database)
 			continue;
-		if (now < TimestampTzPlusMilliseconds(slot->since, DEATH_MS) &&
-			now >= slot->since)
+		if (now < slot->state_since + DEATH_MS * US_PER_MS)
 			*next = DEATH_MS;
 		else
 		{
@@ -421,7 +421,7 @@ send_home(Oid database, Oid role)
 			(OidIsValid(role) && slot->role != role))
 			continue;
 		slot->leave = true;
-		slot->asked_at = GetCurrentTimestamp();
+		slot->asked_at = clock_now();
 		if (slot->told == TOOL_TOOK_TOO_LONG)
 			slot->told = TOOL_PUT_OFF;
 		(void) kill(slot->pid, SIGTERM);
@@ -518,7 +518,7 @@ detach(int code, Datum arg)
 	if (died)
 	{
 		slot->state = TOOL_WORKER_DEAD;
-		slot->since = GetCurrentTimestamp();
+		slot->state_since = clock_now();
 		slot->process = NO_PROCESS;
 		slot->pid = 0;
 	}
@@ -555,7 +555,8 @@ tool_slot_attach(int number, Oid database, Oid role)
 		slot->process = my_process();
 		slot->pid = MyProcPid;
 		slot->failures = 0;
-		slot->since = slot->turn_since = GetCurrentTimestamp();
+		slot->since = GetCurrentTimestamp();
+		slot->state_since = slot->turn_since = clock_now();
 	}
 	LWLockRelease(tool_state_lock);
 	if (mine)
@@ -587,7 +588,7 @@ tool_slot_wakes(void)
  * What has been put off is to be looked at again at that time; 0: nothing has.
  */
 void
-tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at)
+tool_slot_rest(uint64 wakes_seen, int64 look_again_at)
 {
 	ToolSlot   *slot = &tool_state->slots[my_slot];
 	ToolDemand *wanted;
@@ -599,7 +600,7 @@ tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at)
 	{
 		slot->resting = true;
 		wanted = tool_demand_find(slot->database, slot->role);
-		if (wanted != NULL && wanted->not_before <= GetCurrentTimestamp())
+		if (wanted != NULL && wanted->not_before <= clock_now())
 			tool_demand_drop(wanted);
 	}
 	others = tool_state->demand_count > 0;
@@ -615,12 +616,12 @@ tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at)
  * gets it if the worker leaves. The caller holds the lock.
  */
 static bool
-is_to_make_room(const ToolSlot *slot, TimestampTz now)
+is_to_make_room(const ToolSlot *slot, int64 now)
 {
 	int			mine = tool_slots_count_of(slot->database, slot->role);
 	bool		most;
 
-	if (!TimestampDifferenceExceeds(slot->turn_since, now, TURN_MS))
+	if (now - slot->turn_since < TURN_MS * US_PER_MS)
 		return false;
 	most = mine == tool_slots_count_most();
 	for (int i = 0; i < MAX_DEMANDS; i++)
@@ -631,8 +632,7 @@ is_to_make_room(const ToolSlot *slot, TimestampTz now)
 			tool_slot_is_of(slot, wanted->database, wanted->role))
 			continue;
 		if (tool_slots_count_of(wanted->database, wanted->role) < mine &&
-			(most || TimestampDifferenceExceeds(wanted->since, now,
-												SHORT_WAIT_MS)) &&
+			(most || now - wanted->since >= SHORT_WAIT_MS * US_PER_MS) &&
 			!tool_slots_has_lost(wanted->role) &&
 			!tool_slots_are_held(wanted->database, wanted->role))
 			return true;
@@ -652,7 +652,7 @@ tool_slot_is_to_leave(void)
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	if (!slot->leave && !slot->resting)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		int64		now = clock_now();
 		int			leaving = tool_slots_count_leaving(now);
 		int			surplus = tool_slots_count_all() - leaving - tool_state->allowed;
 
@@ -679,7 +679,7 @@ tool_slot_try_leave(uint64 wakes_seen)
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	may = slot->wakes == wakes_seen;
 	if (may)
-		tool_slot_ask_to_leave(slot, GetCurrentTimestamp());
+		tool_slot_ask_to_leave(slot, clock_now());
 	LWLockRelease(tool_state_lock);
 	return may;
 }
@@ -694,7 +694,7 @@ tool_slot_begin_call(const char *run_id)
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	strlcpy(slot->run_id, run_id, sizeof(slot->run_id));
-	slot->call_since = GetCurrentTimestamp();
+	slot->call_since = clock_now();
 	slot->call_ends = 0;
 	slot->told = TOOL_NOT_INTERRUPTED;
 	slot->resting = false;
@@ -712,7 +712,7 @@ tool_slot_set_time(int ms)
 	ToolSlot   *slot = &tool_state->slots[my_slot];
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
-	slot->call_ends = TimestampTzPlusMilliseconds(slot->call_since, ms);
+	slot->call_ends = slot->call_since + ms * US_PER_MS;
 	LWLockRelease(tool_state_lock);
 }
 

@@ -49,6 +49,8 @@ typedef struct ToolWorkerView
 	ToolWorkerState state;
 	int			pid;			/* 0: there is no process */
 	TimestampTz since;			/* when it was asked for, or started */
+	int64		state_since;	/* when it was asked for, started, or died, as
+								 * of clock_now() */
 	uint64		completed;		/* calls that were made, */
 	uint64		failed;			/* and those that failed */
 } ToolWorkerView;
@@ -69,9 +71,9 @@ extern void tool_slots_unhold(Oid database, Oid role);
 
 /* For the launcher. */
 extern void tool_slots_yield(void);
-extern void tool_slots_supervise(TimestampTz *next);
+extern void tool_slots_supervise(int64 *next);
 extern bool tool_slots_next_start(int *slot, Oid *database, Oid *role,
-								  TimestampTz *next);
+								  int64 *next);
 extern void tool_slots_not_started(int slot, bool failed);
 extern void tool_slots_unwanted(int slot);
 
@@ -79,7 +81,7 @@ extern void tool_slots_unwanted(int slot);
 extern bool tool_slot_attach(int slot, Oid database, Oid role);
 extern bool tool_slots_is_dead(const char *run_id);
 extern uint64 tool_slot_wakes(void);
-extern void tool_slot_rest(uint64 wakes_seen, TimestampTz look_again_at);
+extern void tool_slot_rest(uint64 wakes_seen, int64 look_again_at);
 extern bool tool_slot_is_to_leave(void);
 extern bool tool_slot_try_leave(uint64 wakes_seen);
 extern void tool_slot_begin_call(const char *run_id);

@@ -5,13 +5,15 @@
  *
  * tool_slots.c has the workers, tool_demands.c who wants one, and tool_places.c who
  * gets one. One lock guards all of it: the caller of each of these functions holds
- * it.
+ * it. Times are of clock_now(), which all processes share, but for the one that users
+ * see.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef AGNO_TOOL_SLOTS_INTERNAL_H
 #define AGNO_TOOL_SLOTS_INTERNAL_H
 
+#include "core/clock.h"
 #include "server/tool_slots.h"
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
@@ -43,18 +45,19 @@ typedef struct ToolSlot
 	ToolWorkerState state;
 	int			process;		/* the worker's number, or NO_PROCESS */
 	int			pid;			/* 0: there is no process */
-	TimestampTz since;			/* when it was asked for, started, or died */
+	TimestampTz since;			/* when it was asked for, or started */
+	int64		state_since;	/* when it was asked for, started, or died */
 	int			failures;		/* starts for its role that failed before */
-	TimestampTz turn_since;		/* when it was last given to its role */
+	int64		turn_since;		/* when it was last given to its role */
 	uint64		wakes;			/* how often it was woken */
 	bool		resting;		/* it has found nothing to do since, and
 								 * nobody has told it of more */
-	TimestampTz look_again_at;	/* at what it has put off; 0: at nothing */
+	int64		look_again_at;	/* at what it has put off; 0: at nothing */
 	bool		leave;			/* it is to leave after its call */
-	TimestampTz asked_at;		/* when it was asked to */
+	int64		asked_at;		/* when it was asked to */
 	char		run_id[ID_SIZE];	/* of the call that it makes, or has made */
-	TimestampTz call_since;		/* when that began */
-	TimestampTz call_ends;		/* when its time is over; 0: not known yet */
+	int64		call_since;		/* when that began */
+	int64		call_ends;		/* when its time is over; 0: not known yet */
 	ToolInterrupt told;			/* why it was told to end the call */
 	bool		ended;			/* it did not: its process was */
 	bool		lost;			/* nor did that: nobody can end it */
@@ -69,8 +72,8 @@ typedef struct ToolDemand
 	Oid			role;
 	int			count;			/* how many workers */
 	uint64		number;			/* the lowest comes first */
-	TimestampTz since;			/* when that number was given */
-	TimestampTz not_before;		/* no start before */
+	int64		since;			/* when that number was given */
+	int64		not_before;		/* no start before */
 	int			failures;		/* starts that failed in a row */
 } ToolDemand;
 
@@ -80,7 +83,7 @@ typedef struct PutOffCall
 	Oid			database;		/* invalid: there is none */
 	char		run_id[ID_SIZE];	/* whose next call it is */
 	int			times;			/* how often it has been put off */
-	TimestampTz since;			/* when it was last */
+	int64		since;			/* when it was last */
 } PutOffCall;
 
 /* Guarded by the lock. */
@@ -97,7 +100,7 @@ typedef struct ToolState
 	int			allowed;		/* agno_bg.max_tool_workers as the launcher
 								 * knows it, or for how many it gets processes */
 	int			processes;		/* how many there were, */
-	TimestampTz scarce_until;	/* when there were no more; until then */
+	int64		scarce_until;	/* when there were no more; until then */
 	int			demand_count;	/* how many demands there are */
 	uint64		demands_made;	/* the number of the last demand */
 	ToolDemand	demands[MAX_DEMANDS];
@@ -119,17 +122,17 @@ extern int	tool_slots_count_of(Oid database, Oid role);
 extern bool tool_slots_has_lost(Oid role);
 extern int	tool_slots_count_most(void);
 extern void tool_slot_free(ToolSlot *slot);
-extern void tool_slot_ask_to_leave(ToolSlot *slot, TimestampTz now);
-extern bool tool_slot_is_leaving(const ToolSlot *slot, TimestampTz now);
-extern int	tool_slots_count_leaving(TimestampTz now);
+extern void tool_slot_ask_to_leave(ToolSlot *slot, int64 now);
+extern bool tool_slot_is_leaving(const ToolSlot *slot, int64 now);
+extern int	tool_slots_count_leaving(int64 now);
 extern bool tool_slots_are_held(Oid database, Oid role);
 extern void tool_slot_interrupt(ToolSlot *slot, ToolInterrupt reason);
-extern bool tool_slot_may_put_off(const ToolSlot *slot, TimestampTz now);
+extern bool tool_slot_may_put_off(const ToolSlot *slot, int64 now);
 
 /* tool_demands.c */
 extern ToolDemand *tool_demand_find(Oid database, Oid role);
 extern ToolDemand *tool_demand_add(Oid database, Oid role);
-extern void tool_demand_at(Oid database, Oid role, TimestampTz not_before,
+extern void tool_demand_at(Oid database, Oid role, int64 not_before,
 						   int failures);
 extern void tool_demand_later(Oid database, Oid role, int pause,
 							  int failures);

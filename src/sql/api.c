@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "core/clock.h"
 #include "core/shard.h"
 #include "funcapi.h"
 #include "libpq/libpq.h"
@@ -270,8 +271,7 @@ sleep_on_latch(long timeout_ms)
  * there is no run that the caller may see. Leaves no snapshot behind.
  */
 static bool
-wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
-			 RunRow *state)
+wait_for_run(const char *run_id, Oid caller, int64 deadline, RunRow *state)
 {
 	bool		found;
 
@@ -289,12 +289,11 @@ wait_for_run(const char *run_id, Oid caller, TimestampTz deadline,
 
 		if (deadline != 0)
 		{
-			timeout_ms =
-				TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-												deadline);
-			if (timeout_ms <= 0)
+			int64		left = deadline - clock_now();
+
+			if (left <= 0)
 				break;
-			timeout_ms = Min(timeout_ms, INT_MAX);
+			timeout_ms = Min(left / US_PER_MS + 1, INT_MAX);
 		}
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
@@ -315,7 +314,7 @@ Datum
 agno_wait_run(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	TimestampTz deadline = 0;
+	int64		deadline = 0;
 	Oid			caller = GetUserId();
 	char	   *run_id;
 	RunRow		state;
@@ -330,8 +329,7 @@ agno_wait_run(PG_FUNCTION_ARGS)
 
 		/* Beyond that, it is no timeout. */
 		if (ms < ARGUMENT_MAX_MS)
-			deadline = GetCurrentTimestamp() +
-				(TimestampTz) (Max(ms, 0) * 1000);
+			deadline = clock_now() + (int64) (Max(ms, 0) * US_PER_MS);
 	}
 
 	if (wait_for_run(run_id, caller, deadline, &state))

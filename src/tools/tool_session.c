@@ -20,6 +20,7 @@
 #include "catalog/namespace.h"
 #include "commands/prepare.h"
 #include "commands/trigger.h"
+#include "core/clock.h"
 #include "miscadmin.h"
 #include "server/session_user.h"
 #include "server/tool_slots.h"
@@ -202,8 +203,7 @@ tool_session_try(bool (*work) (void *), void *arg)
 void
 tool_session_look_again(int pause)
 {
-	TimestampTz again = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													pause + 1);
+	int64		again = clock_now() + (pause + 1) * US_PER_MS;
 
 	if (tool_session.look_again_at == 0 || again < tool_session.look_again_at)
 		tool_session.look_again_at = again;

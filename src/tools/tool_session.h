@@ -16,8 +16,9 @@ typedef struct ToolSession
 	Oid			role;			/* whose process it is */
 	MemoryContext context;		/* for one call, or a batch of callbacks;
 								 * reset before the next */
-	TimestampTz look_again_at;	/* when there is something again that has been
-								 * put off; 0: there is nothing */
+	int64		look_again_at;	/* when there is something again that has been
+								 * put off, as of clock_now(); 0: there is
+								 * nothing */
 } ToolSession;
 
 extern ToolSession tool_session;

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 
+#include "core/clock.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -29,7 +30,6 @@
 #include "tools/tool_session.h"
 #include "tools/tool_worker.h"
 #include "utils/guc.h"
-#include "utils/timestamp.h"
 
 /* How long a worker stays that has nothing to do, in milliseconds. */
 #define IDLE_MS 10000
@@ -99,13 +99,11 @@ initialize(int slot, Oid database, Oid role)
 static long
 sleep_ms(void)
 {
-	long		until;
+	int64		until = tool_session.look_again_at - clock_now();
 
 	if (tool_session.look_again_at == 0)
 		return IDLE_MS;
-	until = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-											tool_session.look_again_at);
-	return Min(until + 1, IDLE_MS);
+	return Min(Max(until, 0) / US_PER_MS + 1, IDLE_MS);
 }
 
 /*
@@ -115,7 +113,7 @@ void
 agno_bg_tool_worker_main(Datum arg)
 {
 	Oid			ids[2];
-	TimestampTz idle_since = 0;
+	int64		idle_since = 0;
 	uint32		calls = 0;		/* since there was none */
 
 	memcpy(ids, MyBgworkerEntry->bgw_extra, sizeof(ids));
@@ -140,7 +138,7 @@ agno_bg_tool_worker_main(Datum arg)
 		}
 		if (ShutdownRequestPending || tool_slot_is_to_leave())
 			proc_exit(0);
-		if (tool_session.look_again_at <= GetCurrentTimestamp())
+		if (tool_session.look_again_at <= clock_now())
 			tool_session.look_again_at = 0;
 		working = true;
 		made = tool_execution_next();
@@ -157,9 +155,8 @@ agno_bg_tool_worker_main(Datum arg)
 		}
 
 		if (idle_since == 0)
-			idle_since = GetCurrentTimestamp();
-		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(),
-									   IDLE_MS) &&
+			idle_since = clock_now();
+		if (clock_now() - idle_since >= IDLE_MS * US_PER_MS &&
 			tool_slot_try_leave(wakes))
 			proc_exit(0);
 		if (tool_slot_wakes() != wakes || ShutdownRequestPending)
