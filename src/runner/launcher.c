@@ -7,7 +7,8 @@
  * the extension, so when it starts it has a runner started in each, one after
  * the other; those that find no extension leave again, the others ask for the
  * rest of agno_bg.runners. From then on a database asks for runners itself, when a transaction that created the
- * extension or enqueued a run commits.
+ * extension or enqueued a run commits; and for a new database, or one that has been
+ * changed, whoever did that asks.
  *
  * The runner's slot in shared memory says who is to act next:
  *

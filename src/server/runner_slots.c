@@ -195,8 +195,8 @@ runner_slots_want(Oid database, int number)
 /*
  * The same, where nobody else looks after it: say so if there is no slot left.
  */
-static void
-demand_runner(Oid database, int number)
+void
+runner_slots_demand(Oid database, int number)
 {
 	if (!runner_slots_want(database, number))
 		ereport(LOG,
@@ -237,7 +237,7 @@ runner_slots_wake(uint32 numbers, bool prepared)
 	for (int number = 0; number < agno_runners; number++)
 	{
 		if ((unknown & (1U << number)) != 0)
-			demand_runner(MyDatabaseId, number);
+			runner_slots_demand(MyDatabaseId, number);
 	}
 }
 
@@ -621,7 +621,7 @@ runner_slot_want_siblings(void)
 	for (int number = 0; number < agno_runners; number++)
 	{
 		if (number != runner_slot_number())
-			demand_runner(MyDatabaseId, number);
+			runner_slots_demand(MyDatabaseId, number);
 	}
 }
 

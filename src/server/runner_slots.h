@@ -55,6 +55,7 @@ extern RunnerView runner_slots_view(int slot);
 
 /* For backends. */
 extern bool runner_slots_want(Oid database, int number);
+extern void runner_slots_demand(Oid database, int number);
 extern bool runner_slots_has_runner(Oid database);
 extern void runner_slots_wake_launcher(void);
 extern void runner_slots_wake(uint32 numbers, bool prepared);

@@ -5,7 +5,7 @@
  *
  * A backend whose transaction enqueued or cancelled a run wakes the runner in
  * charge when the transaction has become visible; where there is none, it asks
- * the launcher for one.
+ * the launcher for one. So does one that has made or changed a database, for that one.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +16,7 @@
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/wake.h"
+#include "utils/memutils.h"
 
 /*
  * The lowest nesting level of the current transaction that wants runners to be
@@ -28,6 +29,21 @@ static bool at_either_end;
 /* Which runners that is about: the bit of each number. */
 static uint32 numbers;
 
+/*
+ * Databases that are to have a runner looking into them when the transaction
+ * commits; in TopTransactionContext.
+ */
+static List *databases = NIL;
+
+static void
+want_runners(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, databases)
+		runner_slots_demand(lfirst_oid(cell), 0);
+}
+
 static void
 transaction_callback(XactEvent event, void *arg)
 {
@@ -36,6 +52,7 @@ transaction_callback(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			if (commit_level > 0 || at_either_end)
 				runner_slots_wake(numbers, false);
+			want_runners();
 			break;
 		case XACT_EVENT_ABORT:
 			if (at_either_end)
@@ -51,6 +68,7 @@ transaction_callback(XactEvent event, void *arg)
 	commit_level = 0;
 	at_either_end = false;
 	numbers = 0;
+	databases = NIL;
 }
 
 /*
@@ -114,4 +132,18 @@ wake_at_end(int shard)
 	register_callbacks();
 	note_shard(shard);
 	at_either_end = true;
+}
+
+/*
+ * Have a runner look into this database if the current transaction commits: it
+ * leaves again where there is no extension.
+ */
+void
+want_runner_at_commit(Oid database)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	register_callbacks();
+	databases = list_append_unique_oid(databases, database);
+	MemoryContextSwitchTo(old);
 }

@@ -10,5 +10,6 @@
 
 extern void wake_at_commit(int shard);
 extern void wake_at_end(int shard);
+extern void want_runner_at_commit(Oid database);
 
 #endif							/* AGNO_WAKE_H */

@@ -6,7 +6,9 @@
  * DROP DATABASE, ALTER DATABASE … RENAME and … SET TABLESPACE, and CREATE
  * DATABASE … TEMPLATE want nobody else to be connected to the database. Its
  * runner steps aside for them, and comes back when the transaction has ended,
- * if the database is still there.
+ * if the database is still there. A database that has been made, as a copy that may
+ * have runs, or changed, as a template that is none any more, is looked into by a
+ * runner of its own at the commit.
  *
  * COPY into our own tables is what a dump is restored with. The runner steps
  * aside for it, too, and stays away until the session has ended: who executes a
@@ -65,6 +67,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (access == OAT_POST_CREATE && class_id == RelationRelationId)
 		rewrite_relation_created(object_id, arg);
+	if ((access == OAT_POST_CREATE || access == OAT_POST_ALTER) &&
+		class_id == DatabaseRelationId)
+		want_runner_at_commit(object_id);
 	if (access == OAT_DROP && class_id == AuthIdRelationId)
 		hold_tool_workers(InvalidOid, object_id);
 	if ((access == OAT_DROP || access == OAT_POST_ALTER) &&
