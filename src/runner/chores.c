@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "runner/chores.h"
+#include "runner/deadline.h"
 #include "runner/faults.h"
 #include "runner/turn.h"
 #include "server/blame.h"
@@ -63,11 +64,14 @@
 #define STREAMS_PER_FLUSH 100
 
 /*
- * How often runs are looked for that are old enough to be deleted, and the
- * pause between two steps of deleting them.
+ * How often runs are looked for that are old enough to be deleted, and how long a step
+ * of deleting several of them may take. The pause between two steps is as long as the
+ * first of them, but no shorter and no longer than that.
  */
 #define EXPIRE_PAUSE (60 * US_PER_S)
+#define EXPIRE_STEP_MOST (200 * US_PER_MS)
 #define EXPIRE_STEP_PAUSE (20 * US_PER_MS)
+#define EXPIRE_STEP_LONGEST_PAUSE (10 * US_PER_S)
 
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
@@ -112,6 +116,8 @@ struct Chores
 	RunPlace	expire_after;	/* where; run_id is in expire_run */
 	char		expire_run[ID_SIZE];
 	bool		expires_more;	/* there are more of them */
+	int			expire_limit;	/* how many of them, with their families, a
+								 * step deletes at most */
 
 	Faults		faults;			/* what failed */
 };
@@ -675,12 +681,14 @@ do_turn(Chores *chores, uint32 todo)
 /*
  * Do this in a transaction of its own: that it fails is no run's fault. Failures that
  * follow each other are reported once; *failed says whether the last time was one.
+ * Returns whether it is done: it has not failed either when its deadline has passed.
  */
 static bool
 try_apart(Chores *chores, const char *activity, void (*work) (Chores *),
 		  bool *failed)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	volatile bool done = false;
 
 	PG_TRY();
 	{
@@ -688,21 +696,25 @@ try_apart(Chores *chores, const char *activity, void (*work) (Chores *),
 		work(chores);
 		store_commit();
 		*failed = false;
+		done = true;
 	}
 	PG_CATCH();
 	{
+		bool		overdue;
+
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(caller);
-		if (!*failed)
+		overdue = deadline_end() && geterrcode() == ERRCODE_QUERY_CANCELED;
+		if (!overdue && !*failed)
 			EmitErrorReport();
-		*failed = true;
+		*failed = !overdue;
 		FlushErrorState();
 		store_abort();
 		MemoryContextSwitchTo(caller);
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
-	return !*failed;
+	return done;
 }
 
 /*
@@ -752,14 +764,18 @@ look_for_prepared(Chores *chores)
 }
 
 /*
- * Delete a part of what is old enough.
+ * Delete a part of what is old enough. A single thing takes as long as it does.
  */
 static void
 delete_old(Chores *chores)
 {
 	RunPlace	after = chores->expire_after;
-	bool		more = store_expire_runs(&after, MOST_AT_ONCE, agno_retention);
+	bool		more;
 
+	if (chores->expire_limit > 1)
+		deadline_begin(EXPIRE_STEP_MOST / US_PER_MS);
+	more = store_expire_runs(&after, chores->expire_limit, agno_retention);
+	(void) deadline_end();
 	chores->expire_after.created_at = after.created_at;
 	if (after.run_id != chores->expire_run)
 		strlcpy(chores->expire_run, after.run_id, sizeof(chores->expire_run));
@@ -770,11 +786,23 @@ static void
 expire_runs(Chores *chores)
 {
 	static bool failed;
+	int64		began = clock_now();
+	int64		took;
+	bool		done;
 
 	chores->expires_more = false;
-	(void) try_apart(chores, "agno_bg: deleting old runs", delete_old, &failed);
-	chores->expire_at = clock_now() +
-		(chores->expires_more ? EXPIRE_STEP_PAUSE :
+	done = try_apart(chores, "agno_bg: deleting old runs", delete_old, &failed);
+	took = clock_now() - began;
+	if (!done && !failed)
+	{
+		chores->expire_limit /= 2;
+		chores->expires_more = true;
+	}
+	else if (done && took < EXPIRE_STEP_MOST / 2)
+		chores->expire_limit = Min(2 * chores->expire_limit, MOST_AT_ONCE);
+	chores->expire_at = began + took +
+		(chores->expires_more ?
+		 Min(Max(took, EXPIRE_STEP_PAUSE), EXPIRE_STEP_LONGEST_PAUSE) :
 		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
 
@@ -825,6 +853,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	faults_init(&chores->faults);
 	chores->again = CHORE_BIT(CHORE_PATROL);
 	turn_prepare();
+	deadline_prepare();
 	if (first)
 		find_blamed_tools(chores);
 	patrol_create(&chores->patrol, first);
@@ -832,6 +861,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	strlcpy(chores->expire_run, chores->expire_after.run_id,
 			sizeof(chores->expire_run));
 	chores->expire_after.run_id = chores->expire_run;
+	chores->expire_limit = MOST_AT_ONCE;
 	chores->order.rests = rests_create();
 	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
 													"agno_bg signals",

@@ -36,6 +36,9 @@
 /* How many runs of families are looked at in a step, and deleted. */
 #define FAMILY_RUNS 1000
 
+/* How many rows a run, or a family, loses in a step that deletes no other. */
+#define PORTION_ROWS 1000
+
 /* How many different reasons are logged. */
 #define MAX_REASONS 20
 
@@ -90,10 +93,11 @@ execute_restricted(Statement *statement, Arguments *args)
 
 /*
  * Execute a statement that deletes the rows with these ids. If it fails,
- * nothing has happened, and the SQLSTATE is returned: else 0.
+ * nothing has happened, and the SQLSTATE is returned: else 0. Neither has it if this is
+ * only to find out.
  */
 static int
-try_to_delete(Statement *statement, char *const *ids, int count)
+try_to_delete(Statement *statement, char *const *ids, int count, bool only_try)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -107,7 +111,10 @@ try_to_delete(Statement *statement, char *const *ids, int count)
 
 		bind_ids(&args, ids, count);
 		execute_restricted(statement, &args);
-		ReleaseCurrentSubTransaction();
+		if (only_try)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
@@ -133,22 +140,23 @@ try_to_delete(Statement *statement, char *const *ids, int count)
 
 /*
  * Delete the rows with these ids, or as many of them as can be: first all at
- * once, then one by one. Returns how many are gone; ids begins with them then.
+ * once, then one by one. Returns how many are gone; ids begins with them then. With
+ * only_try, how many could be deleted.
  */
 static int
-delete_rows(Statement *statement, char **ids, int count)
+delete_rows(Statement *statement, char **ids, int count, bool only_try)
 {
 	int			gone = 0;
 	int			locked = 0;
 
 	if (count == 0)
 		return 0;
-	if (try_to_delete(statement, ids, count) == 0)
+	if (try_to_delete(statement, ids, count, only_try) == 0)
 		return count;
 	for (int i = 0; i < count && locked < MAX_LOCKED; i++)
 	{
 		char	   *id = ids[i];
-		int			sqlstate = try_to_delete(statement, &id, 1);
+		int			sqlstate = try_to_delete(statement, &id, 1, only_try);
 
 		if (sqlstate == 0)
 		{
@@ -194,7 +202,7 @@ delete_sessions(char *const *session_ids, int count, int age)
 
 		ids[n] = next_text(&row);
 	}
-	(void) delete_rows(&delete, ids, (int) locked);
+	(void) delete_rows(&delete, ids, (int) locked, false);
 }
 
 /* A table that runs are deleted from, or that refers to such a one. */
@@ -438,6 +446,41 @@ lock_ended(const Column *run_ids)
 	return store_execute(&statement, &args);
 }
 
+static Statement delete_statement = {
+	"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"
+};
+
+#define DELETE_PORTION(table) \
+	"DELETE FROM " table " d WHERE d.ctid = ANY (ARRAY(SELECT o.ctid" \
+	" FROM " table " o WHERE o.run_id = ANY ($1) LIMIT $2))"
+
+/*
+ * Delete a portion of what belongs to those of these runs that can be deleted. Returns
+ * whether there may be more of it: then the runs are to stay still.
+ */
+static bool
+delete_portion(char **run_ids, int count)
+{
+	static Statement statements[] = {
+		{DELETE_PORTION("agno.run_events")},
+		{DELETE_PORTION("agno.tool_calls")},
+		{DELETE_PORTION("agno.requirements")},
+		{DELETE_PORTION("agno.run_steps")}
+	};
+	int			left = PORTION_ROWS;
+
+	count = delete_rows(&delete_statement, run_ids, count, true);
+	for (int i = 0; count > 0 && left > 0 && i < (int) lengthof(statements); i++)
+	{
+		Arguments	args = {0};
+
+		bind_ids(&args, run_ids, count);
+		bind_int(&args, left);
+		left -= (int) store_execute(&statements[i], &args);
+	}
+	return left <= 0;
+}
+
 /*
  * Delete these runs, or as many of them as can be, with what belongs to them,
  * and those of their sessions that have no run left then.
@@ -445,9 +488,6 @@ lock_ended(const Column *run_ids)
 static void
 delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 {
-	static Statement runs = {
-		"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"
-	};
 	static Statement requests = {
 		"DELETE FROM agno.run_requests d WHERE d.run_id = ANY ($1)"
 	};
@@ -464,7 +504,7 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 		"DELETE FROM agno.requirements q WHERE q.run_id = ANY ($1)"
 	};
 	Arguments	args = {0};
-	int			gone = delete_rows(&runs, run_ids, count);
+	int			gone = delete_rows(&delete_statement, run_ids, count, false);
 
 	if (gone == 0)
 		return;
@@ -480,9 +520,11 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 /*
  * Delete runs that ended at least age seconds ago, with all that they have enqueued,
  * the sessions that have none left, and what belongs to them: looks at no more than
- * limit, those accepted first, and at fewer if their families are large. *after is the
- * place to go on after, until there are no more: then the next call begins anew. Returns whether there may be more. Errors: any that a
- * trigger or a foreign key raises at the commit.
+ * limit, those accepted first, and at fewer if their families are large. With a limit of
+ * 1, what belongs to a run is deleted in portions before it goes itself. *after is the
+ * place to go on after, until there are no more: then the next call begins anew.
+ * Returns whether there may be more. Errors: any that a trigger or a foreign key raises
+ * at the commit.
  */
 bool
 store_expire_runs(RunPlace *after, int limit, int age)
@@ -515,8 +557,6 @@ store_expire_runs(RunPlace *after, int limit, int age)
 		add_text(&roots, places[n].run_id);
 	}
 	looked = whole_families(&roots, age, &families);
-	if (looked > 0)
-		*after = places[looked - 1];
 	ended = lock_ended(&families);
 	run_ids = palloc(sizeof(char *) * Max(ended, 1));
 	session_ids = palloc(sizeof(char *) * Max(ended, 1));
@@ -527,6 +567,10 @@ store_expire_runs(RunPlace *after, int limit, int age)
 		run_ids[n] = next_text(&row);
 		session_ids[n] = next_text(&row);
 	}
+	if (limit == 1 && delete_portion(run_ids, (int) ended))
+		return true;
+	if (looked > 0)
+		*after = places[looked - 1];
 	if (ended > 0)
 		delete_runs(run_ids, session_ids, (int) ended, age);
 	if (found == (uint64) limit || (uint64) looked < found)
