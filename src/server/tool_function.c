@@ -557,6 +557,8 @@ append_composite(StringInfo out, Oid type, bool nullable, bool strict)
 		json_append_member(out, "description",
 						   comment != NULL ? comment :
 						   type_note(column->atttypid));
+		if (comment != NULL)
+			pfree(comment);
 		appendStringInfoChar(out, '}');
 		if (required.len > 0)
 			appendStringInfoChar(&required, ',');
@@ -570,10 +572,14 @@ append_composite(StringInfo out, Oid type, bool nullable, bool strict)
 	}
 	json_append_key(out, "additionalProperties");
 	appendStringInfoString(out, "false");
+	pfree(required.data);
+	FreeTupleDesc(desc);
 }
 
 /*
  * Append the members of the schema of a type. json is anything, so it has none.
+ * Composite types that have each other as columns double it with each level: what is
+ * too long already does not go on. Errors: configuration_limit_exceeded.
  */
 static void
 append_type(StringInfo out, Oid type, bool nullable, bool strict)
@@ -582,6 +588,12 @@ append_type(StringInfo out, Oid type, bool nullable, bool strict)
 	Oid			element = get_element_type(base);
 
 	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (out->len > agno_max_input_size * INT64CONST(1024))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("the parameters of a tool are longer than agno_bg.max_input_size"),
+				 errhint("Use fewer arguments, or types with fewer columns.")));
 	if (OidIsValid(element))
 	{
 		append_name(out, "array", nullable);

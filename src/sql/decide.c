@@ -32,6 +32,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 
 SQL_FUNCTION(agno_approve_call);
 SQL_FUNCTION(agno_reject_call);
@@ -580,47 +581,26 @@ agno_answer_call(PG_FUNCTION_ARGS)
 }
 
 /*
- * The requirement with this id, or of a call with that one, among those that are
- * stored in agno.runs; NULL if there is none.
- */
-static Jsonb *
-find_stored(Jsonb *stored, const char *id)
-{
-	int			count = stored != NULL && JB_ROOT_IS_ARRAY(stored) ?
-		JB_ROOT_COUNT(stored) : 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		Jsonb	   *requirement =
-			JsonbValueToJsonb(getIthJsonbValueFromContainer(&stored->root, i));
-		char	   *its = requirement_dict_id(requirement);
-
-		if (its != NULL && strcmp(its, id) == 0)
-			return requirement;
-	}
-	return NULL;
-}
-
-/*
- * The call that a dict is about; NULL if the run that waited for it has ended.
- * Errors: invalid_parameter_value, undefined_object.
+ * The call that a dict is about; NULL if the run that waited for it has ended. stored
+ * are the requirements in agno.runs by their ids. Errors: invalid_parameter_value, undefined_object.
  */
 static GatedCall *
 call_of_dict(const Decisions *decisions, Jsonb *stored, Jsonb *dict)
 {
 	char	   *id = requirement_dict_id(dict);
 	char	   *call_id = requirement_dict_call_id(dict);
+	const char *utf8 = id != NULL ? encoding_from_server(id) : NULL;
 	ListCell   *cell;
 
 	foreach(cell, decisions->calls)
 	{
 		GatedCall  *call = lfirst(cell);
 
-		if (id != NULL && is_below(decisions, call) &&
-			strcmp(encoding_to_server(call->requirement.id), id) == 0)
+		if (utf8 != NULL && strcmp(call->requirement.id, utf8) == 0 &&
+			is_below(decisions, call))
 			return call;
 	}
-	if (id != NULL && find_stored(stored, id) != NULL)
+	if (id != NULL && requirement_dict_stored(stored, id) != NULL)
 		return NULL;
 	if (id != NULL || call_id == NULL)
 		argument_error(id != NULL ?
@@ -694,6 +674,8 @@ agno_continue_run(PG_FUNCTION_ARGS)
 	Decisions	decisions;
 	Jsonb	   *dicts = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
 	Jsonb	   *stored = NULL;
+	MemoryContext one;
+	MemoryContext caller = CurrentMemoryContext;
 	char	   *json;
 	bool		any = false;
 	int			count = 0;
@@ -713,24 +695,34 @@ agno_continue_run(PG_FUNCTION_ARGS)
 	if (json != NULL)
 		stored = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
 													CStringGetDatum(encoding_to_server(json))));
+	stored = requirement_dicts_by_id(stored);
+
+	/* Dicts may be very many, and repeat each other; a call is decided once. */
+	one = AllocSetContextCreate(caller, "agno_bg requirement",
+								ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < count; i++)
 	{
-		Jsonb	   *dict =
-			JsonbValueToJsonb(getIthJsonbValueFromContainer(&dicts->root, i));
+		Jsonb	   *dict;
 		DictDecision decision;
 		GatedCall  *call;
 
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(one);
+		MemoryContextSwitchTo(one);
+		dict = JsonbValueToJsonb(getIthJsonbValueFromContainer(&dicts->root, i));
 		if (!JB_ROOT_IS_OBJECT(dict))
 			argument_error("requirements must be JSON objects", NULL);
 		call = call_of_dict(&decisions, stored, dict);
-		if (call == NULL)
-			continue;
-		requirement_dict_read(dict,
-							  find_stored(stored,
-										  encoding_to_server(call->requirement.id)),
-							  call->waits, &decision);
-		any |= follow_dict(&decisions, call, &decision);
+		if (call != NULL)
+			requirement_dict_read(dict,
+								  requirement_dict_stored(stored,
+														  encoding_to_server(call->requirement.id)),
+								  call->waits, &decision);
+		MemoryContextSwitchTo(caller);
+		if (call != NULL)
+			any |= follow_dict(&decisions, call, &decision);
 	}
+	MemoryContextDelete(one);
 	if (!any)
 		complain_state(psprintf("run \"%s\" waits for decisions, and requirements has none",
 								decisions.run.run_id),

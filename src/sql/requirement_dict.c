@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "core/json.h"
+#include "miscadmin.h"
 #include "server/encoding.h"
 #include "sql/arguments.h"
 #include "sql/requirement_dict.h"
@@ -56,6 +57,35 @@ member_of(Jsonb *object, const char *name)
 										 NULL);
 	return value != NULL && value->type != jbvNull ?
 		JsonbValueToJsonb(value) : NULL;
+}
+
+/*
+ * The objects in a list, as an object by that string member of theirs: looked up in
+ * there, they are found without a copy of the others. Never NULL.
+ */
+static Jsonb *
+by_member(Jsonb *list, const char *name)
+{
+	JsonbParseState *state = NULL;
+	int			count = list != NULL && JB_ROOT_IS_ARRAY(list) &&
+		!JB_ROOT_IS_SCALAR(list) ? JB_ROOT_COUNT(list) : 0;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		JsonbValue *object = getIthJsonbValueFromContainer(&list->root, i);
+		JsonbValue	key;
+
+		if (object->type != jbvBinary ||
+			!JsonContainerIsObject(object->val.binary.data) ||
+			getKeyJsonValueFromContainer(object->val.binary.data, name,
+										 strlen(name), &key) == NULL ||
+			key.type != jbvString)
+			continue;
+		(void) pushJsonbValue(&state, WJB_KEY, &key);
+		(void) pushJsonbValue(&state, WJB_VALUE, object);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 static bool
@@ -169,6 +199,7 @@ static char *
 read_fields(Jsonb *fields, Jsonb *stored)
 {
 	StringInfoData out;
+	Jsonb	   *known;
 	int			count;
 
 	if (fields == NULL)
@@ -178,6 +209,7 @@ read_fields(Jsonb *fields, Jsonb *stored)
 					   NULL);
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '{');
+	known = by_member(stored, "name");
 	count = JB_ROOT_COUNT(fields);
 	for (int i = 0; i < count; i++)
 	{
@@ -185,22 +217,11 @@ read_fields(Jsonb *fields, Jsonb *stored)
 			JsonbValueToJsonb(getIthJsonbValueFromContainer(&fields->root, i));
 		char	   *name = string_of(field, "name");
 		Jsonb	   *value = member_of(field, "value");
-		Jsonb	   *kept = NULL;
-		bool		known = false;
+		Jsonb	   *field_stored = name != NULL ? member_of(known, name) : NULL;
+		Jsonb	   *kept = member_of(field_stored, "value");
 
-		for (int k = 0; name != NULL && stored != NULL && k < JB_ROOT_COUNT(stored); k++)
-		{
-			Jsonb	   *other =
-				JsonbValueToJsonb(getIthJsonbValueFromContainer(&stored->root,
-																k));
-			char	   *its = string_of(other, "name");
-
-			if (its == NULL || strcmp(its, name) != 0)
-				continue;
-			known = true;
-			kept = member_of(other, "value");
-		}
-		if (!known)
+		CHECK_FOR_INTERRUPTS();
+		if (field_stored == NULL)
 			argument_error(psprintf("requirements: no input \"%s\" is asked for",
 									name != NULL ? name : ""), NULL);
 		if (value == NULL)
@@ -216,6 +237,25 @@ read_fields(Jsonb *fields, Jsonb *stored)
 	}
 	appendStringInfoChar(&out, '}');
 	return out.len > 2 ? out.data : NULL;
+}
+
+/*
+ * The requirements that are stored in agno.runs, by their ids: an object, for
+ * requirement_dict_stored().
+ */
+Jsonb *
+requirement_dicts_by_id(Jsonb *stored)
+{
+	return by_member(stored, "id");
+}
+
+/*
+ * The one with this id, in the database's encoding; NULL if there is none.
+ */
+Jsonb *
+requirement_dict_stored(Jsonb *by_id, const char *id)
+{
+	return member_of(by_id, id);
 }
 
 /*

@@ -19,6 +19,8 @@ typedef struct DictDecision
 	char	   *input;			/* a JSON object of arguments */
 } DictDecision;
 
+extern Jsonb *requirement_dicts_by_id(Jsonb *stored);
+extern Jsonb *requirement_dict_stored(Jsonb *by_id, const char *id);
 extern char *requirement_dict_id(Jsonb *dict);
 extern char *requirement_dict_call_id(Jsonb *dict);
 extern void requirement_dict_read(Jsonb *dict, Jsonb *stored, bool waits,
