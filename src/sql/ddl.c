@@ -54,6 +54,7 @@
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 
 static object_access_hook_type previous_object_access_hook;
 static ProcessUtility_hook_type previous_utility_hook;
@@ -251,7 +252,8 @@ hold_tools_for(Node *command)
 }
 
 /*
- * The table of ours that the command copies rows into, if it may; else NULL.
+ * The table of ours that the command copies rows into, if it may; else NULL. Who is
+ * under the policies of a table cannot copy into it.
  */
 static const char *
 copied_table(Node *command)
@@ -279,7 +281,8 @@ copied_table(Node *command)
 			get_namespace_name(get_rel_namespace(relation)) : NULL;
 		if (schema != NULL && strcmp(schema, "agno") == 0 &&
 			pg_class_aclcheck(relation, GetUserId(),
-							  ACL_INSERT) == ACLCHECK_OK)
+							  ACL_INSERT) == ACLCHECK_OK &&
+			check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED)
 			return tables[i];
 	}
 	return NULL;
