@@ -39,6 +39,8 @@ foreach my $i (0 .. $#tries)
 call_tools('nobody', 'support', [ [ [ run_sql_query => { query => q(SELECT count(*) FROM app.orders WHERE customer <> '') } ] ] ], role => 'app');
 wait_run('nobody');
 is(value(q(result FROM agno.tool_calls WHERE run_id = 'nobody')), '[{"count":0}]', 'without a user, it sees nobody\'s');
+is(as('app', "SELECT agno_call_tool('agno.run_sql_query', jsonb_build_object('query', \$\$$everything\$\$), 'ann')"), '[{"ids":"1"}]',
+	'nor does a tool that is called for a user without a run');
 is(as('app', $everything), '1 2 3', 'outside of runs, all is as before');
 is(outcome_as('app', "UPDATE app.orders SET customer = 'eve' WHERE id = 3; INSERT INTO app.orders VALUES (4, 'eve')"), '',
 	'and can be written');
