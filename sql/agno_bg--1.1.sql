@@ -2151,10 +2151,12 @@ CREATE FUNCTION agno.node_status(
 	OUT sessions boolean,
 	OUT unfinished bigint,
 	OUT agents pg_catalog.text,
+	OUT digest pg_catalog.text,
 	OUT problem pg_catalog.text)
 RETURNS pg_catalog.record
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'postgres'
 AS $$
 DECLARE
 	publishes boolean := false;
@@ -2166,6 +2168,14 @@ BEGIN
 	standby := pg_is_in_recovery();
 	sessions := EXISTS (SELECT FROM agno.sessions);
 	SELECT count(*) INTO unfinished FROM agno.run_queue;
+	SELECT encode(sha256(coalesce(string_agg(x.hash, '' ORDER BY x.kind, x.name), '')), 'hex')
+		INTO digest
+	FROM (SELECT 1 AS kind, a.agent_id AS name,
+			sha256(convert_to(format('%s %s', a.agent_id,
+									 extract(epoch FROM a.updated_at)), 'UTF8')) AS hash
+		  FROM agno.agents a
+		  UNION ALL SELECT 2, t.tool, sha256(convert_to(t::text, 'UTF8'))
+		  FROM agno.tools t) x;
 	BEGIN
 		publishes := agno.publishes_agents();
 	EXCEPTION WHEN object_not_in_prerequisite_state THEN
@@ -2207,7 +2217,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION agno.node_status() IS
-	'what agno_router_status shows of this server';
+	'what agno_router_status shows of this server; digest is the same on servers that '
+	'have the same agents and tools';
 REVOKE ALL ON FUNCTION agno.node_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION agno.node_status() TO pg_monitor;
 

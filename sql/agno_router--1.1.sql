@@ -743,12 +743,13 @@ CREATE FUNCTION agno.status_at(at_node pg_catalog.text,
 	OUT sessions boolean,
 	OUT unfinished bigint,
 	OUT agents pg_catalog.text,
+	OUT digest pg_catalog.text,
 	OUT problem pg_catalog.text)
 LANGUAGE plproxy
 AS $$
 	CONNECT agno.connection(at_node);
 	SELECT s.version, s.cluster, s.slots, s.standby, s.sessions,
-		s.unfinished, s.agents, s.problem
+		s.unfinished, s.agents, s.digest, s.problem
 	FROM agno.node_status() s;
 $$;
 COMMENT ON FUNCTION agno.status_at(pg_catalog.text) IS
@@ -2085,13 +2086,15 @@ DECLARE
 	s record;
 	gaps text;
 	detail text;
+	digest text;
+	tries integer := 3;
 BEGIN
 	FOR n IN
 		SELECT o.*, lag(o.last_slot, 1, -1) OVER w + 1 AS first_free,
 			   lead(o.node) OVER w IS NULL AS is_last
 		FROM agno.nodes o
 		WINDOW w AS (ORDER BY o.first_slot)
-		ORDER BY o.first_slot
+		ORDER BY o.has_agents DESC, o.first_slot
 	LOOP
 		node := n.node;
 		first_slot := n.first_slot;
@@ -2106,6 +2109,18 @@ BEGIN
 		BEGIN
 			PERFORM agno.knock(n.node, true);
 			s := agno.status_at(n.node);
+			IF s.agents = 'publisher' THEN
+				digest := s.digest;
+			END IF;
+			-- what has just been written may be under way
+			WHILE s.agents = 'subscriber' AND s.problem IS NULL
+				  AND s.digest <> digest AND tries > 0 LOOP
+				PERFORM pg_sleep(0.5);
+				tries := tries - 1;
+				SELECT a.digest INTO digest
+				FROM agno.status_at(agno.agents_node()) a;
+				s := agno.status_at(n.node);
+			END LOOP;
 			reachable := true;
 			version := s.version;
 			standby := s.standby;
@@ -2119,6 +2134,9 @@ BEGIN
 				CASE WHEN s.agents = 'none'
 					  AND (SELECT count(*) > 1 FROM agno.nodes)
 					THEN 'agents and tools are not replicated: see its log' END,
+				CASE WHEN s.agents = 'subscriber' AND s.problem IS NULL
+					  AND s.digest <> digest
+					THEN 'agents and tools are not those of the first node' END,
 				s.problem), '');
 		EXCEPTION WHEN OTHERS THEN
 			-- not known, where a role has no way to the node

@@ -2,7 +2,8 @@
 # agno.replicate_agents makes another and copies all agents. A slot of that name that
 # another database has is told of, and left alone. A node that follows goes on to where
 # another slot, or its own tables, cannot be had. Faults injected: a node does not
-# follow for longer than max_slot_wal_keep_size allows; transactions are left open.
+# follow for longer than max_slot_wal_keep_size allows; nodes are restored from copies of
+# their files; transactions are left open.
 
 use strict;
 use warnings;
@@ -10,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoCluster;
 use AgnoTest;
+use File::Path qw(rmtree);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -41,6 +43,34 @@ $router->safe_psql('postgres', q(DELETE FROM agno.agents WHERE agent_id = 'a'));
 ok(agents('b,c'), 'changes arrive');
 is(replicate(), '', 'what works may be begun anew');
 ok(agents('b,c'), 'with all agents');
+
+# Restored from a backup of its files, a node has other agents than the first one, and no
+# process says so.
+sub keep { my ($node) = @_; $node->stop; system_or_bail('cp', '-a', $node->data_dir, $node->data_dir . '.old'); $node->start; return; }
+sub restore { my ($node) = @_; $node->stop; rmtree($node->data_dir); rename $node->data_dir . '.old', $node->data_dir or die $!; $node->start; return; }
+sub told
+{
+	my ($name) = @_;
+	ok($router->poll_query_until('postgres', "SELECT string_agg(concat_ws(' ', node, agents, problem), ',') = 'n1 publisher,n2 subscriber agents and tools are not those of the first node' FROM agno_router_status()"),
+		"$name: agno_router_status says that they differ");
+	is(replicate(), '', "$name: n2 is made anew");
+	ok($router->poll_query_until('postgres', q(SELECT count(problem) = 0 FROM agno_router_status())), "$name: all is well");
+}
+sub insert { my ($id) = @_; $router->safe_psql('postgres', "INSERT INTO agno.agents (agent_id, model) VALUES ('$id', 'mock:echo')"); return; }
+keep($n2);
+insert('e');
+ok(agents('b,c,e'), 'an agent arrives');
+restore($n2);
+ok(agents('b,c'), 'n2 is restored');
+told('n2 restored');
+ok(agents('b,c,e'), 'it has that agent again');
+keep($n1);
+insert("f$_") foreach 1 .. 3;
+ok(agents('b,c,e,f1,f2,f3'), 'agents arrive');
+restore($n1);
+$router->safe_psql('postgres', q(DELETE FROM agno.agents WHERE agent_id = 'e'));
+told('n1 restored');
+ok(agents('b,c'), 'all have the agents of the first node');
 
 # A transaction of any database that has written is in the way of a slot, one that has
 # written agents on the node in the way of a new copy: either is found out before.
