@@ -852,7 +852,6 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->wakes_seen = wakes_seen;
 	faults_init(&chores->faults);
 	chores->again = CHORE_BIT(CHORE_PATROL);
-	turn_prepare();
 	deadline_prepare();
 	if (first)
 		find_blamed_tools(chores);

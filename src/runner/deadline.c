@@ -59,8 +59,7 @@ deadline_end(void)
 
 	disable_timeout(deadline, false);
 	was_over = is_over;
-	if (was_over)
-		QueryCancelPending = false;
 	is_over = false;
+	QueryCancelPending = false;
 	return was_over;
 }

@@ -22,27 +22,20 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
 #include "core/clock.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "runner/deadline.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
 #include "server/waiters.h"
 #include "store/store_decisions.h"
-#include "utils/timeout.h"
 
 /*
  * Calls of how many runs are rejected in one turn that have waited for too long.
  */
 #define EXPIRED_BATCH 100
-
-static TimeoutId turn_timeout;
-
-/* The time of the turn is over. */
-static volatile sig_atomic_t is_over = false;
 
 /*
  * Keep the ids of responses that servers have begun to work on.
@@ -171,7 +164,7 @@ turn_begin_runs(Turn *turn, Oid owner, int count)
 	turn->tried += count;
 	turn_is_about(turn, owner, count);
 	if (turn->apart && count == 1)
-		disable_timeout(turn_timeout, false);
+		(void) deadline_end();
 }
 
 /*
@@ -417,33 +410,13 @@ do_chores(Turn *turn)
 		clean_up(turn);
 }
 
-static void
-note_over(void)
-{
-	is_over = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-}
-
-/*
- * To be called once, before turns are executed.
- */
-void
-turn_prepare(void)
-{
-	turn_timeout = RegisterTimeout(USER_TIMEOUT, note_over);
-}
-
 /*
  * The turn works no more, or has failed: note whether it has taken too long.
  */
 void
 turn_end_clock(Turn *turn)
 {
-	disable_timeout(turn_timeout, false);
-	turn->overdue = is_over;
-	is_over = false;
-	QueryCancelPending = false;
+	turn->overdue = deadline_end();
 }
 
 /*
@@ -454,7 +427,7 @@ work(Turn *turn)
 {
 	turn->work_began = clock_now();
 	if (turn->limit > 1 && !ShutdownRequestPending)
-		enable_timeout_after(turn_timeout, TURN_MOST / US_PER_MS);
+		deadline_begin(TURN_MOST / US_PER_MS);
 	do_chores(turn);
 	turn_end_clock(turn);
 	turn->took = clock_now() - turn->work_began;

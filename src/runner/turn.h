@@ -126,7 +126,6 @@ typedef struct Turn
 	bool		lost;			/* runs were found that nobody knew of */
 } Turn;
 
-extern void turn_prepare(void);
 extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
