@@ -638,6 +638,8 @@ do_turn(Chores *chores, uint32 todo)
 	store_mute(now < chores->faults.mute_until);
 	if (!try_turn(chores, &turn))
 	{
+		/* An owner may rest because of that. */
+		chores->rested_at = rests_next_end(chores->order.rests, clock_now());
 		/* All of them are to be done; a single one that fails is passed over. */
 		if (turn.limit > 1)
 			chores->order.last_owner = last_owner;

@@ -47,6 +47,26 @@ is(value('count(*) FROM agno.runs WHERE attempt > 1'), 0, 'none was sent twice')
 $node->safe_psql('postgres', 'DROP TRIGGER slow ON agno.runs');
 ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_queue))), 'and are all executed');
 
+# Runs whose turn took too long are stored when their owner has rested, though nothing else
+# happens then.
+$node->safe_psql('postgres', q{
+	CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
+		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
+	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+close_gate();
+enqueue('waits', 'hang', input => 'waits', role => 'boss');
+as('app', q(SELECT count(agno_arun('gate', model => 'mock:gate')) FROM generate_series(1, 40)));
+wait_for_request('waits');
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 40 FROM agno.runs WHERE input = 'gate' AND status = 'RUNNING')), 'many wait for their answers');
+$start = time;
+open_gate();
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 40 FROM agno.runs WHERE input = 'gate' AND status = 'COMPLETED')), 'all are stored');
+cmp_ok(time - $start, '<', 6, 'soon');
+as('boss', q(SELECT agno_cancel_run('waits')));
+wait_run('waits');
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON agno.runs');
+
 # Much is said with a call, and little, in many pieces, after it.
 $node->safe_psql('postgres', q(CREATE FUNCTION one() RETURNS integer LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION one TO app));
 as('app', q(INSERT INTO agno.agents (agent_id, model, tools) VALUES ('one', 'mock:tools', '{one}');
