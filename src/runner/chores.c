@@ -45,12 +45,6 @@
 #define LEAST_BATCH 20
 
 /*
- * Who has had a turn of their own that took longer than a slice, while others have runs,
- * rests for as long, but for no longer than this.
- */
-#define LONGEST_REST (10 * US_PER_S)
-
-/*
  * How many turns a runner has that stops, to store what has ended; and how much time,
  * in microseconds, for more than two.
  */
@@ -89,6 +83,7 @@ struct Chores
 	int64		turned_at;		/* when the last one was */
 	int64		singles;		/* how many were about one thing at a time, or
 								 * one owner's runs */
+	bool		was_own;		/* the last one was for an owner who is slow */
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
@@ -504,14 +499,14 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
  * How many runs the next turn is to store, and to start, at most.
  */
 static int
-turn_limit(Chores *chores, int64 now, bool apart)
+turn_limit(Chores *chores, int64 now)
 {
 	int			bound = MOST_AT_ONCE;
 
 	if (ShutdownRequestPending)
 		return chores->faults.limit;
 	/* It stores as many as it starts. */
-	if (!apart && now < chores->shared_until && chores->run_time > 0)
+	if (now < chores->shared_until && chores->run_time > 0)
 		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
 	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
 }
@@ -536,19 +531,22 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	Rests	   *rests = chores->order.rests;
 	int64		now = clock_now();
+	bool		shared = is_shared(chores, now) || turn->shared;
+	ListCell   *cell;
 
-	if (is_shared(chores, now))
+	foreach(cell, turn->times)
 	{
-		rests_note(rests, turn->longest_owner, turn->longest_things,
-				   turn->longest, TURN_SLICE, now);
-		if (turn->longest > TURN_SLICE)
-			rests_begin(rests, turn->longest_owner,
-						now + Min(turn->longest, LONGEST_REST));
-		if (turn->took > TURN_SLICE && !turn->apart)
-			faults_long_turn(&chores->faults);
+		OwnerTime  *time = lfirst(cell);
+
+		/* Who is alone need not be found out, but may become quicker. */
+		if (shared || turn->own)
+			rests_note(rests, time->owner, time->things, time->took, false, now);
+		if (shared)
+			rests_begin(rests, time->owner, time->took, now);
 	}
-	chores->rested_at = rests_next_end(rests, now);
-	if (turn->tried >= LEAST_BATCH && !turn->apart)
+	if (shared && turn->mixed > OWNER_SLICE)
+		faults_measure(&chores->faults);
+	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)
 		chores->run_time = chores->run_time == 0 ?
 			(double) (now - began) / turn->tried :
 			0.75 * chores->run_time +
@@ -606,8 +604,7 @@ do_turn(Chores *chores, uint32 todo)
 	Dispatch   *dispatch = chores->dispatch;
 	int64		now = clock_now();
 	uint64		wakes = runner_slot_wakes();
-	bool		apart = now < chores->faults.apart_until &&
-		!ShutdownRequestPending;
+	int			slow;
 	Patrol		patrol = chores->patrol;
 	Oid			last_owner = chores->order.last_owner;
 	Turn		turn = {
@@ -620,9 +617,10 @@ do_turn(Chores *chores, uint32 todo)
 		.dead_tools = find_dead_tools(chores, now),
 		.many_signals = chores->many_signals,
 		.signals_after = chores->signals_after,
-		.limit = turn_limit(chores, now, apart),
+		.limit = turn_limit(chores, now),
 		.shared = is_shared(chores, now),
-		.apart = apart,
+		.own_limit = chores->faults.limit,
+		.measured = now < chores->faults.measured_until,
 		.first = CHORE_STORE,
 		.signal_limit = chores->faults.limit,
 		.room = room_for_runs(chores),
@@ -630,16 +628,20 @@ do_turn(Chores *chores, uint32 todo)
 		.left_out = faults_left_out(&chores->faults, now),
 	};
 
+	chores->order.now = now;
+	(void) rests_slow_owners(chores->order.rests, now, &slow);
+	turn.slow = slow > 0 && !ShutdownRequestPending;
+	turn.own = turn.slow && !chores->was_own;
 	/* None is to wait for all of another kind. */
-	if (turn.limit == 1 || apart)
+	if (turn.limit == 1 || turn.own)
 		turn.first = in_turn[++chores->singles % (int) lengthof(in_turn)];
 	chores->turned_at = now;
 	pacing_begin_turn(dispatch->pacing);
 	store_mute(now < chores->faults.mute_until);
+	chores->was_own = turn.own;
 	if (!try_turn(chores, &turn))
 	{
-		/* An owner may rest because of that. */
-		chores->rested_at = rests_next_end(chores->order.rests, clock_now());
+		chores->rested_at = rests_next_end(chores->order.rests, now);
 		/* All of them are to be done; a single one that fails is passed over. */
 		if (turn.limit > 1)
 			chores->order.last_owner = last_owner;
@@ -669,6 +671,7 @@ do_turn(Chores *chores, uint32 todo)
 		keep_signals(chores, &turn);
 	note_clock(chores, &turn, now);
 	note_turn_time(chores, &turn, now);
+	chores->rested_at = rests_next_end(chores->order.rests, now);
 	carry_out(chores, &turn);
 	if (turn.unflushed)
 		store_flush();

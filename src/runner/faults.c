@@ -12,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include "core/clock.h"
 #include "runner/faults.h"
+#include "runner/turn_internal.h"
 #include "utils/memutils.h"
 
 /* A turn that took too long is tried again with so much less to do. */
@@ -21,8 +23,11 @@
 /* For how many turns it stays so at most, if that was not for one owner's runs. */
 #define MOST_KEPT 64
 
-/* How long owners have turns of their own, after one for several took long. */
-#define APART_TIME (1 * US_PER_S)
+/*
+ * How long turns measure who takes how long, after one that took long for nobody knows
+ * whom.
+ */
+#define MEASURED_TIME (1 * US_PER_S)
 
 /*
  * The pause of a part of turns that fails without it being known why doubles from the
@@ -193,36 +198,45 @@ faults_left_out(const Faults *faults, int64 now)
 }
 
 /*
- * A turn that was about several owners has taken long, or any has taken too long.
+ * A turn has taken long, and nobody knows for whom.
  */
 void
-faults_long_turn(Faults *faults)
+faults_measure(Faults *faults)
 {
-	faults->apart_until = clock_now() + APART_TIME;
+	faults->measured_until = clock_now() + MEASURED_TIME;
 }
 
 /*
- * A turn has taken too long, and has been undone: less is to be done, by the one whose
- * runs it was about if that is known.
+ * A turn has taken too long, and has been undone. Who took long is slow from now on; if
+ * nobody was, or was already and has had less to do, there is to be less of everything.
  */
 static void
 note_overdue(Faults *faults, Turn *turn, int64 now)
 {
-	bool		by_runs = turn->things > 0 &&
-		turn->began - turn->work_began < TURN_MOST / 2;
+	Rests	   *rests = turn->order->rests;
+	bool		found = false;
+	ListCell   *cell;
 
-	faults_long_turn(faults);
-	if (!by_runs || turn->tried == 0)
+	turn_note_time(turn);
+	foreach(cell, turn->times)
+	{
+		OwnerTime  *time = lfirst(cell);
+		bool		long_one = time->took > OWNER_SLICE;
+
+		found |= long_one && (turn->own ? time->things > 1 :
+							  !rests_is_slow(rests, time->owner, now));
+		rests_note(rests, time->owner, time->things, time->took, long_one, now);
+		if (turn->shared)
+			rests_begin(rests, time->owner, time->took, now);
+	}
+	if (!found && turn->mixed > 0 && !turn->measured)
+		faults_measure(faults);
+	else if (!found)
 	{
 		faults->limit = Max(turn->limit / OVERDUE_DIVISOR, 1);
+
+		/* All that it was about is to be done, one by one if need be. */
 		faults->kept_for = Min(2 * turn->tried + 4, MOST_KEPT);
-	}
-	else if (turn->apart)
-	{
-		rests_note(turn->order->rests, turn->owner, turn->things, now - turn->began,
-				   TURN_SLICE, now);
-		if (turn->shared)
-			rests_begin(turn->order->rests, turn->owner, now + TURN_MOST);
 	}
 }
 

@@ -28,7 +28,7 @@ typedef struct Faults
 								 * or NULL */
 	int			memory_failures;	/* how many times */
 	int64		mute_until;		/* nobody is notified before */
-	int64		apart_until;	/* owners have turns of their own */
+	int64		measured_until; /* turns measure who takes how long */
 } Faults;
 
 extern void faults_init(Faults *faults);
@@ -36,7 +36,7 @@ extern bool faults_is_news(Faults *faults, const Turn *turn);
 extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,
 						bool at_commit);
 extern void faults_none(Faults *faults, const Turn *turn);
-extern void faults_long_turn(Faults *faults);
+extern void faults_measure(Faults *faults);
 extern uint32 faults_left_out(const Faults *faults, int64 now);
 
 #endif							/* AGNO_FAULTS_H */

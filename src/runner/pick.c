@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "runner/pick.h"
-#include "core/clock.h"
 #include "server/settings.h"
 #include "store/store.h"
 
@@ -29,13 +28,12 @@ typedef struct Pick
 	int			bound;			/* how many runs an owner may have in flight */
 	int			quota;			/* how many an owner gets this time */
 	int			most;			/* how many there are to be in all */
-	bool		apart;			/* of one owner only */
+	bool		own;			/* of one owner who is slow, not of others */
 	Oid		   *full;			/* owners who get none, by OID */
 	int			full_count;
 	List	   *runs;			/* PickedRuns so far */
 	int			owners;			/* how many owners they are of */
-	int			of_last;		/* how many are of order->last_owner, */
-	int			most_of_last;	/* of so many at most */
+	int			of_last;		/* how many are of order->last_owner */
 	bool		more;			/* there may be more ready runs that could
 								 * start */
 } Pick;
@@ -60,19 +58,11 @@ take(Pick *pick, List *found)
 		}
 		if (pick->owners == 0 || run->owner != pick->order->last_owner)
 		{
-			if (pick->apart && pick->runs != NIL)
-			{
-				pick->more = true;
-				pick->most = list_length(pick->runs);
-				return;
-			}
 			pick->owners++;
 			pick->of_last = 0;
-			pick->most_of_last = rests_limit(pick->order->rests, run->owner,
-											 pick->quota);
 			pick->order->last_owner = run->owner;
 		}
-		if (pick->of_last >= pick->most_of_last)
+		if (pick->of_last >= pick->quota)
 			pick->more = true;
 		else if (shares_count(pick->shares, run->owner) + pick->of_last <
 				 pick->bound)
@@ -138,6 +128,28 @@ compare_oids(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
+static bool
+is_full(const Pick *pick, Oid owner)
+{
+	return bsearch(&owner, pick->full, pick->full_count, sizeof(Oid),
+				   compare_oids) != NULL;
+}
+
+/*
+ * Owners, sorted, of two arrays.
+ */
+static Oid *
+join_owners(Oid *owners, int *count, const Oid *others, int other_count)
+{
+	Oid		   *all = palloc(sizeof(Oid) * (*count + other_count + 1));
+
+	memcpy(all, owners, sizeof(Oid) * *count);
+	memcpy(all + *count, others, sizeof(Oid) * other_count);
+	*count += other_count;
+	qsort(all, *count, sizeof(Oid), compare_oids);
+	return all;
+}
+
 /*
  * Find out who gets none: those who have enough in flight, and those who rest.
  */
@@ -145,30 +157,59 @@ static void
 find_full(Pick *pick)
 {
 	int			resting_count;
-	Oid		   *resting = rests_owners(pick->order->rests, clock_now(),
+	Oid		   *resting = rests_owners(pick->order->rests, pick->order->now,
 									   &resting_count);
 	Oid		   *full = shares_full_owners(pick->shares, pick->bound,
 										  &pick->full_count);
 
-	if (resting_count > 0)
-	{
-		full = repalloc(full, sizeof(Oid) * (pick->full_count + resting_count));
-		memcpy(full + pick->full_count, resting, sizeof(Oid) * resting_count);
-		pick->full_count += resting_count;
-	}
-	qsort(full, pick->full_count, sizeof(Oid), compare_oids);
-	pick->full = full;
+	pick->full = join_owners(full, &pick->full_count, resting, resting_count);
 }
 
 /*
- * Pick from all owners, beginning after the one who came last.
+ * Pick from the next owner who is slow and has runs, after the one who came last.
+ */
+static void
+pick_of_slow(Pick *pick, Oid *slow, int count)
+{
+	PickOrder  *order = pick->order;
+	Oid			last_owner = order->last_owner;
+	int			first = 0;
+
+	qsort(slow, count, sizeof(Oid), compare_oids);
+	while (first < count && slow[first] <= order->last_started)
+		first++;
+	for (int i = 0; i < count && pick->runs == NIL; i++)
+	{
+		Oid			owner = slow[(first + i) % count];
+
+		if (is_full(pick, owner))
+			continue;
+		order->last_started = owner;
+		pick->quota = rests_limit(order->rests, owner, pick->most);
+		pick_between(pick, owner, owner);
+	}
+	order->last_owner = last_owner;
+}
+
+/*
+ * Pick from all owners but those who are slow, beginning after the one who came last; or
+ * from one of those.
  */
 static void
 pick_in_turn(Pick *pick)
 {
 	Oid			start = pick->order->last_owner;
+	int			slow_count;
+	Oid		   *slow = rests_slow_owners(pick->order->rests, pick->order->now,
+										 &slow_count);
 
 	find_full(pick);
+	if (pick->own)
+	{
+		pick_of_slow(pick, slow, slow_count);
+		return;
+	}
+	pick->full = join_owners(pick->full, &pick->full_count, slow, slow_count);
 	if (start < PG_UINT32_MAX)
 		pick_range(pick, start + 1, PG_UINT32_MAX);
 	if (list_length(pick->runs) < pick->most)
@@ -176,11 +217,11 @@ pick_in_turn(Pick *pick)
 }
 
 /*
- * Pick runs for so many free slots, but no more than most, apart: of one owner: a list
- * of PickedRun. *more tells whether there may be others that could start.
+ * Pick runs for so many free slots, but no more than most, of one owner who is slow
+ * (own), or of the others: a list of PickedRun. *more tells whether there may be others that could start.
  */
 List *
-pick_runs(PickOrder *order, Shares *shares, int room, int most, bool apart,
+pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 		  bool *more)
 {
 	int			limit = shares_limit();
@@ -190,13 +231,13 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool apart,
 		.order = order,
 		.shares = shares,
 		.most = Min(room, most),
-		.apart = apart,
+		.own = own,
 	};
 
 	*more = false;
 	if (pick.most <= 0)
 		return NIL;
-	pick.quota = apart ? pick.most : (pick.most + waiting - 1) / waiting;
+	pick.quota = (pick.most + waiting - 1) / waiting;
 	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
 	pick_in_turn(&pick);
 	if (pick.runs == NIL && pick.bound < limit)
@@ -205,7 +246,7 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool apart,
 		pick.bound = limit;
 		pick_in_turn(&pick);
 	}
-	if (!apart)
+	if (!own)
 		order->waiting = pick.owners;
 	*more = pick.more;
 	return pick.runs;
@@ -213,16 +254,16 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool apart,
 
 /*
  * All slots are taken: pick a run of each owner who has none in flight, but no
- * more than most, or of one of them.
+ * more than most.
  */
 List *
-pick_newcomers(PickOrder *order, Shares *shares, int most, bool apart)
+pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
 {
 	Pick		pick = {
 		.order = order,
 		.shares = shares,
 		.most = most,
-		.apart = apart,
+		.own = own,
 		.quota = 1,
 		.bound = 1,
 	};

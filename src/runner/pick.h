@@ -19,14 +19,17 @@ typedef struct PickOrder
 	int			waiting;		/* how many owners were seen to have ready
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
-	Oid			last_stored;	/* when owners have turns of their own: whose
-								 * ends were stored last, */
+	int64		now;			/* when the turn began: who rests then does so
+								 * in all of it, as of clock_now() */
+	/* of owners who are slow (rests.h), who came last: */
+	Oid			last_started;	/* whose runs were started, */
+	Oid			last_stored;	/* whose ends were stored, */
 	Oid			last_flushed;	/* and whose events */
 } PickOrder;
 
 extern List *pick_runs(PickOrder *order, Shares *shares, int room, int most,
-					   bool apart, bool *more);
+					   bool own, bool *more);
 extern List *pick_newcomers(PickOrder *order, Shares *shares, int most,
-							bool apart);
+							bool own);
 
 #endif							/* AGNO_PICK_H */

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * rests.c
- *	  Owners who let others go first for a while.
+ *	  Owners whose things take long.
  *
- * Of an owner whose things take long, so many are done at once as fit into a slice of
- * time. What takes longer, although it is a single thing, is not done again for that
- * owner before others have had as much of the runner's time: so nobody has more than
- * half of it.
+ * An owner whose things take long is slow for a while: they are done in turns of their
+ * own, as many at once as fit into a slice of time. Who has had the runner for longer
+ * than that rests, so that others have as much of its time: nobody has more than half.
  *
  * Lives as long as the process. Times are those of clock_now().
  *
@@ -15,20 +14,23 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
-#include "core/clock.h"
 #include "runner/rests.h"
 #include "utils/memutils.h"
 
-/* How long it is known that an owner's things take long, in microseconds. */
-#define KNOWN_FOR (60 * US_PER_S)
+/* How long an owner is slow, after things that took long. */
+#define SLOW_FOR (60 * US_PER_S)
+
+/* What takes no longer than this is not slow, however much of it there is. */
+#define SLOW_THING (1 * US_PER_MS)
+
+#define LONGEST_REST (10 * US_PER_S)
 
 typedef struct Rest
 {
 	Oid			owner;			/* the key */
 	int64		until;			/* when it is over */
-	int			limit;			/* how many of the owner's things are done at
-								 * once, */
-	int64		known_until;	/* and how long that is known */
+	int64		slow_until;		/* the owner is slow until then: */
+	int			limit;			/* so many things are done at once */
 	char		status;			/* for simplehash.h */
 } Rest;
 
@@ -66,50 +68,48 @@ find_or_add(Rests *rests, Oid owner)
 	if (!found)
 	{
 		rest->until = 0;
+		rest->slow_until = 0;
 		rest->limit = PG_INT32_MAX;
-		rest->known_until = 0;
 	}
 	return rest;
 }
 
-void
-rests_begin(Rests *rests, Oid owner, int64 until)
-{
-	Rest	   *rest = find_or_add(rests, owner);
-
-	rest->until = Max(rest->until, until);
-}
-
 /*
- * So many things of this owner have taken so long, in microseconds, and may take a
- * slice at once.
+ * So many things of this owner have taken so long, in microseconds: too long in any case,
+ * or so it is found out.
  */
 void
-rests_note(Rests *rests, Oid owner, int things, int64 took, int64 slice,
+rests_note(Rests *rests, Oid owner, int things, int64 took, bool too_long,
 		   int64 now)
 {
-	int64		fit = Max(things * slice / Max(took, 1), 1);
-	Rest	   *rest = rest_table_lookup(rests->by_owner, owner);
+	int			fit = (int) Max(things * OWNER_SLICE / Max(took, 1), 1);
+	Rest	   *rest;
 
-	if (rest == NULL && fit >= things)
+	if (too_long || (took > OWNER_SLICE && took > things * SLOW_THING))
+	{
+		rest = find_or_add(rests, owner);
+		rest->slow_until = now + SLOW_FOR;
+		rest->limit = fit;
 		return;
-	rest = find_or_add(rests, owner);
-	if (fit < things)
-		rest->limit = (int) fit;
-	else if (things >= rest->limit)
+	}
+	rest = rest_table_lookup(rests->by_owner, owner);
+	if (rest != NULL && things >= rest->limit)
 		rest->limit = (int) Min(fit, INT64CONST(2) * rest->limit);
-	rest->known_until = now + KNOWN_FOR;
 }
 
 /*
- * How many things of this owner are to be done at once, but no more than most.
+ * The runner has worked for so long for this owner, in microseconds: who has had more
+ * than a slice rests.
  */
-int
-rests_limit(Rests *rests, Oid owner, int most)
+void
+rests_begin(Rests *rests, Oid owner, int64 took, int64 now)
 {
-	Rest	   *rest = rest_table_lookup(rests->by_owner, owner);
+	Rest	   *rest;
 
-	return rest != NULL ? Min(rest->limit, most) : most;
+	if (took <= OWNER_SLICE)
+		return;
+	rest = find_or_add(rests, owner);
+	rest->until = Max(rest->until, now + Min(took, LONGEST_REST));
 }
 
 bool
@@ -121,7 +121,30 @@ rests_has(Rests *rests, Oid owner, int64 now)
 }
 
 /*
- * Those who rest, in palloc'd memory. The others are forgotten.
+ * Whether this owner's things are done in turns of their own.
+ */
+bool
+rests_is_slow(Rests *rests, Oid owner, int64 now)
+{
+	Rest	   *rest = rest_table_lookup(rests->by_owner, owner);
+
+	return rest != NULL && rest->slow_until > now;
+}
+
+/*
+ * How many things of this owner, who is slow, are done at once; no more than most.
+ */
+int
+rests_limit(Rests *rests, Oid owner, int most)
+{
+	Rest	   *rest = rest_table_lookup(rests->by_owner, owner);
+
+	return rest != NULL ? Min(rest->limit, most) : most;
+}
+
+/*
+ * Those who rest, in palloc'd memory. Those who neither rest nor are slow are
+ * forgotten.
  */
 Oid *
 rests_owners(Rests *rests, int64 now, int *count)
@@ -136,8 +159,28 @@ rests_owners(Rests *rests, int64 now, int *count)
 	{
 		if (rest->until > now)
 			owners[(*count)++] = rest->owner;
-		else if (rest->known_until <= now)
+		else if (rest->slow_until <= now)
 			rest_table_delete_item(rests->by_owner, rest);
+	}
+	return owners;
+}
+
+/*
+ * Those who are slow and do not rest, in palloc'd memory.
+ */
+Oid *
+rests_slow_owners(Rests *rests, int64 now, int *count)
+{
+	Oid		   *owners = palloc(sizeof(Oid) * (rests->by_owner->members + 1));
+	rest_table_iterator iterator;
+	Rest	   *rest;
+
+	*count = 0;
+	rest_table_start_iterate(rests->by_owner, &iterator);
+	while ((rest = rest_table_iterate(rests->by_owner, &iterator)) != NULL)
+	{
+		if (rest->until <= now && rest->slow_until > now)
+			owners[(*count)++] = rest->owner;
 	}
 	return owners;
 }

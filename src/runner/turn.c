@@ -155,19 +155,6 @@ turn_put_off_expired(char *run_id)
 }
 
 /*
- * The turn is about so many runs now, the first of them this owner's. A single one
- * cannot be cut any smaller: it has all the time that it takes.
- */
-void
-turn_begin_runs(Turn *turn, Oid owner, int count)
-{
-	turn->tried += count;
-	turn_is_about(turn, owner, count);
-	if (turn->apart && count == 1)
-		(void) deadline_end();
-}
-
-/*
  * Begin with a part. Returns whether it is not left out.
  */
 static bool
@@ -175,26 +162,6 @@ begin_part(Turn *turn, TurnPart part)
 {
 	turn->part = part;
 	return (turn->left_out & (1U << part)) == 0;
-}
-
-/*
- * Do something that may be about a single thing, or one owner's, and note how long that
- * takes: since it has said so.
- */
-static void
-do_timed(Turn *turn, void (*something) (Turn *))
-{
-	int64		took;
-
-	turn->things = 0;
-	something(turn);
-	took = clock_now() - turn->began;
-	if (turn->things == 0 || (turn->things > 1 && !turn->apart) ||
-		took <= turn->longest)
-		return;
-	turn->longest = took;
-	turn->longest_things = turn->things;
-	turn->longest_owner = turn->owner;
 }
 
 /*
@@ -217,11 +184,15 @@ follow_clock(Turn *turn)
 }
 
 /*
- * Start runs: ready ones, and parked ones that there is room for.
+ * Runs become ready: those that are due, and parked ones that there is room for. Once in
+ * a turn.
  */
 static void
-start_runs(Turn *turn)
+ready_runs(Turn *turn)
 {
+	if (turn->readied)
+		return;
+	turn->readied = true;
 	if (turn_is_to(turn, CHORE_CLOCK))
 		follow_clock(turn);
 	if (begin_part(turn, PART_GIVE_UP))
@@ -229,7 +200,6 @@ start_runs(Turn *turn)
 	if (begin_part(turn, PART_UNPARK))
 		turn_unpark(turn);
 	turn->part = PART_NONE;
-	do_timed(turn, turn_start_runs);
 }
 
 /*
@@ -346,12 +316,12 @@ go_on_patrol(Turn *turn)
 
 /*
  * Whether this turn still may begin with something about runs: while it is not known
- * what fails, or takes long, it is one thing at a time, or one owner's.
+ * what fails, it is one thing at a time; and of an owner who is slow, one kind of thing.
  */
 static bool
 may_begin(const Turn *turn)
 {
-	return (turn->limit > 1 && !turn->apart) || turn->tried == 0;
+	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }
 
 /*
@@ -359,7 +329,7 @@ may_begin(const Turn *turn)
  * first may be all.
  */
 static void
-do_runs(Turn *turn)
+do_runs_of_some(Turn *turn)
 {
 	static const Chore chores[] = {CHORE_STORE, CHORE_FLUSH, CHORE_START};
 	int			first = 0;
@@ -376,16 +346,38 @@ do_runs(Turn *turn)
 		if (!may_begin(turn))
 			turn_again(turn, chore);
 		else if (chore == CHORE_STORE)
-			do_timed(turn, turn_store_flights);
+			turn_store_flights(turn);
 		else if (chore == CHORE_FLUSH)
-			do_timed(turn, turn_flush_events);
+			turn_flush_events(turn);
 		else
-			start_runs(turn);
+		{
+			ready_runs(turn);
+			turn_start_runs(turn);
+		}
 	}
 	/* Those that have ended may let others start. */
-	if (turn->first != CHORE_STORE && turn_is_to(turn, CHORE_START) &&
+	if (chores[first] != CHORE_STORE && turn_is_to(turn, CHORE_START) &&
 		turn->tried_flight != NULL)
 		turn_again(turn, CHORE_START);
+}
+
+/*
+ * Do that for an owner who is slow, or for all others; and if there is nothing to do for
+ * them, the other way round.
+ */
+static void
+do_runs(Turn *turn)
+{
+	do_runs_of_some(turn);
+	if (!turn->slow)
+		return;
+	if (turn->tried > 0)
+	{
+		turn_again(turn, CHORE_START);
+		return;
+	}
+	turn->own = !turn->own;
+	do_runs_of_some(turn);
 }
 
 static void
@@ -395,7 +387,7 @@ do_chores(Turn *turn)
 		go_on_patrol(turn);
 	turn->part = PART_NONE;
 	if (turn_is_to(turn, CHORE_SIGNALS))
-		do_timed(turn, turn_read_signals);
+		turn_read_signals(turn);
 	if (begin_part(turn, PART_DEAD_TOOLS))
 		note_dead_tools(turn);
 	turn->part = PART_NONE;

@@ -27,12 +27,6 @@
 #define TURN_MOST (200 * US_PER_MS)
 
 /*
- * How long a turn is that is about one owner's runs, while others have some: after a
- * longer one, owners have turns of their own for a while.
- */
-#define TURN_SLICE (20 * US_PER_MS)
-
-/*
  * What a turn consists of, in this order, apart from the runs that it stores and
  * starts. What fails of that without it being known whose fault it is is left out for
  * a while, for the others' sake.
@@ -52,6 +46,14 @@ typedef enum TurnPart
 	TURN_PARTS
 } TurnPart;
 
+/* How long something of one owner has taken in a turn. */
+typedef struct OwnerTime
+{
+	Oid			owner;
+	int			things;			/* how many */
+	int64		took;			/* in microseconds */
+} OwnerTime;
+
 /*
  * A turn. Lives in the memory of the loop's turn.
  */
@@ -69,8 +71,13 @@ typedef struct Turn
 	List	   *signals_after;	/* from where these Signals are on */
 	int			limit;			/* store and start no more runs than this */
 	bool		shared;			/* several owners have runs */
-	bool		apart;			/* it is about one owner's runs only, which it
-								 * stores, or shows, or starts */
+	bool		slow;			/* there are owners who are slow (rests.h): it
+								 * is about the others or, */
+	bool		own;			/* if this is true, about one of those: what
+								 * it stores, or shows, or starts */
+	int			own_limit;		/* no more runs than this then */
+	bool		measured;		/* what is for each owner is done by itself,
+								 * to find out how long it takes */
 	Chore		first;			/* one at a time: which of these comes first */
 	int			signal_limit;	/* read no more signals than this: fewer, when
 								 * turns fail */
@@ -78,6 +85,7 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
+	bool		readied;		/* those that are due are ready */
 
 	/* what it was about, if it fails */
 	int			tried;			/* how many runs it was to store or start */
@@ -88,18 +96,20 @@ typedef struct Turn
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
-	Oid			owner;			/* whose the first thing is that it was at, */
-	int			things;			/* how many these are, */
-	int64		began;			/* and since when */
-	int64		work_began;		/* and when the turn did */
+	int			things;			/* how many things it was at, */
+	Oid			owner;			/* whose these are; InvalidOid: several
+								 * owners', */
+	int64		began;			/* and since when; */
+	Oid			largest;		/* who has most of their bytes, most likely, */
+	int64		largest_by;		/* by so many, */
+	int64		bytes;			/* of so many */
+	int64		work_began;		/* when the turn did */
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
 	int64		took;			/* until it was committed, in microseconds */
-	int64		longest;		/* the longest of that for a single thing, or
-								 * what is one owner's, */
-	int			longest_things; /* how many these were, */
-	Oid			longest_owner;	/* and whose */
+	List	   *times;			/* OwnerTimes: if it failed, too */
+	int64		mixed;			/* the longest of that for several owners */
 	uint32		again;			/* chores of which there is more, a bit each */
 	bool		unwanted;		/* the extension is gone, or does not fit:
 								 * nothing was done */

@@ -39,8 +39,23 @@ next_locked_pause(int64 last)
 }
 
 /*
- * When owners have turns of their own: of these flights those of the next owner, by OID,
- * after the last one, and that is the last one then.
+ * Whether this turn is for those of this owner, who does not rest.
+ */
+static bool
+is_for(Turn *turn, Oid owner)
+{
+	Rests	   *rests = turn->order->rests;
+	int64		now = turn->order->now;
+
+	if (ShutdownRequestPending)
+		return true;
+	return !rests_has(rests, owner, now) &&
+		rests_is_slow(rests, owner, now) == turn->own;
+}
+
+/*
+ * Of these flights those of the next owner, by OID, after the last one, who is the last
+ * one then.
  */
 static List *
 of_next_owner(List *flights, Oid *last)
@@ -68,48 +83,106 @@ of_next_owner(List *flights, Oid *last)
 
 /*
  * Of these flights those for which this turn has room: the first ones, but if there are
- * too many, or they are larger than that in all, owners get equal parts; and of owners
- * whose flights take long, no more than that. The very first is among them however large
- * it is. round is for shares_take().
+ * too many, or they are larger than that in all, owners get equal parts. The very first
+ * is among them however large it is. round is for shares_take().
  */
 static List *
 take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
 		   int64 most, int64 round)
 {
 	Shares	   *shares = turn->dispatch->fleet->shares;
-	int			owners = turn->apart ? 1 : Max(shares_owners(shares), 1);
-	int			part = Max(turn->limit / owners, 1);
+	int			owners = turn->own ? 1 : Max(shares_owners(shares), 1);
+	int			limit = turn->limit;
+	int			part;
 	int64		bytes = 0;
 	List	   *taken = NIL;
 	List	   *others = NIL;
 	ListCell   *cell;
 
+	if (turn->own && flights != NIL)
+		limit = rests_limit(turn->order->rests,
+							((Flight *) linitial(flights))->owner,
+							turn->own_limit);
+	part = Max(limit / owners, 1);
 	foreach(cell, flights)
 	{
 		Flight	   *flight = lfirst(cell);
 		int64		its = size(flight);
-		int			own = rests_limit(turn->order->rests, flight->owner,
-									  MOST_AT_ONCE);
 
-		if (list_length(taken) == turn->limit)
+		if (list_length(taken) == limit)
 			return taken;
-		if (shares_take(shares, flight->owner, round, its, Min(part, own),
+		if (shares_take(shares, flight->owner, round, its, part,
 						most / owners) || taken == NIL)
 		{
 			taken = lappend(taken, flight);
 			bytes += its;
 		}
-		else if (list_length(others) < turn->limit && own == MOST_AT_ONCE)
+		else if (list_length(others) < limit)
 			others = lappend(others, flight);
 	}
 	foreach(cell, others)
 	{
 		bytes += size(lfirst(cell));
-		if (list_length(taken) == turn->limit || bytes > most)
+		if (list_length(taken) == limit || bytes > most)
 			break;
 		taken = lappend(taken, lfirst(cell));
 	}
 	return taken;
+}
+
+static Oid
+owner_of(List *flights)
+{
+	return ((Flight *) linitial(flights))->owner;
+}
+
+/*
+ * Take from these flights those that are worked on at once: all of them, or when it is
+ * measured who takes how long, those of one owner.
+ */
+static List *
+take_group(Turn *turn, List **flights)
+{
+	List	   *group = NIL;
+	List	   *rest = NIL;
+	ListCell   *cell;
+
+	if (!turn->measured)
+	{
+		group = *flights;
+		*flights = NIL;
+		return group;
+	}
+	foreach(cell, *flights)
+	{
+		if (((Flight *) lfirst(cell))->owner == owner_of(*flights))
+			group = lappend(group, lfirst(cell));
+		else
+			rest = lappend(rest, lfirst(cell));
+	}
+	*flights = rest;
+	return group;
+}
+
+/*
+ * The turn is about these flights now.
+ */
+static void
+begin_group(Turn *turn, List *group, int64 (*size) (const Flight *))
+{
+	bool		mixed = false;
+	ListCell   *cell;
+
+	if (turn->tried_flight == NULL)
+		turn->tried_flight = linitial(group);
+	foreach(cell, group)
+		mixed |= ((Flight *) lfirst(cell))->owner != owner_of(group);
+	turn_begin_runs(turn, mixed ? InvalidOid : owner_of(group),
+					list_length(group));
+	if (!mixed)
+		return;
+	foreach(cell, group)
+		turn_weighs(turn, ((Flight *) lfirst(cell))->owner, size(lfirst(cell)));
 }
 
 /*-------------------------------------------------------------------------
@@ -151,31 +224,29 @@ flights_to_flush(Turn *turn)
 		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
 		if (flight->run.step != STEP_STORE && flight->news.due_at <= now &&
-			!rests_has(turn->order->rests, flight->owner, now))
+			is_for(turn, flight->owner))
 			due = lappend(due, flight);
 	}
-	if (turn->apart)
+	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_flushed);
 	/* Ends are taken in a round of their own. */
 	return take_parts(turn, due, flight_news_size, FLUSH_BYTES, -turn->number);
 }
 
 /*
- * Store what has arrived of streamed answers. Runs that somebody has locked,
+ * Store what has arrived of these streamed answers. Runs that somebody has locked,
  * to cancel them most likely, are left alone for a while.
  */
-void
-turn_flush_events(Turn *turn)
+static void
+flush_some(Turn *turn, List *flights)
 {
-	List	   *flights = flights_to_flush(turn);
 	RunKeys		keys = run_keys(list_length(flights));
+	List	   *flushed = NIL;
 	PartialRun *partial;
 	List	   *locks;
 	int			count = 0;
 	ListCell   *cell;
 
-	if (flights == NIL)
-		return;
 	foreach(cell, flights)
 		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
 	locks = store_lock_runs(keys.run_ids, keys.count);
@@ -187,24 +258,21 @@ turn_flush_events(Turn *turn)
 
 		if (lock->status != RUN_RUNNING || lock->attempt != flight->run.attempt)
 			continue;
-		partial[list_length(turn->flushed)].row = lock->row;
-		turn->flushed = lappend(turn->flushed, flight);
+		partial[list_length(flushed)].row = lock->row;
+		flushed = lappend(flushed, flight);
 	}
-	foreach(cell, list_difference_ptr(flights, turn->flushed))
+	foreach(cell, list_difference_ptr(flights, flushed))
 	{
 		Flight	   *flight = lfirst(cell);
 
 		fleet_put_off_news(turn->dispatch->fleet, flight,
 						   next_locked_pause(flight->news.locked_pause));
 	}
-	if (turn->flushed != NIL)
-	{
-		turn->tried_flight = linitial(turn->flushed);
-		turn_begin_runs(turn, turn->tried_flight->owner,
-						list_length(turn->flushed));
-	}
-	store_events(turn->flushed);
-	foreach(cell, turn->flushed)
+	if (flushed == NIL)
+		return;
+	begin_group(turn, flushed, flight_news_size);
+	store_events(flushed);
+	foreach(cell, flushed)
 	{
 		const char *content = flight_partial_content(lfirst(cell));
 
@@ -214,6 +282,20 @@ turn_flush_events(Turn *turn)
 		partial[count++].content = content;
 	}
 	store_show_content(partial, count);
+	turn->flushed = list_concat(turn->flushed, flushed);
+	turn_note_time(turn);
+}
+
+/*
+ * Store what has arrived of streamed answers.
+ */
+void
+turn_flush_events(Turn *turn)
+{
+	List	   *flights = flights_to_flush(turn);
+
+	while (flights != NIL)
+		flush_some(turn, take_group(turn, &flights));
 }
 
 /*-------------------------------------------------------------------------
@@ -228,7 +310,6 @@ static List *
 flights_to_store(Turn *turn)
 {
 	List	   *due = NIL;
-	List	   *flights;
 	int64		now = clock_now();
 	dlist_iter	iter;
 
@@ -236,21 +317,12 @@ flights_to_store(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
-		if (flight->store_after <= now &&
-			(ShutdownRequestPending ||
-			 !rests_has(turn->order->rests, flight->owner, now)))
+		if (flight->store_after <= now && is_for(turn, flight->owner))
 			due = lappend(due, flight);
 	}
-	if (turn->apart)
+	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_stored);
-	flights = take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
-	if (flights != NIL)
-	{
-		turn->tried_flight = linitial(flights);
-		turn_begin_runs(turn, turn->tried_flight->owner,
-						list_length(flights));
-	}
-	return flights;
+	return take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
 }
 
 /*
@@ -420,12 +492,11 @@ tell_ended(List *flights)
 }
 
 /*
- * Store the flights that have ended.
+ * Store these flights, which have ended.
  */
-void
-turn_store_flights(Turn *turn)
+static void
+store_some(Turn *turn, List *flights)
 {
-	List	   *flights = flights_to_store(turn);
 	int			size = list_length(flights);
 	RunKeys		keys = run_keys(size);
 	Oid		   *owners = palloc(sizeof(Oid) * Max(size, 1));
@@ -433,8 +504,7 @@ turn_store_flights(Turn *turn)
 	Ends		ends = {0};
 	ListCell   *cell;
 
-	if (flights == NIL)
-		return;
+	begin_group(turn, flights, flight_size);
 	foreach(cell, flights)
 	{
 		Flight	   *flight = lfirst(cell);
@@ -477,4 +547,17 @@ turn_store_flights(Turn *turn)
 	store_set_locked(ends.others.run_ids, ends.others.count);
 	if (list_length(locks) < size)
 		put_off(turn, list_difference_ptr(flights, turn->left));
+	turn_note_time(turn);
+}
+
+/*
+ * Store the flights that have ended.
+ */
+void
+turn_store_flights(Turn *turn)
+{
+	List	   *flights = flights_to_store(turn);
+
+	while (flights != NIL)
+		store_some(turn, take_group(turn, &flights));
 }

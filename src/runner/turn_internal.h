@@ -45,7 +45,10 @@ extern void turn_unpark(Turn *turn);
 /* turn_starts.c */
 extern void turn_start_runs(Turn *turn);
 
-/* turn.c */
+/* turn_times.c */
+extern void turn_is_about(Turn *turn, Oid owner, int things);
+extern void turn_weighs(Turn *turn, Oid owner, int64 bytes);
+extern void turn_note_time(Turn *turn);
 extern void turn_begin_runs(Turn *turn, Oid owner, int count);
 
 /*
@@ -55,17 +58,6 @@ static inline bool
 turn_is_to(const Turn *turn, Chore chore)
 {
 	return (turn->todo & CHORE_BIT(chore)) != 0;
-}
-
-/*
- * What this turn does now is about so many things, the first of them this owner's.
- */
-static inline void
-turn_is_about(Turn *turn, Oid owner, int things)
-{
-	turn->owner = owner;
-	turn->things = things;
-	turn->began = clock_now();
 }
 
 /*

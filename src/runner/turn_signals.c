@@ -238,6 +238,20 @@ turn_follow_signals(Turn *turn, List *signals)
 		cancel_waiting(turn, waiting);
 }
 
+static bool
+of_one_owner(List *signals)
+{
+	ListCell   *cell;
+
+	foreach(cell, signals)
+	{
+		if (((Signal *) lfirst(cell))->owner !=
+			((Signal *) linitial(signals))->owner)
+			return false;
+	}
+	return true;
+}
+
 /*
  * Read what backends have signalled, and follow it.
  */
@@ -245,7 +259,7 @@ void
 turn_read_signals(Turn *turn)
 {
 	int			resting_count;
-	Oid		   *resting = rests_owners(turn->order->rests, clock_now(),
+	Oid		   *resting = rests_owners(turn->order->rests, turn->order->now,
 									   &resting_count);
 	List	   *signals = turn->many_signals ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
@@ -263,9 +277,10 @@ turn_read_signals(Turn *turn)
 	if (turn->more_signals)
 		turn_again(turn, CHORE_SIGNALS);
 	if (list_length(signals) == 1)
-	{
 		turn->tried_signal = linitial(signals);
-		turn_is_about(turn, turn->tried_signal->owner, 1);
-	}
+	if (signals != NIL && of_one_owner(signals))
+		turn_is_about(turn, ((Signal *) linitial(signals))->owner,
+					  list_length(signals));
 	turn_follow_signals(turn, signals);
+	turn_note_time(turn);
 }

@@ -219,26 +219,23 @@ pick_next(Turn *turn)
 {
 	Shares	   *shares = turn->dispatch->fleet->shares;
 	int			room = turn->room + freed_slots(turn);
-	int			limit = turn->limit;
+	int			limit = turn->own ? turn->own_limit : turn->limit;
 	bool		more = false;
 	List	   *cancelled = NIL;
 	List	   *picked;
 
 	settle_flights(turn);
 	begin_picking(turn);
-	if (turn_is_to(turn, CHORE_CLOCK))
-		cancelled = pick_locked(turn, turn->apart ? 1 : Min(limit, LOCKED_BATCH),
-								room);
+	if (turn_is_to(turn, CHORE_CLOCK) && !turn->own)
+		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);
 	room -= list_length(turn->retried);
 	limit -= list_length(turn->retried) + list_length(cancelled);
-	if (turn->apart && limit < turn->limit)
-		limit = 0;
 	if (room > 0)
-		picked = pick_runs(turn->order, shares, room, limit, turn->apart, &more);
+		picked = pick_runs(turn->order, shares, room, limit, turn->own, &more);
 	else
 		picked = pick_newcomers(turn->order, shares,
 								Min(turn->newcomers + Min(room, 0), limit),
-								turn->apart);
+								turn->own);
 	if (more)
 		turn_again(turn, CHORE_START);
 	turn_end_picking(turn);
@@ -569,27 +566,30 @@ make_flights(Turn *turn, Starts *starts)
 }
 
 /*
- * Pick runs, and start those that may start.
+ * The turn is about these runs now, count of them.
  */
-void
-turn_start_runs(Turn *turn)
+static void
+begin_group(Turn *turn, PickedRun **runs, int count)
 {
-	List	   *picked = pick_next(turn);
-	PickedRun **ready;
-	int			count;
+	bool		mixed = false;
+
+	for (int i = 1; i < count; i++)
+		mixed |= runs[i]->owner != runs[0]->owner;
+	turn_begin_runs(turn, mixed ? InvalidOid : runs[0]->owner, count);
+}
+
+/*
+ * Start those of these runs that may start, count of them, as far as what has been done
+ * in the turn is not enough. Returns how many have been looked at.
+ */
+static int
+start_some(Turn *turn, PickedRun **ready, int count, Starts *done)
+{
 	int			looked = 0;
 	int			had = 0;
-	Starts		starts = {0};
+	Starts		starts = {.bytes = done->bytes,.calls = done->calls};
 
-	if (picked != NIL)
-	{
-		turn->tried_start = linitial(picked);
-		turn_begin_runs(turn, turn->tried_start->owner, list_length(picked));
-	}
-	ready = set_waiting_aside(turn, picked, &count);
-	if (count == 0)
-		return;
-
+	begin_group(turn, ready, count);
 	starts.starting = palloc(sizeof(ReadyRun *) * count);
 	starts.calling = palloc(sizeof(ReadyRun *) * count);
 	starts.parked = palloc(sizeof(ParkedRun) * count);
@@ -606,18 +606,13 @@ turn_start_runs(Turn *turn)
 		{
 			ReadyRun   *run = lfirst(cell);
 
+			turn_weighs(turn, run->owner, work_of(run));
 			blame_begin(run->run_id);
 			sort_out(turn, run, &starts);
 			blame_end();
 		}
 		looked += batch;
 		had += list_length(locked);
-	}
-	if (looked < count)
-	{
-		/* Those who were not looked at come first. */
-		turn->order->last_owner = ready[looked - 1]->owner;
-		turn_again(turn, CHORE_START);
 	}
 	make_flights(turn, &starts);
 
@@ -633,4 +628,42 @@ turn_start_runs(Turn *turn)
 						  starts.over.count);
 	if (had < looked)
 		set_locked_aside(ready, looked);
+	turn_note_time(turn);
+	*done = starts;
+	return looked;
+}
+
+/*
+ * Pick runs, and start those that may start: all at once, or when it is measured who
+ * takes how long, those of each owner.
+ */
+void
+turn_start_runs(Turn *turn)
+{
+	List	   *picked = pick_next(turn);
+	PickedRun **ready;
+	int			count;
+	int			looked = 0;
+	Starts		done = {0};
+
+	if (picked != NIL)
+		turn->tried_start = linitial(picked);
+	ready = set_waiting_aside(turn, picked, &count);
+	turn->tried += list_length(picked) - count;
+	while (looked < count && !is_full(&done))
+	{
+		int			group = turn->measured ? 1 : count - looked;
+
+		while (looked + group < count &&
+			   ready[looked + group]->owner == ready[looked]->owner)
+			group++;
+		looked += start_some(turn, ready + looked, group, &done);
+	}
+	if (looked < count)
+	{
+		/* Those who were not looked at come first. */
+		if (looked > 0 && !turn->own)
+			turn->order->last_owner = ready[looked - 1]->owner;
+		turn_again(turn, CHORE_START);
+	}
 }
