@@ -45,8 +45,8 @@ is(replicate(), '', 'what works may be begun anew');
 ok(agents('b,c'), 'with all agents');
 
 # Restored from a backup of its files, a node has other agents than the first one, and no
-# process says so.
-sub keep { my ($node) = @_; $node->stop; system_or_bail('cp', '-a', $node->data_dir, $node->data_dir . '.old'); $node->start; return; }
+# process says so. No copy of a table is to be under way when its files are copied.
+sub keep { my ($node) = @_; $n1->poll_query_until('postgres', q(SELECT string_agg(slot_name, ',') = 'agno_n2' FROM pg_replication_slots)); $node->stop; system_or_bail('cp', '-a', $node->data_dir, $node->data_dir . '.old'); $node->start; return; }
 sub restore { my ($node) = @_; $node->stop; rmtree($node->data_dir); rename $node->data_dir . '.old', $node->data_dir or die $!; $node->start; return; }
 sub told
 {
