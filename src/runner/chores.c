@@ -249,7 +249,9 @@ due_at(Chores *chores, Chore chore)
 					   Max(chores->faults.left_out_until[PART_GIVE_UP],
 						   chores->faults.left_out_until[PART_UNPARK]));
 		case CHORE_START:
-			return again && !agno_paused && room_for_runs(chores) > 0 ?
+			/* Newcomers need no room. */
+			return again && !agno_paused &&
+				(room_for_runs(chores) > 0 || room_for_newcomers(chores) > 0) ?
 				0 : NEVER;
 		case CHORE_PREPARED:
 			return runner_slot_prepared() ? chores->prepared_at : NEVER;
@@ -540,7 +542,8 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 
 		/* Who is alone need not be found out, but may become quicker. */
 		if (shared || turn->own)
-			rests_note(rests, time->owner, time->things, time->took, false, now);
+			rests_note(rests, time->owner, time->work, time->things, time->took,
+					   false, now);
 		if (shared)
 			rests_begin(rests, time->owner, time->took, now);
 	}
@@ -622,7 +625,8 @@ do_turn(Chores *chores, uint32 todo)
 		.own_limit = chores->faults.limit,
 		.measured = now < chores->faults.measured_until,
 		.first = CHORE_STORE,
-		.signal_limit = chores->faults.limit,
+		.signal_limit = Min(chores->faults.limit,
+							chores->faults.signal_limit),
 		.room = room_for_runs(chores),
 		.newcomers = room_for_newcomers(chores),
 		.left_out = faults_left_out(&chores->faults, now),
@@ -641,7 +645,9 @@ do_turn(Chores *chores, uint32 todo)
 	chores->was_own = turn.own;
 	if (!try_turn(chores, &turn))
 	{
-		chores->rested_at = rests_next_end(chores->order.rests, now);
+		/* What has come due stays so, until a turn has succeeded. */
+		if (chores->rested_at > now)
+			chores->rested_at = rests_next_end(chores->order.rests, now);
 		/* All of them are to be done; a single one that fails is passed over. */
 		if (turn.limit > 1)
 			chores->order.last_owner = last_owner;

@@ -218,6 +218,9 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 	ListCell   *cell;
 
 	turn_note_time(turn);
+	if (turn->at_signals)
+		faults->signal_limit =
+			Max(Min(turn->signals, faults->signal_limit) / OVERDUE_DIVISOR, 1);
 	foreach(cell, turn->times)
 	{
 		OwnerTime  *time = lfirst(cell);
@@ -225,13 +228,16 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 
 		found |= long_one && (turn->own ? time->things > 1 :
 							  !rests_is_slow(rests, time->owner, now));
-		rests_note(rests, time->owner, time->things, time->took, long_one, now);
+		rests_note(rests, time->owner, time->work, time->things, time->took,
+				   long_one, now);
 		if (turn->shared)
 			rests_begin(rests, time->owner, time->took, now);
 	}
-	if (!found && turn->mixed > 0 && !turn->measured)
+	if (found || turn->at_signals)
+		return;
+	if (turn->mixed > 0 && !turn->measured)
 		faults_measure(faults);
-	else if (!found)
+	else
 	{
 		faults->limit = Max(turn->limit / OVERDUE_DIVISOR, 1);
 
@@ -323,6 +329,7 @@ faults_init(Faults *faults)
 {
 	memset(faults, 0, sizeof(Faults));
 	faults->limit = MOST_AT_ONCE;
+	faults->signal_limit = MOST_AT_ONCE;
 }
 
 /*
@@ -352,6 +359,8 @@ faults_none(Faults *faults, const Turn *turn)
 		faults->kept_for--;
 	else if (turn->took < TURN_MOST / 2)
 		faults->limit = Min(faults->limit * 2, MOST_AT_ONCE);
+	if (turn->signals >= faults->signal_limit && turn->signals_took < OWNER_SLICE)
+		faults->signal_limit = Min(faults->signal_limit * 2, MOST_AT_ONCE);
 	if (faults->limit == MOST_AT_ONCE)
 		faults->reported = false;
 }

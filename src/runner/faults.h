@@ -22,6 +22,7 @@ typedef struct Faults
 	int64		not_before;		/* the next turn */
 	int			limit;			/* store and start no more runs at once, */
 	int			kept_for;		/* for so many turns at least */
+	int			signal_limit;	/* read no more signals at once */
 	int64		left_out_until[TURN_PARTS]; /* parts that fail */
 	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,

@@ -185,7 +185,7 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 		if (is_full(pick, owner))
 			continue;
 		order->last_started = owner;
-		pick->quota = rests_limit(order->rests, owner, pick->most);
+		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
 		pick_between(pick, owner, owner);
 	}
 	order->last_owner = last_owner;

@@ -20,9 +20,6 @@
 /* How long an owner is slow, after things that took long. */
 #define SLOW_FOR (60 * US_PER_S)
 
-/* What takes no longer than this is not slow, however much of it there is. */
-#define SLOW_THING (1 * US_PER_MS)
-
 #define LONGEST_REST (10 * US_PER_S)
 
 typedef struct Rest
@@ -30,7 +27,7 @@ typedef struct Rest
 	Oid			owner;			/* the key */
 	int64		until;			/* when it is over */
 	int64		slow_until;		/* the owner is slow until then: */
-	int			limit;			/* so many things are done at once */
+	int			limit[OWNER_WORKS]; /* so many things are done at once */
 	char		status;			/* for simplehash.h */
 } Rest;
 
@@ -69,7 +66,8 @@ find_or_add(Rests *rests, Oid owner)
 	{
 		rest->until = 0;
 		rest->slow_until = 0;
-		rest->limit = PG_INT32_MAX;
+		for (int work = 0; work < OWNER_WORKS; work++)
+			rest->limit[work] = PG_INT32_MAX;
 	}
 	return rest;
 }
@@ -79,8 +77,8 @@ find_or_add(Rests *rests, Oid owner)
  * or so it is found out.
  */
 void
-rests_note(Rests *rests, Oid owner, int things, int64 took, bool too_long,
-		   int64 now)
+rests_note(Rests *rests, Oid owner, OwnerWork work, int things, int64 took,
+		   bool too_long, int64 now)
 {
 	int			fit = (int) Max(things * OWNER_SLICE / Max(took, 1), 1);
 	Rest	   *rest;
@@ -89,12 +87,12 @@ rests_note(Rests *rests, Oid owner, int things, int64 took, bool too_long,
 	{
 		rest = find_or_add(rests, owner);
 		rest->slow_until = now + SLOW_FOR;
-		rest->limit = fit;
+		rest->limit[work] = fit;
 		return;
 	}
 	rest = rest_table_lookup(rests->by_owner, owner);
-	if (rest != NULL && things >= rest->limit)
-		rest->limit = (int) Min(fit, INT64CONST(2) * rest->limit);
+	if (rest != NULL && things >= rest->limit[work])
+		rest->limit[work] = (int) Min(fit, INT64CONST(2) * rest->limit[work]);
 }
 
 /*
@@ -132,14 +130,14 @@ rests_is_slow(Rests *rests, Oid owner, int64 now)
 }
 
 /*
- * How many things of this owner, who is slow, are done at once; no more than most.
+ * How many such things of this owner, who is slow, are done at once; no more than most.
  */
 int
-rests_limit(Rests *rests, Oid owner, int most)
+rests_limit(Rests *rests, Oid owner, OwnerWork work, int most)
 {
 	Rest	   *rest = rest_table_lookup(rests->by_owner, owner);
 
-	return rest != NULL ? Min(rest->limit, most) : most;
+	return rest != NULL ? Min(rest->limit[work], most) : most;
 }
 
 /*

@@ -16,15 +16,28 @@
  */
 #define OWNER_SLICE (20 * US_PER_MS)
 
+/* What takes no longer than this is not slow, however much of it there is. */
+#define SLOW_THING (1 * US_PER_MS)
+
+/* Kinds of things that are done for owners, each of which takes as long as it does. */
+typedef enum OwnerWork
+{
+	WORK_SIGNALS,				/* to follow signals */
+	WORK_STORE,					/* to store runs that have ended */
+	WORK_FLUSH,					/* to store what has arrived of streams */
+	WORK_START,					/* to start runs */
+	OWNER_WORKS
+} OwnerWork;
+
 typedef struct Rests Rests;
 
 extern Rests *rests_create(void);
-extern void rests_note(Rests *rests, Oid owner, int things, int64 took,
-					   bool too_long, int64 now);
+extern void rests_note(Rests *rests, Oid owner, OwnerWork work, int things,
+					   int64 took, bool too_long, int64 now);
 extern void rests_begin(Rests *rests, Oid owner, int64 took, int64 now);
 extern bool rests_has(Rests *rests, Oid owner, int64 now);
 extern bool rests_is_slow(Rests *rests, Oid owner, int64 now);
-extern int	rests_limit(Rests *rests, Oid owner, int most);
+extern int	rests_limit(Rests *rests, Oid owner, OwnerWork work, int most);
 extern Oid *rests_owners(Rests *rests, int64 now, int *count);
 extern Oid *rests_slow_owners(Rests *rests, int64 now, int *count);
 extern int64 rests_next_end(Rests *rests, int64 now);

@@ -100,8 +100,12 @@ pin_settings(void)
 		{"session_replication_role", "origin"},
 		{"row_security", "off"},
 		{"statement_timeout", "0"},
-		/* less than deadlock_timeout: in a deadlock, others win */
-		{"lock_timeout", "250ms"},
+
+		/*
+		 * less than deadlock_timeout: in a deadlock, others win; and than the
+		 * time of a turn, so that it is known what has taken long
+		 */
+		{"lock_timeout", "150ms"},
 		/* these would end the process */
 		{"exit_on_error", "off"},
 #if PG_VERSION_NUM >= 170000

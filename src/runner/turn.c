@@ -380,6 +380,30 @@ do_runs(Turn *turn)
 	do_runs_of_some(turn);
 }
 
+/*
+ * The time of the turn begins. A runner that stops has no other turn.
+ */
+static void
+begin_clock(void)
+{
+	if (!ShutdownRequestPending)
+		deadline_begin(TURN_MOST / US_PER_MS);
+}
+
+/*
+ * Read signals: a single one has all the time that it takes, and so has a single run
+ * afterwards.
+ */
+static void
+read_signals(Turn *turn)
+{
+	turn_read_signals(turn);
+	if (turn->limit == 1)
+		(void) deadline_end();
+	else if (turn->signal_limit == 1)
+		begin_clock();
+}
+
 static void
 do_chores(Turn *turn)
 {
@@ -387,7 +411,7 @@ do_chores(Turn *turn)
 		go_on_patrol(turn);
 	turn->part = PART_NONE;
 	if (turn_is_to(turn, CHORE_SIGNALS))
-		turn_read_signals(turn);
+		read_signals(turn);
 	if (begin_part(turn, PART_DEAD_TOOLS))
 		note_dead_tools(turn);
 	turn->part = PART_NONE;
@@ -417,12 +441,14 @@ turn_end_clock(Turn *turn)
 static void
 work(Turn *turn)
 {
-	turn->work_began = clock_now();
-	if (turn->limit > 1 && !ShutdownRequestPending)
-		deadline_begin(TURN_MOST / US_PER_MS);
+	int64		began = clock_now();
+
+	if (turn->limit > 1 ||
+		(turn->signal_limit > 1 && turn_is_to(turn, CHORE_SIGNALS)))
+		begin_clock();
 	do_chores(turn);
 	turn_end_clock(turn);
-	turn->took = clock_now() - turn->work_began;
+	turn->took = clock_now() - began;
 }
 
 /*

@@ -50,6 +50,7 @@ typedef enum TurnPart
 typedef struct OwnerTime
 {
 	Oid			owner;
+	OwnerWork	work;
 	int			things;			/* how many */
 	int64		took;			/* in microseconds */
 } OwnerTime;
@@ -79,8 +80,7 @@ typedef struct Turn
 	bool		measured;		/* what is for each owner is done by itself,
 								 * to find out how long it takes */
 	Chore		first;			/* one at a time: which of these comes first */
-	int			signal_limit;	/* read no more signals than this: fewer, when
-								 * turns fail */
+	int			signal_limit;	/* read no more signals than this */
 	int			room;			/* how many to start, apart from the room that
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
@@ -96,14 +96,15 @@ typedef struct Turn
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
 	TurnPart	part;			/* the part that it was at */
-	int			things;			/* how many things it was at, */
+	OwnerWork	work;			/* of what kind it was, */
+	int			things;			/* at how many things, */
 	Oid			owner;			/* whose these are; InvalidOid: several
 								 * owners', */
 	int64		began;			/* and since when; */
 	Oid			largest;		/* who has most of their bytes, most likely, */
 	int64		largest_by;		/* by so many, */
 	int64		bytes;			/* of so many */
-	int64		work_began;		/* when the turn did */
+	bool		at_signals;		/* it was following what it had read */
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
@@ -130,6 +131,8 @@ typedef struct Turn
 	List	   *ended_ids;		/* ids of runs that have ended */
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
+	int			signals;		/* how many signals it has read, */
+	int64		signals_took;	/* and how long it was at them */
 	bool		more_signals;	/* there may be more signals: */
 	List	   *last_signals;	/* after these, of owners who have more */
 	bool		unflushed;		/* it is to be flushed once tools are called */

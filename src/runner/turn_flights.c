@@ -53,6 +53,12 @@ is_for(Turn *turn, Oid owner)
 		rests_is_slow(rests, owner, now) == turn->own;
 }
 
+static Oid
+owner_of(List *flights)
+{
+	return ((Flight *) linitial(flights))->owner;
+}
+
 /*
  * Of these flights those of the next owner, by OID, after the last one, who is the last
  * one then.
@@ -87,8 +93,8 @@ of_next_owner(List *flights, Oid *last)
  * is among them however large it is. round is for shares_take().
  */
 static List *
-take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
-		   int64 most, int64 round)
+take_parts(Turn *turn, OwnerWork work, List *flights,
+		   int64 (*size) (const Flight *), int64 most, int64 round)
 {
 	Shares	   *shares = turn->dispatch->fleet->shares;
 	int			owners = turn->own ? 1 : Max(shares_owners(shares), 1);
@@ -100,8 +106,7 @@ take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
 	ListCell   *cell;
 
 	if (turn->own && flights != NIL)
-		limit = rests_limit(turn->order->rests,
-							((Flight *) linitial(flights))->owner,
+		limit = rests_limit(turn->order->rests, owner_of(flights), work,
 							turn->own_limit);
 	part = Max(limit / owners, 1);
 	foreach(cell, flights)
@@ -128,12 +133,6 @@ take_parts(Turn *turn, List *flights, int64 (*size) (const Flight *),
 		taken = lappend(taken, lfirst(cell));
 	}
 	return taken;
-}
-
-static Oid
-owner_of(List *flights)
-{
-	return ((Flight *) linitial(flights))->owner;
 }
 
 /*
@@ -168,7 +167,8 @@ take_group(Turn *turn, List **flights)
  * The turn is about these flights now.
  */
 static void
-begin_group(Turn *turn, List *group, int64 (*size) (const Flight *))
+begin_group(Turn *turn, OwnerWork work, List *group,
+			int64 (*size) (const Flight *))
 {
 	bool		mixed = false;
 	ListCell   *cell;
@@ -177,7 +177,7 @@ begin_group(Turn *turn, List *group, int64 (*size) (const Flight *))
 		turn->tried_flight = linitial(group);
 	foreach(cell, group)
 		mixed |= ((Flight *) lfirst(cell))->owner != owner_of(group);
-	turn_begin_runs(turn, mixed ? InvalidOid : owner_of(group),
+	turn_begin_runs(turn, work, mixed ? InvalidOid : owner_of(group),
 					list_length(group));
 	if (!mixed)
 		return;
@@ -230,7 +230,8 @@ flights_to_flush(Turn *turn)
 	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_flushed);
 	/* Ends are taken in a round of their own. */
-	return take_parts(turn, due, flight_news_size, FLUSH_BYTES, -turn->number);
+	return take_parts(turn, WORK_FLUSH, due, flight_news_size, FLUSH_BYTES,
+					  -turn->number);
 }
 
 /*
@@ -270,7 +271,7 @@ flush_some(Turn *turn, List *flights)
 	}
 	if (flushed == NIL)
 		return;
-	begin_group(turn, flushed, flight_news_size);
+	begin_group(turn, WORK_FLUSH, flushed, flight_news_size);
 	store_events(flushed);
 	foreach(cell, flushed)
 	{
@@ -322,7 +323,8 @@ flights_to_store(Turn *turn)
 	}
 	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_stored);
-	return take_parts(turn, due, flight_size, TURN_BYTES, turn->number);
+	return take_parts(turn, WORK_STORE, due, flight_size, TURN_BYTES,
+					  turn->number);
 }
 
 /*
@@ -504,7 +506,7 @@ store_some(Turn *turn, List *flights)
 	Ends		ends = {0};
 	ListCell   *cell;
 
-	begin_group(turn, flights, flight_size);
+	begin_group(turn, WORK_STORE, flights, flight_size);
 	foreach(cell, flights)
 	{
 		Flight	   *flight = lfirst(cell);

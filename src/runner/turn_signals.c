@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "core/clock.h"
+#include "runner/deadline.h"
 #include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 
@@ -238,18 +240,60 @@ turn_follow_signals(Turn *turn, List *signals)
 		cancel_waiting(turn, waiting);
 }
 
-static bool
-of_one_owner(List *signals)
+static Oid
+owner_of(List *signals)
 {
+	return ((Signal *) linitial(signals))->owner;
+}
+
+/*
+ * Take from these signals those that are followed at once: all of them, or when it is
+ * measured who takes how long, those of one owner. The turn is about them.
+ */
+static List *
+begin_group(Turn *turn, List **signals)
+{
+	List	   *group = NIL;
+	List	   *rest = NIL;
+	bool		mixed = false;
 	ListCell   *cell;
 
-	foreach(cell, signals)
+	foreach(cell, *signals)
 	{
-		if (((Signal *) lfirst(cell))->owner !=
-			((Signal *) linitial(signals))->owner)
-			return false;
+		bool		other = ((Signal *) lfirst(cell))->owner != owner_of(*signals);
+
+		if (other && turn->measured)
+			rest = lappend(rest, lfirst(cell));
+		else
+			group = lappend(group, lfirst(cell));
+		mixed |= other && !turn->measured;
 	}
-	return true;
+	*signals = rest;
+	turn_is_about(turn, WORK_SIGNALS, mixed ? InvalidOid : owner_of(group),
+				  list_length(group));
+	return group;
+}
+
+/*
+ * Follow these signals, and note how long that takes.
+ */
+static void
+follow_timed(Turn *turn, List *signals)
+{
+	int64		began = clock_now();
+
+	turn->signals = list_length(signals);
+	turn->at_signals = true;
+	/* A single one cannot be cut any smaller. */
+	if (turn->signal_limit == 1)
+		(void) deadline_end();
+	while (signals != NIL)
+	{
+		turn_follow_signals(turn, begin_group(turn, &signals));
+		turn_note_time(turn);
+	}
+	turn->at_signals = false;
+	turn->signals_took = clock_now() - began;
 }
 
 /*
@@ -278,9 +322,5 @@ turn_read_signals(Turn *turn)
 		turn_again(turn, CHORE_SIGNALS);
 	if (list_length(signals) == 1)
 		turn->tried_signal = linitial(signals);
-	if (signals != NIL && of_one_owner(signals))
-		turn_is_about(turn, ((Signal *) linitial(signals))->owner,
-					  list_length(signals));
-	turn_follow_signals(turn, signals);
-	turn_note_time(turn);
+	follow_timed(turn, signals);
 }

@@ -230,12 +230,16 @@ pick_next(Turn *turn)
 		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);
 	room -= list_length(turn->retried);
 	limit -= list_length(turn->retried) + list_length(cancelled);
+	if (limit <= 0)
+		turn_again(turn, CHORE_START);
 	if (room > 0)
 		picked = pick_runs(turn->order, shares, room, limit, turn->own, &more);
 	else
-		picked = pick_newcomers(turn->order, shares,
-								Min(turn->newcomers + Min(room, 0), limit),
-								turn->own);
+	{
+		limit = Min(turn->newcomers + Min(room, 0), limit);
+		picked = pick_newcomers(turn->order, shares, limit, turn->own);
+		more = limit > 0 && list_length(picked) == limit;
+	}
 	if (more)
 		turn_again(turn, CHORE_START);
 	turn_end_picking(turn);
@@ -575,7 +579,8 @@ begin_group(Turn *turn, PickedRun **runs, int count)
 
 	for (int i = 1; i < count; i++)
 		mixed |= runs[i]->owner != runs[0]->owner;
-	turn_begin_runs(turn, mixed ? InvalidOid : runs[0]->owner, count);
+	turn_begin_runs(turn, WORK_START, mixed ? InvalidOid : runs[0]->owner,
+					count);
 }
 
 /*

@@ -22,8 +22,9 @@
  * The turn is at so many things now, of this owner; InvalidOid: of several.
  */
 void
-turn_is_about(Turn *turn, Oid owner, int things)
+turn_is_about(Turn *turn, OwnerWork work, Oid owner, int things)
 {
+	turn->work = work;
 	turn->owner = owner;
 	turn->things = things;
 	turn->began = clock_now();
@@ -70,10 +71,11 @@ turn_note_time(Turn *turn)
 		time = palloc(sizeof(OwnerTime));
 		time->owner = OidIsValid(turn->owner) ? turn->owner : turn->largest;
 		time->things = OidIsValid(turn->owner) ? turn->things : 1;
+		time->work = turn->work;
 		time->took = took;
 		turn->times = lappend(turn->times, time);
 	}
-	else
+	else if (!turn->at_signals || took > turn->things * SLOW_THING)
 		turn->mixed = Max(turn->mixed, took);
 	turn->things = 0;
 }
@@ -84,10 +86,10 @@ turn_note_time(Turn *turn)
  * that it takes.
  */
 void
-turn_begin_runs(Turn *turn, Oid owner, int count)
+turn_begin_runs(Turn *turn, OwnerWork work, Oid owner, int count)
 {
 	turn->tried += count;
-	turn_is_about(turn, owner, count);
+	turn_is_about(turn, work, owner, count);
 	if (turn->own && count == 1)
 		(void) deadline_end();
 }

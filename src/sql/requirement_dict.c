@@ -18,6 +18,7 @@
 #include "sql/arguments.h"
 #include "sql/requirement_dict.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 /* Members of a RunRequirement that only say when it was made, or are ours. */
 static const char *const ignored[] = {"id", "created_at", "tool_execution", NULL};
@@ -192,6 +193,32 @@ check_unchanged(Jsonb *dict, Jsonb *stored, const char *const *free1,
 }
 
 /*
+ * Add the value of a field to these, if it is given and not stored.
+ */
+static void
+read_field(StringInfo out, Jsonb *field, Jsonb *known)
+{
+	char	   *name = string_of(field, "name");
+	Jsonb	   *value = member_of(field, "value");
+	Jsonb	   *field_stored = name != NULL ? member_of(known, name) : NULL;
+	Jsonb	   *kept = member_of(field_stored, "value");
+
+	if (field_stored == NULL)
+		argument_error(psprintf("requirements: no input \"%s\" is asked for",
+								name != NULL ? name : ""), NULL);
+	if (value == NULL)
+		return;
+	if (kept == NULL)
+	{
+		json_append_key(out, encoding_from_server(name));
+		appendStringInfoString(out, json_text(value));
+	}
+	else if (compareJsonbContainers(&value->root, &kept->root) != 0)
+		argument_error(psprintf("requirements: the value of \"%s\" is there already and cannot be changed",
+								name), NULL);
+}
+
+/*
  * The values of those fields that are to be given, in a list of them, as a JSON
  * object in UTF-8; NULL if there are none. Others must be as they are stored.
  */
@@ -199,6 +226,8 @@ static char *
 read_fields(Jsonb *fields, Jsonb *stored)
 {
 	StringInfoData out;
+	MemoryContext context;
+	MemoryContext old;
 	Jsonb	   *known;
 	int			count;
 
@@ -211,30 +240,22 @@ read_fields(Jsonb *fields, Jsonb *stored)
 	appendStringInfoChar(&out, '{');
 	known = by_member(stored, "name");
 	count = JB_ROOT_COUNT(fields);
+
+	/* A stored field may be long, and named many times. */
+	context = AllocSetContextCreate(CurrentMemoryContext, "agno_bg field",
+									ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
 	for (int i = 0; i < count; i++)
 	{
-		Jsonb	   *field =
-			JsonbValueToJsonb(getIthJsonbValueFromContainer(&fields->root, i));
-		char	   *name = string_of(field, "name");
-		Jsonb	   *value = member_of(field, "value");
-		Jsonb	   *field_stored = name != NULL ? member_of(known, name) : NULL;
-		Jsonb	   *kept = member_of(field_stored, "value");
-
 		CHECK_FOR_INTERRUPTS();
-		if (field_stored == NULL)
-			argument_error(psprintf("requirements: no input \"%s\" is asked for",
-									name != NULL ? name : ""), NULL);
-		if (value == NULL)
-			continue;
-		if (kept == NULL)
-		{
-			json_append_key(&out, encoding_from_server(name));
-			appendStringInfoString(&out, json_text(value));
-		}
-		else if (compareJsonbContainers(&value->root, &kept->root) != 0)
-			argument_error(psprintf("requirements: the value of \"%s\" is there already and cannot be changed",
-									name), NULL);
+		read_field(&out,
+				   JsonbValueToJsonb(getIthJsonbValueFromContainer(&fields->root,
+																   i)),
+				   known);
+		MemoryContextReset(context);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	appendStringInfoChar(&out, '}');
 	return out.len > 2 ? out.data : NULL;
 }

@@ -1,0 +1,40 @@
+# Cancels of many runs at once take long to be followed: they are followed in the end, however
+# busy others are, who do not wait for all of them.
+# Fault injected: a trigger takes its time for each run that leaves the queue.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my ($runs, $node) = (40, new_node('main'));
+add_mock_server(start_mock('mock'));
+make_user('app', 'boss');
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
+	CREATE TRIGGER slow BEFORE DELETE ON agno.run_queue FOR EACH ROW
+		WHEN (pg_get_userbyid(OLD.owner::oid) = 'app') EXECUTE FUNCTION slow();
+	ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER slow});
+enqueue('hangs', 'hang', input => 'hangs', role => 'app');
+as('app', "SELECT count(agno_arun('x', model => 'mock:echo', run_id => 'later' || i, run_at => now() + '1 day')) FROM generate_series(1, $runs) i");
+my $script = PostgreSQL::Test::Utils::tempdir() . '/calls.sql';
+append_to_file($script, q(CALL agno_run('busy', model => E'mock\x3aecho');));
+my ($out, $err);
+my $busy = IPC::Run::start([ 'pgbench', '-n', '-T', 40, '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'boss', 'postgres' ], '>', \$out, '2>', \$err);
+ok($node->poll_query_until('postgres', q(SELECT count(*) > 20 FROM agno.runs WHERE input = 'busy')), 'a role is busy');
+as('app', "SELECT count(agno_cancel_run('later' || i)) FROM generate_series(1, $runs) i");
+ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_signals) AND (SELECT count(*) = 1 FROM agno.run_queue WHERE owner = 'app'::regrole))), 'what another has cancelled leaves the queue');
+ok($busy->pumpable, 'while the first still is');
+$busy->kill_kill;
+cmp_ok(value(q(extract(epoch FROM max(finished_at - created_at)) FROM agno.runs WHERE input = 'busy')), '<', 3, 'and waits for a few of them at most');
+as('app', q(SELECT agno_cancel_run('hangs')));
+is(wait_run('hangs'), 'CANCELLED', 'the runner goes on');
+is($node->safe_psql('postgres', queue_violations()), '', 'the invariants hold');
+$node->stop;
+done_testing();
