@@ -67,6 +67,12 @@
 #define EXPIRE_STEP_PAUSE (20 * US_PER_MS)
 #define EXPIRE_STEP_LONGEST_PAUSE (10 * US_PER_S)
 
+/*
+ * How long what the clock of the database will say is known by that of the runner,
+ * which does not jump when it is set, and stands still while a machine is suspended.
+ */
+#define CLOCK_TRUST (60 * US_PER_S)
+
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
 
@@ -729,7 +735,8 @@ try_apart(Chores *chores, const char *activity, void (*work) (Chores *),
 }
 
 /*
- * Find out when the clock alone gives a turn something to do.
+ * Find out when the clock alone gives a turn something to do; or when to find that out
+ * again.
  */
 static void
 read_clock(Chores *chores)
@@ -737,7 +744,8 @@ read_clock(Chores *chores)
 	TimestampTz next;
 
 	chores->clock_at = store_next_time(&next) ?
-		Max(from_timestamp(next), chores->clock_from) : NEVER;
+		Max(Min(from_timestamp(next), clock_now() + CLOCK_TRUST),
+			chores->clock_from) : NEVER;
 }
 
 static void
