@@ -18,6 +18,7 @@ typedef enum HttpFailure
 	HTTP_INTERRUPTED,			/* the connection broke after that */
 	HTTP_TIMED_OUT,
 	HTTP_TOO_LARGE,				/* more than is accepted */
+	HTTP_CROWDED,				/* its role receives too much at once */
 	HTTP_UNREADABLE,			/* in a form that is not accepted */
 	HTTP_REFUSED				/* never worth a repetition: certificate, URL */
 } HttpFailure;
@@ -30,7 +31,8 @@ typedef struct HttpResult
 	HttpFailure failure;
 	const char *reason;			/* libcurl's words for the failure */
 	int			status;			/* of the answer, 0 when none arrived */
-	const char *body;			/* what arrived of it, never NULL */
+	const char *body;			/* what arrived of it and has not been let go,
+								 * never NULL */
 	size_t		body_length;	/* in bytes */
 	int64		retry_after_ms; /* what the server asks for, -1: nothing */
 	int			should_retry;	/* x-should-retry: 1 or 0; -1: not said */

@@ -31,6 +31,30 @@ model_stream_create(const Provider *provider)
 }
 
 /*
+ * Let go of a stream of which nothing counts, with all in it that may be long.
+ */
+void
+model_stream_free(ModelStream *stream)
+{
+	for (int i = 0; i < stream->part_count; i++)
+	{
+		pfree(stream->parts[i].text.data);
+		pfree(stream->parts[i].signature.data);
+	}
+	if (stream->part_size > 0)
+	{
+		pfree(stream->parts);
+		pfree(stream->by_index);
+	}
+	pfree(stream->parser.line.data);
+	pfree(stream->parser.data.data);
+	pfree(stream->content.data);
+	pfree(stream->reasoning.data);
+	pfree(stream->items.data);
+	pfree(stream);
+}
+
+/*
  * How many parts have no larger number than this.
  */
 static int
@@ -108,6 +132,7 @@ take_event(void *argument, const char *data, size_t length)
 {
 	ModelStream *stream = argument;
 
+	stream->has_events = true;
 	if (!stream->ended)
 		stream->provider->read_event(stream, data, length);
 }

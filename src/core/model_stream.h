@@ -31,6 +31,7 @@ struct ModelStream
 {
 	const Provider *provider;
 	SseParser	parser;
+	bool		has_events;		/* an event has arrived, if an odd one */
 	StringInfoData content;		/* the text so far: it only grows */
 	StringInfoData reasoning;	/* the reasoning so far */
 	StringInfoData items;		/* whole parts as they came, with commas */
@@ -48,6 +49,7 @@ struct ModelStream
 };
 
 extern ModelStream *model_stream_create(const Provider *provider);
+extern void model_stream_free(ModelStream *stream);
 extern StreamPart *model_stream_part(ModelStream *stream, int64 index);
 extern StreamPart *model_stream_add_part(ModelStream *stream, int64 index);
 extern void model_stream_feed(ModelStream *stream, const char *bytes,

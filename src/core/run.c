@@ -139,16 +139,30 @@ run_sent(Run *run)
 }
 
 /*
- * More of the answer has arrived; result->body is all there is of it.
+ * More of the answer has arrived; result->body is all there is of it since this last
+ * returned true: then that is not needed any more. A body that has an event in it is
+ * no answer as a whole.
  */
-void
+bool
 run_received(Run *run, const HttpResult *result)
 {
 	if (run->stream == NULL || result->status < 200 || result->status >= 300)
-		return;
+		return false;
 	model_stream_feed(run->stream, result->body + run->streamed_bytes,
 					  result->body_length - run->streamed_bytes);
-	run->streamed_bytes = result->body_length;
+	run->streamed_bytes = run->stream->has_events ? 0 : result->body_length;
+	return run->stream->has_events;
+}
+
+/*
+ * What has arrived of a streamed answer does not count.
+ */
+static void
+drop_stream(Run *run)
+{
+	if (run->stream != NULL)
+		model_stream_free(run->stream);
+	run->stream = NULL;
 }
 
 /*
@@ -157,9 +171,9 @@ run_received(Run *run, const HttpResult *result)
 static void
 end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
 {
-	run_received(run, result);
+	(void) run_received(run, result);
 	model_stream_end(run->stream, answer);
-	if (answer->outcome == ANSWER_INVALID && !run->stream->finished)
+	if (answer->outcome == ANSWER_INVALID && !run->stream->has_events)
 	{
 		ModelAnswer plain;
 
@@ -514,6 +528,7 @@ worth_repeating(const HttpResult *result)
 		case HTTP_INTERRUPTED:
 		case HTTP_NOT_SENT:
 		case HTTP_TIMED_OUT:
+		case HTTP_CROWDED:
 			return true;
 		case HTTP_NO_RESOURCES:
 		case HTTP_TOO_LARGE:
@@ -598,6 +613,11 @@ fail_by_result(Run *run, const HttpResult *result, int64 now)
 				 "the answer is longer than agno_bg.max_response_size",
 				 result->status, now);
 			break;
+		case HTTP_CROWDED:
+			fail(run, "too_large",
+				 "the answers that the runs of this role receive at once take too much memory",
+				 result->status, now);
+			break;
 		case HTTP_UNREADABLE:
 			fail(run, "invalid_response",
 				 psprintf("the answer of the model server cannot be read: %s",
@@ -648,6 +668,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (result->failure == HTTP_NO_RESOURCES)
 	{
 		/* Nothing was asked, so nothing is repeated. */
+		drop_stream(run);
 		run->step = STEP_SEND;
 		run_hold(run, now + RESOURCES_PAUSE_US);
 		return;
@@ -655,7 +676,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (result->failure == HTTP_NO_CONNECTION && run->patient)
 	{
 		/* Nothing was sent: the server's runs wait, until it is reached. */
-		run->stream = NULL;
+		drop_stream(run);
 		end(run, RUN_PENDING, now);
 		run->postpone_ms = 0;
 		run->outcome.error_type = "connection";
@@ -666,7 +687,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 	if (run->retries > 0 && worth_repeating(result) &&
 		!asks_too_much(run, result, now))
 	{
-		run->stream = NULL;
+		drop_stream(run);
 		if (result->retry_after_ms > LONGEST_PAUSE_MS)
 		{
 			end(run, RUN_PENDING, now);

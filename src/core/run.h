@@ -67,7 +67,8 @@ typedef struct Run
 	char	   *response_id;	/* what the server works on, or NULL */
 	int			polls;			/* how often it has been asked for it */
 	ModelStream *stream;		/* what has arrived of the answer, or NULL */
-	size_t		streamed_bytes; /* how much of the body that is made of */
+	size_t		streamed_bytes; /* how much of the body, as it is now, that is
+								 * made of */
 	const char *streamed_text;	/* what the last answer's pieces said, once it
 								 * is whole, or NULL: it may say another thing */
 	int			repetitions;	/* how many requests failed and were repeated */
@@ -105,7 +106,7 @@ typedef struct Run
 extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
 extern void run_sent(Run *run);
-extern void run_received(Run *run, const HttpResult *result);
+extern bool run_received(Run *run, const HttpResult *result);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,
 						 pg_prng_state *random);
 extern void run_hold(Run *run, int64 until);

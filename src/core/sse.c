@@ -20,6 +20,9 @@
 
 #define BOM "\xef\xbb\xbf"
 
+/* The buffers of lines and events are kept up to this size, in bytes. */
+#define KEPT_SIZE (16 * 1024)
+
 /*
  * Prepare for a stream; memory is of the current context.
  */
@@ -31,12 +34,27 @@ sse_init(SseParser *parser)
 	initStringInfo(&parser->data);
 }
 
+/*
+ * Empty a buffer. There are thousands of streams: none keeps what its longest line took.
+ */
+static void
+empty(StringInfo buffer)
+{
+	if (buffer->maxlen <= KEPT_SIZE)
+	{
+		resetStringInfo(buffer);
+		return;
+	}
+	pfree(buffer->data);
+	initStringInfo(buffer);
+}
+
 static void
 deliver(SseParser *parser, SseCallback callback, void *argument)
 {
 	if (parser->has_data && parser->data.len > 0)
 		callback(argument, parser->data.data, parser->data.len);
-	resetStringInfo(&parser->data);
+	empty(&parser->data);
 	parser->has_data = false;
 }
 
@@ -73,7 +91,7 @@ end_line(SseParser *parser, SseCallback callback, void *argument)
 		appendBinaryStringInfo(&parser->data, line, length);
 		parser->has_data = true;
 	}
-	resetStringInfo(&parser->line);
+	empty(&parser->line);
 }
 
 /*

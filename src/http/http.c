@@ -126,6 +126,7 @@ http_create(void)
 				 errmsg("could not initialize libcurl")));
 	slist_init(&client->origins);
 	client->approaches = origin_create_approaches();
+	client->accounts = transfer_create_accounts();
 	dlist_init(&client->running);
 	dlist_init(&client->done);
 	dlist_init(&client->fresh);
@@ -207,6 +208,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 {
 	Approach   *approach = origin_approach(client, request->url,
 										   request->role);
+	Account    *account = transfer_account(client, request->role);
 	sigset_t	mask = block_signals();
 	HttpTransfer *transfer = transfer_take(client);
 	CURLcode	code;
@@ -222,6 +224,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	}
 	transfer->owner = owner;
 	transfer->approach = approach;
+	transfer->account = account;
 	transfer->started_at = clock_now();
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
@@ -241,6 +244,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 						curl_easy_strerror(code))));
 	}
 	approach->transfers++;
+	account->transfers++;
 	transfer_set_deadline(transfer, Min(request->timeout_ms,
 										request->connect_timeout_ms));
 	lane_enter(transfer);
@@ -505,6 +509,51 @@ http_hide(HttpTransfer *transfer, const char *secret)
 }
 
 /*
+ * What has arrived of the body, as http_result() tells, is not needed any more: what
+ * arrives after it is all that is told next.
+ */
+void
+http_let_go(HttpTransfer *transfer)
+{
+	transfer_let_go(transfer);
+}
+
+/*
+ * The owner keeps so many bytes of what it has let go of this transfer, in all: they
+ * count for its role as long as the transfer lives.
+ */
+void
+http_charge(HttpTransfer *transfer, int64 bytes)
+{
+	transfer->kept = bytes;
+	transfer_charge(transfer);
+}
+
+/*
+ * So many bytes more, or less, are kept of what this role has received by transfers that
+ * have been released: they count as well.
+ */
+void
+http_keep(HttpClient *client, Oid role, int64 bytes)
+{
+	Account    *account = transfer_account(client, role);
+
+	account->kept += bytes;
+	transfer_close_account(client, account);
+}
+
+/*
+ * How many bytes that are.
+ */
+int64
+http_kept(HttpClient *client, Oid role)
+{
+	Account    *account = hash_search(client->accounts, &role, HASH_FIND, NULL);
+
+	return account != NULL ? account->kept : 0;
+}
+
+/*
  * Free the transfer; one that has not ended is aborted: its connection is
  * closed (HTTP/1.1) or its stream is reset (HTTP/2).
  */
@@ -516,6 +565,9 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 	lane_leave(transfer);
 	transfer_stop_timer(transfer);
 	transfer->approach->transfers--;
+	transfer->account->bytes -= transfer->held;
+	transfer->account->transfers--;
+	transfer_close_account(client, transfer->account);
 	transfer_give_back(transfer);
 	lanes_remove_spare(client);
 	restore_signals(mask);

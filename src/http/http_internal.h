@@ -76,6 +76,19 @@ typedef struct Approach
 	dlist_head	waiting;		/* transfers that wait for an address */
 } Approach;
 
+/*
+ * What transfers of one role hold in memory of what they have received. The key of
+ * the table is the role.
+ */
+typedef struct Account
+{
+	Oid			role;			/* whose transfers */
+	int			transfers;		/* how many there are */
+	int64		bytes;			/* the sum of their HttpTransfer.held */
+	int64		kept;			/* bytes that are left of others, as
+								 * http_keep() was told */
+} Account;
+
 struct HttpClient
 {
 	int			poller;			/* descriptor of poller.c, owned */
@@ -87,6 +100,8 @@ struct HttpClient
 	int			transfers;		/* how many are in all of them */
 	slist_head	origins;		/* the Origins that are known */
 	HTAB	   *approaches;		/* the Approaches to them */
+	HTAB	   *accounts;		/* the Accounts of roles that have transfers,
+								 * or for which something is kept */
 	dlist_head	spare;			/* transfers that nobody uses */
 	int			spare_count;
 	dlist_head	running;		/* transfers that libcurl works on */
@@ -128,6 +143,7 @@ struct HttpTransfer
 	void	   *owner;			/* whatever the caller gave */
 	HttpClient *client;
 	Approach   *approach;
+	Account    *account;		/* of its role */
 	Lane	   *lane;			/* that easy is in, or NULL */
 	bool		hurried;		/* libcurl got it when there was no time left
 								 * to find out whether there is a server */
@@ -144,11 +160,16 @@ struct HttpTransfer
 	bool		own_certificates;	/* easy has a CA file of its own */
 	struct curl_slist *headers; /* owned */
 	char	   *body;			/* malloc'd, NUL-terminated, NULL while empty */
-	size_t		body_length;	/* bytes received */
+	size_t		body_length;	/* bytes received and not let go */
 	size_t		body_size;		/* bytes allocated */
-	size_t		max_response;	/* bytes that body_length may reach */
+	size_t		received;		/* bytes received in all */
+	size_t		max_response;	/* bytes that received may reach */
+	int64		kept;			/* bytes that its owner keeps of what it has
+								 * let go, as http_charge() was told */
+	int64		held;			/* body_size and kept, in account->bytes */
 	bool		too_large;		/* the body passed max_response, or what came
 								 * of it the bound for that */
+	bool		crowded;		/* its role held too much, and it some of that */
 	size_t		wire_bytes;		/* received of the body, as it came */
 	size_t		header_bytes;	/* received of headers */
 	int			codings;		/* of the body, that headers have told of */
@@ -183,6 +204,11 @@ extern Approach *origin_approach(HttpClient *client, const char *url,
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
 /* transfer.c */
+extern HTAB *transfer_create_accounts(void);
+extern Account *transfer_account(HttpClient *client, Oid role);
+extern void transfer_close_account(HttpClient *client, Account *account);
+extern void transfer_let_go(HttpTransfer *transfer);
+extern void transfer_charge(HttpTransfer *transfer);
 extern CURLcode transfer_set_options(HttpTransfer *transfer,
 									 const HttpRequest *request);
 extern bool transfer_copy_headers(HttpTransfer *transfer,

@@ -7,6 +7,11 @@
  * through libcurl's frames would leave it broken. A transfer and the body it
  * receives are malloc'd.
  *
+ * What is received is in memory until it has been read and, of what is, until that is
+ * stored: a role with many answers at once could take all that there is. So there is an
+ * Account for each role, and when that is used up, those of its transfers fail that
+ * take part in it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -71,6 +76,101 @@
 #define SPARE_TRANSFERS 512
 #define SPARE_HEADER_BYTES 8192
 
+/*
+ * What the transfers of one role may hold, in bytes, unless there are no more than two
+ * of the largest answers; and how much one may hold while there is more.
+ */
+#define ROLE_BYTES (INT64CONST(256) * 1024 * 1024)
+#define FREE_BYTES (INT64CONST(64) * 1024)
+
+/*
+ * The buffer of a body that comes piece by piece is kept up to this size, in bytes.
+ */
+#define KEPT_BUFFER (64 * 1024)
+
+/*
+ * The table of a client's Accounts.
+ */
+HTAB *
+transfer_create_accounts(void)
+{
+	HASHCTL		ctl = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(Account),
+	};
+
+	return hash_create("agno_bg received bytes", 64, &ctl,
+					   HASH_ELEM | HASH_BLOBS);
+}
+
+/*
+ * The account of this role. It lives until transfer_close_account().
+ */
+Account *
+transfer_account(HttpClient *client, Oid role)
+{
+	bool		found;
+	Account    *account = hash_search(client->accounts, &role, HASH_ENTER,
+									  &found);
+
+	if (!found)
+	{
+		account->transfers = 0;
+		account->bytes = 0;
+		account->kept = 0;
+	}
+	return account;
+}
+
+/*
+ * Forget the account if there is nothing in it.
+ */
+void
+transfer_close_account(HttpClient *client, Account *account)
+{
+	if (account->transfers == 0 && account->kept == 0)
+		hash_search(client->accounts, &account->role, HASH_REMOVE, NULL);
+}
+
+/*
+ * Count what the transfer holds now.
+ */
+void
+transfer_charge(HttpTransfer *transfer)
+{
+	int64		holds = (int64) transfer->body_size + transfer->kept;
+
+	transfer->account->bytes += holds - transfer->held;
+	transfer->held = holds;
+}
+
+/*
+ * Forget what has been received of the body.
+ */
+void
+transfer_let_go(HttpTransfer *transfer)
+{
+	transfer->body_length = 0;
+	if (transfer->body_size <= KEPT_BUFFER && !transfer->crowded)
+		return;
+	free(transfer->body);
+	transfer->body = NULL;
+	transfer->body_size = 0;
+	transfer_charge(transfer);
+}
+
+/*
+ * Whether the role of this transfer holds so much that it must not go on.
+ */
+static bool
+is_crowded(const HttpTransfer *transfer)
+{
+	const Account *account = transfer->account;
+
+	return transfer->held > FREE_BYTES && account->bytes + account->kept >
+		Max(ROLE_BYTES, 2 * (int64) transfer->max_response);
+}
+
 /* http_next_fresh() is to return the transfer. */
 void
 transfer_tell(HttpTransfer *transfer)
@@ -89,13 +189,19 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	size_t		length = size * count;
 	size_t		needed = transfer->body_length + length + 1;
 
-	if (transfer->body_length + length > transfer->max_response)
+	if (transfer->received + length > transfer->max_response)
 	{
 		transfer->too_large = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
+	if (is_crowded(transfer))
+	{
+		transfer->crowded = true;
+		transfer_let_go(transfer);
+		return CURL_WRITEFUNC_ERROR;
+	}
 	if (transfer->codings > 0 &&
-		transfer->body_length + length >
+		transfer->received + length >
 		FREE_INFLATION + MAX_INFLATION * transfer->wire_bytes)
 	{
 		transfer->unreadable = true;
@@ -103,16 +209,19 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	}
 	if (needed > transfer->body_size)
 	{
-		size_t		larger = Max(needed, transfer->body_size * 2);
+		size_t		larger = Max(needed, Min(transfer->body_size * 2,
+											 transfer->max_response + 1));
 		char	   *body = realloc(transfer->body, larger);
 
 		if (body == NULL)
 			return CURL_WRITEFUNC_ERROR;
 		transfer->body = body;
 		transfer->body_size = larger;
+		transfer_charge(transfer);
 	}
 	memcpy(transfer->body + transfer->body_length, bytes, length);
 	transfer->body_length += length;
+	transfer->received += length;
 	transfer->body[transfer->body_length] = '\0';
 	if (transfer->stream)
 		transfer_tell(transfer);
@@ -384,7 +493,7 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	if (transfer->lane->number == MULTIPLEXED_LANE &&
 		begins(bytes, length, "http/1."))
 		learn_http1(transfer);
-	if (transfer->body_length == 0 &&
+	if (transfer->received == 0 &&
 		(begins(bytes, length, "transfer-encoding:") ||
 		 begins(bytes, length, "content-encoding:")))
 	{
@@ -697,6 +806,8 @@ classify(const HttpTransfer *transfer, CURLcode code, long status)
 {
 	if (code != CURLE_OK && transfer->no_socket && !transfer->sent)
 		return HTTP_NO_RESOURCES;
+	if (code != CURLE_OK && transfer->crowded)
+		return HTTP_CROWDED;
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
 	/* of an error, the status says enough */

@@ -30,6 +30,12 @@
  */
 #define OWNER_TURN (50 * US_PER_MS)
 
+/*
+ * How much memory an owner's runs may take that have ended and are not stored yet, in
+ * bytes, before the next answer is read.
+ */
+#define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
+
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
@@ -270,6 +276,7 @@ send_step(Dispatch *dispatch, Flight *flight)
 		initStringInfo(&flight->body);
 		run_write_request(&flight->run, &flight->body);
 	}
+	flight->size_sent = flight_size(flight);
 	flight->transfer = start_request(dispatch, flight, kind,
 									 flight->run.response_id,
 									 flight->run.deadline, flight);
@@ -476,6 +483,19 @@ answer_step(Dispatch *dispatch, Flight *flight)
 				 &pg_global_prng_state);
 }
 
+/*
+ * Whether what has been read of answers to this owner is to be stored before more is.
+ */
+static bool
+has_read_much(Dispatch *dispatch, Oid owner)
+{
+	return http_kept(dispatch->http, owner) >= ENDED_BYTES;
+}
+
+/*
+ * The request of a flight has ended. An answer is not read while those of its owner
+ * take much memory that have been, and are not stored yet.
+ */
 static void
 receive_answer(Dispatch *dispatch, Flight *flight)
 {
@@ -485,6 +505,11 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	/* A piece of it may have failed the run. */
 	if (flight->run.step != STEP_AWAIT)
 		return;
+	if (!error && has_read_much(dispatch, flight->owner))
+	{
+		fleet_leave_unread(dispatch->fleet, flight);
+		return;
+	}
 	/* What is streamed has been read in part. */
 	if (flight->secret != NULL && (error || !flight->run.streamed))
 		http_hide(flight->transfer, flight->secret);
@@ -506,7 +531,12 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 static void
 piece_step(Dispatch *dispatch, Flight *flight)
 {
-	run_received(&flight->run, http_result(flight->transfer));
+	if (run_received(&flight->run, http_result(flight->transfer)))
+	{
+		http_let_go(flight->transfer);
+		http_charge(flight->transfer,
+					Max(flight_size(flight) - flight->size_sent, 0));
+	}
 	fleet_has_news(dispatch->fleet, flight);
 }
 
@@ -633,6 +663,26 @@ begin_and_send(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * Answers that have been left unread are to be read, if their owners' have been stored.
+ */
+static void
+take_up_unread(Dispatch *dispatch)
+{
+	Fleet	   *fleet = dispatch->fleet;
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &fleet->unread)
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		if (has_read_much(dispatch, flight->owner))
+			continue;
+		fleet_place(fleet, flight);
+		http_return_done(dispatch->http, flight->transfer);
+	}
+}
+
+/*
  * Send what is to be sent, and abort what has been cancelled. A run may take a second
  * to begin, or to be sent: those of an owner that are left over keep their order, and
  * have their turn next.
@@ -649,6 +699,7 @@ dispatch_send(Dispatch *dispatch)
 		end_transfer(dispatch, flight);
 		cancel_response(dispatch, flight);
 	}
+	take_up_unread(dispatch);
 
 	dispatch->turn++;
 	dlist_foreach_modify(iter, &dispatch->fleet->to_send)

@@ -72,16 +72,21 @@ compare_wake_at(const pairingheap_node *a, const pairingheap_node *b,
 	return left->run.wake_at < right->run.wake_at ? 1 : -1;
 }
 
+/*
+ * A fleet whose requests are this client's.
+ */
 Fleet *
-fleet_create(void)
+fleet_create(HttpClient *http)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 	Fleet	   *fleet = palloc0(sizeof(Fleet));
 
 	fleet->by_run = flights_by_run_create(TopMemoryContext, 64, NULL);
 	fleet->by_session = flights_by_session_create(TopMemoryContext, 64, NULL);
+	fleet->http = http;
 	fleet->shares = shares_create();
 	dlist_init(&fleet->to_send);
+	dlist_init(&fleet->unread);
 	dlist_init(&fleet->ended);
 	dlist_init(&fleet->with_news);
 	dlist_init(&fleet->unsettled);
@@ -184,6 +189,9 @@ displace(Fleet *fleet, Flight *flight)
 	else if (flight->place == IN_HEAP)
 		pairingheap_remove(fleet->backing_off, &flight->timer);
 	flight->place = NOWHERE;
+	if (flight->ended_size > 0)
+		http_keep(fleet->http, flight->owner, -flight->ended_size);
+	flight->ended_size = 0;
 }
 
 /*
@@ -252,8 +260,21 @@ fleet_place(Fleet *fleet, Flight *flight)
 		case STEP_STORE:
 			dlist_push_tail(&fleet->ended, &flight->node);
 			flight->place = IN_LIST;
+			flight->ended_size = flight_size(flight);
+			http_keep(fleet->http, flight->owner, flight->ended_size);
 			break;
 	}
+}
+
+/*
+ * The answer of the flight has come, and is to be read later: fleet_place() ends that.
+ */
+void
+fleet_leave_unread(Fleet *fleet, Flight *flight)
+{
+	displace(fleet, flight);
+	dlist_push_tail(&fleet->unread, &flight->node);
+	flight->place = IN_LIST;
 }
 
 /*

@@ -21,7 +21,10 @@ typedef struct Fleet
 	int			put_off;		/* of those that wait for somebody's lock:
 								 * they need no slot any more */
 	Shares	   *shares;			/* whose they are */
+	HttpClient *http;			/* is told what those keep that have ended */
 	dlist_head	to_send;		/* flights at STEP_SEND */
+	dlist_head	unread;			/* flights at STEP_AWAIT whose answers have
+								 * come, and are not to be read yet */
 	dlist_head	ended;			/* flights at STEP_STORE */
 	dlist_head	with_news;		/* flights with events to store */
 	dlist_head	unsettled;		/* flights whose rows in the queue are only
@@ -30,10 +33,11 @@ typedef struct Fleet
 								 * on top */
 } Fleet;
 
-extern Fleet *fleet_create(void);
+extern Fleet *fleet_create(HttpClient *http);
 extern void fleet_add(Fleet *fleet, Flight *flight);
 extern void fleet_remove(Fleet *fleet, Flight *flight);
 extern void fleet_place(Fleet *fleet, Flight *flight);
+extern void fleet_leave_unread(Fleet *fleet, Flight *flight);
 extern void fleet_has_news(Fleet *fleet, Flight *flight);
 extern void fleet_told_news(Flight *flight);
 extern void fleet_put_off_news(Fleet *fleet, Flight *flight, int64 pause);

@@ -83,6 +83,7 @@ typedef struct Flight
 	ModelServer server;
 	StringInfoData body;		/* of the request on its way; data may be NULL */
 	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
+	int64		size_sent;		/* flight_size() when that was sent */
 	bool		id_stored;		/* run.response_id has been stored */
 	int64		repeat_at;		/* when its request may be sent again, as
 								 * pacing.c has it; 0: not asked */
@@ -94,12 +95,15 @@ typedef struct Flight
 
 	/* where fleet_place() has put it */
 	FlightPlace place;
-	dlist_node	node;			/* in Fleet.to_send or Fleet.ended */
+	dlist_node	node;			/* in Fleet.to_send, Fleet.unread or
+								 * Fleet.ended */
 	pairingheap_node timer;		/* in Fleet.backing_off */
 
 	FlightNews	news;			/* of a streamed one */
 
 	/* of one that has ended */
+	int64		ended_size;		/* flight_size(), as http_keep() was told; 0:
+								 * it has not */
 	int			store_failures; /* how often storing it alone has failed */
 	int64		store_after;	/* no try before, as of clock_now() */
 	int64		locked_pause;	/* the last pause because of a lock; 0: none */

@@ -319,8 +319,8 @@ initialize(Runner *runner, int slot, Oid database)
 	MemoryContextSwitchTo(dispatch->turn_context);
 	on_proc_exit(close_blame, 0);
 
-	dispatch->fleet = fleet_create();
 	dispatch->http = http_create();
+	dispatch->fleet = fleet_create(dispatch->http);
 	dispatch->conversations = conversation_cache_create();
 	dispatch->pacing = pacing_create(number,
 									 agno_runners > 1 ? &shared_loads : NULL);

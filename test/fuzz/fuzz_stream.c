@@ -25,10 +25,11 @@ receive(const Provider *provider, const char *body, size_t length, size_t piece)
 	run.streamed = true;
 	for (size_t end = piece; end < length; end += piece)
 	{
-		result.body_length = end;
-		run_received(&run, &result);
+		result.body_length = body + end - result.body;
+		if (run_received(&run, &result))
+			result.body = body + end;
 	}
-	result.body_length = length;
+	result.body_length = body + length - result.body;
 	run_answered(&run, &result, 1, &random);
 	fuzz_check_run(&run);
 	return run.step == STEP_STORE && run.outcome.content != NULL ? run.outcome.content : "";

@@ -2,7 +2,9 @@
 """A model server that sends without end what is no part of an answer. Over HTTP/1.1,
 by the model: extension (of a chunk), gzip (compressed nothing), ones-COUNT (not without
 end: an answer of COUNT bytes, each a chunk), headers-COUNT (60,000 of them, once there are
-COUNT requests, up to 100), nested (20 GB of nothing in 57 kB). Neither
+COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
+COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
+control characters, which JSON takes six bytes for). Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
@@ -11,6 +13,7 @@ the handshake.
 
     flooding_server.py PORT_FILE [CERTIFICATE KEY]"""
 
+import functools
 import gzip
 import json
 import os
@@ -76,6 +79,28 @@ def flood(connection, piece):
 BARRIERS = {count: threading.Barrier(count) for count in range(1, 101)}
 
 
+# How many requests there have been, and answers that are large, by model.
+COUNTED = threading.Condition()
+COUNTS = {"large": 0, "pieces": 0, "controls": 0}
+
+
+def pieces():
+    """An answer as events, which have most of it."""
+    events = [{"type": "response.output_text.delta", "item_id": "msg_1",
+               "output_index": 0, "delta": "x" * 10000}] * 1500
+    events.append({"type": "response.completed",
+                   "response": dict(json.loads(answer("")), output=[])})
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n"
+                    for event in events)
+
+
+@functools.lru_cache
+def large(kind):
+    if kind == "pieces":
+        return pieces()
+    return answer("x" * 15000000 if kind == "large" else "\x01" * 2500000)
+
+
 def serve_http1(connection):
     request = b""
     model = None
@@ -100,6 +125,16 @@ def serve_http1(connection):
         body = answer("many")
         connection.sendall(HEAD + b"Connection: close\r\n" + b"a:\r\n" * 60000 +
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        return
+    elif kind in COUNTS:
+        with COUNTED:
+            body = large(kind)
+            COUNTS[kind] += 1
+            COUNTED.notify_all()
+            COUNTED.wait_for(lambda: COUNTS[kind] >= count)
+        connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+                           % len(body))
+        connection.sendall(body)
         return
     elif kind == "nested":
         connection.sendall(HEAD + b"Content-Encoding: gzip, gzip, gzip\r\n\r\n"

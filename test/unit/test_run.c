@@ -87,6 +87,51 @@ test_completed(void)
 	check(strstr(messages, "\"provider_data\":{\"response_id\":\"r\"}") != NULL);
 }
 
+/* More of a streamed answer; whether that is not needed any more. */
+static bool
+take_piece(Run *run, const char *piece)
+{
+	HttpResult	result = answer(200, piece);
+
+	return run_received(run, &result);
+}
+
+static void
+test_pieces(void)
+{
+	static const char event[] = "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"Hi\"}\n\n";
+	char	   *start = pnstrdup(event, 20);
+	Run			run = sent_run(2);
+
+	/* of events, what has been read is let go, and what comes next is all */
+	run.streamed = true;
+	run.step = STEP_SEND;
+	run_sent(&run);
+	check(!take_piece(&run, ": wait\n\n"));
+	check(!take_piece(&run, psprintf(": wait\n\n%s", start)));
+	check(take_piece(&run, psprintf(": wait\n\n%sdata:", event)));
+	check(take_piece(&run, "{\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"!\"}\n\n"));
+	receive(&run, answer(200, "data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\",\"output\":[]}}\n\n"), SECOND);
+	check(run.outcome.status == RUN_COMPLETED);
+	check_text(run.outcome.content, "Hi!");
+
+	/* a server that does not stream: all is kept */
+	run.step = STEP_SEND;
+	run_sent(&run);
+	start = pnstrdup(good, 20);
+	check(!take_piece(&run, start));
+	receive(&run, answer(200, good), SECOND);
+	check_text(run.outcome.content, "Hi");
+
+	/* nothing is left of a stream that does not count */
+	run.step = STEP_SEND;
+	run_sent(&run);
+	check(take_piece(&run, event));
+	receive(&run, failure(HTTP_CROWDED), SECOND);
+	check(run.step == STEP_BACK_OFF);
+	check(run.stream == NULL);
+}
+
 static void
 test_what_is_repeated(void)
 {
@@ -101,6 +146,7 @@ test_what_is_repeated(void)
 	check(repeated(failure(HTTP_NO_CONNECTION)));
 	check(repeated(failure(HTTP_INTERRUPTED)));
 	check(repeated(failure(HTTP_TIMED_OUT)));
+	check(repeated(failure(HTTP_CROWDED)));
 	check(!repeated(failure(HTTP_TOO_LARGE)));
 	check(!repeated(failure(HTTP_REFUSED)));
 	check(!repeated(answer(200, "not JSON")));
@@ -325,6 +371,7 @@ main(void)
 {
 	pg_prng_seed(&random_state, 42);
 	test_completed();
+	test_pieces();
 	test_what_is_repeated();
 	test_pauses();
 	test_postponed();
