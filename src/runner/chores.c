@@ -199,9 +199,10 @@ next_flush_at(Chores *chores)
 }
 
 static bool
-may_start(void)
+may_start(Chores *chores, int64 now)
 {
-	return !agno_paused && !ShutdownRequestPending && !runner_slot_held();
+	return !agno_paused && !ShutdownRequestPending && !runner_slot_held() &&
+		!faults_memory_is_scarce(&chores->faults, now);
 }
 
 /*
@@ -251,14 +252,14 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_CLOCK:
 			return chores->clock_at;
 		case CHORE_UNPARK:
-			return Max(next_unpark_at(chores),
+			return Max(Max(next_unpark_at(chores), chores->faults.scarce_until),
 					   Max(chores->faults.left_out_until[PART_GIVE_UP],
 						   chores->faults.left_out_until[PART_UNPARK]));
 		case CHORE_START:
 			/* Newcomers need no room. */
 			return again && !agno_paused &&
 				(room_for_runs(chores) > 0 || room_for_newcomers(chores) > 0) ?
-				0 : NEVER;
+				chores->faults.scarce_until : NEVER;
 		case CHORE_PREPARED:
 			return runner_slot_prepared() ? chores->prepared_at : NEVER;
 		case CHORE_EXPIRE:
@@ -319,7 +320,7 @@ chores_due(Chores *chores, int64 now)
 		todo |= CHORE_BIT(CHORE_SIGNALS);
 
 	/* Whatever a turn is for, it starts what there is. */
-	if (may_start())
+	if (may_start(chores, now))
 		todo |= CHORE_BIT(CHORE_START);
 	else
 		todo &= ~CHORE_BIT(CHORE_START);

@@ -77,6 +77,25 @@ dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 }
 
 /*
+ * There is too little memory for this run: it fails, unless it has been cancelled, and
+ * gives back what it has.
+ */
+void
+dispatch_shed(Dispatch *dispatch, Flight *flight, const char *type,
+			  const char *message)
+{
+	bool		cancelled = flight->run.step == STEP_STORE &&
+		flight->run.outcome.status == RUN_CANCELLED;
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	flight_shed(flight);
+	dispatch_fail(dispatch, flight, type, message);
+	if (cancelled)
+		run_cancelled(&flight->run, clock_now());
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * Try a step, in the memory of the flight; a crash is blamed on its run. Returns the
  * error that it raises, or NULL.
  */
@@ -86,7 +105,7 @@ try_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
 
-	MemoryContextSwitchTo(flight->context);
+	MemoryContextSwitchTo(flight->work);
 	blame_begin(flight->run_id);
 	PG_TRY();
 	{
@@ -114,10 +133,12 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 {
 	ErrorData  *error = try_step(dispatch, flight, step);
 
-	if (error != NULL)
-		dispatch_fail(dispatch, flight, "internal", error->message);
-	else
+	if (error == NULL)
 		fleet_place(dispatch->fleet, flight);
+	else if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		dispatch_shed(dispatch, flight, "internal", error->message);
+	else
+		dispatch_fail(dispatch, flight, "internal", error->message);
 }
 
 /*
@@ -273,7 +294,10 @@ send_step(Dispatch *dispatch, Flight *flight)
 	if (flight->run.response_id == NULL)
 	{
 		kind = REQUEST_CREATE;
+		/* libcurl needs it, whatever becomes of the run */
+		MemoryContextSwitchTo(flight->context);
 		initStringInfo(&flight->body);
+		MemoryContextSwitchTo(flight->work);
 		run_write_request(&flight->run, &flight->body);
 	}
 	flight->size_sent = flight_size(flight);
@@ -389,6 +413,8 @@ keep_response_id(Dispatch *dispatch, Flight *flight)
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	dispatch->new_responses = lappend(dispatch->new_responses, flight);
+	flight->run.response_id = MemoryContextStrdup(flight->context,
+												  flight->run.response_id);
 	flight->id_stored = true;
 	MemoryContextSwitchTo(old);
 }

@@ -40,6 +40,8 @@ extern void dispatch_wake(Dispatch *dispatch);
 extern void dispatch_send(Dispatch *dispatch);
 extern void dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 						  const char *message);
+extern void dispatch_shed(Dispatch *dispatch, Flight *flight, const char *type,
+						  const char *message);
 extern void dispatch_cancel(Dispatch *dispatch, Flight *flight);
 extern void dispatch_forget(Dispatch *dispatch, Flight *flight);
 

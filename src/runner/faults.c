@@ -8,6 +8,11 @@
  * and the number grows as long as turns are short. What the system lacks is waited
  * for, with a growing pause; what fails beside the runs is left out for a while.
  *
+ * Memory is no such thing: it may be what has ended that takes it, and that must be
+ * stored before there is more. So less is done at once without a growing pause, nothing
+ * is started meanwhile, and if a turn is about one run already, the largest one that has
+ * ended makes room for all others.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,7 +22,7 @@
 #include "runner/turn_internal.h"
 #include "utils/memutils.h"
 
-/* A turn that took too long is tried again with so much less to do. */
+/* A turn that took too long, or too much memory, is tried again with so much less. */
 #define OVERDUE_DIVISOR 8
 
 /* For how many turns it stays so at most, if that was not for one owner's runs. */
@@ -38,6 +43,12 @@
 
 /* How many times the memory may be exhausted by one run. */
 #define MAX_MEMORY_FAILURES 3
+
+/* How large a run must be to make room, in bytes. */
+#define LARGE_FLIGHT (1024 * 1024)
+
+/* How long nothing is started after a turn that lacked memory. */
+#define SCARCE_PAUSE (1 * US_PER_S)
 
 /*
  * How long nobody is notified after the queue of notifications was full, or was
@@ -99,6 +110,21 @@ is_passing(int sqlstate)
 		category == ERRCODE_SYSTEM_ERROR ||
 		category == ERRCODE_TRANSACTION_ROLLBACK ||
 		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * The memory does not suffice. Returns whether the largest run that has ended has been
+ * failed, and its memory freed: it was large.
+ */
+static bool
+make_room(Turn *turn, const char *message)
+{
+	Flight	   *largest = fleet_largest_ended(turn->dispatch->fleet);
+
+	if (largest == NULL || largest->ended_size < LARGE_FLIGHT)
+		return false;
+	dispatch_shed(turn->dispatch, largest, "storage", message);
+	return true;
 }
 
 /*
@@ -247,6 +273,15 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 }
 
 /*
+ * Whether nothing is to be started, for lack of memory.
+ */
+bool
+faults_memory_is_scarce(const Faults *faults, int64 now)
+{
+	return now < faults->scarce_until;
+}
+
+/*
  * A turn has failed. If it was about one run only, that run cannot be stored
  * as it is.
  */
@@ -277,6 +312,19 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		faults->mute_until = now + MUTE_PAUSE;
 		faults->failures++;
 		return;
+	}
+	if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+	{
+		faults->scarce_until = now + SCARCE_PAUSE;
+		if (tried == NULL && turn->limit > 1)
+		{
+			faults->limit =
+				Max(Min(turn->limit, turn->tried) / OVERDUE_DIVISOR, 1);
+			faults->not_before = now + FIRST_FAILURE_PAUSE;
+			return;
+		}
+		if (turn->part == PART_NONE && make_room(turn, error->message))
+			return;
 	}
 	if (tried != NULL &&
 		(!is_passing(error->sqlerrcode) ||
@@ -354,9 +402,11 @@ faults_none(Faults *faults, const Turn *turn)
 	faults->failures = 0;
 	faults->not_before = 0;
 
-	/* What took long is not to become longer. */
+	/* What took long, or too much memory, is not to become longer. */
 	if (faults->kept_for > 0)
 		faults->kept_for--;
+	else if (faults_memory_is_scarce(faults, clock_now()))
+		return;
 	else if (turn->took < TURN_MOST / 2)
 		faults->limit = Min(faults->limit * 2, MOST_AT_ONCE);
 	if (turn->signals >= faults->signal_limit && turn->signals_took < OWNER_SLICE)

@@ -28,6 +28,8 @@ typedef struct Faults
 	char	   *memory_culprit; /* the run that the memory was exhausted by,
 								 * or NULL */
 	int			memory_failures;	/* how many times */
+	int64		scarce_until;	/* nothing is started before: there was too
+								 * little memory */
 	int64		mute_until;		/* nobody is notified before */
 	int64		measured_until; /* turns measure who takes how long */
 } Faults;
@@ -38,6 +40,7 @@ extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,
 						bool at_commit);
 extern void faults_none(Faults *faults, const Turn *turn);
 extern void faults_measure(Faults *faults);
+extern bool faults_memory_is_scarce(const Faults *faults, int64 now);
 extern uint32 faults_left_out(const Faults *faults, int64 now);
 
 #endif							/* AGNO_FAULTS_H */

@@ -313,6 +313,25 @@ fleet_first_to_wake(Fleet *fleet)
 }
 
 /*
+ * The flight that has ended and takes most memory, or NULL.
+ */
+Flight *
+fleet_largest_ended(Fleet *fleet)
+{
+	Flight	   *largest = NULL;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &fleet->ended)
+	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+
+		if (largest == NULL || flight->ended_size > largest->ended_size)
+			largest = flight;
+	}
+	return largest;
+}
+
+/*
  * All flights, fleet->count of them, in a palloc'd array.
  */
 Flight	  **

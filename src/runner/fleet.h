@@ -46,6 +46,7 @@ extern void fleet_settled(Flight *flight);
 extern Flight *fleet_find(Fleet *fleet, const char *run_id);
 extern Flight *fleet_find_session(Fleet *fleet, const char *session_id);
 extern Flight *fleet_first_to_wake(Fleet *fleet);
+extern Flight *fleet_largest_ended(Fleet *fleet);
 extern void fleet_put_off(Fleet *fleet, Flight *flight, int64 pause);
 extern void fleet_put_on(Fleet *fleet, Flight *flight);
 extern Flight **fleet_all(Fleet *fleet);

@@ -195,6 +195,8 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
 		ready->timeout_ms : agno_run_timeout;
 
 	flight->context = context;
+	flight->work = AllocSetContextCreate(context, "agno_bg run's work",
+										 ALLOCSET_SMALL_SIZES);
 	flight->run_id = pstrdup(ready->run_id);
 	flight->session_id = pstrdup(ready->session_id);
 	flight->session_utf8 = pstrdup(encoding_from_server(ready->session_id));
@@ -202,11 +204,11 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
 	flight->news.begun = ready->has_events;
 	flight->pace = pace;
 	flight->bytes = ready->bytes;
-	MemoryContextSetParent(ready->context, context);
+	MemoryContextSetParent(ready->context, flight->work);
 	flight->ready = ready;
 	flight->conversation = conversation;
 	if (conversation != NULL)
-		MemoryContextSetParent(conversation->context, context);
+		MemoryContextSetParent(conversation->context, flight->work);
 	flight->server_name = pstrdup(encoding_from_server(ready->model_server));
 	flight->session_state = copy_or_null(ready->session_state);
 	flight->session_metrics = copy_or_null(ready->session_metrics);
@@ -273,8 +275,7 @@ check_session_state(Flight *flight)
 
 /*
  * Put the conversation together, once the start of the run is committed, of what the
- * store has read, which is gone then. In the memory context of the flight. Errors
- * are this run's fault.
+ * store has read, which is gone then. In flight->work. Errors are this run's fault.
  */
 void
 flight_begin(Flight *flight)
@@ -285,7 +286,8 @@ flight_begin(Flight *flight)
 
 	flight->ready = NULL;
 	check_session_state(flight);
-	flight->agent_name = agent != NULL ? agent->name : NULL;
+	if (agent != NULL && agent->name != NULL)
+		flight->agent_name = MemoryContextStrdup(flight->context, agent->name);
 	if (run->streamed && !flight->continues)
 		flight_started(flight);
 	run->schema = ready->schema != NULL ? read_schema(ready->schema) : NULL;
@@ -469,6 +471,40 @@ flight_news_size(const Flight *flight)
 }
 
 /*
+ * Let go of all that the run was given and has said, for lack of memory. It is to end
+ * with no more than an error then.
+ */
+void
+flight_shed(Flight *flight)
+{
+	Run		   *run = &flight->run;
+
+	run->messages = NULL;
+	run->message_count = 0;
+	run->message_size = 0;
+	run->stored_messages = 0;
+	run->stream = NULL;
+	run->streamed_text = NULL;
+	run->planned = NULL;
+	run->planned_count = 0;
+	run->waiting = NULL;
+	run->waiting_count = 0;
+	run->earlier = NULL;
+	run->earlier_length = 0;
+	run->tools = NULL;
+	run->tool_choice = NULL;
+	run->schema = NULL;
+	run->outcome.content = NULL;
+	run->outcome.reasoning = NULL;
+	if (!flight->id_stored)
+		run->response_id = NULL;
+	flight->news.events = NIL;
+	flight->ready = NULL;
+	flight->conversation = NULL;
+	MemoryContextReset(flight->work);
+}
+
+/*
  * What came of the run cannot be stored, and not even as an error: leave nothing
  * but that, so that it comes to an end.
  */
@@ -477,13 +513,9 @@ flight_strip(Flight *flight)
 {
 	Run		   *run = &flight->run;
 
+	flight_shed(flight);
 	run->outcome = run_outcome_failed(run->attempt, "storage",
 									  "what came of the run could not be stored");
-	run->message_count = 0;
-	run->stream = NULL;
-	run->planned_count = 0;
-	run->waiting_count = 0;
-	flight->news.events = NIL;
 	flight->session_state = NULL;
 	flight->secret = NULL;
 	flight->escaped_secret = NULL;

@@ -54,6 +54,8 @@ typedef enum FlightPlace
 typedef struct Flight
 {
 	MemoryContext context;
+	MemoryContext work;			/* below it: what the run was given, and what
+								 * its steps have made of that */
 	const char *run_id;			/* of the database's encoding */
 	const char *session_id;		/* of the database's encoding */
 	const char *session_utf8;	/* the same in UTF-8 */
@@ -119,6 +121,7 @@ extern int64 flight_news_size(const Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
 extern void flight_trim(Flight *flight);
 extern const char *flight_partial_content(Flight *flight);
+extern void flight_shed(Flight *flight);
 extern void flight_strip(Flight *flight);
 extern void flight_fill_ended(const Flight *flight, EndedRun *ended);
 extern void flight_fill_step(const Flight *flight, NewStep *step);
