@@ -2159,6 +2159,9 @@ SET search_path = pg_catalog, pg_temp
 SET intervalstyle = 'postgres'
 AS $$
 DECLARE
+	-- what is text in no encoding cannot be converted
+	coding name := CASE getdatabaseencoding()
+				   WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END;
 	publishes boolean := false;
 BEGIN
 	SELECT x.extversion INTO version FROM pg_extension x
@@ -2172,9 +2175,9 @@ BEGIN
 		INTO digest
 	FROM (SELECT 1 AS kind, a.agent_id AS name,
 			sha256(convert_to(format('%s %s', a.agent_id,
-									 extract(epoch FROM a.updated_at)), 'UTF8')) AS hash
+									 extract(epoch FROM a.updated_at)), coding)) AS hash
 		  FROM agno.agents a
-		  UNION ALL SELECT 2, t.tool, sha256(convert_to(t::text, 'UTF8'))
+		  UNION ALL SELECT 2, t.tool, sha256(convert_to(t::text, coding))
 		  FROM agno.tools t) x;
 	BEGIN
 		publishes := agno.publishes_agents();
