@@ -372,7 +372,8 @@ keep_items(Message *message, char *items)
 }
 
 /*
- * Read a response object.
+ * Read a response object. One that is worked on is asked for again and again: of what it
+ * says meanwhile, nothing is kept.
  */
 static void
 read_response(const cJSON *tree, ModelAnswer *answer)
@@ -381,10 +382,12 @@ read_response(const cJSON *tree, ModelAnswer *answer)
 
 	answer->outcome = read_outcome(tree, output, &answer->error);
 	message_init(&answer->message, MESSAGE_ASSISTANT, NULL);
+	answer->message.response_id = json_copy_string(tree, "id");
+	if (answer->outcome == ANSWER_PENDING)
+		return;
 	read_output(output, &answer->message);
 	token_usage_read_openai(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
 							"input", "output", &answer->message.usage);
-	answer->message.response_id = json_copy_string(tree, "id");
 }
 
 static void

@@ -128,6 +128,18 @@ make_room(Turn *turn, const char *message)
 }
 
 /*
+ * Whether this process lacks memory: what all share, such as the table of locks, may be
+ * used up by anybody, and is said to be with the same SQLSTATE.
+ */
+static bool
+lacks_memory(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		(error->message_id == NULL ||
+		 strcmp(error->message_id, "out of shared memory") != 0);
+}
+
+/*
  * The memory does not suffice for a turn that is about this run alone. Returns
  * whether that has happened too often.
  */
@@ -313,7 +325,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		faults->failures++;
 		return;
 	}
-	if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+	if (lacks_memory(error))
 	{
 		faults->scarce_until = now + SCARCE_PAUSE;
 		if (tried == NULL && turn->limit > 1)
@@ -328,8 +340,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	}
 	if (tried != NULL &&
 		(!is_passing(error->sqlerrcode) ||
-		 (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		  exhausts_memory(faults, tried))))
+		 (lacks_memory(error) && exhausts_memory(faults, tried))))
 	{
 		refuse(faults, turn, error);
 		return;
@@ -346,8 +357,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&
-		(!is_passing(error->sqlerrcode) ||
-		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY))
+		(!is_passing(error->sqlerrcode) || lacks_memory(error)))
 	{
 		leave_out(faults, turn->part);
 		return;

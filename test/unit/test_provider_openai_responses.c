@@ -167,6 +167,13 @@ test_failures(void)
 	answer = read_text("{\"error\":\"just text\"}");
 	check_text(answer.error, "just text");
 
+	answer = read_text("{\"id\":\"r1\",\"status\":\"in_progress\",\"output\":"
+					   "[{\"type\":\"message\",\"content\":[{\"type\":"
+					   "\"output_text\",\"text\":\"so far\"}]}]}");
+	check(answer.outcome == ANSWER_PENDING);
+	check_text(answer.message.response_id, "r1");
+	check(answer.message.content == NULL);
+
 	answer = read_text("{\"status\":\"queued\"}");
 	check(answer.outcome == ANSWER_INVALID);
 	check_text(answer.error, "the model server left the response queued");
