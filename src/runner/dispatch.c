@@ -545,7 +545,10 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	note_reach(dispatch, flight);
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
-	if (flight->run.response_id != NULL && !flight->id_stored)
+	/* After an answer that does not fit, there is another response. */
+	if (flight->run.response_id == NULL)
+		flight->id_stored = false;
+	else if (!flight->id_stored)
 		keep_response_id(dispatch, flight);
 	if (flight->run.streamed && flight->run.step != STEP_STORE)
 		take_step(dispatch, flight, restart_step);

@@ -391,16 +391,13 @@ begin_clock(void)
 }
 
 /*
- * Read signals: a single one has all the time that it takes, and so has a single run
- * afterwards.
+ * Read signals: a single one has all the time that it takes.
  */
 static void
 read_signals(Turn *turn)
 {
 	turn_read_signals(turn);
-	if (turn->limit == 1)
-		(void) deadline_end();
-	else if (turn->signal_limit == 1)
+	if (turn->limit > 1 && turn->signal_limit == 1)
 		begin_clock();
 }
 
@@ -443,8 +440,7 @@ work(Turn *turn)
 {
 	int64		began = clock_now();
 
-	if (turn->limit > 1 ||
-		(turn->signal_limit > 1 && turn_is_to(turn, CHORE_SIGNALS)))
+	if (turn->limit > 1)
 		begin_clock();
 	do_chores(turn);
 	turn_end_clock(turn);
