@@ -271,11 +271,11 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 		if (turn->shared)
 			rests_begin(rests, time->owner, time->took, now);
 	}
-	if (found || turn->at_signals)
+	if (found)
 		return;
 	if (turn->mixed > 0 && !turn->measured)
 		faults_measure(faults);
-	else
+	else if (!turn->at_signals)
 	{
 		faults->limit = Max(turn->limit / OVERDUE_DIVISOR, 1);
 
