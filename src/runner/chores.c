@@ -614,7 +614,6 @@ do_turn(Chores *chores, uint32 todo)
 	Dispatch   *dispatch = chores->dispatch;
 	int64		now = clock_now();
 	uint64		wakes = runner_slot_wakes();
-	Oid		   *slow_owners;
 	int			slow;
 	Patrol		patrol = chores->patrol;
 	Oid			last_owner = chores->order.last_owner;
@@ -641,11 +640,7 @@ do_turn(Chores *chores, uint32 todo)
 	};
 
 	chores->order.now = now;
-	slow_owners = rests_slow_owners(chores->order.rests, now, &slow);
-	/* Signals are read for all: as many as take no slice of whoever is slow. */
-	for (int i = 0; i < slow; i++)
-		turn.signal_limit = rests_limit(chores->order.rests, slow_owners[i],
-										WORK_SIGNALS, turn.signal_limit);
+	(void) rests_slow_owners(chores->order.rests, now, &slow);
 	turn.slow = slow > 0 && !ShutdownRequestPending;
 	turn.own = turn.slow && !chores->was_own;
 	/* None is to wait for all of another kind. */

@@ -297,18 +297,49 @@ follow_timed(Turn *turn, List *signals)
 }
 
 /*
+ * Whose signals this turn does not read, in palloc'd memory: those who rest, and those
+ * whose signals are slow, but in a turn for slow owners: that reads no more signals than
+ * fit into a slice of each of them.
+ */
+static Oid *
+not_read(Turn *turn, int *count)
+{
+	Rests	   *rests = turn->order->rests;
+	int64		now = turn->order->now;
+	Oid		   *resting = rests_owners(rests, now, count);
+	int			slow_count;
+	Oid		   *slow = rests_slow_owners(rests, now, &slow_count);
+	Oid		   *owners = palloc(sizeof(Oid) * (*count + slow_count + 1));
+
+	memcpy(owners, resting, sizeof(Oid) * *count);
+	for (int i = 0; i < slow_count; i++)
+	{
+		int			limit = rests_limit(rests, slow[i], WORK_SIGNALS,
+										MOST_AT_ONCE);
+
+		if (turn->own)
+			turn->signal_limit = Min(turn->signal_limit, limit);
+		else if (limit < MOST_AT_ONCE)
+		{
+			owners[(*count)++] = slow[i];
+			turn_again(turn, CHORE_SIGNALS);
+		}
+	}
+	return owners;
+}
+
+/*
  * Read what backends have signalled, and follow it.
  */
 void
 turn_read_signals(Turn *turn)
 {
-	int			resting_count;
-	Oid		   *resting = rests_owners(turn->order->rests, turn->order->now,
-									   &resting_count);
+	int			others_count;
+	Oid		   *others = not_read(turn, &others_count);
 	List	   *signals = turn->many_signals ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
-									resting, resting_count) :
-		store_take_signals(turn->signal_limit, resting, resting_count);
+									others, others_count) :
+		store_take_signals(turn->signal_limit, others, others_count);
 	ListCell   *cell;
 
 	foreach(cell, signals)
