@@ -362,13 +362,12 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		leave_out(faults, turn->part);
 		return;
 	}
-	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
-	{
-		faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
-		return;
-	}
 
+	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
+	faults->kept_for = Max(faults->kept_for, 1);
+	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
+		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)

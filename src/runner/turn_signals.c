@@ -336,7 +336,7 @@ turn_read_signals(Turn *turn)
 {
 	int			others_count;
 	Oid		   *others = not_read(turn, &others_count);
-	List	   *signals = turn->many_signals ?
+	List	   *signals = turn->many_signals || turn->own ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
 									others, others_count) :
 		store_take_signals(turn->signal_limit, others, others_count);
