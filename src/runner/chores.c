@@ -14,18 +14,18 @@
 #include "postgres.h"
 
 #include "core/clock.h"
-#include "core/id.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "runner/apart.h"
 #include "runner/chores.h"
 #include "runner/deadline.h"
 #include "runner/faults.h"
+#include "runner/retention.h"
 #include "runner/turn.h"
 #include "server/blame.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/tool_slots.h"
-#include "server/waiters.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -50,22 +50,6 @@
  */
 #define LAST_TURNS 12
 #define LAST_TURNS_TIME (3 * US_PER_S)
-
-/* How often events of streamed runs are stored, in microseconds. */
-#define FLUSH_PAUSE (50 * US_PER_MS)
-
-/* With so many runs in flight more, each stream waits once longer. */
-#define STREAMS_PER_FLUSH 100
-
-/*
- * How often runs are looked for that are old enough to be deleted, and how long a step
- * of deleting several of them may take. The pause between two steps is as long as the
- * first of them, but no shorter and no longer than that.
- */
-#define EXPIRE_PAUSE (60 * US_PER_S)
-#define EXPIRE_STEP_MOST (200 * US_PER_MS)
-#define EXPIRE_STEP_PAUSE (20 * US_PER_MS)
-#define EXPIRE_STEP_LONGEST_PAUSE (10 * US_PER_S)
 
 /*
  * How long what the clock of the database will say is known by that of the runner,
@@ -113,12 +97,7 @@ struct Chores
 	int64		shared_until;	/* turns are to be short until then */
 	double		run_time;		/* what a run takes of a turn, in
 								 * microseconds: an average */
-	int64		expire_at;		/* when to look for runs that are old enough */
-	RunPlace	expire_after;	/* where; run_id is in expire_run */
-	char		expire_run[ID_SIZE];
-	bool		expires_more;	/* there are more of them */
-	int			expire_limit;	/* how many of them, with their families, a
-								 * step deletes at most */
+	Retention	retention;		/* what is old is deleted: how far that is */
 
 	Faults		faults;			/* what failed */
 };
@@ -264,7 +243,7 @@ due_at(Chores *chores, Chore chore)
 			return runner_slot_prepared() ? chores->prepared_at : NEVER;
 		case CHORE_EXPIRE:
 			return agno_retention > 0 && chores->first ?
-				chores->expire_at : NEVER;
+				chores->retention.next_at : NEVER;
 		case CHORES:
 			break;
 	}
@@ -331,112 +310,6 @@ chores_due(Chores *chores, int64 now)
  * After a turn
  *-------------------------------------------------------------------------
  */
-
-/*
- * Count how a run ended, for agno.workers.
- */
-static void
-count_end(const Run *run)
-{
-	runner_slot_count(COUNT_RETRIED, run->repetitions);
-	if (run->outcome.status == RUN_COMPLETED)
-		runner_slot_count(COUNT_COMPLETED, 1);
-	else if (run->outcome.status == RUN_ERROR)
-		runner_slot_count(COUNT_FAILED, 1);
-	else if (run->outcome.status == RUN_CANCELLED)
-		runner_slot_count(COUNT_CANCELLED, 1);
-}
-
-/*
- * Carry out what a turn has decided, now that it is committed.
- */
-static void
-carry_out(Chores *chores, Turn *turn)
-{
-	char	  **ids = palloc(sizeof(char *) *
-							 Max(list_length(turn->ended_ids), 1));
-	int			count = 0;
-	uint32		others = 0;
-	ListCell   *cell;
-
-	foreach(cell, turn->ended_ids)
-		ids[count++] = lfirst(cell);
-	waiters_wake(ids, count);
-
-	foreach(cell, turn->flushed)
-	{
-		Flight	   *flight = lfirst(cell);
-		int64		pause = FLUSH_PAUSE *
-			(1 + chores->dispatch->fleet->count / STREAMS_PER_FLUSH);
-
-		flight_events_stored(flight);
-		fleet_told_news(flight);
-		if (flight->news.flushing_part)
-			fleet_has_news(chores->dispatch->fleet, flight);
-		flight->news.due_at = clock_now() + pause;
-	}
-	foreach(cell, turn->settled)
-		fleet_settled(lfirst(cell));
-	foreach(cell, turn->held_back)
-		pacing_held_back(chores->dispatch->pacing, lfirst(cell), clock_now());
-	/* They are among those that leave. */
-	foreach(cell, turn->stepped)
-	{
-		Flight	   *flight = lfirst(cell);
-
-		tool_slots_add_work(MyDatabaseId, flight->owner);
-		if (flight->conversation != NULL)
-			conversation_cache_put(chores->dispatch->conversations,
-								   flight->conversation);
-	}
-	foreach(cell, turn->left)
-	{
-		Flight	   *flight = lfirst(cell);
-
-		dispatch_forget(chores->dispatch, flight);
-		count_end(&flight->run);
-		if (flight->admitted)
-			others |= pacing_ended(chores->dispatch->pacing, flight->pace,
-								   flight->owner, flight->trying,
-								   flight->run.outcome.usage.total -
-								   flight->run.earlier_usage.total,
-								   clock_now());
-		else
-			pacing_let_go(flight->pace);
-		fleet_remove(chores->dispatch->fleet, flight);
-		MemoryContextDelete(flight->context);
-	}
-	foreach(cell, turn->tool_owners)
-		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
-	foreach(cell, turn->cancelled_ids)
-		tool_slots_cancel(lfirst(cell));
-	if ((turn->left_out & (1U << PART_DEAD_TOOLS)) == 0)
-	{
-		list_free_deep(chores->dead_tools);
-		chores->dead_tools = NIL;
-	}
-	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
-	runner_slot_count(COUNT_IN_FLIGHT,
-					  list_length(turn->started) - list_length(turn->left));
-	foreach(cell, turn->started)
-	{
-		Flight	   *flight = lfirst(cell);
-
-		MemoryContextSetParent(flight->context, TopMemoryContext);
-		fleet_add(chores->dispatch->fleet, flight);
-		if (flight->admitted)
-			flight->trying =
-				pacing_started(chores->dispatch->pacing, flight->pace,
-							   flight->owner);
-		else
-			pacing_keep(flight->pace);
-	}
-	others |= store_told_runners();
-	if (turn->lost)
-		others = PG_UINT32_MAX;
-	runner_slot_wake_siblings(others);
-	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
-}
 
 /*
  * Execute a turn, and report and survive its errors. Returns whether it
@@ -508,14 +381,14 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
  * How many runs the next turn is to store, and to start, at most.
  */
 static int
-turn_limit(Chores *chores, int64 now)
+turn_limit(Chores *chores, bool shared)
 {
 	int			bound = MOST_AT_ONCE;
 
 	if (ShutdownRequestPending)
 		return chores->faults.limit;
 	/* It stores as many as it starts. */
-	if (now < chores->shared_until && chores->run_time > 0)
+	if (shared && chores->run_time > 0)
 		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
 	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
 }
@@ -538,22 +411,10 @@ is_shared(Chores *chores, int64 now)
 static void
 note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
-	Rests	   *rests = chores->order.rests;
 	int64		now = clock_now();
 	bool		shared = is_shared(chores, now) || turn->shared;
-	ListCell   *cell;
 
-	foreach(cell, turn->times)
-	{
-		OwnerTime  *time = lfirst(cell);
-
-		/* Who is alone need not be found out, but may become quicker. */
-		if (shared || turn->own)
-			rests_note(rests, time->owner, time->work, time->things, time->took,
-					   false, now);
-		if (shared)
-			rests_begin(rests, time->owner, time->took, now);
-	}
+	turn_keep_times(turn, shared, now);
 	if (shared && turn->mixed > OWNER_SLICE)
 		faults_measure(&chores->faults);
 	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)
@@ -604,60 +465,115 @@ keep_signals(Chores *chores, const Turn *turn)
 }
 
 /*
+ * What the next turn is to do, which begins now. *patrol and *turn are the caller's.
+ */
+static void
+prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
+{
+	static const Chore in_turn[] = {CHORE_STORE, CHORE_START, CHORE_FLUSH};
+	int			slow_count;
+
+	memset(turn, 0, sizeof(Turn));
+	turn->todo = todo;
+	turn->number = ++chores->turns;
+	turn->dispatch = chores->dispatch;
+	turn->order = &chores->order;
+	chores->order.now = now;
+	*patrol = chores->patrol;
+	turn->patrol = patrol;
+	turn->extension = chores->extension;
+	turn->dead_tools = find_dead_tools(chores, now);
+	turn->many_signals = chores->many_signals;
+	turn->signals_after = chores->signals_after;
+	turn->shared = is_shared(chores, now);
+	turn->limit = turn_limit(chores, turn->shared);
+	turn->own_limit = chores->faults.limit;
+	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
+	turn->measured = now < chores->faults.measured_until;
+	turn->left_out = faults_left_out(&chores->faults, now);
+	turn->room = room_for_runs(chores);
+	turn->newcomers = room_for_newcomers(chores);
+
+	(void) rests_owners(chores->order.rests, REST_SLOW, now, &slow_count);
+	turn->slow = slow_count > 0 && !ShutdownRequestPending;
+	turn->own = turn->slow && !chores->was_own;
+	/* None is to wait for all of another kind. */
+	turn->first = turn->limit == 1 || turn->own ?
+		in_turn[++chores->singles % (int) lengthof(in_turn)] : CHORE_STORE;
+}
+
+/*
+ * A turn that began then has succeeded: carry out what it has decided, and note what it
+ * says about the next ones.
+ */
+static void
+end_turn(Chores *chores, Turn *turn, int64 began)
+{
+	uint32		todo = turn->todo;
+	Dispatch   *dispatch = chores->dispatch;
+
+	list_free(dispatch->new_responses);
+	dispatch->new_responses = NIL;
+	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
+		chores->flushed_at = began;
+	faults_none(&chores->faults, turn);
+	/* A patrol that was not due is not done. */
+	chores->again = (turn->again & ~CHORE_BIT(CHORE_CLOCK)) |
+		(chores->again & CHORE_BIT(CHORE_PATROL) & ~todo);
+	if ((todo & CHORE_BIT(CHORE_START)) == 0)
+		chores->again |= CHORE_BIT(CHORE_START);
+	chores->patrol = *turn->patrol;
+	if ((todo & CHORE_BIT(CHORE_SIGNALS)) != 0)
+		keep_signals(chores, turn);
+	note_clock(chores, turn, began);
+	note_turn_time(chores, turn, began);
+	chores->rested_at = rests_next_end(chores->order.rests, began);
+	turn_carry_out(turn);
+	if ((turn->left_out & (1U << PART_DEAD_TOOLS)) == 0)
+	{
+		list_free_deep(chores->dead_tools);
+		chores->dead_tools = NIL;
+	}
+	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
+	if (turn->unflushed)
+		store_flush();
+}
+
+/*
+ * A turn that began then has failed. What has come due stays so, until one has
+ * succeeded.
+ */
+static void
+end_failed_turn(Chores *chores, const Turn *turn, Oid last_owner, int64 began)
+{
+	if (chores->rested_at > began)
+		chores->rested_at = rests_next_end(chores->order.rests, began);
+	/* All of them are to be done; a single one that fails is passed over. */
+	if (turn->limit > 1)
+		chores->order.last_owner = last_owner;
+}
+
+/*
  * Do the table work. Returns false when the database has no use for this runner
  * any more.
  */
 static bool
 do_turn(Chores *chores, uint32 todo)
 {
-	static const Chore in_turn[] = {CHORE_STORE, CHORE_START, CHORE_FLUSH};
-	Dispatch   *dispatch = chores->dispatch;
 	int64		now = clock_now();
 	uint64		wakes = runner_slot_wakes();
-	int			slow;
-	Patrol		patrol = chores->patrol;
 	Oid			last_owner = chores->order.last_owner;
-	Turn		turn = {
-		.todo = todo,
-		.number = ++chores->turns,
-		.dispatch = dispatch,
-		.order = &chores->order,
-		.patrol = &patrol,
-		.extension = chores->extension,
-		.dead_tools = find_dead_tools(chores, now),
-		.many_signals = chores->many_signals,
-		.signals_after = chores->signals_after,
-		.limit = turn_limit(chores, now),
-		.shared = is_shared(chores, now),
-		.own_limit = chores->faults.limit,
-		.measured = now < chores->faults.measured_until,
-		.first = CHORE_STORE,
-		.signal_limit = Min(chores->faults.limit,
-							chores->faults.signal_limit),
-		.room = room_for_runs(chores),
-		.newcomers = room_for_newcomers(chores),
-		.left_out = faults_left_out(&chores->faults, now),
-	};
+	Patrol		patrol;
+	Turn		turn;
 
-	chores->order.now = now;
-	(void) rests_slow_owners(chores->order.rests, now, &slow);
-	turn.slow = slow > 0 && !ShutdownRequestPending;
-	turn.own = turn.slow && !chores->was_own;
-	/* None is to wait for all of another kind. */
-	if (turn.limit == 1 || turn.own)
-		turn.first = in_turn[++chores->singles % (int) lengthof(in_turn)];
+	prepare_turn(chores, &turn, todo, &patrol, now);
 	chores->turned_at = now;
-	pacing_begin_turn(dispatch->pacing);
-	store_mute(now < chores->faults.mute_until);
 	chores->was_own = turn.own;
+	pacing_begin_turn(chores->dispatch->pacing);
+	store_mute(now < chores->faults.mute_until);
 	if (!try_turn(chores, &turn))
 	{
-		/* What has come due stays so, until a turn has succeeded. */
-		if (chores->rested_at > now)
-			chores->rested_at = rests_next_end(chores->order.rests, now);
-		/* All of them are to be done; a single one that fails is passed over. */
-		if (turn.limit > 1)
-			chores->order.last_owner = last_owner;
+		end_failed_turn(chores, &turn, last_owner, now);
 		return true;
 	}
 
@@ -669,25 +585,7 @@ do_turn(Chores *chores, uint32 todo)
 			runner_slot_unwanted(wakes);
 		return false;
 	}
-	list_free(dispatch->new_responses);
-	dispatch->new_responses = NIL;
-	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
-		chores->flushed_at = now;
-	faults_none(&chores->faults, &turn);
-	/* A patrol that was not due is not done. */
-	chores->again = (turn.again & ~CHORE_BIT(CHORE_CLOCK)) |
-		(chores->again & CHORE_BIT(CHORE_PATROL) & ~todo);
-	if ((todo & CHORE_BIT(CHORE_START)) == 0)
-		chores->again |= CHORE_BIT(CHORE_START);
-	chores->patrol = patrol;
-	if ((todo & CHORE_BIT(CHORE_SIGNALS)) != 0)
-		keep_signals(chores, &turn);
-	note_clock(chores, &turn, now);
-	note_turn_time(chores, &turn, now);
-	chores->rested_at = rests_next_end(chores->order.rests, now);
-	carry_out(chores, &turn);
-	if (turn.unflushed)
-		store_flush();
+	end_turn(chores, &turn, now);
 	return true;
 }
 
@@ -697,51 +595,13 @@ do_turn(Chores *chores, uint32 todo)
  */
 
 /*
- * Do this in a transaction of its own: that it fails is no run's fault. Failures that
- * follow each other are reported once; *failed says whether the last time was one.
- * Returns whether it is done: it has not failed either when its deadline has passed.
- */
-static bool
-try_apart(Chores *chores, const char *activity, void (*work) (Chores *),
-		  bool *failed)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	volatile bool done = false;
-
-	PG_TRY();
-	{
-		store_begin(activity);
-		work(chores);
-		store_commit();
-		*failed = false;
-		done = true;
-	}
-	PG_CATCH();
-	{
-		bool		overdue;
-
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		overdue = deadline_end() && geterrcode() == ERRCODE_QUERY_CANCELED;
-		if (!overdue && !*failed)
-			EmitErrorReport();
-		*failed = !overdue;
-		FlushErrorState();
-		store_abort();
-		MemoryContextSwitchTo(caller);
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	return done;
-}
-
-/*
  * Find out when the clock alone gives a turn something to do; or when to find that out
  * again.
  */
 static void
-read_clock(Chores *chores)
+read_clock(void *arg)
 {
+	Chores	   *chores = arg;
 	TimestampTz next;
 
 	chores->clock_at = store_next_time(&next) ?
@@ -755,8 +615,8 @@ look_at_clock(Chores *chores)
 	static bool failed;
 
 	chores->unclear_since = NEVER;
-	if (!try_apart(chores, "agno_bg: looking for what is due next", read_clock,
-				   &failed))
+	if (!apart_do("agno_bg: looking for what is due next", read_clock, chores,
+				  &failed))
 		chores->clock_at = clock_now() + IDLE_DUE_PAUSE;
 }
 
@@ -765,7 +625,7 @@ look_at_clock(Chores *chores)
  * work that nobody wakes this runner for.
  */
 static void
-find_prepared(Chores *chores)
+find_prepared(void *arg)
 {
 	if (store_prepared_transactions())
 		runner_slot_set_prepared(true);
@@ -777,53 +637,10 @@ look_for_prepared(Chores *chores)
 	static bool failed;
 
 	runner_slot_set_prepared(false);
-	if (!try_apart(chores, "agno_bg: looking for prepared transactions",
-				   find_prepared, &failed))
+	if (!apart_do("agno_bg: looking for prepared transactions", find_prepared,
+				  NULL, &failed))
 		runner_slot_set_prepared(true);
 	chores->prepared_at = clock_now() + PREPARED_PAUSE;
-}
-
-/*
- * Delete a part of what is old enough. A single thing takes as long as it does.
- */
-static void
-delete_old(Chores *chores)
-{
-	RunPlace	after = chores->expire_after;
-	bool		more;
-
-	if (chores->expire_limit > 1)
-		deadline_begin(EXPIRE_STEP_MOST / US_PER_MS);
-	more = store_expire_runs(&after, chores->expire_limit, agno_retention);
-	(void) deadline_end();
-	chores->expire_after.created_at = after.created_at;
-	if (after.run_id != chores->expire_run)
-		strlcpy(chores->expire_run, after.run_id, sizeof(chores->expire_run));
-	chores->expires_more = more;
-}
-
-static void
-expire_runs(Chores *chores)
-{
-	static bool failed;
-	int64		began = clock_now();
-	int64		took;
-	bool		done;
-
-	chores->expires_more = false;
-	done = try_apart(chores, "agno_bg: deleting old runs", delete_old, &failed);
-	took = clock_now() - began;
-	if (!done && !failed)
-	{
-		chores->expire_limit /= 2;
-		chores->expires_more = true;
-	}
-	else if (done && took < EXPIRE_STEP_MOST / 2)
-		chores->expire_limit = Min(2 * chores->expire_limit, MOST_AT_ONCE);
-	chores->expire_at = began + took +
-		(chores->expires_more ?
-		 Min(Max(took, EXPIRE_STEP_PAUSE), EXPIRE_STEP_LONGEST_PAUSE) :
-		 Min(EXPIRE_PAUSE, agno_retention * US_PER_S));
 }
 
 /*
@@ -876,11 +693,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	if (first)
 		find_blamed_tools(chores);
 	patrol_create(&chores->patrol, first);
-	chores->expire_after = store_first_place();
-	strlcpy(chores->expire_run, chores->expire_after.run_id,
-			sizeof(chores->expire_run));
-	chores->expire_after.run_id = chores->expire_run;
-	chores->expire_limit = MOST_AT_ONCE;
+	retention_init(&chores->retention);
 	chores->order.rests = rests_create();
 	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
 													"agno_bg signals",
@@ -917,7 +730,7 @@ chores_do(Chores *chores)
 		(!due || clock_now() - chores->unclear_since > DUE_PAUSE))
 		look_at_clock(chores);
 	if (due_at(chores, CHORE_EXPIRE) <= clock_now())
-		expire_runs(chores);
+		retention_step(&chores->retention);
 	return true;
 }
 

@@ -245,32 +245,41 @@ faults_measure(Faults *faults)
 }
 
 /*
+ * Whether it has just been found out who took so long, or he will do with less from now
+ * on.
+ */
+static bool
+finds_slow(const Turn *turn, int64 now)
+{
+	ListCell   *cell;
+
+	foreach(cell, turn->times)
+	{
+		OwnerTime  *time = lfirst(cell);
+
+		if (time->took > OWNER_SLICE &&
+			(turn->own ? time->things > 1 :
+			 !rests_is_slow(turn->order->rests, time->owner, now)))
+			return true;
+	}
+	return false;
+}
+
+/*
  * A turn has taken too long, and has been undone. Who took long is slow from now on; if
  * nobody was, or was already and has had less to do, there is to be less of everything.
  */
 static void
 note_overdue(Faults *faults, Turn *turn, int64 now)
 {
-	Rests	   *rests = turn->order->rests;
-	bool		found = false;
-	ListCell   *cell;
+	bool		found;
 
 	turn_note_time(turn);
 	if (turn->at_signals)
 		faults->signal_limit =
 			Max(Min(turn->signals, faults->signal_limit) / OVERDUE_DIVISOR, 1);
-	foreach(cell, turn->times)
-	{
-		OwnerTime  *time = lfirst(cell);
-		bool		long_one = time->took > OWNER_SLICE;
-
-		found |= long_one && (turn->own ? time->things > 1 :
-							  !rests_is_slow(rests, time->owner, now));
-		rests_note(rests, time->owner, time->work, time->things, time->took,
-				   long_one, now);
-		if (turn->shared)
-			rests_begin(rests, time->owner, time->took, now);
-	}
+	found = finds_slow(turn, now);
+	turn_keep_times(turn, turn->shared, now);
 	if (found)
 		return;
 	if (turn->mixed > 0 && !turn->measured)

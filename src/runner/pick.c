@@ -157,8 +157,8 @@ static void
 find_full(Pick *pick)
 {
 	int			resting_count;
-	Oid		   *resting = rests_owners(pick->order->rests, pick->order->now,
-									   &resting_count);
+	Oid		   *resting = rests_owners(pick->order->rests, REST_RESTING,
+									   pick->order->now, &resting_count);
 	Oid		   *full = shares_full_owners(pick->shares, pick->bound,
 										  &pick->full_count);
 
@@ -200,8 +200,8 @@ pick_in_turn(Pick *pick)
 {
 	Oid			start = pick->order->last_owner;
 	int			slow_count;
-	Oid		   *slow = rests_slow_owners(pick->order->rests, pick->order->now,
-										 &slow_count);
+	Oid		   *slow = rests_owners(pick->order->rests, REST_SLOW,
+									pick->order->now, &slow_count);
 
 	find_full(pick);
 	if (pick->own)
@@ -218,7 +218,8 @@ pick_in_turn(Pick *pick)
 
 /*
  * Pick runs for so many free slots, but no more than most, of one owner who is slow
- * (own), or of the others: a list of PickedRun. *more tells whether there may be others that could start.
+ * (own), or of the others: a list of PickedRun. *more tells whether there may be others
+ * that could start.
  */
 List *
 pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,

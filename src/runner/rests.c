@@ -141,11 +141,11 @@ rests_limit(Rests *rests, Oid owner, OwnerWork work, int most)
 }
 
 /*
- * Those who rest, in palloc'd memory. Those who neither rest nor are slow are
- * forgotten.
+ * Those who rest, or those who are slow and do not rest, in palloc'd memory. Those who
+ * are neither are forgotten.
  */
 Oid *
-rests_owners(Rests *rests, int64 now, int *count)
+rests_owners(Rests *rests, RestState state, int64 now, int *count)
 {
 	Oid		   *owners = palloc(sizeof(Oid) * (rests->by_owner->members + 1));
 	rest_table_iterator iterator;
@@ -155,29 +155,11 @@ rests_owners(Rests *rests, int64 now, int *count)
 	rest_table_start_iterate(rests->by_owner, &iterator);
 	while ((rest = rest_table_iterate(rests->by_owner, &iterator)) != NULL)
 	{
-		if (rest->until > now)
-			owners[(*count)++] = rest->owner;
-		else if (rest->slow_until <= now)
+		bool		resting = rest->until > now;
+
+		if (!resting && rest->slow_until <= now)
 			rest_table_delete_item(rests->by_owner, rest);
-	}
-	return owners;
-}
-
-/*
- * Those who are slow and do not rest, in palloc'd memory.
- */
-Oid *
-rests_slow_owners(Rests *rests, int64 now, int *count)
-{
-	Oid		   *owners = palloc(sizeof(Oid) * (rests->by_owner->members + 1));
-	rest_table_iterator iterator;
-	Rest	   *rest;
-
-	*count = 0;
-	rest_table_start_iterate(rests->by_owner, &iterator);
-	while ((rest = rest_table_iterate(rests->by_owner, &iterator)) != NULL)
-	{
-		if (rest->until <= now && rest->slow_until > now)
+		else if (resting == (state == REST_RESTING))
 			owners[(*count)++] = rest->owner;
 	}
 	return owners;

@@ -29,6 +29,13 @@ typedef enum OwnerWork
 	OWNER_WORKS
 } OwnerWork;
 
+/* How it is with an owner whose things take long. */
+typedef enum RestState
+{
+	REST_RESTING,				/* nothing is done for him now */
+	REST_SLOW					/* his things have turns of their own */
+} RestState;
+
 typedef struct Rests Rests;
 
 extern Rests *rests_create(void);
@@ -38,8 +45,7 @@ extern void rests_begin(Rests *rests, Oid owner, int64 took, int64 now);
 extern bool rests_has(Rests *rests, Oid owner, int64 now);
 extern bool rests_is_slow(Rests *rests, Oid owner, int64 now);
 extern int	rests_limit(Rests *rests, Oid owner, OwnerWork work, int most);
-extern Oid *rests_owners(Rests *rests, int64 now, int *count);
-extern Oid *rests_slow_owners(Rests *rests, int64 now, int *count);
+extern Oid *rests_owners(Rests *rests, RestState state, int64 now, int *count);
 extern int64 rests_next_end(Rests *rests, int64 now);
 
 #endif							/* AGNO_RESTS_H */

@@ -20,6 +20,9 @@
 /* How many runs are stored, and started, in one transaction at most. */
 #define MOST_AT_ONCE 500
 
+/* How often events of streamed runs are stored, in microseconds. */
+#define FLUSH_PAUSE (50 * US_PER_MS)
+
 /*
  * How long a turn may work that does several things, in microseconds: if it takes
  * longer it is undone, and fewer are done at once.
@@ -145,5 +148,11 @@ extern void turn_end_picking(Turn *turn);
 extern void turn_drop_signals(const Signal *signal);
 extern void turn_put_off_expired(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);
+
+/* turn_outcome.c */
+extern void turn_carry_out(const Turn *turn);
+
+/* turn_times.c */
+extern void turn_keep_times(const Turn *turn, bool shared, int64 now);
 
 #endif							/* AGNO_TURN_H */

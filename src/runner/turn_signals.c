@@ -306,9 +306,9 @@ not_read(Turn *turn, int *count)
 {
 	Rests	   *rests = turn->order->rests;
 	int64		now = turn->order->now;
-	Oid		   *resting = rests_owners(rests, now, count);
+	Oid		   *resting = rests_owners(rests, REST_RESTING, now, count);
 	int			slow_count;
-	Oid		   *slow = rests_slow_owners(rests, now, &slow_count);
+	Oid		   *slow = rests_owners(rests, REST_SLOW, now, &slow_count);
 	Oid		   *owners = palloc(sizeof(Oid) * (*count + slow_count + 1));
 
 	memcpy(owners, resting, sizeof(Oid) * *count);

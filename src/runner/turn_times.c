@@ -93,3 +93,26 @@ turn_begin_runs(Turn *turn, OwnerWork work, Oid owner, int count)
 	if (turn->own && count == 1)
 		(void) deadline_end();
 }
+
+/*
+ * Those for whom the turn has worked for long are slow, or are no more; and rest, if it
+ * was shared with others. Who is alone need not be found out unless the turn was undone,
+ * but may become quicker.
+ */
+void
+turn_keep_times(const Turn *turn, bool shared, int64 now)
+{
+	Rests	   *rests = turn->order->rests;
+	ListCell   *cell;
+
+	foreach(cell, turn->times)
+	{
+		OwnerTime  *time = lfirst(cell);
+
+		if (shared || turn->own || turn->overdue)
+			rests_note(rests, time->owner, time->work, time->things, time->took,
+					   turn->overdue && time->took > OWNER_SLICE, now);
+		if (shared)
+			rests_begin(rests, time->owner, time->took, now);
+	}
+}

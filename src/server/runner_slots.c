@@ -268,7 +268,7 @@ runner_slots_wake_launcher(void)
 	LWLockRelease(runners_lock);
 }
 
-static TimestampTz
+static int64
 end_of_restore(void)
 {
 	return clock_now() + LONGEST_RESTORE_PAUSE * US_PER_MS;

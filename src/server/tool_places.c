@@ -188,7 +188,7 @@ make_room(const ToolDemand *wanted, int64 now, int64 *next)
  * When this worker is lost, if its call still goes on then: some time after its
  * process was to end, for others or because the time of the call was over.
  */
-static TimestampTz
+static int64
 lost_at(const ToolSlot *slot)
 {
 	int64		at = NEVER;

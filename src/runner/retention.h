@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * retention.h
+ *	  Deleting runs that have ended long ago.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_RETENTION_H
+#define AGNO_RETENTION_H
+
+#include "core/id.h"
+#include "store/store.h"
+
+/*
+ * How far it is. A runner's own memory; lives as long as the process, and is not to be
+ * moved.
+ */
+typedef struct Retention
+{
+	int64		next_at;		/* when to look for runs that are old enough,
+								 * by clock_now() */
+	RunPlace	after;			/* where; run_id is in after_run */
+	char		after_run[ID_SIZE];
+	bool		more;			/* there are more of them */
+	int			limit;			/* how many of them, with their families, a
+								 * step deletes at most */
+	bool		failed;			/* the last step */
+} Retention;
+
+extern void retention_init(Retention *retention);
+extern void retention_step(Retention *retention);
+
+#endif							/* AGNO_RETENTION_H */
