@@ -347,7 +347,8 @@ agno_wait_run(PG_FUNCTION_ARGS)
 /*
  * CALL agno_run(…the arguments of agno_arun…, INOUT status, INOUT content)
  *
- * Enqueues, commits, and waits in a new transaction, without a snapshot.
+ * Enqueues, commits, and waits in a new transaction, without a snapshot, which is READ
+ * COMMITTED; if that is not the session's default, there is another one after it.
  * Errors: those of agno_arun; invalid_transaction_termination within a
  * transaction block.
  */
@@ -361,6 +362,7 @@ agno_run(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3] = {false};
 	char	   *run_id;
+	bool		isolated;
 	bool		found;
 
 	if (context->atomic)
@@ -377,6 +379,10 @@ agno_run(PG_FUNCTION_ARGS)
 
 	store_commit_call();
 
+	/* The run is to be seen to end, whatever default_transaction_isolation is. */
+	isolated = IsolationUsesXactSnapshot();
+	if (isolated)
+		XactIsoLevel = XACT_READ_COMMITTED;
 	found = wait_for_run(run_id, caller, 0, &state);
 	values[0] = CStringGetTextDatum(run_id);
 	nulls[1] = nulls[2] = !found;
@@ -388,6 +394,9 @@ agno_run(PG_FUNCTION_ARGS)
 		if (state.content != NULL)
 			values[2] = CStringGetTextDatum(state.content);
 	}
+	/* And what the caller does next is isolated as it expects. */
+	if (isolated)
+		store_commit_call();
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

@@ -742,7 +742,7 @@ call_function(const ToolFunction *function, const CallArguments *call,
 	}
 	else
 	{
-		appendStringInfoString(&sql, "SELECT pg_catalog.to_json(f) FROM ");
+		appendStringInfoString(&sql, "SELECT pg_catalog.to_json(f.*) FROM ");
 		if (function->column != NULL)
 			appendStringInfo(&sql, "(SELECT v AS %s FROM ",
 							 quote_identifier(function->column));

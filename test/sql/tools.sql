@@ -90,6 +90,11 @@ CREATE PROCEDURE t_commit() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
 SELECT agno_call_tool('t_void'), agno_call_tool('t_null'), agno_call_tool('t_bool'),
 	agno_call_tool('t_row'), agno_call_tool('t_place'), agno_call_tool('t_column'),
 	agno_call_tool('t_none'), length(agno_call_tool('t_set'));
+-- whatever the columns are called
+CREATE FUNCTION t_f() RETURNS TABLE (f integer, v text) LANGUAGE sql AS $$ SELECT 1, 'x' $$;
+CREATE FUNCTION t_v(OUT v integer, OUT f integer) LANGUAGE sql AS 'SELECT 1, 2';
+SELECT agno_call_tool('t_f'), agno_call_tool('t_v');
+DROP FUNCTION t_f, t_v;
 SELECT right(agno_call_tool('t_table', '{"n": 1000}'), 40),
 	length(agno_call_tool('t_table', '{"n": 1000}'));
 SELECT agno_call_tool('t_proc', '{"a": 1}'), agno_call_tool('t_proc', '{"a": 1, "d": 5, "c": "x"}'),

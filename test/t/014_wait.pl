@@ -46,6 +46,16 @@ is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT agno_wait_run('hang')"
 is(outcome("BEGIN ISOLATION LEVEL REPEATABLE READ; CALL agno_run('x')"),
 	'2D000', 'CALL agno_run within a transaction is refused');
 
+# A session whose transactions keep their snapshots sees its run end all the same, and
+# what follows in a procedure is isolated as it is to be.
+$node->safe_psql('postgres', q{CREATE PROCEDURE isolated(INOUT level text DEFAULT NULL) LANGUAGE plpgsql AS $$
+	DECLARE id text; status agno.run_status; content text; BEGIN
+	CALL agno_run('Hello', model => 'mock:echo', run_id => id, status => status, content => content);
+	level := concat_ws(' ', status, content, current_setting('transaction_isolation')); END $$});
+is($node->safe_psql('postgres', "SET default_transaction_isolation = '$_'; CALL isolated()"), "COMPLETED You said: Hello $_",
+	"CALL agno_run in a session that is $_")
+  foreach 'repeatable read', 'serializable', 'read committed';
+
 # Thirty callers, thirty runs: each comes back with its own, and those whose
 # run goes on do not use the processor.
 my @callers;
