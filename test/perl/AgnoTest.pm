@@ -22,7 +22,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   agno_packages install_agno install_python
   install_npm skipped start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
-  build_fault refuse_updates value as outcome outcome_as enqueue call_tools expect_run
+  build_fault refuse_updates slow_runs keep_busy start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy longest_call switches_of status_of logged is_up
   wait_through_crashes);
@@ -136,6 +136,59 @@ sub refuse_updates
 		END \$\$;
 		CREATE TRIGGER refuse BEFORE UPDATE ON agno.runs
 			FOR EACH ROW EXECUTE FUNCTION refuse()));
+}
+
+# From now on it takes so many seconds more to store a run of this role with this
+# status, by a trigger that is named slow, as is its function.
+sub slow_runs
+{
+	my $node = node_of(\@_);
+	my ($role, $status, $seconds) = @_;
+
+	$node->safe_psql(
+		'postgres', qq(
+		CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+		AS \$\$ BEGIN PERFORM pg_sleep($seconds); RETURN NEW; END \$\$;
+		CREATE OR REPLACE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
+			WHEN (pg_get_userbyid(NEW.owner::oid) = '$role'
+				AND NEW.status = '$status' AND OLD.status <> '$status')
+			EXECUTE FUNCTION slow();
+		ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow));
+}
+
+# Have a role call CALL agno_run with this input all the time, in a process that is
+# returned, with these options of pgbench; it has begun to.
+sub keep_busy
+{
+	my $node = node_of(\@_);
+	my ($role, $input, @options) = @_;
+	my $script = "$PostgreSQL::Test::Utils::tmp_check/$input.sql";
+	my ($out, $err);
+
+	append_to_file($script, "CALL agno_run('$input', model => E'mock\\x3aecho');");
+	push @servers,
+	  IPC::Run::start(
+		[
+			'pgbench', '-n', '-T', 600, @options, '-f', $script, '-h',
+			$node->host, '-p', $node->port, '-U', $role, 'postgres'
+		],
+		'>', \$out, '2>', \$err);
+	wait_until("$role is busy",
+		sub { value("count(*) FROM agno.runs WHERE input = '$input'") > 20 });
+	return $servers[-1];
+}
+
+# Start mock/flooding_server.py, with these options. Returns its base URL.
+sub start_flood
+{
+	my ($name, @options) = @_;
+	my $port_file = "$PostgreSQL::Test::Utils::tmp_check/$name.port";
+
+	start_program('python3', "$FindBin::Bin/../mock/flooding_server.py",
+		$port_file, @options);
+	wait_until("the server $name", sub { -s $port_file });
+	return (@options ? 'https' : 'http')
+	  . '://127.0.0.1:' . (slurp_file($port_file) =~ s/\s//gr) . '/v1';
 }
 
 # Start a mock model server. Returns its base URL.

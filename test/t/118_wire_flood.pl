@@ -9,7 +9,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,18 +16,13 @@ use Test::More;
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 make_certificate();
 
-my @servers;
+my %urls;
 my $node = new_node('main', conf => "agno_bg.max_response_size = '1MB'\nagno_bg.request_timeout = '1h'\n");
 foreach my $kind ('one', 'two')
 {
 	my @options = $kind eq 'two' ? ("$dir/cert.pem", "$dir/key.pem") : ();
-	push @servers,
-	  IPC::Run::start(
-		[ 'python3', "$FindBin::Bin/../mock/flooding_server.py", "$dir/$kind.port", @options ],
-		'<', '/dev/null', '>', "$dir/$kind.out", '2>&1');
-	wait_until("the server $kind", sub { -s "$dir/$kind.port" });
-	my $port = slurp_file("$dir/$kind.port") =~ s/\s//gr;
-	my $where = @options ? "base_url 'https://127.0.0.1:$port/v1', ca_file '$dir/cert.pem'" : "base_url 'http://127.0.0.1:$port/v1'";
+	$urls{$kind} = start_flood($kind, @options);
+	my $where = "base_url '$urls{$kind}'" . (@options ? ", ca_file '$dir/cert.pem'" : '');
 	$node->safe_psql('postgres', "CREATE SERVER $kind FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', retries '0', $where)");
 }
 
@@ -51,8 +45,8 @@ expect_quiet('nothing goes on then');
 
 # The handshake of TLS
 add_mock_server(start_mock('mock'));
-my $plain = slurp_file("$dir/one.port") =~ s/\s//gr;
-$node->safe_psql('postgres', "CREATE SERVER hello FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', retries '0', base_url 'https://127.0.0.1:$plain/v1')");
+my $hello = $urls{one} =~ s/^http/https/r;
+$node->safe_psql('postgres', "CREATE SERVER hello FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', retries '0', base_url '$hello')");
 enqueue("hello-$_", 'hello:m', timeout => '10 min') foreach 1 .. 4;
 enqueue("beside-$_", 'echo') foreach 1 .. 4;
 expect_run("beside-$_", { status => 'COMPLETED' }, 'a handshake without end keeps nobody else') foreach 1 .. 4;
@@ -78,5 +72,4 @@ expect_run('again', { status => 'COMPLETED', content => 'well' }, 'what the serv
 expect_quiet('nothing goes on then, either');
 
 $node->stop;
-$_->kill_kill foreach @servers;
 done_testing();

@@ -8,17 +8,13 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $dir = $PostgreSQL::Test::Utils::tmp_check;
-my $server = start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", "$dir/port");
-wait_until('the server', sub { -s "$dir/port" });
-my $port = slurp_file("$dir/port") =~ s/\s//gr;
+my $flood = start_flood('flood');
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));
-$node->safe_psql('postgres', "CREATE SERVER coded FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:$port/v1')");
+$node->safe_psql('postgres', "CREATE SERVER coded FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', base_url '$flood')");
 
 enqueue('once', 'coded:once');
 expect_run('once', { status => 'COMPLETED', content => 'once' }, 'an answer may be compressed');
@@ -38,5 +34,4 @@ expect_run("nested-$_", \%unreadable, 'nor is it read') foreach 1 .. 4;
 cmp_ok(time - $start, '<', 5, 'and that takes no time');
 
 $node->stop;
-$server->kill_kill;
 done_testing();

@@ -8,14 +8,10 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my ($count, $node) = (100, new_node('main', conf => "agno_bg.max_concurrent_runs = 200\n"));
-my $port_file = "$PostgreSQL::Test::Utils::tmp_check/flood.port";
-start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", $port_file);
-wait_until('the server', sub { -s $port_file });
-add_mock_server('http://127.0.0.1:' . (slurp_file($port_file) =~ s/\s//gr) . '/v1');
+add_mock_server(start_flood('flood'));
 
 sub answered
 {

@@ -11,7 +11,6 @@ use AgnoTest;
 use AgnoInvariants;
 use PostgreSQL::Test::Cluster;
 use Test::More;
-use IPC::Run;
 use Time::HiRes qw(time);
 
 my ($runs, $node) = (40, new_node('main'));
@@ -42,32 +41,21 @@ sub longest
 }
 
 # As slow as what is large may be.
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+slow_runs('app', 'COMPLETED', 0.3);
 as('app', "SELECT count(agno_arun('x', model => 'mock:echo')) FROM generate_series(1, $runs)");
 cmp_ok(longest(5), '<', 4, 'a run of another role takes a few of those moments, not all');
 ok($node->poll_query_until('postgres', "SELECT count(*) = $runs FROM agno.runs WHERE owner = 'app'::regrole AND status = 'COMPLETED'"), 'all are stored in the end');
-$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.2); RETURN NEW; END $$});
+slow_runs('app', 'COMPLETED', 1.2);
 as('app', "SELECT count(agno_arun('longer', model => 'mock:echo')) FROM generate_series(1, 12)");
 ok($node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM agno.runs WHERE input = 'longer' AND status = 'COMPLETED')), 'others take longer');
 cmp_ok(longest(2), '<', 8, 'still not all of them');
-$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END $$});
+slow_runs('app', 'COMPLETED', 0.3);
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 12 FROM agno.runs WHERE input = 'longer' AND status = 'COMPLETED')), 'all are stored again');
 is(value('count(*) FROM agno.runs WHERE attempt > 1'), 0, 'none was sent twice');
 is(logged(qr/ERROR/), 0, 'and nothing in the log says otherwise');
 
-$node->safe_psql('postgres', q{DROP TRIGGER slow ON agno.runs;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'RUNNING' AND OLD.status = 'PENDING') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
-my $script = PostgreSQL::Test::Utils::tempdir() . '/calls.sql';
-PostgreSQL::Test::Utils::append_to_file($script, q(CALL agno_run('z', model => E'mock\x3aecho');));
-my ($out, $err);
-my $busy = IPC::Run::start([ 'pgbench', '-n', '-T', 120, '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'boss', 'postgres' ], '>', \$out, '2>', \$err);
-ok($node->poll_query_until('postgres', q(SELECT count(*) > 20 FROM agno.runs WHERE input = 'z')), 'others are busy');
+slow_runs('app', 'RUNNING', 0.3);
+my $busy = keep_busy('boss', 'z');
 as('app', "SELECT count(agno_arun('start', model => 'mock:echo')) FROM generate_series(1, 5)");
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 5 FROM agno.runs WHERE input = 'start' AND status = 'COMPLETED')), 'what takes long to start is started, however busy others are');
 $busy->kill_kill;

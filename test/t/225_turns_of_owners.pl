@@ -28,11 +28,7 @@ sub seconds_of_many
 }
 
 my $undisturbed = seconds_of_many();
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.045); RETURN NEW; END $$;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+slow_runs('app', 'COMPLETED', 0.045);
 as('app', q(SELECT count(agno_arun('x', model => 'mock:echo')) FROM generate_series(1, 2000)));
 my $done = q(count(*) FROM agno.runs WHERE owner = 'app'::regrole AND status = 'COMPLETED');
 ok($node->poll_query_until('postgres', "SELECT (SELECT $done) > 20"), 'each run of a role takes its time');
@@ -49,11 +45,7 @@ ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run
 
 # Runs whose turn took too long are stored when their owner has rested, though nothing else
 # happens then.
-$node->safe_psql('postgres', q{
-	CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+slow_runs('app', 'COMPLETED', 0.01);
 close_gate();
 enqueue('waits', 'hang', input => 'waits', role => 'boss');
 as('app', q(SELECT count(agno_arun('gate', model => 'mock:gate')) FROM generate_series(1, 40)));

@@ -10,20 +10,16 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $runs = 80;
-my $dir = $PostgreSQL::Test::Utils::tmp_check;
-my $server = start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", "$dir/port");
-wait_until('the server', sub { -s "$dir/port" });
-my $port = slurp_file("$dir/port") =~ s/\s//gr;
+my $flood = start_flood('flood');
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
 $node->safe_psql('postgres', qq(
 	CREATE SERVER flood FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:$port/v1', retries '1');
+		OPTIONS (api 'openai-responses', base_url '$flood', retries '1');
 	GRANT USAGE ON FOREIGN SERVER flood TO greedy));
 
 # So many runs whose answers come at once may take so much more memory, in MB.
@@ -60,5 +56,4 @@ is(value("string_agg(DISTINCT length(content)::text, ' ') FROM agno.runs WHERE r
 	'15000000', 'what is streamed is whole');
 
 $node->stop;
-$server->kill_kill;
 done_testing();

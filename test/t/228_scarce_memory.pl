@@ -13,16 +13,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $runs = 20;
-my $dir = $PostgreSQL::Test::Utils::tmp_check;
-my $server = start_program('python3', "$FindBin::Bin/../mock/flooding_server.py", "$dir/port");
-wait_until('the server', sub { -s "$dir/port" });
-my $port = slurp_file("$dir/port") =~ s/\s//gr;
+my $flood = start_flood('flood');
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
 $node->safe_psql('postgres', qq(
 	CREATE SERVER flood FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url 'http://127.0.0.1:$port/v1');
+		OPTIONS (api 'openai-responses', base_url '$flood');
 	GRANT USAGE ON FOREIGN SERVER flood TO greedy));
 
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
@@ -55,5 +52,4 @@ expect_run('after', { status => 'COMPLETED' }, 'with enough memory, such a run c
 is(runner_pid(), $runner, 'in the same runner');
 
 $node->stop;
-$server->kill_kill;
 done_testing();

@@ -32,11 +32,7 @@ sub rate
 }
 
 my $undisturbed = rate();
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.025); RETURN NEW; END $$;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+slow_runs('app', 'COMPLETED', 0.025);
 my ($out, $err);
 my $long = IPC::Run::start([ 'pgbench', '-n', '-T', 120, '-f', "$dir/long.sql", '-h', $node->host, '-p', $node->port, '-U', 'app', 'postgres' ], '>', \$out, '2>', \$err);
 ok($node->poll_query_until('postgres', q(SELECT count(*) > 2 FROM agno.runs WHERE input = 'long' AND status = 'COMPLETED')), 'a role has runs that take long');

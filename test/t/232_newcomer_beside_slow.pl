@@ -14,11 +14,7 @@ use Test::More;
 my $node = new_node('main', conf => 'agno_bg.max_concurrent_runs = 4');
 add_mock_server(start_mock('mock'));
 make_user('app', 'boss', 'new');
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
-	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
+slow_runs('app', 'COMPLETED', 0.05);
 as('boss', q(SELECT count(agno_arun('x', model => 'mock:hang')) FROM generate_series(1, 10)));
 ok($node->poll_query_until('postgres', q(SELECT count(*) >= 3 FROM agno.runs WHERE status = 'RUNNING')), 'a role takes the slots');
 as('app', q(CALL agno_run('x', model => 'mock:echo'))) for 1 .. 3;

@@ -8,9 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use AgnoInvariants;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my ($runs, $node) = (40, new_node('main'));
@@ -23,11 +21,7 @@ $node->safe_psql('postgres', q{
 	ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER slow});
 enqueue('hangs', 'hang', input => 'hangs', role => 'app');
 as('app', "SELECT count(agno_arun('x', model => 'mock:echo', run_id => 'later' || i, run_at => now() + '1 day')) FROM generate_series(1, $runs) i");
-my $script = PostgreSQL::Test::Utils::tempdir() . '/calls.sql';
-append_to_file($script, q(CALL agno_run('busy', model => E'mock\x3aecho');));
-my ($out, $err);
-my $busy = IPC::Run::start([ 'pgbench', '-n', '-T', 40, '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'boss', 'postgres' ], '>', \$out, '2>', \$err);
-ok($node->poll_query_until('postgres', q(SELECT count(*) > 20 FROM agno.runs WHERE input = 'busy')), 'a role is busy');
+my $busy = keep_busy('boss', 'busy');
 as('app', "SELECT count(agno_cancel_run('later' || i)) FROM generate_series(1, $runs) i");
 ok($node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.run_signals) AND (SELECT count(*) = 1 FROM agno.run_queue WHERE owner = 'app'::regrole))), 'what another has cancelled leaves the queue');
 ok($busy->pumpable, 'while the first still is');

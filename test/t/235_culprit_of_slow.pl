@@ -8,9 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use AgnoInvariants;
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -23,11 +21,7 @@ $node->safe_psql('postgres', q{
 	CREATE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
 		WHEN (pg_get_userbyid(NEW.owner::oid) = 'app' AND NEW.status = 'COMPLETED') EXECUTE FUNCTION slow();
 	ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow});
-my $script = PostgreSQL::Test::Utils::tempdir() . '/calls.sql';
-append_to_file($script, q(CALL agno_run('busy', model => E'mock\x3aecho');));
-my ($out, $err);
-my $busy = IPC::Run::start([ 'pgbench', '-n', '-T', 90, '-c', 4, '-f', $script, '-h', $node->host, '-p', $node->port, '-U', 'boss', 'postgres' ], '>', \$out, '2>', \$err);
-ok($node->poll_query_until('postgres', q(SELECT count(*) > 20 FROM agno.runs WHERE input = 'busy')), 'a role is busy');
+my $busy = keep_busy('boss', 'busy', '-c', 4);
 close_gate();
 as('app', "SELECT count(agno_arun('x', model => 'mock:gate', run_id => CASE i WHEN 20 THEN 'bad' ELSE 'good' || i END)) FROM generate_series(1, $runs) i");
 ok($node->poll_query_until('postgres', "SELECT count(*) = $runs FROM agno.runs WHERE owner = 'app'::regrole AND status = 'RUNNING'"), 'another waits for answers');
