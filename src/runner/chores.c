@@ -95,6 +95,9 @@ struct Chores
 								 * there was none */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
+	Oid			worked_for;		/* whom the last turn that was about anybody
+								 * was about, at its end, */
+	int64		worked_at;		/* which was then */
 	double		run_time;		/* what a run takes of a turn, in
 								 * microseconds: an average */
 	Retention	retention;		/* what is old is deleted: how far that is */
@@ -312,6 +315,44 @@ chores_due(Chores *chores, int64 now)
  */
 
 /*
+ * Whether several owners have runs, or had just now.
+ */
+static bool
+is_shared(Chores *chores, int64 now)
+{
+	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
+		chores->order.waiting > 1)
+		chores->shared_until = now + SHARED_PAUSE;
+	return now < chores->shared_until;
+}
+
+/*
+ * Note for whom a turn has worked: if that was somebody else just now, they share the
+ * runner, though none of them may have a run in flight. Returns whether it is shared, or
+ * was when the turn began.
+ */
+static bool
+note_owners(Chores *chores, const Turn *turn)
+{
+	int64		now = clock_now();
+	ListCell   *cell;
+
+	foreach(cell, turn->times)
+	{
+		Oid			owner = ((OwnerTime *) lfirst(cell))->owner;
+
+		if (owner != chores->worked_for &&
+			chores->turned_at - chores->worked_at < SHARED_PAUSE)
+			chores->shared_until = now + SHARED_PAUSE;
+		chores->worked_for = owner;
+		chores->worked_at = now;
+	}
+	if (turn->mixed > 0)
+		chores->shared_until = now + SHARED_PAUSE;
+	return is_shared(chores, now) || turn->shared;
+}
+
+/*
  * Execute a turn, and report and survive its errors. Returns whether it
  * succeeded.
  */
@@ -345,6 +386,8 @@ try_turn(Chores *chores, Turn *turn)
 	at_commit = store_failed_at_commit();
 	store_abort();
 	MemoryContextSwitchTo(caller);
+	turn_note_time(turn);
+	turn->shared = note_owners(chores, turn);
 	faults_note(&chores->faults, turn, error, at_commit);
 	return false;
 }
@@ -394,25 +437,13 @@ turn_limit(Chores *chores, bool shared)
 }
 
 /*
- * Whether several owners have runs, or had just now.
- */
-static bool
-is_shared(Chores *chores, int64 now)
-{
-	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
-		chores->order.waiting > 1)
-		chores->shared_until = now + SHARED_PAUSE;
-	return now < chores->shared_until;
-}
-
-/*
  * Note how long a turn took that began then.
  */
 static void
 note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	int64		now = clock_now();
-	bool		shared = is_shared(chores, now) || turn->shared;
+	bool		shared = note_owners(chores, turn);
 
 	turn_keep_times(turn, shared, now);
 	if (shared && turn->mixed > OWNER_SLICE)

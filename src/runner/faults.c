@@ -274,7 +274,6 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 {
 	bool		found;
 
-	turn_note_time(turn);
 	if (turn->at_signals)
 		faults->signal_limit =
 			Max(Min(turn->signals, faults->signal_limit) / OVERDUE_DIVISOR, 1);

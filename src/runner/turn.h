@@ -153,6 +153,7 @@ extern void turn_refuse(const PickedRun *picked, const char *message);
 extern void turn_carry_out(const Turn *turn);
 
 /* turn_times.c */
+extern void turn_note_time(Turn *turn);
 extern void turn_keep_times(const Turn *turn, bool shared, int64 now);
 
 #endif							/* AGNO_TURN_H */

@@ -48,7 +48,6 @@ extern void turn_start_runs(Turn *turn);
 /* turn_times.c */
 extern void turn_is_about(Turn *turn, OwnerWork work, Oid owner, int things);
 extern void turn_weighs(Turn *turn, Oid owner, int64 bytes);
-extern void turn_note_time(Turn *turn);
 extern void turn_begin_runs(Turn *turn, OwnerWork work, Oid owner,
 							int count);
 

@@ -90,6 +90,7 @@ tool_fingerprint(const char *signature)
 {
 	static const int attributes[] = {
 		Anum_pg_proc_prosrc, Anum_pg_proc_probin, Anum_pg_proc_prosqlbody,
+		Anum_pg_proc_proargnames, Anum_pg_proc_proargmodes,
 		Anum_pg_proc_proargdefaults, Anum_pg_proc_proconfig
 	};
 	Oid			oid = tool_function_oid(signature);

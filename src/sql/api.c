@@ -379,7 +379,10 @@ agno_run(PG_FUNCTION_ARGS)
 
 	store_commit_call();
 
-	/* The run is to be seen to end, whatever default_transaction_isolation is. */
+	/*
+	 * The run is to be seen to end, whatever default_transaction_isolation
+	 * is.
+	 */
 	isolated = IsolationUsesXactSnapshot();
 	if (isolated)
 		XactIsoLevel = XACT_READ_COMMITTED;

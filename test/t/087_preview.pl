@@ -90,6 +90,15 @@ foreach my $tool (qw(refund plain))
 	is(value("count(*) FROM app.log WHERE what = '$tool'"), 1, "$tool: which is executed once");
 }
 
+# Arguments are given by their names: another name is another argument.
+start('names', [ [ [ refund => { first => 20, last => 21 } ] ] ]);
+my $named = requirement('names');
+as('app', q(DROP FUNCTION app.refund; CREATE FUNCTION app.refund(last integer, first integer) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.log VALUES ('refund'); RETURN 'other'; END $$));
+as('app', q(SELECT agno_approve_call('names')));
+paused_again('names', undef, $named);
+is(value(q(count(*) FROM app.log WHERE what = 'refund')), 1, 'a function whose arguments have changed places is not executed on an earlier approval');
+as('app', q(SELECT agno_cancel_run('names')));
+
 # What does not change what it does is not asked for again.
 start('same', [ [ [ plain => { a => 'x' } ] ] ]);
 as('app', q(COMMENT ON FUNCTION app.plain IS 'Other words.'; GRANT EXECUTE ON FUNCTION app.plain TO PUBLIC));
