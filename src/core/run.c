@@ -148,6 +148,7 @@ run_received(Run *run, const HttpResult *result)
 {
 	if (run->stream == NULL || result->status < 200 || result->status >= 300)
 		return false;
+	Assert(result->body_length >= run->streamed_bytes);
 	model_stream_feed(run->stream, result->body + run->streamed_bytes,
 					  result->body_length - run->streamed_bytes);
 	run->streamed_bytes = run->stream->has_events ? 0 : result->body_length;

@@ -220,6 +220,7 @@ extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
 extern bool transfer_has_time(const HttpTransfer *transfer);
 extern void transfer_tell(HttpTransfer *transfer);
+extern void transfer_untell(HttpTransfer *transfer);
 extern void transfer_done(HttpTransfer *transfer);
 extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);
 extern void transfer_set_late(HttpTransfer *transfer);

@@ -330,9 +330,7 @@ lane_leave(HttpTransfer *transfer)
 		client->transfers--;
 	}
 	transfer->lane = NULL;
-	if (transfer->is_fresh)
-		dlist_delete(&transfer->fresh_node);
-	transfer->is_fresh = false;
+	transfer_untell(transfer);
 	if (transfer->place == WAITING)
 		client->waiting--;
 	if (transfer->place != NOWHERE)

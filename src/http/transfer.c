@@ -181,6 +181,27 @@ transfer_tell(HttpTransfer *transfer)
 	dlist_push_tail(&transfer->client->fresh, &transfer->fresh_node);
 }
 
+/* http_next_fresh() is not to return the transfer. */
+void
+transfer_untell(HttpTransfer *transfer)
+{
+	if (transfer->is_fresh)
+		dlist_delete(&transfer->fresh_node);
+	transfer->is_fresh = false;
+}
+
+/*
+ * The role of this transfer holds too much: what it has received is let go, and nobody is
+ * to look for it.
+ */
+static void
+crowd_out(HttpTransfer *transfer)
+{
+	transfer->crowded = true;
+	transfer_untell(transfer);
+	transfer_let_go(transfer);
+}
+
 /* A piece of the body has arrived. */
 static size_t
 body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
@@ -196,8 +217,7 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	}
 	if (is_crowded(transfer))
 	{
-		transfer->crowded = true;
-		transfer_let_go(transfer);
+		crowd_out(transfer);
 		return CURL_WRITEFUNC_ERROR;
 	}
 	if (transfer->codings > 0 &&

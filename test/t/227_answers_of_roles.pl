@@ -55,5 +55,12 @@ crowd('pieces', 'true', 850);
 is(value("string_agg(DISTINCT length(content)::text, ' ') FROM agno.runs WHERE run_id ~ '^pieces' AND status = 'COMPLETED'"),
 	'15000000', 'what is streamed is whole');
 
+# What comes without an event is kept as it is, as it may be an answer as a whole.
+my $runner = runner_pid();
+as('greedy', "SELECT count(agno_arun('x', run_id => 'comments' || i, model => 'flood:comments', stream => true)) FROM generate_series(1, 30) i");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 30 FROM agno.runs WHERE run_id ~ '^comments' AND status = 'ERROR'"), 'streams of nothing but comments end');
+is(value("string_agg(DISTINCT error->>'type', ' ') FROM agno.runs WHERE run_id ~ '^comments'"), 'too_large', 'as too large');
+is(runner_pid(), $runner, 'the runner goes on');
+
 $node->stop;
 done_testing();
