@@ -36,9 +36,6 @@
 /* Descriptors that are left to the rest of the process. */
 #define RESERVED_DESCRIPTORS 128
 
-/* How many events are taken from the poller at once. */
-#define EVENT_BATCH 256
-
 /* The mask with every signal in it. */
 static sigset_t all_signals;
 
@@ -133,6 +130,7 @@ http_create(void)
 	dlist_init(&client->spare);
 	dlist_init(&client->may_open);
 	client->turns_due = PG_INT64_MAX;
+	client->parked_until = PG_INT64_MAX;
 	client->deadlines.ph_compare = compare_deadlines;
 	if (lane_create(client) == NULL)
 		ereport(ERROR,
@@ -193,6 +191,12 @@ http_timeout_ms(HttpClient *client)
 	if (client->turns_due != PG_INT64_MAX &&
 		(due < 0 || client->turns_due < due))
 		due = client->turns_due;
+	if (client->parked_until != PG_INT64_MAX)
+	{
+		int64		parked_due = client->parked_until / US_PER_MS + 1;
+
+		due = due < 0 ? parked_due : Min(due, parked_due);
+	}
 	if (!dlist_is_empty(&client->may_open) ||
 		!dlist_is_empty(&client->fresh) || !dlist_is_empty(&client->done))
 		due = 0;
@@ -350,29 +354,9 @@ advance_lane(Lane *lane)
 void
 http_advance(HttpClient *client)
 {
-	PollerEvent events[EVENT_BATCH];
 	sigset_t	mask = block_signals();
-	int			running;
-	int			count;
-	int			rounds = 1 + client->transfers / EVENT_BATCH;
 
-	/* Servers that never pause are not to keep the runner here for ever. */
-	do
-	{
-		count = poller_collect(client->poller, events, EVENT_BATCH);
-		for (int i = 0; i < count; i++)
-		{
-			int			what = 0;
-
-			if (events[i].events & POLLER_READ)
-				what |= CURL_CSELECT_IN;
-			if (events[i].events & POLLER_WRITE)
-				what |= CURL_CSELECT_OUT;
-			curl_multi_socket_action(client->lanes[events[i].tag]->multi,
-									 events[i].fd, what, &running);
-		}
-	} while (count == EVENT_BATCH && --rounds > 0);
-
+	sockets_advance(client);
 	for (int number = 0; number < client->lane_count; number++)
 	{
 		Lane	   *lane = client->lanes[number];

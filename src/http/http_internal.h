@@ -87,7 +87,22 @@ typedef struct Account
 	int64		bytes;			/* the sum of their HttpTransfer.held */
 	int64		kept;			/* bytes that are left of others, as
 								 * http_keep() was told */
+	int64		read_for;		/* how long it has been read, since the last
+								 * pause or the last http_advance(), in
+								 * microseconds */
+	int64		unread_until;	/* nothing is read before, as of clock_now() */
 } Account;
+
+/* A socket that libcurl wants to be watched. */
+typedef struct Socket
+{
+	Oid			role;			/* whose transfer it is for; InvalidOid:
+								 * nobody's */
+	int			lane;			/* the number of the lane */
+	int			events;			/* POLLER_READ, POLLER_WRITE or both */
+	bool		parked;			/* it is not watched now, for its role is not
+								 * read */
+} Socket;
 
 struct HttpClient
 {
@@ -107,6 +122,12 @@ struct HttpClient
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
+	Socket	   *sockets;		/* socket_size of them, by descriptor; owned */
+	int			socket_size;
+	int64		parked_until;	/* when one that is parked may be watched
+								 * again, as of clock_now() */
+	int64		shared_until;	/* several roles have transfers, or had just
+								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */
 	dlist_head	may_open;		/* Approaches whose next transfer has its turn */
 	int64		turns_due;		/* when to look at turns, as of now_ms() */
@@ -202,6 +223,12 @@ extern HTAB *origin_create_approaches(void);
 extern Approach *origin_approach(HttpClient *client, const char *url,
 								 Oid role);
 extern void origin_wait_for_address(HttpTransfer *transfer);
+
+/* sockets.c */
+extern void sockets_watch(HttpClient *client, int fd, int lane, Oid role,
+						  int events, bool known);
+extern void sockets_forget(HttpClient *client, int fd);
+extern void sockets_advance(HttpClient *client);
 
 /* transfer.c */
 extern HTAB *transfer_create_accounts(void);

@@ -42,19 +42,24 @@ socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
 				void *known)
 {
 	Lane	   *lane = lane_arg;
+	HttpTransfer *transfer = NULL;
 	int			events = 0;
 
 	if (what == CURL_POLL_REMOVE)
 	{
-		poller_forget(lane->client->poller, fd);
+		sockets_forget(lane->client, fd);
 		return 0;
 	}
 	if (what & CURL_POLL_IN)
 		events |= POLLER_READ;
 	if (what & CURL_POLL_OUT)
 		events |= POLLER_WRITE;
-	poller_watch(lane->client->poller, fd, lane->number, events,
-				 known != NULL);
+	/* libcurl may have handles of its own. */
+	if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer) !=
+		CURLE_OK)
+		transfer = NULL;
+	sockets_watch(lane->client, fd, lane->number, transfer != NULL ?
+				  transfer->account->role : InvalidOid, events, known != NULL);
 	if (known == NULL)
 		curl_multi_assign(lane->multi, fd, lane);
 	return 0;

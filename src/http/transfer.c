@@ -118,6 +118,8 @@ transfer_account(HttpClient *client, Oid role)
 		account->transfers = 0;
 		account->bytes = 0;
 		account->kept = 0;
+		account->read_for = 0;
+		account->unread_until = 0;
 	}
 	return account;
 }

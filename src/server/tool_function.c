@@ -247,15 +247,24 @@ check_kind(Form_pg_proc proc, const char *signature)
 			   "Create it in another schema.");
 }
 
+/*
+ * Calls name each argument that stands in them.
+ */
+static void
+check_name(const char *signature, const char *name, int number)
+{
+	if (name == NULL || name[0] == '\0')
+		refuse(signature, ERRCODE_INVALID_FUNCTION_DEFINITION,
+			   psprintf("Argument %d has no name.", number),
+			   "Give each argument a name: the model calls the function by names.");
+}
+
 static void
 check_argument(const char *signature, const ToolArgument *argument, int number)
 {
 	Oid			type = argument->type;
 
-	if (argument->name == NULL || argument->name[0] == '\0')
-		refuse(signature, ERRCODE_INVALID_FUNCTION_DEFINITION,
-			   psprintf("Argument %d has no name.", number),
-			   "Give each argument a name: the model calls the function by names.");
+	check_name(signature, argument->name, number);
 	if (get_typtype(type) == TYPTYPE_PSEUDO)
 		refuse(signature, ERRCODE_INVALID_FUNCTION_DEFINITION,
 			   psprintf("Argument \"%s\" is of the pseudo-type %s.",
@@ -292,6 +301,7 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 		}
 		if (mode == PROARGMODE_OUT && function->procedure)
 		{
+			check_name(function->signature, name, i + 1);
 			function->out_types[function->out_count] = types[i];
 			function->out_names[function->out_count++] = name;
 		}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A model server that sends without end what is no part of an answer. Over HTTP/1.1,
-by the model: extension (of a chunk), comments (of a stream), gzip (compressed nothing), ones-COUNT (not without
+by the model: extension (of a chunk), chunks (of a blank), comments (of a stream), gzip (compressed nothing), ones-COUNT (not without
 end: an answer of COUNT bytes, each a chunk), headers-COUNT (60,000 of them, once there are
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
@@ -116,6 +116,9 @@ def serve_http1(connection):
     if kind == "extension":
         connection.sendall(CHUNKED + b"5;")
         flood(connection, b"x")
+    elif kind == "chunks":
+        connection.sendall(CHUNKED)
+        flood(connection, b"1\r\n \r\n")
     elif kind == "comments":
         connection.sendall(HEAD + b"\r\n")
         flood(connection, b": x\n")
