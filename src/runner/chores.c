@@ -38,7 +38,8 @@
 
 /*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
- * and for a while after, a turn is to take no longer than this, but for some runs.
+ * and for a while after, a turn is to work no longer than this, or than its commit
+ * takes, but for some runs.
  */
 #define SHARED_TURN_TIME (4 * US_PER_MS)
 #define SHARED_PAUSE (1 * US_PER_S)
@@ -99,7 +100,8 @@ struct Chores
 								 * was about, at its end, */
 	int64		worked_at;		/* which was then */
 	double		run_time;		/* what a run takes of a turn, in
-								 * microseconds: an average */
+								 * microseconds, and */
+	double		commit_time;	/* what its commit does: averages */
 	Retention	retention;		/* what is old is deleted: how far that is */
 
 	Faults		faults;			/* what failed */
@@ -160,10 +162,11 @@ next_store_at(Chores *chores)
 
 /*
  * When events of streamed runs are to be stored. Many streams take turns: none
- * is shown more often than the runner can store them all.
+ * is shown more often than the runner can store them all. With those that the last turn
+ * was not about (again), there is no pause.
  */
 static int64
-next_flush_at(Chores *chores)
+next_flush_at(Chores *chores, bool again)
 {
 	int64		next = NEVER;
 	int64		now = clock_now();
@@ -177,7 +180,8 @@ next_flush_at(Chores *chores)
 			!rests_has(chores->order.rests, flight->owner, now))
 			next = Min(next, flight->news.due_at);
 	}
-	return next == NEVER ? NEVER : Max(next, chores->flushed_at + FLUSH_PAUSE);
+	return next == NEVER || again ? next :
+		Max(next, chores->flushed_at + FLUSH_PAUSE);
 }
 
 static bool
@@ -230,7 +234,7 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_RESPONSES:
 			return chores->dispatch->new_responses != NIL ? 0 : NEVER;
 		case CHORE_FLUSH:
-			return next_flush_at(chores);
+			return next_flush_at(chores, again);
 		case CHORE_CLOCK:
 			return chores->clock_at;
 		case CHORE_UNPARK:
@@ -432,8 +436,15 @@ turn_limit(Chores *chores, bool shared)
 		return chores->faults.limit;
 	/* It stores as many as it starts. */
 	if (shared && chores->run_time > 0)
-		bound = (int) Min(SHARED_TURN_TIME / (2 * chores->run_time), MOST_AT_ONCE);
+		bound = (int) Min(Max(SHARED_TURN_TIME, chores->commit_time) /
+						  (2 * chores->run_time), MOST_AT_ONCE);
 	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
+}
+
+static void
+note_average(double *average, double value)
+{
+	*average = *average == 0 ? value : 0.75 * *average + 0.25 * value;
 }
 
 /*
@@ -449,10 +460,10 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 	if (shared && turn->mixed > OWNER_SLICE)
 		faults_measure(&chores->faults);
 	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)
-		chores->run_time = chores->run_time == 0 ?
-			(double) (now - began) / turn->tried :
-			0.75 * chores->run_time +
-			0.25 * (now - began) / turn->tried;
+	{
+		note_average(&chores->run_time, (double) turn->took / turn->tried);
+		note_average(&chores->commit_time, now - began - turn->took);
+	}
 }
 
 /*

@@ -316,11 +316,14 @@ go_on_patrol(Turn *turn)
 
 /*
  * Whether this turn still may begin with something about runs: while it is not known
- * what fails, it is one thing at a time; and of an owner who is slow, one kind of thing.
+ * what fails, it is one thing at a time; and of an owner who is slow, one kind of thing,
+ * and none if it has followed signals for long: they are not to be undone.
  */
 static bool
 may_begin(const Turn *turn)
 {
+	if (turn->own && turn->signals_took > OWNER_SLICE && !ShutdownRequestPending)
+		return false;
 	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }
 

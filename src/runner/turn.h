@@ -111,7 +111,7 @@ typedef struct Turn
 	bool		overdue;		/* it has taken too long, and is undone */
 
 	/* what came of it: valid if it succeeded */
-	int64		took;			/* until it was committed, in microseconds */
+	int64		took;			/* before its commit, in microseconds */
 	List	   *times;			/* OwnerTimes: if it failed, too */
 	int64		mixed;			/* the longest of that for several owners */
 	uint32		again;			/* chores of which there is more, a bit each */

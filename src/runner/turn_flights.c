@@ -210,12 +210,14 @@ store_events(List *flights)
 }
 
 /*
- * The flights whose events are to be stored in this turn.
+ * The flights whose events are to be stored in this turn. For those of others, there is
+ * to be one without a pause.
  */
 static List *
 flights_to_flush(Turn *turn)
 {
 	List	   *due = NIL;
+	int			all = 0;
 	int64		now = clock_now();
 	dlist_iter	iter;
 
@@ -223,12 +225,17 @@ flights_to_flush(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
 
-		if (flight->run.step != STEP_STORE && flight->news.due_at <= now &&
-			is_for(turn, flight->owner))
+		if (flight->run.step == STEP_STORE || flight->news.due_at > now ||
+			rests_has(turn->order->rests, flight->owner, turn->order->now))
+			continue;
+		all++;
+		if (is_for(turn, flight->owner))
 			due = lappend(due, flight);
 	}
 	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_flushed);
+	if (list_length(due) < all)
+		turn_again(turn, CHORE_FLUSH);
 	/* Ends are taken in a round of their own. */
 	return take_parts(turn, WORK_FLUSH, due, flight_news_size, FLUSH_BYTES,
 					  -turn->number);

@@ -138,8 +138,8 @@ sub refuse_updates
 			FOR EACH ROW EXECUTE FUNCTION refuse()));
 }
 
-# From now on it takes so many seconds more to store a run of this role with this
-# status, by a trigger that is named slow, as is its function.
+# From now on it takes so many seconds more to store a run with this status of a role
+# whose name is like this, by a trigger that is named slow, as is its function.
 sub slow_runs
 {
 	my $node = node_of(\@_);
@@ -150,7 +150,7 @@ sub slow_runs
 		CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
 		AS \$\$ BEGIN PERFORM pg_sleep($seconds); RETURN NEW; END \$\$;
 		CREATE OR REPLACE TRIGGER slow BEFORE UPDATE ON agno.runs FOR EACH ROW
-			WHEN (pg_get_userbyid(NEW.owner::oid) = '$role'
+			WHEN (pg_get_userbyid(NEW.owner::oid) LIKE '$role'
 				AND NEW.status = '$status' AND OLD.status <> '$status')
 			EXECUTE FUNCTION slow();
 		ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow));
