@@ -515,9 +515,14 @@ convert_arguments(CallArguments *call)
 	appendStringInfoChar(&object, '{');
 	for (int i = 0; i < call->count; i++)
 	{
-		appendStringInfo(&sql, "%s%s %s", i > 0 ? ", " : "",
+		/*
+		 * A kept plan outlives the types in this list: one of the same name
+		 * that was made anew is another text, and so another plan.
+		 */
+		appendStringInfo(&sql, "%s%s %s /* %u */", i > 0 ? ", " : "",
 						 quote_identifier(call->arguments[i]->name),
-						 format_type_be_qualified(call->types[i]));
+						 format_type_be_qualified(call->types[i]),
+						 call->types[i]);
 		json_append_key(&object,
 						encoding_from_server(call->arguments[i]->name));
 		appendStringInfoString(&object, call->values[i]);

@@ -289,6 +289,23 @@ expect_run('gone', { status => 'COMPLETED',
 is(value("note FROM shop.notes WHERE id = 5"), 'changed', 'one that was replaced is called as it is now');
 is(outcome_as('app', q{SELECT agno_arun('x', 'mock_agent')}), '42883', 'an agent whose tool is gone cannot be asked');
 
+# Between two calls of one process, the types of the arguments are dropped and made anew.
+as('app', q{
+	CREATE PROCEDURE shop.remake() LANGUAGE plpgsql AS $$ BEGIN
+		DROP TYPE IF EXISTS shop.size, shop.colour, shop.weight CASCADE;
+		CREATE TYPE shop.size AS (x integer, y integer);
+		CREATE TYPE shop.colour AS ENUM ('red', 'blue');
+		CREATE DOMAIN shop.weight AS integer CHECK (VALUE > 0);
+		CREATE FUNCTION shop.pack(size shop.size, colour shop.colour, weights shop.weight[]) RETURNS text
+			LANGUAGE sql AS 'SELECT concat_ws('' '', size, colour, weights)'; END $$;
+	SET client_min_messages = error;
+	CALL shop.remake();
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('packs', 'mock:tools', '{shop.pack,shop.remake}')});
+my $pack = [ pack => { size => { x => 1, y => 2 }, colour => 'blue', weights => [ 3, 4 ] } ];
+call_tools('types', 'packs', [ [ $pack, ['remake'], $pack ] ], role => 'app');
+expect_run('types', { status => 'COMPLETED', content => 'Results: (1,2) blue {3,4}; ok; (1,2) blue {3,4}' },
+	'types that were made anew are those of the arguments');
+
 # What a superuser's run may call
 is(outcome(q{SELECT agno_arun('x', 'stops')}), '42501', "a superuser's run refuses an agent of somebody else with tools");
 $node->safe_psql('postgres', q{INSERT INTO agno.agents (agent_id, tools) VALUES ('mine', '{shop.note}')});
