@@ -629,8 +629,8 @@ store_ask_again(const ToolWork *work, const char *fingerprint)
 
 /*
  * How many rows of each table the current transaction has inserted, updated and
- * deleted, as a JSON array; NULL if none. What earlier transactions of the process
- * did must have been reported.
+ * deleted, as a JSON array; NULL if none. Tables that only agno_bg reads are left
+ * out. What earlier transactions of the process did must have been reported.
  */
 char *
 store_changes(void)
@@ -646,6 +646,9 @@ store_changes(void)
 		" JOIN pg_catalog.pg_namespace n ON n.oid" EQ "c.relnamespace"
 		" WHERE c.relkind" EQ "ANY ('{r,m}'::pg_catalog.\"char\"[])"
 		" AND n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.name"
+		" AND NOT (n.nspname" EQ "'agno'::pg_catalog.name"
+		" AND c.relname" EQ "ANY ('{callbacks,queue_check,run_queue,"
+		"run_requests,run_signals,run_steps,tool_queue}'::pg_catalog.name[]))"
 		" AND (pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid)"
 		" OPERATOR(pg_catalog.>) 0"
 		" OR pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)"

@@ -29,11 +29,13 @@ as('app', q{
 		PERFORM pg_notify('refunds', 'x'); RETURN n || ' refunded'; END $$;
 	CREATE FUNCTION app.fails() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.log VALUES ('fails'); RAISE EXCEPTION 'not today'; END $$;
 	CREATE FUNCTION app.sleeps() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN 'slept'; END $$;
+	CREATE FUNCTION app.hires() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO agno.agents (agent_id, model) VALUES ('new', 'mock:echo');
+		PERFORM agno_arun('x', 'new'); RETURN 'hired'; END $$;
 	CREATE FUNCTION app.plain(a text) RETURNS text LANGUAGE sql AS $$ SELECT 'plain ' || a $$;
-	INSERT INTO agno.tools (tool, function, preview) VALUES ('refund', 'app.refund', true), ('fails', 'app.fails', true), ('reads', 'app.plain', true);
+	INSERT INTO agno.tools (tool, function, preview) VALUES ('refund', 'app.refund', true), ('fails', 'app.fails', true), ('hires', 'app.hires', true), ('reads', 'app.plain', true);
 	INSERT INTO agno.tools (tool, function, preview, timeout) VALUES ('sleeps', 'app.sleeps', true, '300 ms');
 	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('plain', 'app.plain', true);
-	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('a', 'mock:tools', '{refund,fails,sleeps,reads,plain}')});
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('a', 'mock:tools', '{refund,fails,hires,sleeps,reads,plain}')});
 
 sub start { my ($id, $calls, %more) = @_; call_tools($id, 'a', $calls, role => 'app', %more); return wait_run($id); }
 sub preview { my ($id, $n) = @_; return decode_json(value("preview FROM agno.requirements WHERE run_id = '$id' AND call_no = " . ($n // 1))); }
@@ -59,9 +61,15 @@ is(value('count(*) FROM app.log'), 1, 'once');
 start('two', [ [ [ refund => { first => 5, last => 5 } ], [ refund => { first => 6, last => 9 } ], [ reads => { a => 'x' } ] ] ]);
 is_deeply([ map { my $p = preview('two', $_); [ $p->{result}, map { $_->{updated} } grep { $_->{table} eq 'app.orders' } @{ $p->{changes} } ] } 1 .. 3 ],
 	[ [ '1 refunded', 1 ], [ '4 refunded', 4 ], ['plain x'] ], 'each preview is of its own call');
+is_deeply([ grep { /^agno/ } map { $_->{table} } map { @{ preview('two', $_)->{changes} } } 1 .. 3 ], [], 'agno_bg does not tell of its own bookkeeping');
 as('app', q(SELECT agno_reject_call('two')));
 expect_run('two', { status => 'COMPLETED' }, 'all are rejected');
 is(value(q(count(*) FROM app.orders WHERE status = 'refunded')), 3, 'and nothing of them has happened');
+
+start('hires', [ [ ['hires'] ] ]);
+is_deeply([ map { [ $_->{table}, $_->{inserted} ] } @{ preview('hires')->{changes} } ],
+	[ [ 'agno.agents', 1 ], [ 'agno.runs', 1 ], [ 'agno.sessions', 1 ] ], 'it does of agents that a tool defines, and of runs that it enqueues');
+as('app', q(SELECT agno_cancel_run('hires')));
 
 start('bad', [ [ ['fails'], ['sleeps'] ] ]);
 like(preview('bad', 1)->{error}, qr/^not today \(SQLSTATE P0001\)/, 'a preview tells of an error');
