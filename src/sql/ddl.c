@@ -48,6 +48,7 @@
 #include "server/hold.h"
 #include "server/wake.h"
 #include "sql/ddl.h"
+#include "sql/log_filter.h"
 #include "sql/rewrite.h"
 #include "store/store.h"
 #include "tcop/utility.h"
@@ -303,6 +304,9 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	bool		fits = false;
 	int			fillfactor = 0;
 
+	/* What is within another statement has its text. */
+	if (context != PROCESS_UTILITY_SUBCOMMAND)
+		log_filter_utility(statement, query);
 	hold_tools_for(statement->utilityStmt);
 	if (table != NULL)
 		(void) store_find_extension(&fits, false);

@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * log_filter.c
- *	  Keeps API keys out of the server's log, and shows a way out.
+ *	  Keeps API keys out of the server's log and of pg_stat_activity, and shows a
+ *	  way out.
  *
  * A key comes into the server in one way only: in a CREATE or ALTER USER
  * MAPPING, or in a CREATE or ALTER SERVER by mistake. PostgreSQL logs
  * statements, as it is told to by log_statement and its like, and with each
  * error; so a statement that sets a key is replaced in the log by a note, and
  * the key itself is cut out of whatever else is said about the statement, also
- * to the client, who knows it. What is put together of pieces within a function
- * cannot be seen here.
+ * to the client, who knows it. pg_stat_activity, which keeps the last statement of a
+ * session that rests, shows a note instead once the statement is executed or fails.
+ * What is put together of pieces within a function cannot be seen here.
  *
  * Whoever may not call a function of agno_bg is told what would help.
  *
@@ -20,12 +22,14 @@
 #include <ctype.h>
 
 #include "lib/stringinfo.h"
+#include "pgstat.h"
 #include "sql/log_filter.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
 
 #define NOTE "(a statement that sets an API key is not logged)"
+#define ACTIVITY_NOTE "(a statement that sets an API key is not shown)"
 
 /* What is shown in place of a key. */
 #define HIDDEN "***"
@@ -233,11 +237,18 @@ replace(const ErrorData *error, char **string)
 }
 
 static void
+hide_activity(void)
+{
+	pgstat_report_activity(STATE_RUNNING, ACTIVITY_NOTE);
+}
+
+static void
 hide_keys(ErrorData *error)
 {
 	if (sets_key(debug_query_string))
 	{
 		error->hide_stmt = true;
+		hide_activity();
 		cut_keys(error, debug_query_string);
 	}
 	if (sets_key(error->internalquery))
@@ -292,6 +303,25 @@ filter(ErrorData *error)
 		previous_hook(error);
 	hide_keys(error);
 	add_hint(error);
+}
+
+/*
+ * A utility statement, which is a part of this source, is about to be executed: if
+ * it sets a key, pg_stat_activity shows no more of what the session executes.
+ */
+void
+log_filter_utility(const PlannedStmt *statement, const char *source)
+{
+	char	   *text;
+
+	/* A length of 0 is the rest, a location of -1 is not known. */
+	if (statement->stmt_location > 0)
+		source += statement->stmt_location;
+	text = statement->stmt_len > 0 ?
+		pnstrdup(source, statement->stmt_len) : pstrdup(source);
+	if (sets_key(text))
+		hide_activity();
+	pfree(text);
 }
 
 /*

@@ -102,6 +102,28 @@ is(value("count(*) FROM pg_stat_activity a
 		AND backend_type <> 'client backend'"),
 	0,
 	'no key is in pg_stat_activity');
+
+# A session that has set a key and rests shows its last statement to pg_monitor.
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $session->query('SELECT pg_backend_pid()');
+foreach my $statement (
+	"CREATE USER MAPPING FOR PUBLIC SERVER mock OPTIONS (api_key '$key')",
+	"ALTER USER MAPPING FOR PUBLIC SERVER mock OPTIONS (SET api_key '$key-2')",
+	"DO \$\$ BEGIN ALTER USER MAPPING FOR PUBLIC SERVER mock OPTIONS (SET api_key '$key'); END \$\$",
+	"DO \$\$ BEGIN EXECUTE concat('ALTER USER MAPPING FOR PUBLIC SERVER mock OPTIONS (SET api_', 'key ''pieces'')'); END \$\$",
+	"SELECT 1\\; ALTER USER MAPPING FOR PUBLIC SERVER mock OPTIONS (SET api_key '$key')",
+	"CREATE USER MAPPING FOR PUBLIC SERVER nobody OPTIONS (api_key '$key')",
+	"CREATE USER MAPPING FOR PUBLIC SERVER mock OPTIONS api_key '$key'")
+{
+	$session->query($statement);
+	is(value("query FROM pg_stat_activity WHERE pid = $pid"),
+		'(a statement that sets an API key is not shown)',
+		"pg_stat_activity does not show it: " . $statement =~ s/'sk.*//r);
+}
+$session->query(q(SELECT 'the last one'));
+like(value("query FROM pg_stat_activity WHERE pid = $pid"), qr/the last one/,
+	'other statements it does');
+$session->quit;
 my $processes = `ps -eo args`;
 unlike($processes, qr/agno_bg.*very-secret/,
 	'no key is in the arguments of a process');
