@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_size.c
- *	  How long jsonb is as text.
+ *	  How long jsonb is as text, and how deep it nests.
  *
  * A number of a few bytes, as 1e99999, is a text of a hundred thousand: what a
  * caller hands in as jsonb is measured as the text that others will read.
@@ -70,4 +70,29 @@ json_check_size(const char *name, Jsonb *json)
 				 errmsg("%s is too long", name),
 				 errdetail("As text, it has more than the " INT64_FORMAT " bytes that agno_bg.max_input_size allows.",
 						   most)));
+}
+
+/*
+ * How many levels of objects and arrays are within each other.
+ */
+int
+json_depth(Jsonb *json)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			depth = 0;
+	int			most = 0;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+		{
+			depth++;
+			most = Max(most, depth);
+		}
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+	}
+	return most;
 }

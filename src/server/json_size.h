@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_size.h
- *	  How long jsonb is as text.
+ *	  How long jsonb is as text, and how deep it nests.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,5 +11,6 @@
 #include "utils/jsonb.h"
 
 extern void json_check_size(const char *name, Jsonb *json);
+extern int	json_depth(Jsonb *json);
 
 #endif							/* AGNO_JSON_SIZE_H */

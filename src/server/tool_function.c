@@ -314,24 +314,18 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 			argument->name = name;
 			argument->type = types[i];
 			argument->variadic = mode == PROARGMODE_VARIADIC;
-			argument->has_default = argument->variadic ||
-				function->argument_count > proc->pronargs - proc->pronargdefaults;
 			check_argument(function->signature, argument, i + 1);
 		}
 	}
-	/* Of a procedure, pronargs counts what it returns as well. */
-	if (function->procedure)
-	{
-		for (int i = 0; i < function->argument_count; i++)
-			function->arguments[i].has_default =
-				i >= function->argument_count - proc->pronargdefaults;
-	}
+	for (int i = 0; i < function->argument_count; i++)
+		function->arguments[i].has_default = function->arguments[i].variadic ||
+			i >= function->argument_count - proc->pronargdefaults;
 
 	if (function->procedure)
 		function->result = outputs > 0 ? RESULT_ROW : RESULT_VOID;
 	else if (proc->prorettype == VOIDOID)
 		function->result = RESULT_VOID;
-	else if (proc->prorettype == RECORDOID && outputs == 0)
+	else if (proc->prorettype == RECORDOID && outputs < 2)
 		refuse(function->signature, ERRCODE_INVALID_FUNCTION_DEFINITION,
 			   "It returns rows whose columns nobody knows.",
 			   "Have it return TABLE (...), or a type of its own.");

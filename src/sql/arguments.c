@@ -96,23 +96,11 @@ argument_check_text(NullableDatum datum, const char *name)
 static void
 check_json(Jsonb *json, const char *name)
 {
-	JsonbIterator *iterator = JsonbIteratorInit(&json->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	int			depth = 0;
-
 	argument_check_size(name, VARSIZE(json));
 	json_check_size(name, json);
-	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
-	{
-		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
-			depth++;
-		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
-			depth--;
-		if (depth > ARGUMENT_MAX_DEPTH)
-			argument_error(psprintf("%s nests deeper than %d levels", name,
-									ARGUMENT_MAX_DEPTH), NULL);
-	}
+	if (json_depth(json) > ARGUMENT_MAX_DEPTH)
+		argument_error(psprintf("%s nests deeper than %d levels", name,
+								ARGUMENT_MAX_DEPTH), NULL);
 	/* A number may be longer as text than as jsonb. */
 	argument_check_size(name, strlen(JsonbToCString(NULL, &json->root,
 													VARSIZE(json))));

@@ -107,6 +107,11 @@ agno_call_tool(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("arguments must be a JSON object")));
+	if (json_depth(json) > CJSON_NESTING_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("arguments nest deeper than %d levels",
+						CJSON_NESTING_LIMIT)));
 	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), true, &tool);
 	answer = take_answer(&tool, &arguments);
 

@@ -99,6 +99,12 @@ SELECT right(agno_call_tool('t_table', '{"n": 1000}'), 40),
 	length(agno_call_tool('t_table', '{"n": 1000}'));
 SELECT agno_call_tool('t_proc', '{"a": 1}'), agno_call_tool('t_proc', '{"a": 1, "d": 5, "c": "x"}'),
 	agno_call_tool('t_quiet', '{"a": 1}');
+-- nobody needs to give what is variadic
+CREATE PROCEDURE t_variadic(a integer, OUT b integer, VARIADIC c integer[])
+	LANGUAGE plpgsql AS $$ BEGIN b := a + cardinality(c); END $$;
+SELECT agno_call_tool('t_variadic', '{"a": 1}'), agno_call_tool('t_variadic', '{"a": 1, "c": [7, 8]}'),
+	agno_describe_tool('t_variadic') #> '{parameters,required}' AS required;
+DROP PROCEDURE t_variadic;
 SELECT agno_call_tool('t_commit');
 
 -- Wrong arguments
@@ -109,6 +115,8 @@ SELECT agno_call_tool('order_status', '{}');
 SELECT agno_call_tool('order_status', '{"order_id": 1, "other": 2}');
 SELECT agno_call_tool('order_status', '[]');
 SELECT agno_call_tool('order_status', NULL);
+SELECT agno_call_tool('order_status', (repeat('{"a":', 1000) || '1' || repeat('}', 1000))::jsonb);
+SELECT agno_call_tool('order_status', (repeat('{"a":', 1001) || '1' || repeat('}', 1001))::jsonb);
 
 -- What cannot be a tool
 CREATE FUNCTION bad_unnamed(integer) RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
@@ -129,6 +137,9 @@ DROP PROCEDURE bad_out, bad_outs;
 SELECT agno_describe_tool('bad_poly');
 SELECT agno_describe_tool('bad_trigger');
 SELECT agno_describe_tool('bad_record');
+CREATE FUNCTION bad_out(OUT a record) LANGUAGE sql AS $$ SELECT (1, 2) $$;
+SELECT agno_describe_tool('bad_out');
+DROP FUNCTION bad_out;
 SELECT agno_describe_tool('"bad name"');
 SELECT agno_describe_tool('pg_catalog.sum(integer)');
 SELECT agno_describe_tool('pg_catalog.row_number()');
