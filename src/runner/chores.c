@@ -436,8 +436,12 @@ turn_limit(Chores *chores, bool shared)
 		return chores->faults.limit;
 	/* It stores as many as it starts. */
 	if (shared && chores->run_time > 0)
-		bound = (int) Min(Max(SHARED_TURN_TIME, chores->commit_time) /
-						  (2 * chores->run_time), MOST_AT_ONCE);
+	{
+		double		time = Max(SHARED_TURN_TIME,
+							   Min(chores->commit_time, TURN_MOST / 2));
+
+		bound = (int) Min(time / (2 * chores->run_time), MOST_AT_ONCE);
+	}
 	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
 }
 
