@@ -9,7 +9,7 @@ cd "${1:-$(dirname "$0")/..}"
 declare -A below=(
 	[core]=""
 	[http]="core"
-	[server]="core"
+	[server]="http core"
 	[store]="server core"
 	[sql]="tools store server core"
 	[tools]="store server core"

@@ -28,6 +28,7 @@
 #include "commands/defrem.h"
 #include "core/known_servers.h"
 #include "foreign/foreign.h"
+#include "http/url.h"
 #include "miscadmin.h"
 #include "server/model_server.h"
 #include "server/settings.h"
@@ -116,7 +117,6 @@ static bool
 is_base_url(const char *value)
 {
 	const char *host;
-	size_t		host_length;
 
 	if (strncmp(value, "https://", 8) == 0)
 		host = value + 8;
@@ -125,10 +125,9 @@ is_base_url(const char *value)
 	else
 		return false;
 
-	host_length = strcspn(host, "/");
-	return host_length > 0 && host[0] != ':' &&
-		memchr(host, '@', host_length) == NULL &&
-		strpbrk(host, " ?#\\\"<>") == NULL && !has_control_character(value);
+	/* To libcurl, a third slash is none. */
+	return host[0] != '/' && strpbrk(host, " ?#\\\"<>") == NULL &&
+		!has_control_character(value) && url_is_valid(value);
 }
 
 /*

@@ -24,6 +24,14 @@ CREATE SERVER x FOREIGN DATA WRAPPER agno_bg
 	OPTIONS (base_url 'https://x/v1?a=b');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg
 	OPTIONS (base_url E'https://x\r\nHost: y');
+-- what libcurl would refuse when a run is executed
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://[::1');
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://x:99999');
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://x:y');
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://%00/');
+-- but not this
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://[::1]:8080/v1');
+DROP SERVER x;
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (timeout 'soon');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (timeout '0');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (timeout '5 parsecs');
