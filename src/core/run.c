@@ -156,6 +156,16 @@ run_received(Run *run, const HttpResult *result)
 }
 
 /*
+ * Whether an answer has been streamed to its end: nothing that comes after that, or
+ * befalls the connection, matters.
+ */
+bool
+run_is_told_all(const Run *run)
+{
+	return run->stream != NULL && run->stream->ended;
+}
+
+/*
  * What has arrived of a streamed answer does not count.
  */
 static void
@@ -655,7 +665,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 {
 	Assert(run->step == STEP_AWAIT);
 
-	if (result->failure == HTTP_OK &&
+	if ((result->failure == HTTP_OK || run_is_told_all(run)) &&
 		result->status >= 200 && result->status < 300)
 	{
 		read_answer(run, result, now);

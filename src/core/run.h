@@ -107,6 +107,7 @@ extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
 extern void run_sent(Run *run);
 extern bool run_received(Run *run, const HttpResult *result);
+extern bool run_is_told_all(const Run *run);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,
 						 pg_prng_state *random);
 extern void run_hold(Run *run, int64 until);

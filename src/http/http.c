@@ -36,6 +36,9 @@
 /* Descriptors that are left to the rest of the process. */
 #define RESERVED_DESCRIPTORS 128
 
+/* How long a transfer may go on when all that matters has arrived, in ms. */
+#define LAST_MS 200
+
 /* The mask with every signal in it. */
 static sigset_t all_signals;
 
@@ -500,6 +503,17 @@ void
 http_let_go(HttpTransfer *transfer)
 {
 	transfer_let_go(transfer);
+}
+
+/*
+ * All that matters of the body has arrived: if the transfer does not end within moments,
+ * as it does when the connection can be used again, it is ended.
+ */
+void
+http_end_soon(HttpTransfer *transfer)
+{
+	if (transfer->timed)
+		transfer_set_end(transfer, Min(transfer->deadline, now_ms() + LAST_MS));
 }
 
 /*

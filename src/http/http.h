@@ -50,6 +50,7 @@ extern void http_return_fresh(HttpClient *client, HttpTransfer *transfer);
 extern void http_return_done(HttpClient *client, HttpTransfer *transfer);
 extern void http_hide(HttpTransfer *transfer, const char *secret);
 extern void http_let_go(HttpTransfer *transfer);
+extern void http_end_soon(HttpTransfer *transfer);
 extern void http_charge(HttpTransfer *transfer, int64 bytes);
 extern void http_keep(HttpClient *client, Oid role, int64 bytes);
 extern int64 http_kept(HttpClient *client, Oid role);

@@ -244,6 +244,7 @@ extern HttpTransfer *transfer_take(HttpClient *client);
 extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
 extern void transfer_stop_timer(HttpTransfer *transfer);
+extern void transfer_set_end(HttpTransfer *transfer, int64 deadline);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
 extern bool transfer_has_time(const HttpTransfer *transfer);
 extern void transfer_tell(HttpTransfer *transfer);

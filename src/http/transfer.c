@@ -272,10 +272,7 @@ end_flood(HttpTransfer *transfer)
 	if (transfer->too_large)
 		return;
 	transfer->too_large = true;
-	transfer_stop_timer(transfer);
-	transfer->deadline = 0;
-	transfer->timed = true;
-	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
+	transfer_set_end(transfer, 0);
 }
 
 /*
@@ -579,17 +576,26 @@ transfer_stop_timer(HttpTransfer *transfer)
 }
 
 /*
+ * The transfer is to be over at this time, as of now_ms().
+ */
+void
+transfer_set_end(HttpTransfer *transfer, int64 deadline)
+{
+	transfer_stop_timer(transfer);
+	transfer->deadline = deadline;
+	transfer->timed = true;
+	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
+}
+
+/*
  * The transfer is to be over so many milliseconds after its start.
  */
 void
 transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms)
 {
-	transfer_stop_timer(transfer);
 	/* rounded up, so that the time is over then */
-	transfer->deadline = transfer->started_at / US_PER_MS + 1 + timeout_ms +
-		GRACE_MS;
-	transfer->timed = true;
-	pairingheap_add(&transfer->client->deadlines, &transfer->timer);
+	transfer_set_end(transfer, transfer->started_at / US_PER_MS + 1 +
+					 timeout_ms + GRACE_MS);
 }
 
 /*

@@ -566,6 +566,8 @@ piece_step(Dispatch *dispatch, Flight *flight)
 		http_charge(flight->transfer,
 					Max(flight_size(flight) - flight->size_sent, 0));
 	}
+	if (run_is_told_all(&flight->run))
+		http_end_soon(flight->transfer);
 	fleet_has_news(dispatch->fleet, flight);
 }
 

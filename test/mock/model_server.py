@@ -35,6 +35,8 @@ How it behaves is in the id of the model that a request names:
     break-N                 streams, and closes the connection after the first
                             word, N times for each input
     mute                    streams the first word, and nothing more
+    unended-cut, -hang      streams all of the answer, and then closes the connection
+                            without the end of the body, or leaves it open
     work-MS[-stubborn]      with "background", is done after MS milliseconds; stubborn
                             ones hear of a cancel after a minute only
     tools[-MS]              calls tools, after MS milliseconds each time, as the
@@ -207,7 +209,7 @@ class ModelServer:
                 await asyncio.sleep(3600)
             return await self.call_tools(request, writer)
         if request.get("stream") and kind in ("words", "break", "mute", "echo",
-                                              "length"):
+                                              "length", "unended"):
             return await self.stream(request, text, writer)
         if kind == "slow":
             await asyncio.sleep(int(arguments[0]) / 1000)
@@ -414,6 +416,9 @@ class ModelServer:
             await send({"type": "response.completed", "response": whole},
                        "response.completed")
         writer.note_answered()
+        if kind == "unended":
+            await asyncio.sleep(3600 if arguments[0] == "hang" else 0.1)
+            return False
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True

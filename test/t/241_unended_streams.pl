@@ -1,0 +1,33 @@
+# A streamed answer is whole with its last event: that the connection breaks after it, or
+# stays open, as it may behind a proxy, does not matter.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+my $url = start_mock('mock');
+foreach my $api ('openai-responses', 'openai-chat', 'anthropic')
+{
+	my $server = $api =~ s/-/_/gr;
+
+	$node->safe_psql('postgres', qq(
+		CREATE SERVER $server FOREIGN DATA WRAPPER agno_bg OPTIONS (api '$api', base_url '$url');
+		CREATE USER MAPPING FOR PUBLIC SERVER $server OPTIONS (api_key 'sk-mock')));
+	foreach my $kind ('cut', 'hang')
+	{
+		my ($id, $start) = ("$server-$kind", time);
+
+		$node->safe_psql('postgres', "SELECT agno_arun('Hello', run_id => '$id', model => '$server:unended-$kind', stream => true)");
+		expect_run($id, { status => 'COMPLETED', content => 'You said: Hello', attempt => 1, "(metrics->>'total_tokens')::integer > 0" => 'true' }, "$api, $kind");
+		cmp_ok(time - $start, '<', 10, 'soon');
+	}
+}
+is(() = mock_requests('mock'), 6, 'each was asked for once');
+$node->stop;
+done_testing();
