@@ -72,12 +72,13 @@ callback_read(Oid function)
 	callback.takes_row = OidIsValid(type) && type == run_type();
 	if (form->prokind != PROKIND_FUNCTION || form->proretset ||
 		form->provolatile != PROVOLATILE_VOLATILE ||
+		isAnyTempNamespace(form->pronamespace) ||
 		(type != TEXTOID && !callback.takes_row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("function %s cannot be on_complete",
 						format_procedure(function)),
-				 errhint("Name a VOLATILE function with one argument, of type agno.runs or text, that does not return a set.")));
+				 errhint("Name a VOLATILE function with one argument, of type agno.runs or text, that does not return a set and is in no temporary schema.")));
 	ReleaseSysCache(tuple);
 	return callback;
 }

@@ -137,6 +137,7 @@ expect_run('die', { status => 'COMPLETED', q(error->>'type') => 'on_complete' },
 
 is(outcome_as('app', q(SELECT agno_arun('x', model => 'mock:echo', on_complete => 'app.nothing'))), '42883', 'no such function');
 is(outcome_as('app', qq(SELECT agno_arun('x', model => 'mock:echo', on_complete => 'app.$_'))), '42809', "$_ functions are none") foreach qw(stable many);
+is(outcome_as('app', q(CREATE FUNCTION pg_temp.mine(run_id text) RETURNS void LANGUAGE sql AS ''; SELECT agno_arun('x', model => 'mock:echo', on_complete => 'pg_temp.mine'))), '42809', 'nor are those of one session');
 is(outcome_as('app', q(INSERT INTO agno.agents (agent_id, on_complete) VALUES ('b', 'app.nothing'))), '42883', 'nor for an agent');
 as('app', 'REVOKE ALL ON FUNCTION app.by_row(agno.runs) FROM PUBLIC');
 enqueue('denied', 'echo', role => 'other', on_complete => 'app.by_row');
