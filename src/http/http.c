@@ -135,10 +135,6 @@ http_create(void)
 	client->turns_due = PG_INT64_MAX;
 	client->parked_until = PG_INT64_MAX;
 	client->deadlines.ph_compare = compare_deadlines;
-	if (lane_create(client) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not initialize libcurl")));
 	return client;
 }
 
@@ -181,7 +177,8 @@ http_timeout_ms(HttpClient *client)
 
 	for (int number = 0; number < client->lane_count; number++)
 	{
-		int64		lane_due = client->lanes[number]->due;
+		int64		lane_due = client->lanes[number]->parked ? -1 :
+			client->lanes[number]->due;
 
 		if (lane_due >= 0 && (due < 0 || lane_due < due))
 			due = lane_due;
@@ -260,40 +257,6 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 }
 
 /*
- * Put what libcurl has finished into the list of done transfers.
- */
-static void
-collect_done(HttpClient *client, Lane *lane)
-{
-	CURLMsg    *message;
-	int			left;
-
-	while ((message = curl_multi_info_read(lane->multi, &left)) != NULL)
-	{
-		HttpTransfer *transfer;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
-						  (char **) &transfer);
-		if (transfer->refused)
-		{
-			lane_leave(transfer);
-			origin_wait_for_address(transfer);
-			continue;
-		}
-		origin_end_lookup(transfer, message->data.result != CURLE_OK,
-						  message->data.result == CURLE_OPERATION_TIMEDOUT);
-		if (client->waiting > 0)
-			client->waiting_due = 0;
-		lane_end_opening(transfer);
-		transfer_set_result(transfer, message->data.result);
-		dlist_delete(&transfer->node);
-		transfer_done(transfer);
-	}
-}
-
-/*
  * Look after the transfers that wait here for the address of a server: all go on
  * when it is known, the first that has the time when it is to be looked up again.
  */
@@ -339,35 +302,15 @@ end_late(HttpClient *client)
 }
 
 /*
- * libcurl's timer of this lane has expired, or is to be taken as if.
- */
-static void
-advance_lane(Lane *lane)
-{
-	int			running;
-
-	/* libcurl sets the next time, if there is one, by the callback. */
-	lane->due = -1;
-	curl_multi_socket_action(lane->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-}
-
-/*
  * Do all that can be done without waiting.
  */
 void
 http_advance(HttpClient *client)
 {
 	sigset_t	mask = block_signals();
+	Lane	   *lane;
 
-	sockets_advance(client);
-	for (int number = 0; number < client->lane_count; number++)
-	{
-		Lane	   *lane = client->lanes[number];
-
-		if (lane->due >= 0 && lane->due <= now_ms())
-			advance_lane(lane);
-		collect_done(client, lane);
-	}
+	reading_advance(client);
 	if (client->origin_learned)
 		lanes_move_to_plain(client);
 	end_late(client);
@@ -382,12 +325,9 @@ http_advance(HttpClient *client)
 			look_after_waiting(client, approach, now_ms());
 	}
 	lane_end_turns(client);
-	while (lane_open_next(client))
+	while ((lane = lane_open_next(client)) != NULL)
 	{
-		Lane	   *lane = client->lanes[MULTIPLEXED_LANE];
-
-		advance_lane(lane);
-		collect_done(client, lane);
+		reading_begin(lane);
 		if (client->origin_learned)
 			lanes_move_to_plain(client);
 	}

@@ -23,9 +23,6 @@
 #include "lib/pairingheap.h"
 #include "utils/hsearch.h"
 
-/* The lane for HTTP/2, and for what is not known yet; all others are plain. */
-#define MULTIPLEXED_LANE 0
-
 /* How many transfers a plain lane takes, each with a connection. */
 #define PLAIN_LANE_SIZE 64
 
@@ -35,12 +32,20 @@
 typedef struct Lane
 {
 	HttpClient *client;			/* whose lane this is */
-	int			number;			/* its index, also the tag of its sockets in
-								 * the poller */
-	CURLM	   *multi;
+	int			number;			/* its index, also the tag of its poller in
+								 * the client's */
+	CURLM	   *multi;			/* owned */
+	int			poller;			/* descriptor of poller.c for its sockets,
+								 * watched by the client's; owned */
+	bool		multiplexed;	/* it is for HTTP/2, and for what is not known
+								 * yet; others are plain */
+	Oid			role;			/* whose transfers are in it, or were last */
 	int			transfers;		/* how many are in it */
 	int64		due;			/* when libcurl wants to be called, as of
 								 * now_ms(); -1: not before an event */
+	bool		ready;			/* some of its sockets are */
+	bool		parked;			/* its poller is not watched: its role is not
+								 * read */
 } Lane;
 
 /* A server that transfers go to, and what all of them have shown of it. */
@@ -87,22 +92,10 @@ typedef struct Account
 	int64		bytes;			/* the sum of their HttpTransfer.held */
 	int64		kept;			/* bytes that are left of others, as
 								 * http_keep() was told */
-	int64		read_for;		/* how long it has been read, since the last
-								 * pause or the last http_advance(), in
-								 * microseconds */
+	int64		read_for;		/* how long it has been read in this
+								 * http_advance(), in microseconds */
 	int64		unread_until;	/* nothing is read before, as of clock_now() */
 } Account;
-
-/* A socket that libcurl wants to be watched. */
-typedef struct Socket
-{
-	Oid			role;			/* whose transfer it is for; InvalidOid:
-								 * nobody's */
-	int			lane;			/* the number of the lane */
-	int			events;			/* POLLER_READ, POLLER_WRITE or both */
-	bool		parked;			/* it is not watched now, for its role is not
-								 * read */
-} Socket;
 
 struct HttpClient
 {
@@ -122,9 +115,10 @@ struct HttpClient
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
-	Socket	   *sockets;		/* socket_size of them, by descriptor; owned */
-	int			socket_size;
-	int64		parked_until;	/* when one that is parked may be watched
+	int			busy_lanes;		/* how many have transfers */
+	uint32		first_lane;		/* which is the first to be read next, and so
+								 * on, modulo their number */
+	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
@@ -204,12 +198,12 @@ struct HttpTransfer
 };
 
 /* lane.c */
-extern Lane *lane_create(HttpClient *client);
 extern void lanes_remove_spare(HttpClient *client);
 extern void lane_enter(HttpTransfer *transfer);
 extern void lane_end_opening(HttpTransfer *transfer);
 extern void lane_end_turns(HttpClient *client);
-extern bool lane_open_next(HttpClient *client);
+extern Lane *lane_open_next(HttpClient *client);
+extern void lane_collect(Lane *lane);
 extern void lane_leave(HttpTransfer *transfer);
 extern void lanes_move_to_plain(HttpClient *client);
 
@@ -224,11 +218,10 @@ extern Approach *origin_approach(HttpClient *client, const char *url,
 								 Oid role);
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
-/* sockets.c */
-extern void sockets_watch(HttpClient *client, int fd, int lane, Oid role,
-						  int events, bool known);
-extern void sockets_forget(HttpClient *client, int fd);
-extern void sockets_advance(HttpClient *client);
+/* reading.c */
+extern void reading_begin(Lane *lane);
+extern void reading_unpark(Lane *lane);
+extern void reading_advance(HttpClient *client);
 
 /* transfer.c */
 extern HTAB *transfer_create_accounts(void);

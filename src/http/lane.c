@@ -3,17 +3,20 @@
  * lane.c
  *	  The multi handles of libcurl that transfers are in.
  *
+ * A lane has transfers of one role at a time: what libcurl does for it is done for that
+ * role (reading.c).
+ *
  * A server that speaks HTTP/2 takes a hundred requests on one connection, but
  * for each request that finds no stream at once, libcurl opens a connection of its
  * own; and if it may not, because there is a bound, it keeps the request to itself
- * without looking at its timeouts. So https starts in the multiplexed lane, in
+ * without looking at its timeouts. So https starts in a multiplexed lane, in
  * which a role has at most one transfer to a server that has no connection yet: its
  * opener. Its others to that server queue up in its Approach, where we look after
  * their time. One whose turn has come gets a stream at once, or opens the next
  * connection.
  *
  * Once a server has shown that it speaks only HTTP/1.1, by the first request that
- * is sent to it, it moves to the plain lanes. Of those there are as many as it
+ * is sent to it, it moves to plain lanes. Of those there are as many as it
  * takes, each for a few transfers only, since libcurl looks at every connection to
  * a host, one by one, before it uses one: with a thousand in one handle, that would
  * be half of its work. The first lane with room is used, so that connections are
@@ -26,6 +29,7 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <unistd.h>
 
 #include "http/http_internal.h"
 #include "http/poller.h"
@@ -42,24 +46,18 @@ socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
 				void *known)
 {
 	Lane	   *lane = lane_arg;
-	HttpTransfer *transfer = NULL;
 	int			events = 0;
 
 	if (what == CURL_POLL_REMOVE)
 	{
-		sockets_forget(lane->client, fd);
+		poller_forget(lane->poller, fd);
 		return 0;
 	}
 	if (what & CURL_POLL_IN)
 		events |= POLLER_READ;
 	if (what & CURL_POLL_OUT)
 		events |= POLLER_WRITE;
-	/* libcurl may have handles of its own. */
-	if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &transfer) !=
-		CURLE_OK)
-		transfer = NULL;
-	sockets_watch(lane->client, fd, lane->number, transfer != NULL ?
-				  transfer->account->role : InvalidOid, events, known != NULL);
+	poller_watch(lane->poller, fd, 0, events, known != NULL);
 	if (known == NULL)
 		curl_multi_assign(lane->multi, fd, lane);
 	return 0;
@@ -75,17 +73,26 @@ timer_callback(CURLM *multi, long timeout_ms, void *lane_arg)
 	return 0;
 }
 
+static void
+lane_free(Lane *lane)
+{
+	curl_multi_cleanup(lane->multi);
+	if (lane->poller >= 0)
+		close(lane->poller);
+	free(lane);
+}
+
 /*
- * Add a lane; the first is the multiplexed one. Returns NULL when there is no
- * memory.
+ * Add a lane. Returns NULL when there is no memory, or no descriptor.
  */
-Lane *
-lane_create(HttpClient *client)
+static Lane *
+lane_create(HttpClient *client, bool multiplexed)
 {
 	Lane	   *lane = calloc(1, sizeof(Lane));
-	CURLM	   *multi = curl_multi_init();
 	Lane	  **lanes = client->lanes;
 
+	if (lane == NULL)
+		return NULL;
 	if (client->lane_count == client->lane_size)
 	{
 		int			larger = Max(KEPT_LANES, client->lane_size * 2);
@@ -97,39 +104,60 @@ lane_create(HttpClient *client)
 			client->lane_size = larger;
 		}
 	}
-	if (lane == NULL || multi == NULL || lanes == NULL)
+	lane->client = client;
+	lane->number = client->lane_count;
+	lane->multi = curl_multi_init();
+	lane->poller = poller_create();
+	lane->multiplexed = multiplexed;
+	lane->due = -1;
+	if (lanes == NULL || lane->multi == NULL || lane->poller < 0)
 	{
-		curl_multi_cleanup(multi);
-		free(lane);
+		lane_free(lane);
 		return NULL;
 	}
 
-	lane->client = client;
-	lane->number = client->lane_count;
-	lane->multi = multi;
-	lane->due = -1;
 	client->lanes[client->lane_count++] = lane;
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
-	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, lane);
-	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
+	poller_watch(client->poller, lane->poller, lane->number, POLLER_READ, false);
+	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
+	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
+	curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, timer_callback);
+	curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
+	curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
 	return lane;
 }
 
 /*
- * The first plain lane with room, or NULL when there is no memory for one.
+ * A lane of that kind for one more transfer of this role: one with room, or an empty
+ * one, which may be another role's next. NULL when there is none to be had.
  */
 static Lane *
-find_plain_lane(HttpClient *client)
+find_lane(HttpClient *client, Oid role, bool multiplexed)
 {
-	for (int number = MULTIPLEXED_LANE + 1; number < client->lane_count;
-		 number++)
+	Lane	   *empty = NULL;
+
+	for (int number = 0; number < client->lane_count; number++)
 	{
-		if (client->lanes[number]->transfers < PLAIN_LANE_SIZE)
-			return client->lanes[number];
+		Lane	   *lane = client->lanes[number];
+
+		if (lane->multiplexed != multiplexed)
+			continue;
+		if (lane->transfers == 0)
+		{
+			if (empty == NULL || (lane->role == role && empty->role != role))
+				empty = lane;
+		}
+		else if (lane->role == role &&
+				 (multiplexed || lane->transfers < PLAIN_LANE_SIZE))
+			return lane;
 	}
-	return lane_create(client);
+	if (empty == NULL)
+		empty = lane_create(client, multiplexed);
+	if (empty != NULL)
+	{
+		reading_unpark(empty);
+		empty->role = role;
+	}
+	return empty;
 }
 
 /*
@@ -141,19 +169,48 @@ lanes_remove_spare(HttpClient *client)
 {
 	int			count = client->lane_count;
 
-	while (client->lane_count > KEPT_LANES &&
-		   client->transfers < client->lane_count * PLAIN_LANE_SIZE / 4 &&
+	while (client->lane_count > Max(KEPT_LANES, 2 * client->busy_lanes) &&
 		   client->lanes[client->lane_count - 1]->transfers == 0)
-	{
-		Lane	   *lane = client->lanes[--client->lane_count];
-
-		curl_multi_cleanup(lane->multi);
-		free(lane);
-	}
+		lane_free(client->lanes[--client->lane_count]);
 #ifdef __GLIBC__
 	if (client->lane_count < count && client->transfers == 0)
 		malloc_trim(0);
 #endif
+}
+
+/*
+ * Put what libcurl has finished into the list of done transfers.
+ */
+void
+lane_collect(Lane *lane)
+{
+	HttpClient *client = lane->client;
+	CURLMsg    *message;
+	int			left;
+
+	while ((message = curl_multi_info_read(lane->multi, &left)) != NULL)
+	{
+		HttpTransfer *transfer;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE,
+						  (char **) &transfer);
+		if (transfer->refused)
+		{
+			lane_leave(transfer);
+			origin_wait_for_address(transfer);
+			continue;
+		}
+		origin_end_lookup(transfer, message->data.result != CURLE_OK,
+						  message->data.result == CURLE_OPERATION_TIMEDOUT);
+		if (client->waiting > 0)
+			client->waiting_due = 0;
+		lane_end_opening(transfer);
+		transfer_set_result(transfer, message->data.result);
+		dlist_delete(&transfer->node);
+		transfer_done(transfer);
+	}
 }
 
 static bool
@@ -196,8 +253,7 @@ enter(HttpTransfer *transfer)
 	HttpClient *client = transfer->client;
 	Origin	   *origin = transfer->approach->origin;
 	bool		multiplexed = is_multiplexed(origin);
-	Lane	   *lane = multiplexed ?
-		client->lanes[MULTIPLEXED_LANE] : find_plain_lane(client);
+	Lane	   *lane = find_lane(client, transfer->account->role, multiplexed);
 	CURLMcode	code = CURLM_OUT_OF_MEMORY;
 
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
@@ -209,7 +265,7 @@ enter(HttpTransfer *transfer)
 		code = curl_multi_add_handle(lane->multi, transfer->easy);
 	if (code == CURLM_OK)
 	{
-		lane->transfers++;
+		client->busy_lanes += lane->transfers++ == 0;
 		client->transfers++;
 		if (multiplexed)
 			begin_opening(transfer);
@@ -297,9 +353,10 @@ lane_end_turns(HttpClient *client)
 }
 
 /*
- * Let the next transfer have its turn. Returns whether there was one.
+ * Let the next transfer have its turn. Returns the lane that it is in, or
+ * NULL when there was none that could be handed to libcurl.
  */
-bool
+Lane *
 lane_open_next(HttpClient *client)
 {
 	while (!dlist_is_empty(&client->may_open))
@@ -317,9 +374,10 @@ lane_open_next(HttpClient *client)
 		enter(transfer);
 		if (approach->opener == NULL)
 			offer_turn(client, approach);
-		return true;
+		if (transfer->lane != NULL)
+			return transfer->lane;
 	}
-	return false;
+	return NULL;
 }
 
 void
@@ -331,7 +389,7 @@ lane_leave(HttpTransfer *transfer)
 	if (transfer->lane != NULL)
 	{
 		curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
-		transfer->lane->transfers--;
+		client->busy_lanes -= --transfer->lane->transfers == 0;
 		client->transfers--;
 	}
 	transfer->lane = NULL;

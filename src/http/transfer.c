@@ -367,7 +367,7 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	transfer->record_bytes += length;
 	if (!transfer->sent)
 		return transfer->record_bytes > MAX_HEADER_BYTES;
-	if (transfer->lane == NULL || transfer->lane->number != MULTIPLEXED_LANE)
+	if (transfer->lane == NULL || !transfer->lane->multiplexed)
 		return transfer->record_bytes > 2 * most_useless_bytes(transfer);
 	origin->useless_bytes += length;
 	if (origin->useless_bytes <= most_useless_bytes(transfer))
@@ -400,7 +400,7 @@ learn_from_request(HttpTransfer *transfer, const char *bytes, size_t length)
 	const char *end = memchr(bytes, '\r', length);
 
 	if (end != NULL && transfer->lane != NULL &&
-		transfer->lane->number == MULTIPLEXED_LANE &&
+		transfer->lane->multiplexed &&
 		end - bytes > 9 && memcmp(end - 9, " HTTP/1.1", 9) == 0)
 		learn_http1(transfer);
 }
@@ -509,7 +509,7 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 	/* libcurl's own time is that of the first byte in either direction. */
 	if (transfer->answered_at == 0)
 		transfer->answered_at = clock_now();
-	if (transfer->lane->number == MULTIPLEXED_LANE &&
+	if (transfer->lane->multiplexed &&
 		begins(bytes, length, "http/1."))
 		learn_http1(transfer);
 	if (transfer->received == 0 &&

@@ -9,7 +9,7 @@ use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-my ($runs, $node) = (30, new_node('main'));
+my ($runs, $node) = (100, new_node('main'));
 my $flood = start_flood('flood');
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');

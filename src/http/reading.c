@@ -1,0 +1,207 @@
+/*-------------------------------------------------------------------------
+ *
+ * reading.c
+ *	  Reading what arrives, of one role after the other.
+ *
+ * The process that reads is one that all roles share, and what arrives may take long to
+ * be read: an answer whose chunks have a byte each, for one. So libcurl is called for the
+ * lanes of a role for no longer than a slice, or once, before it is for those of others.
+ * Who was read for longer while others have transfers is not read for as long as that
+ * took: his lanes are parked, with their sockets and all that libcurl would do by itself.
+ * What has arrived stays where it is.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "http/http_internal.h"
+#include "http/poller.h"
+
+/* How long a role is read before others are, in microseconds. */
+#define ROLE_SLICE (20 * US_PER_MS)
+
+/* How long roles share the client since two of them had transfers, in microseconds. */
+#define SHARED_PAUSE (1 * US_PER_S)
+
+/* How many events are taken from a poller at once. */
+#define EVENT_BATCH 256
+
+/*
+ * More than one role has transfers, or had just now.
+ */
+static bool
+is_shared(HttpClient *client, int64 now)
+{
+	if (hash_get_num_entries(client->accounts) > 1)
+		client->shared_until = now + SHARED_PAUSE;
+	return now < client->shared_until;
+}
+
+/*
+ * The account of the role whose transfers are in this lane, or NULL.
+ */
+static Account *
+account_of(const Lane *lane)
+{
+	return lane->transfers == 0 ? NULL :
+		hash_search(lane->client->accounts, &lane->role, HASH_FIND, NULL);
+}
+
+/*
+ * Whether the lanes of this account have had their time for now.
+ */
+static bool
+is_read_enough(const Account *account)
+{
+	return account != NULL && account->read_for > ROLE_SLICE;
+}
+
+/*
+ * Let libcurl do what there is to do for a socket, or, with CURL_SOCKET_TIMEOUT, for what
+ * has no more time.
+ */
+static void
+call(Lane *lane, Account *account, curl_socket_t fd, int what)
+{
+	int64		began = clock_now();
+	int			running;
+
+	curl_multi_socket_action(lane->multi, fd, what, &running);
+	if (account != NULL)
+		account->read_for += clock_now() - began;
+}
+
+/*
+ * Let libcurl do what is due by the clock, or is to be taken as if. It sets the next
+ * time, if there is one, by a callback.
+ */
+static void
+read_timers(Lane *lane, Account *account)
+{
+	lane->due = -1;
+	call(lane, account, CURL_SOCKET_TIMEOUT, 0);
+}
+
+/*
+ * Let libcurl do what there is to do for those of the lane's sockets that are ready.
+ */
+static void
+read_sockets(Lane *lane, Account *account)
+{
+	PollerEvent events[EVENT_BATCH];
+	int			count = poller_collect(lane->poller, events, EVENT_BATCH);
+
+	for (int i = 0; i < count && !is_read_enough(account); i++)
+	{
+		int			what = 0;
+
+		if (events[i].events & POLLER_READ)
+			what |= CURL_CSELECT_IN;
+		if (events[i].events & POLLER_WRITE)
+			what |= CURL_CSELECT_OUT;
+		call(lane, account, events[i].fd, what);
+	}
+}
+
+/*
+ * A transfer has just been handed to libcurl in this lane: let it begin, unless the lane
+ * is parked.
+ */
+void
+reading_begin(Lane *lane)
+{
+	if (lane->parked)
+		return;
+	read_timers(lane, account_of(lane));
+	lane_collect(lane);
+}
+
+/*
+ * Nothing happens in the lane until then.
+ */
+static void
+park(Lane *lane, int64 until)
+{
+	HttpClient *client = lane->client;
+
+	if (!lane->parked)
+		poller_forget(client->poller, lane->poller);
+	lane->parked = true;
+	client->parked_until = Min(client->parked_until, until);
+}
+
+void
+reading_unpark(Lane *lane)
+{
+	if (lane->parked)
+		poller_watch(lane->client->poller, lane->poller, lane->number,
+					 POLLER_READ, false);
+	lane->parked = false;
+}
+
+/*
+ * Read what there is in this lane, as far as its role may be.
+ */
+static void
+read_lane(Lane *lane, int64 now)
+{
+	Account    *account = account_of(lane);
+
+	if (account != NULL && account->unread_until > now)
+	{
+		park(lane, account->unread_until);
+		return;
+	}
+	reading_unpark(lane);
+	if (lane->due >= 0 && lane->due <= now_ms() && !is_read_enough(account))
+		read_timers(lane, account);
+	if (lane->ready)
+		read_sockets(lane, account);
+	lane_collect(lane);
+}
+
+/*
+ * Find the lanes with sockets that are ready.
+ */
+static void
+find_ready(HttpClient *client)
+{
+	PollerEvent events[EVENT_BATCH];
+	int			rounds = 1 + client->lane_count / EVENT_BATCH;
+	int			count;
+
+	for (int number = 0; number < client->lane_count; number++)
+		client->lanes[number]->ready = false;
+	do
+	{
+		count = poller_collect(client->poller, events, EVENT_BATCH);
+		for (int i = 0; i < count; i++)
+			client->lanes[events[i].tag]->ready = true;
+	} while (count == EVENT_BATCH && --rounds > 0);
+}
+
+/*
+ * Read what has arrived, and do what is due. Each time another lane is the first.
+ */
+void
+reading_advance(HttpClient *client)
+{
+	int64		now = clock_now();
+	int			first = client->first_lane++ % Max(client->lane_count, 1);
+	HASH_SEQ_STATUS all;
+	Account    *account;
+
+	find_ready(client);
+	client->parked_until = PG_INT64_MAX;
+	for (int i = 0; i < client->lane_count; i++)
+		read_lane(client->lanes[(first + i) % client->lane_count], now);
+
+	now = clock_now();
+	hash_seq_init(&all, client->accounts);
+	while ((account = hash_seq_search(&all)) != NULL)
+	{
+		if (is_read_enough(account) && is_shared(client, now))
+			account->unread_until = now + account->read_for;
+		account->read_for = 0;
+	}
+}
