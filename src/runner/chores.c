@@ -75,6 +75,9 @@ struct Chores
 	int64		singles;		/* how many were about one thing at a time, or
 								 * one owner's runs */
 	bool		was_own;		/* the last one was for an owner who is slow */
+	bool		only_signals;	/* the last one of those had nothing but
+								 * signals */
+	int64		measures;		/* how many were to measure who takes how long */
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
@@ -543,6 +546,8 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	(void) rests_owners(chores->order.rests, REST_SLOW, now, &slow_count);
 	turn->slow = slow_count > 0 && !ShutdownRequestPending;
 	turn->own = turn->slow && !chores->was_own;
+	turn->only_runs = turn->own && chores->only_signals;
+	turn->large_first = turn->measured && chores->measures++ % 2 == 0;
 	/* None is to wait for all of another kind. */
 	turn->first = turn->limit == 1 || turn->own ?
 		in_turn[++chores->singles % (int) lengthof(in_turn)] : CHORE_STORE;
@@ -581,6 +586,8 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 		chores->dead_tools = NIL;
 	}
 	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
+	if (chores->was_own)
+		chores->only_signals = turn->only_signals;
 	if (turn->unflushed)
 		store_flush();
 }

@@ -279,6 +279,9 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 			Max(Min(turn->signals, faults->signal_limit) / OVERDUE_DIVISOR, 1);
 	found = finds_slow(turn, now);
 	turn_keep_times(turn, turn->shared, now);
+	/* There may be others like that. */
+	if (found && turn->measured)
+		faults_measure(faults);
 	if (found)
 		return;
 	if (turn->mixed > 0 && !turn->measured)
@@ -322,6 +325,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		note_overdue(faults, turn, now);
 		return;
 	}
+	turn_keep_times(turn, turn->shared, now);
 	if (fails_to_notify(faults, error, at_commit))
 	{
 		/* That is no run's fault, and does not keep it waiting. */

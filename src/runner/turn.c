@@ -316,13 +316,13 @@ go_on_patrol(Turn *turn)
 
 /*
  * Whether this turn still may begin with something about runs: while it is not known
- * what fails, it is one thing at a time; and of an owner who is slow, one kind of thing,
- * and none if it has followed signals for long: they are not to be undone.
+ * what fails, it is one thing at a time; and of an owner who is slow, one kind of thing.
+ * What has taken long, or may, is not to be undone with anything after it.
  */
 static bool
 may_begin(const Turn *turn)
 {
-	if (turn->own && turn->signals_took > OWNER_SLICE && !ShutdownRequestPending)
+	if ((turn->only_signals || turn->only_large) && !ShutdownRequestPending)
 		return false;
 	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }

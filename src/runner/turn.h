@@ -80,8 +80,13 @@ typedef struct Turn
 	bool		own;			/* if this is true, about one of those: what
 								 * it stores, or shows, or starts */
 	int			own_limit;		/* no more runs than this then */
+	bool		only_runs;		/* and no signals of those who are slow: the
+								 * last such turn had nothing else */
 	bool		measured;		/* what is for each owner is done by itself,
-								 * to find out how long it takes */
+								 * to find out how long it takes: of what is
+								 * large, */
+	bool		large_first;	/* one owner's before what is small, or only
+								 * if nothing is */
 	Chore		first;			/* one at a time: which of these comes first */
 	int			signal_limit;	/* read no more signals than this */
 	int			room;			/* how many to start, apart from the room that
@@ -135,7 +140,11 @@ typedef struct Turn
 	List	   *held_back;		/* Paces of runs that wait for their server to
 								 * be reached */
 	int			signals;		/* how many signals it has read, */
-	int64		signals_took;	/* and how long it was at them */
+	int64		signals_took;	/* and how long it was at them: */
+	bool		only_signals;	/* long, for somebody who is slow: it does
+								 * nothing else */
+	bool		only_large;		/* it has done something large, to find out
+								 * how long it takes: likewise */
 	bool		more_signals;	/* there may be more signals: */
 	List	   *last_signals;	/* after these, of owners who have more */
 	bool		unflushed;		/* it is to be flushed once tools are called */

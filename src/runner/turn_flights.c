@@ -29,6 +29,9 @@
  */
 #define FLUSH_BYTES (INT64CONST(8) * 1024 * 1024)
 
+/* What one owner has of a turn is large from so many bytes on. */
+#define LARGE_GROUP (256 * 1024)
+
 /*
  * The pause after the last one, which is 0 if there was none.
  */
@@ -136,31 +139,67 @@ take_parts(Turn *turn, OwnerWork work, List *flights,
 }
 
 /*
- * Take from these flights those that are worked on at once: all of them, or when it is
- * measured who takes how long, those of one owner.
+ * Take from these flights those of the owner of the first.
  */
 static List *
-take_group(Turn *turn, List **flights)
+take_owner(List **flights)
 {
-	List	   *group = NIL;
+	List	   *taken = NIL;
 	List	   *rest = NIL;
 	ListCell   *cell;
 
-	if (!turn->measured)
-	{
-		group = *flights;
-		*flights = NIL;
-		return group;
-	}
 	foreach(cell, *flights)
 	{
 		if (((Flight *) lfirst(cell))->owner == owner_of(*flights))
-			group = lappend(group, lfirst(cell));
+			taken = lappend(taken, lfirst(cell));
 		else
 			rest = lappend(rest, lfirst(cell));
 	}
 	*flights = rest;
-	return group;
+	return taken;
+}
+
+static bool
+are_large(List *flights, int64 (*size) (const Flight *))
+{
+	int64		bytes = 0;
+	ListCell   *cell;
+
+	foreach(cell, flights)
+		bytes += size(lfirst(cell));
+	return bytes > LARGE_GROUP;
+}
+
+/*
+ * These flights in groups that are done at once: all of them, or when it is measured who
+ * takes how long, those of each owner. What is large may take too long, and is to undo
+ * nothing that is small: so a turn has all that is small, or one owner's, in turn.
+ */
+static List *
+group(Turn *turn, List *flights, int64 (*size) (const Flight *))
+{
+	List	   *small = NIL;
+	List	   *large = NIL;
+
+	if (flights == NIL)
+		return NIL;
+	if (!turn->measured || turn->own)
+		return list_make1(flights);
+	while (flights != NIL)
+	{
+		List	   *taken = take_owner(&flights);
+
+		if (are_large(taken, size))
+			large = lappend(large, taken);
+		else
+			small = lappend(small, taken);
+	}
+	if (small != NIL && (large == NIL || !turn->large_first || turn->tried > 0))
+		return small;
+	if (turn->tried > 0)
+		return NIL;
+	turn->only_large = true;
+	return list_make1(linitial(large));
 }
 
 /*
@@ -301,9 +340,13 @@ void
 turn_flush_events(Turn *turn)
 {
 	List	   *flights = flights_to_flush(turn);
+	List	   *groups = group(turn, flights, flight_news_size);
+	ListCell   *cell;
 
-	while (flights != NIL)
-		flush_some(turn, take_group(turn, &flights));
+	if (turn->measured)
+		turn_again(turn, CHORE_FLUSH);
+	foreach(cell, groups)
+		flush_some(turn, lfirst(cell));
 }
 
 /*-------------------------------------------------------------------------
@@ -565,8 +608,9 @@ store_some(Turn *turn, List *flights)
 void
 turn_store_flights(Turn *turn)
 {
-	List	   *flights = flights_to_store(turn);
+	List	   *groups = group(turn, flights_to_store(turn), flight_size);
+	ListCell   *cell;
 
-	while (flights != NIL)
-		store_some(turn, take_group(turn, &flights));
+	foreach(cell, groups)
+		store_some(turn, lfirst(cell));
 }

@@ -294,6 +294,7 @@ follow_timed(Turn *turn, List *signals)
 	}
 	turn->at_signals = false;
 	turn->signals_took = clock_now() - began;
+	turn->only_signals = turn->own && turn->signals_took > OWNER_SLICE;
 }
 
 /*
@@ -317,7 +318,7 @@ not_read(Turn *turn, int *count)
 		int			limit = rests_limit(rests, slow[i], WORK_SIGNALS,
 										MOST_AT_ONCE);
 
-		if (turn->own)
+		if (turn->own && !turn->only_runs)
 			turn->signal_limit = Min(turn->signal_limit, limit);
 		else if (limit < MOST_AT_ONCE)
 		{

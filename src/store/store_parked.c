@@ -164,13 +164,14 @@ next_parked_owner(const char *key, Oid from, Oid *owner)
 
 /*
  * The owners with runs that are parked for this, starting after one of them
- * and going round: a list of at most limit OIDs.
+ * and going round: a list of at most limit OIDs. What has come from a dump of 1.0 has
+ * none.
  */
 List *
 store_parked_owners(const char *key, Oid after, int limit)
 {
 	List	   *owners = NIL;
-	Oid			from = after + 1;
+	Oid			from = OidIsValid(after) ? after + 1 : InvalidOid;
 	bool		wrapped = false;
 
 	while (list_length(owners) < limit)

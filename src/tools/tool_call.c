@@ -517,11 +517,14 @@ convert_arguments(CallArguments *call)
 	{
 		/*
 		 * A kept plan outlives the types in this list: one of the same name
-		 * that was made anew is another text, and so another plan.
+		 * that was made anew is another text, and so another plan. None has a
+		 * length: bit and character would have one of 1.
 		 */
 		appendStringInfo(&sql, "%s%s %s /* %u */", i > 0 ? ", " : "",
 						 quote_identifier(call->arguments[i]->name),
-						 format_type_be_qualified(call->types[i]),
+						 format_type_extended(call->types[i], -1,
+											  FORMAT_TYPE_TYPEMOD_GIVEN |
+											  FORMAT_TYPE_FORCE_QUALIFY),
 						 call->types[i]);
 		json_append_key(&object,
 						encoding_from_server(call->arguments[i]->name));

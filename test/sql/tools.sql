@@ -90,6 +90,10 @@ CREATE PROCEDURE t_commit() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
 SELECT agno_call_tool('t_void'), agno_call_tool('t_null'), agno_call_tool('t_bool'),
 	agno_call_tool('t_row'), agno_call_tool('t_place'), agno_call_tool('t_column'),
 	agno_call_tool('t_none'), length(agno_call_tool('t_set'));
+-- types with a length have any
+CREATE FUNCTION t_chars(a char(2), b bit(4), c char(2)[]) RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(' ', a, b, c) $$;
+SELECT agno_call_tool('t_chars', '{"a": "de", "b": "1011", "c": ["fr", "it"]}');
+DROP FUNCTION t_chars;
 -- whatever the columns are called
 CREATE FUNCTION t_f() RETURNS TABLE (f integer, v text) LANGUAGE sql AS $$ SELECT 1, 'x' $$;
 CREATE FUNCTION t_v(OUT v integer, OUT f integer) LANGUAGE sql AS 'SELECT 1, 2';
