@@ -2,7 +2,6 @@
 # runner than the role may have: some of its runs fail, and say why, while those of
 # others are executed. What is streamed counts as well. The server is
 # mock/flooding_server.py.
-# Alone: it measures memory.
 
 use strict;
 use warnings;
