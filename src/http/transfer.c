@@ -928,6 +928,9 @@ transfer_set_late(HttpTransfer *transfer)
 		"Connection timed out";
 	result->untried = !transfer->sent &&
 		(transfer->place != RUNNING || transfer->hurried);
+	if (transfer->answered_at != 0)
+		result->time_to_first_byte =
+			(transfer->answered_at - transfer->started_at) / 1e6;
 	result->duration = (clock_now() - transfer->started_at) / 1e6;
 	result->retry_after_ms = -1;
 	result->should_retry = -1;

@@ -630,7 +630,9 @@ do_turn(Chores *chores, uint32 todo)
 		return true;
 	}
 
-	chores->wakes_seen = wakes;
+	/* Who has woken the runner since it looked what is due is not forgotten. */
+	if ((todo & CHORE_BIT(CHORE_SIGNALS)) != 0)
+		chores->wakes_seen = wakes;
 	if (turn.unwanted)
 	{
 		/* If another extension is there, that one needs a runner of its own. */
