@@ -468,7 +468,8 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 		faults_measure(&chores->faults);
 	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)
 	{
-		note_average(&chores->run_time, (double) turn->took / turn->tried);
+		note_average(&chores->run_time,
+					 (double) (turn->took - turn->signals_took) / turn->tried);
 		note_average(&chores->commit_time, now - began - turn->took);
 	}
 }
