@@ -116,8 +116,6 @@ struct HttpClient
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
 	int			busy_lanes;		/* how many have transfers */
-	uint32		first_lane;		/* which is the first to be read next, and so
-								 * on, modulo their number */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
 	int64		shared_until;	/* several roles have transfers, or had just

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "http/http_internal.h"
 #include "http/poller.h"
 
@@ -83,6 +84,16 @@ read_timers(Lane *lane, Account *account)
 }
 
 /*
+ * Any of so many: who is first has more than others, when there is no time for all.
+ */
+static int
+any_of(int count)
+{
+	return count < 2 ? 0 :
+		(int) pg_prng_uint64_range(&pg_global_prng_state, 0, count - 1);
+}
+
+/*
  * Let libcurl do what there is to do for those of the lane's sockets that are ready.
  */
 static void
@@ -90,16 +101,18 @@ read_sockets(Lane *lane, Account *account)
 {
 	PollerEvent events[EVENT_BATCH];
 	int			count = poller_collect(lane->poller, events, EVENT_BATCH);
+	int			first = any_of(count);
 
 	for (int i = 0; i < count && !is_read_enough(account); i++)
 	{
+		PollerEvent *event = &events[(first + i) % count];
 		int			what = 0;
 
-		if (events[i].events & POLLER_READ)
+		if (event->events & POLLER_READ)
 			what |= CURL_CSELECT_IN;
-		if (events[i].events & POLLER_WRITE)
+		if (event->events & POLLER_WRITE)
 			what |= CURL_CSELECT_OUT;
-		call(lane, account, events[i].fd, what);
+		call(lane, account, event->fd, what);
 	}
 }
 
@@ -181,13 +194,13 @@ find_ready(HttpClient *client)
 }
 
 /*
- * Read what has arrived, and do what is due. Each time another lane is the first.
+ * Read what has arrived, and do what is due.
  */
 void
 reading_advance(HttpClient *client)
 {
 	int64		now = clock_now();
-	int			first = client->first_lane++ % Max(client->lane_count, 1);
+	int			first = any_of(client->lane_count);
 	HASH_SEQ_STATUS all;
 	Account    *account;
 
