@@ -294,7 +294,8 @@ follow_timed(Turn *turn, List *signals)
 	}
 	turn->at_signals = false;
 	turn->signals_took = clock_now() - began;
-	turn->only_signals = turn->own && turn->signals_took > OWNER_SLICE;
+	turn->only_signals = turn->own && !turn->only_runs &&
+		turn->signals_took > OWNER_SLICE;
 }
 
 /*
