@@ -183,7 +183,7 @@ group(Turn *turn, List *flights, int64 (*size) (const Flight *))
 
 	if (flights == NIL)
 		return NIL;
-	if (!turn->measured || turn->own)
+	if (!turn->measured || turn->own || ShutdownRequestPending)
 		return list_make1(flights);
 	while (flights != NIL)
 	{

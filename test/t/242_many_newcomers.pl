@@ -1,5 +1,6 @@
 # Roles whose runs take long, each for the first time, are found out one after the other: the
 # runs of others go on between.
+# Alone: it measures how long others wait.
 
 use strict;
 use warnings;
