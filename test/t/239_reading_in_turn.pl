@@ -20,7 +20,7 @@ as('other', q(CALL agno_run('x', model => 'mock:echo')));
 as('greedy', "SELECT count(agno_arun('x', model => 'flood:chunks', timeout => '15 s')) FROM generate_series(1, $runs)");
 my $longest = longest_call('other', sub { value("count(*) = $runs FROM agno.runs WHERE owner = 'greedy'::regrole AND status = 'ERROR'") eq 't' });
 note("another waited for $longest s");
-cmp_ok($longest, '<', 4, 'another role waits for a piece of a few of them');
+cmp_ok($longest, '<', 6, 'another role waits for a piece of a few of them');
 pass('they end');
 $node->stop;
 done_testing();
