@@ -159,6 +159,7 @@ static void
 read_lane(Lane *lane, int64 now)
 {
 	Account    *account = account_of(lane);
+	int			timers = any_of(2);
 
 	if (account != NULL && account->unread_until > now)
 	{
@@ -166,10 +167,14 @@ read_lane(Lane *lane, int64 now)
 		return;
 	}
 	reading_unpark(lane);
-	if (lane->due >= 0 && lane->due <= now_ms() && !is_read_enough(account))
-		read_timers(lane, account);
-	if (lane->ready)
-		read_sockets(lane, account);
+	/* Neither is to have all of the time. */
+	for (int part = 0; part < 2 && !is_read_enough(account); part++)
+	{
+		if (part != timers && lane->ready)
+			read_sockets(lane, account);
+		else if (part == timers && lane->due >= 0 && lane->due <= now_ms())
+			read_timers(lane, account);
+	}
 	lane_collect(lane);
 }
 

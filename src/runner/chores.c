@@ -77,7 +77,9 @@ struct Chores
 	bool		was_own;		/* the last one was for an owner who is slow */
 	bool		only_signals;	/* the last one of those had nothing but
 								 * signals */
-	int64		measures;		/* how many were to measure who takes how long */
+	bool		was_large;		/* the last one of others had something large,
+								 * to find out how long it takes */
+	int64		measures;		/* how many were to do that */
 
 	/* what is due */
 	uint32		again;			/* chores of which the last turn left some */
@@ -539,7 +541,6 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->limit = turn_limit(chores, turn->shared);
 	turn->own_limit = chores->faults.limit;
 	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
-	turn->measured = now < chores->faults.measured_until;
 	turn->left_out = faults_left_out(&chores->faults, now);
 	turn->room = room_for_runs(chores);
 	turn->newcomers = room_for_newcomers(chores);
@@ -548,10 +549,15 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->slow = slow_count > 0 && !ShutdownRequestPending;
 	turn->own = turn->slow && !chores->was_own;
 	turn->only_runs = turn->own && chores->only_signals;
-	turn->large_first = turn->measured && chores->measures++ % 2 == 0;
+	turn->measured = faults_measures(&chores->faults, turn->own, now);
+	turn->large_first = turn->measured && !turn->own && !chores->was_large;
 	/* None is to wait for all of another kind. */
-	turn->first = turn->limit == 1 || turn->own ?
-		in_turn[++chores->singles % (int) lengthof(in_turn)] : CHORE_STORE;
+	if (turn->limit == 1 || turn->own)
+		turn->first = in_turn[++chores->singles % (int) lengthof(in_turn)];
+	else if (turn->large_first)
+		turn->first = ++chores->measures % 2 == 0 ? CHORE_STORE : CHORE_FLUSH;
+	else
+		turn->first = CHORE_STORE;
 }
 
 /*
@@ -589,6 +595,8 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
 	if (chores->was_own)
 		chores->only_signals = turn->only_signals;
+	else
+		chores->was_large = turn->only_large;
 	if (turn->unflushed)
 		store_flush();
 }
@@ -602,6 +610,10 @@ end_failed_turn(Chores *chores, const Turn *turn, Oid last_owner, int64 began)
 {
 	if (chores->rested_at > began)
 		chores->rested_at = rests_next_end(chores->order.rests, began);
+	if (chores->was_own)
+		chores->only_signals = turn->at_signals && !turn->only_runs;
+	else
+		chores->was_large = turn->only_large;
 	/* All of them are to be done; a single one that fails is passed over. */
 	if (turn->limit > 1)
 		chores->order.last_owner = last_owner;

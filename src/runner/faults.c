@@ -30,9 +30,10 @@
 
 /*
  * How long turns measure who takes how long, after one that took long for nobody knows
- * whom.
+ * whom, and how many do so at least of those that are not for one owner.
  */
 #define MEASURED_TIME (1 * US_PER_S)
+#define MEASURED_TURNS 4
 
 /*
  * The pause of a part of turns that fails without it being known why doubles from the
@@ -242,6 +243,20 @@ void
 faults_measure(Faults *faults)
 {
 	faults->measured_until = clock_now() + MEASURED_TIME;
+	faults->measured_for = MEASURED_TURNS;
+}
+
+/*
+ * Whether a turn that begins now is to measure that.
+ */
+bool
+faults_measures(Faults *faults, bool own, int64 now)
+{
+	if (now >= faults->measured_until && faults->measured_for == 0)
+		return false;
+	if (!own && faults->measured_for > 0)
+		faults->measured_for--;
+	return true;
 }
 
 /*

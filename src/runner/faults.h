@@ -31,7 +31,8 @@ typedef struct Faults
 	int64		scarce_until;	/* nothing is started before: there was too
 								 * little memory */
 	int64		mute_until;		/* nobody is notified before */
-	int64		measured_until; /* turns measure who takes how long */
+	int64		measured_until; /* turns measure who takes how long, */
+	int			measured_for;	/* and so many more that are not for one owner */
 } Faults;
 
 extern void faults_init(Faults *faults);
@@ -40,6 +41,7 @@ extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,
 						bool at_commit);
 extern void faults_none(Faults *faults, const Turn *turn);
 extern void faults_measure(Faults *faults);
+extern bool faults_measures(Faults *faults, bool own, int64 now);
 extern bool faults_memory_is_scarce(const Faults *faults, int64 now);
 extern uint32 faults_left_out(const Faults *faults, int64 now);
 

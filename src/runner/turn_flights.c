@@ -173,7 +173,7 @@ are_large(List *flights, int64 (*size) (const Flight *))
 /*
  * These flights in groups that are done at once: all of them, or when it is measured who
  * takes how long, those of each owner. What is large may take too long, and is to undo
- * nothing that is small: so a turn has all that is small, or one owner's, in turn.
+ * nothing that is small: so a turn has all that is small, or one owner's that is not.
  */
 static List *
 group(Turn *turn, List *flights, int64 (*size) (const Flight *))
@@ -194,10 +194,8 @@ group(Turn *turn, List *flights, int64 (*size) (const Flight *))
 		else
 			small = lappend(small, taken);
 	}
-	if (small != NIL && (large == NIL || !turn->large_first || turn->tried > 0))
+	if (large == NIL || !turn->large_first || turn->tried > 0)
 		return small;
-	if (turn->tried > 0)
-		return NIL;
 	turn->only_large = true;
 	return list_make1(linitial(large));
 }
