@@ -22,7 +22,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   agno_packages install_agno install_python
   install_npm skipped start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
-  build_fault refuse_updates slow_runs keep_busy start_flood value as outcome outcome_as enqueue call_tools expect_run
+  build_fault refuse_updates slow_runs slow_leaving keep_busy start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy longest_call switches_of status_of logged is_up
   wait_through_crashes);
@@ -154,6 +154,23 @@ sub slow_runs
 				AND NEW.status = '$status' AND OLD.status <> '$status')
 			EXECUTE FUNCTION slow();
 		ALTER TABLE agno.runs ENABLE ALWAYS TRIGGER slow));
+}
+
+# From now on it takes so many seconds more for a run of this role to leave the queue,
+# by a trigger that is named slow, as is its function, and then does this.
+sub slow_leaving
+{
+	my $node = node_of(\@_);
+	my ($role, $seconds, $then) = (@_, 'RETURN OLD');
+
+	$node->safe_psql(
+		'postgres', qq(
+		CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+		AS \$\$ BEGIN PERFORM pg_sleep($seconds); $then; END \$\$;
+		CREATE OR REPLACE TRIGGER slow BEFORE DELETE ON agno.run_queue FOR EACH ROW
+			WHEN (pg_get_userbyid(OLD.owner::oid) = '$role')
+			EXECUTE FUNCTION slow();
+		ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER slow));
 }
 
 # Have a role call CALL agno_run with this input all the time, in a process that is

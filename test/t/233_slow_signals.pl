@@ -14,11 +14,7 @@ use Test::More;
 my ($runs, $node) = (40, new_node('main'));
 add_mock_server(start_mock('mock'));
 make_user('app', 'boss');
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$;
-	CREATE TRIGGER slow BEFORE DELETE ON agno.run_queue FOR EACH ROW
-		WHEN (pg_get_userbyid(OLD.owner::oid) = 'app') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER slow});
+slow_leaving('app', 0.05);
 enqueue('hangs', 'hang', input => 'hangs', role => 'app');
 as('app', "SELECT count(agno_arun('x', model => 'mock:echo', run_id => 'later' || i, run_at => now() + '1 day')) FROM generate_series(1, $runs) i");
 my $busy = keep_busy('boss', 'busy');

@@ -14,11 +14,6 @@ use Test::More;
 my ($runs, $node) = (20, new_node('main'));
 add_mock_server(start_mock('mock'));
 make_user('app', 'boss');
-$node->safe_psql('postgres', q{
-	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN OLD; END $$;
-	CREATE TRIGGER slow BEFORE DELETE ON agno.run_queue FOR EACH ROW
-		WHEN (pg_get_userbyid(OLD.owner::oid) = 'app') EXECUTE FUNCTION slow();
-	ALTER TABLE agno.run_queue ENABLE ALWAYS TRIGGER slow});
 as('app', "SELECT count(agno_arun('x', model => 'mock:echo', run_id => k || i, run_at => now() + '1 day')) FROM generate_series(1, $runs) i, unnest('{bad,good}'::text[]) k");
 my $busy = keep_busy('boss', 'busy');
 
@@ -34,9 +29,9 @@ sub cancel_all
 }
 
 # Those that cannot be followed take as long.
-$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RAISE 'not this one'; END $$});
+slow_leaving('app', 0.3, q(RAISE 'not this one'));
 cmp_ok(cancel_all('bad', 'agno.run_signals'), '>', 5 * $runs, 'another, which has one run at a time, has had more than a turn between two signals that fail');
-$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN OLD; END $$});
+slow_leaving('app', 0.3);
 cmp_ok(cancel_all('good', "agno.run_queue WHERE run_id LIKE 'good%'"), '>', 5 * $runs, 'nor between two others');
 $busy->kill_kill;
 is($node->safe_psql('postgres', queue_violations()), '', 'the invariants hold');
