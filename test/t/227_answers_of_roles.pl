@@ -39,7 +39,7 @@ sub crowd
 
 	note("$kind: $growth MB, $completed completed, others waited for $longest s");
 	cmp_ok($growth, '<', $most, "$kind: they take no more memory than a role may have (MB)");
-	cmp_ok($completed, '>=', 5, 'some complete');
+	cmp_ok($completed, '>', 0, 'some complete');
 	cmp_ok($completed, '<', $runs, 'and some do not');
 	is( value("string_agg(DISTINCT error::text, ', ') FROM agno.runs WHERE run_id ~ '^$kind' AND status = 'ERROR'"),
 		'{"type": "too_large", "attempt": 1, "message": "the answers that the runs of this role receive at once take too much memory", "http_status": 200}',
