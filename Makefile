@@ -76,8 +76,8 @@ else
 
 PG_CONFIG ?= pg_config
 PKG_CONFIG ?= pkg-config
-PG_CPPFLAGS = -Isrc $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
-SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libcjson)
+PG_CPPFLAGS = -Isrc $(shell $(PKG_CONFIG) --cflags libcurl libcjson openssl)
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl libcjson openssl)
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 

@@ -29,6 +29,12 @@
 /* How many lanes stay when they are empty, for their idle connections. */
 #define KEPT_LANES 16
 
+/*
+ * How long the headers of an answer may be, with all that come before and after its
+ * body, in bytes. libcurl keeps them, and does not bound what comes after.
+ */
+#define MAX_HEADER_BYTES (256 * 1024)
+
 typedef struct Lane
 {
 	HttpClient *client;			/* whose lane this is */
@@ -165,6 +171,7 @@ struct HttpTransfer
 	ino_t		inodes[2];		/* and what they were then: a descriptor may
 								 * be used again */
 	int64		record_bytes;	/* received by TLS */
+	int			messages;		/* about its connection, once sent */
 	char		local_ip[INET6_ADDRSTRLEN]; /* of its connection, once sent */
 	char		remote_ip[INET6_ADDRSTRLEN];	/* likewise */
 	int			local_port;		/* likewise */
@@ -221,6 +228,10 @@ extern void reading_begin(Lane *lane);
 extern void reading_unpark(Lane *lane);
 extern void reading_advance(HttpClient *client);
 
+/* tls.c */
+extern void tls_count(HttpTransfer *transfer, const char *bytes, size_t length);
+extern void tls_set_options(CURL *easy);
+
 /* transfer.c */
 extern HTAB *transfer_create_accounts(void);
 extern Account *transfer_account(HttpClient *client, Oid role);
@@ -234,6 +245,8 @@ extern bool transfer_copy_headers(HttpTransfer *transfer,
 extern HttpTransfer *transfer_take(HttpClient *client);
 extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
+extern void transfer_end_flood(HttpTransfer *transfer);
+extern int64 transfer_most_useless_bytes(const HttpTransfer *transfer);
 extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_end(HttpTransfer *transfer, int64 deadline);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);

@@ -18,8 +18,6 @@
 
 #include <ctype.h>
 #include <limits.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -44,22 +42,10 @@
 #define FAIR_TRY_MS 1000
 
 /*
- * How long the headers of an answer may be, with all that come before and after its
- * body, in bytes. libcurl keeps them, and does not bound what comes after.
- */
-#define MAX_HEADER_BYTES (256 * 1024)
-
-/*
  * How many times max_response a body may take on the wire, with what chunks and
  * compression add: several bytes to each chunk, which honest servers fill.
  */
 #define WIRE_FACTOR 2
-
-/* How long the header of a record of TLS is, in bytes. */
-#define TLS_HEADER_SIZE 5
-
-/* Its second byte. */
-#define TLS_MAJOR_VERSION 3
 
 /*
  * How many bytes may come of a compressed byte, beyond the first ones: nobody else
@@ -266,8 +252,8 @@ learn_http1(HttpTransfer *transfer)
  * The transfer has received more than any answer needs. libcurl is at work: it is
  * ended after that, as one whose time is over.
  */
-static void
-end_flood(HttpTransfer *transfer)
+void
+transfer_end_flood(HttpTransfer *transfer)
 {
 	if (transfer->too_large)
 		return;
@@ -278,8 +264,8 @@ end_flood(HttpTransfer *transfer)
 /*
  * How many bytes a transfer may receive that are no part of an answer.
  */
-static int64
-most_useless_bytes(const HttpTransfer *transfer)
+int64
+transfer_most_useless_bytes(const HttpTransfer *transfer)
 {
 	return transfer->max_response * WIRE_FACTOR + MAX_HEADER_BYTES;
 }
@@ -294,100 +280,6 @@ count_useful(HttpTransfer *transfer, size_t length)
 	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
-}
-
-/*
- * Whether this end of a socket has this address, as text, and this port.
- */
-static bool
-is_at(int fd, bool peer, const char *ip, int port)
-{
-	struct sockaddr_storage address = {0};
-	socklen_t	length = sizeof(address);
-	char		its_ip[INET6_ADDRSTRLEN];
-	char		its_port[8];
-
-	if ((peer ? getpeername(fd, (struct sockaddr *) &address, &length) :
-		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0 ||
-		getnameinfo((struct sockaddr *) &address, length, its_ip,
-					sizeof(its_ip), its_port, sizeof(its_port),
-					NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return false;
-	return atoi(its_port) == port && strcmp(its_ip, ip) == 0;
-}
-
-/*
- * Shut down what this transfer has opened, and has no connection yet.
- */
-static void
-break_opened(const HttpTransfer *transfer)
-{
-	for (int i = 0; i < (int) lengthof(transfer->opened); i++)
-	{
-		struct stat now;
-
-		if (transfer->inodes[i] != 0 &&
-			fstat(transfer->opened[i], &now) == 0 &&
-			now.st_ino == transfer->inodes[i])
-			(void) shutdown(transfer->opened[i], SHUT_RDWR);
-	}
-}
-
-/*
- * Shut the connection of this transfer down. libcurl does not say which socket that
- * is, as long as the transfer is under way: it is that with the same ends.
- */
-static void
-break_connection(const HttpTransfer *transfer)
-{
-	if (!transfer->sent)
-	{
-		break_opened(transfer);
-		return;
-	}
-	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
-	{
-		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
-			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
-			(void) shutdown(fd, SHUT_RDWR);
-	}
-}
-
-/*
- * Whether a transfer receives more by TLS than it needs: for a connection, or, if that
- * is its own, for all of its answer. With HTTP/2, a connection is that of many, and
- * libcurl tells of frames that belong to none of them in no other way (and without
- * OpenSSL, in none): so what is no part of an answer is counted for the server.
- */
-static bool
-is_flooded(HttpTransfer *transfer, int64 length)
-{
-	Origin	   *origin = transfer->approach->origin;
-
-	transfer->record_bytes += length;
-	if (!transfer->sent)
-		return transfer->record_bytes > MAX_HEADER_BYTES;
-	if (transfer->lane == NULL || !transfer->lane->multiplexed)
-		return transfer->record_bytes > 2 * most_useless_bytes(transfer);
-	origin->useless_bytes += length;
-	if (origin->useless_bytes <= most_useless_bytes(transfer))
-		return false;
-	origin->useless_bytes = 0;
-	return true;
-}
-
-/*
- * A record of TLS arrives, whose length is in its header. libcurl, or OpenSSL, may go
- * on reading as long as more arrives, without ever coming back: nothing but the end of
- * the connection ends that.
- */
-static void
-count_record(HttpTransfer *transfer, const unsigned char *header)
-{
-	if (!is_flooded(transfer, TLS_HEADER_SIZE + (header[3] << 8 | header[4])))
-		return;
-	end_flood(transfer);
-	break_connection(transfer);
 }
 
 /*
@@ -423,12 +315,11 @@ debug_callback(CURL *easy, curl_infotype what, char *bytes, size_t length,
 		case CURLINFO_DATA_IN:
 			count_useful(transfer, length);
 			transfer->wire_bytes += length;
-			if (transfer->wire_bytes > most_useless_bytes(transfer))
-				end_flood(transfer);
+			if (transfer->wire_bytes > transfer_most_useless_bytes(transfer))
+				transfer_end_flood(transfer);
 			break;
 		case CURLINFO_SSL_DATA_IN:
-			if (length == TLS_HEADER_SIZE && bytes[1] == TLS_MAJOR_VERSION)
-				count_record(transfer, (const unsigned char *) bytes);
+			tls_count(transfer, bytes, length);
 			break;
 		default:
 			break;
@@ -687,6 +578,7 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 					 open_socket_callback);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	tls_set_options(easy);
 }
 
 /*

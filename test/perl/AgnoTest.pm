@@ -22,7 +22,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   agno_packages install_agno install_python
   install_npm skipped start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
-  build_fault refuse_updates slow_runs slow_leaving keep_busy start_flood value as outcome outcome_as enqueue call_tools expect_run
+  build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy longest_call switches_of status_of logged is_up
   wait_through_crashes);
@@ -195,17 +195,24 @@ sub keep_busy
 	return $servers[-1];
 }
 
-# Start mock/flooding_server.py, with these options. Returns its base URL.
-sub start_flood
+# Start a server of mock/, with these options: it speaks TLS with some. Returns its base
+# URL.
+sub start_server
 {
-	my ($name, @options) = @_;
+	my ($name, $script, @options) = @_;
 	my $port_file = "$PostgreSQL::Test::Utils::tmp_check/$name.port";
 
-	start_program('python3', "$FindBin::Bin/../mock/flooding_server.py",
-		$port_file, @options);
+	start_program('python3', "$FindBin::Bin/../mock/$script", $port_file, @options);
 	wait_until("the server $name", sub { -s $port_file });
 	return (@options ? 'https' : 'http')
 	  . '://127.0.0.1:' . (slurp_file($port_file) =~ s/\s//gr) . '/v1';
+}
+
+sub start_flood
+{
+	my ($name, @options) = @_;
+
+	return start_server($name, 'flooding_server.py', @options);
 }
 
 # Start a mock model server. Returns its base URL.

@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * tls.c
+ *	  What a server may do by TLS beside answering.
+ *
+ * TLS has things to say that are no data: tickets for later sessions, new keys. OpenSSL
+ * reads on after each of them as long as more arrives, and a server can send them faster
+ * than they are understood: libcurl would never come back, neither from a transfer nor
+ * from looking whether an idle connection is still there. So OpenSSL is told to come back
+ * after each, and all that arrives is counted, and bounded. The handshake, and what
+ * libcurl does with HTTP/2, go on as long as there is anything: nothing but the end of
+ * the connection ends that.
+ *
+ * With another library than OpenSSL, libcurl tells of nothing in here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <netdb.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "http/http_internal.h"
+
+/* How long the header of a record is, in bytes. */
+#define RECORD_HEADER_SIZE 5
+
+/* Its second byte. */
+#define MAJOR_VERSION 3
+
+/* How long the header of a message about the connection itself is, in bytes. */
+#define MESSAGE_HEADER_SIZE 4
+
+/*
+ * How many of those may come with an answer, and how many bytes one more counts for: to
+ * be understood it takes as long as those do.
+ */
+#define FREE_MESSAGES 16
+#define MESSAGE_BYTES 4096
+
+/*
+ * Whether this end of a socket has this address, as text, and this port.
+ */
+static bool
+is_at(int fd, bool peer, const char *ip, int port)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t	length = sizeof(address);
+	char		its_ip[INET6_ADDRSTRLEN];
+	char		its_port[8];
+
+	if ((peer ? getpeername(fd, (struct sockaddr *) &address, &length) :
+		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0 ||
+		getnameinfo((struct sockaddr *) &address, length, its_ip,
+					sizeof(its_ip), its_port, sizeof(its_port),
+					NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return false;
+	return atoi(its_port) == port && strcmp(its_ip, ip) == 0;
+}
+
+/*
+ * Shut down what this transfer has opened, and has no connection yet.
+ */
+static void
+break_opened(const HttpTransfer *transfer)
+{
+	for (int i = 0; i < (int) lengthof(transfer->opened); i++)
+	{
+		struct stat now;
+
+		if (transfer->inodes[i] != 0 &&
+			fstat(transfer->opened[i], &now) == 0 &&
+			now.st_ino == transfer->inodes[i])
+			(void) shutdown(transfer->opened[i], SHUT_RDWR);
+	}
+}
+
+/*
+ * Shut the connection of this transfer down. libcurl does not say which socket that
+ * is, as long as the transfer is under way: it is that with the same ends.
+ */
+static void
+break_connection(const HttpTransfer *transfer)
+{
+	if (!transfer->sent)
+	{
+		break_opened(transfer);
+		return;
+	}
+	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
+	{
+		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
+			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
+			(void) shutdown(fd, SHUT_RDWR);
+	}
+}
+
+/*
+ * Whether a transfer receives more by TLS than it needs: for a connection, or, if that
+ * is its own, for all of its answer. With HTTP/2, a connection is that of many, and
+ * libcurl tells of frames that belong to none of them in no other way (and without
+ * OpenSSL, in none): so what is no part of an answer is counted for the server.
+ */
+static bool
+is_flooded(HttpTransfer *transfer, int64 length)
+{
+	Origin	   *origin = transfer->approach->origin;
+
+	transfer->record_bytes += length;
+	if (!transfer->sent)
+		return transfer->record_bytes > MAX_HEADER_BYTES;
+	if (transfer->lane == NULL || !transfer->lane->multiplexed)
+		return transfer->record_bytes > 2 * transfer_most_useless_bytes(transfer);
+	origin->useless_bytes += length;
+	if (origin->useless_bytes <= transfer_most_useless_bytes(transfer))
+		return false;
+	origin->useless_bytes = 0;
+	return true;
+}
+
+/*
+ * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
+ * length is, or a message about the connection itself.
+ */
+void
+tls_count(HttpTransfer *transfer, const char *bytes, size_t length)
+{
+	const unsigned char *header = (const unsigned char *) bytes;
+	int64		counts = 0;
+
+	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
+		counts = RECORD_HEADER_SIZE + (header[3] << 8 | header[4]);
+	else if (length >= MESSAGE_HEADER_SIZE && transfer->sent &&
+			 ++transfer->messages > FREE_MESSAGES)
+		counts = MESSAGE_BYTES;
+	if (counts == 0 || !is_flooded(transfer, counts))
+		return;
+	transfer_end_flood(transfer);
+	break_connection(transfer);
+}
+
+/* libcurl has made what its next connection begins with. */
+static CURLcode
+context_callback(CURL *easy, void *context, void *unused)
+{
+	SSL_CTX_clear_mode((SSL_CTX *) context, SSL_MODE_AUTO_RETRY);
+	return CURLE_OK;
+}
+
+/*
+ * The options of this handle that are about TLS.
+ */
+void
+tls_set_options(CURL *easy)
+{
+	const char *library = curl_version_info(CURLVERSION_NOW)->ssl_version;
+
+	/* another one has other contexts */
+	if (library != NULL && strncmp(library, "OpenSSL/", 8) == 0)
+		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, context_callback);
+}
