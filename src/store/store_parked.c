@@ -171,8 +171,8 @@ List *
 store_parked_owners(const char *key, Oid after, int limit)
 {
 	List	   *owners = NIL;
-	Oid			from = OidIsValid(after) ? after + 1 : InvalidOid;
-	bool		wrapped = false;
+	Oid			from = after + 1;
+	bool		wrapped = from == InvalidOid;
 
 	while (list_length(owners) < limit)
 	{
@@ -181,7 +181,7 @@ store_parked_owners(const char *key, Oid after, int limit)
 		if (!next_parked_owner(key, from, &owner) ||
 			(wrapped && owner > after))
 		{
-			if (wrapped || after == InvalidOid)
+			if (wrapped)
 				break;
 			wrapped = true;
 			from = InvalidOid;
