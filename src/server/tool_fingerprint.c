@@ -81,12 +81,12 @@ add_string(pg_cryptohash_ctx *context, const char *string)
 /*
  * What tells a function of this signature from one that replaces it: a hash of all
  * that decides what a call does, as far as the function itself says it; and, if it
- * has other rights than its caller, whose. NULL if there is no such function. Locks
- * nothing. Reads all of the function: not for a runner. Errors:
- * configuration_limit_exceeded.
+ * has other rights than its caller, whose; and of what is bound to its arguments, if not
+ * NULL. NULL if there is no such function. Locks nothing. Reads all of the function: not
+ * for a runner. Errors: configuration_limit_exceeded.
  */
 char *
-tool_fingerprint(const char *signature)
+tool_fingerprint(const char *signature, const char *bound)
 {
 	static const int attributes[] = {
 		Anum_pg_proc_prosrc, Anum_pg_proc_probin, Anum_pg_proc_prosqlbody,
@@ -116,7 +116,8 @@ tool_fingerprint(const char *signature)
 									 proc->proisstrict, proc->prosecdef,
 									 proc->prokind, proc->provolatile)) &&
 		add_string(context, proc->prosecdef ?
-				   GetUserNameFromId(proc->proowner, true) : "");
+				   GetUserNameFromId(proc->proowner, true) : "") &&
+		(bound == NULL || add_string(context, bound));
 	for (int i = 0; done && i < (int) lengthof(attributes); i++)
 		done = add_attribute(context, tuple, attributes[i]);
 	done = done && pg_cryptohash_final(context, hash, sizeof(hash)) >= 0;

@@ -8,6 +8,6 @@
 #ifndef AGNO_TOOL_FINGERPRINT_H
 #define AGNO_TOOL_FINGERPRINT_H
 
-extern char *tool_fingerprint(const char *signature);
+extern char *tool_fingerprint(const char *signature, const char *bound);
 
 #endif							/* AGNO_TOOL_FINGERPRINT_H */

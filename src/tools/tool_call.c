@@ -27,6 +27,7 @@
 #include "nodes/makefuncs.h"
 #include "server/encoding.h"
 #include "server/tool_function.h"
+#include "storage/lmgr.h"
 #include "tools/tool_call.h"
 #include "tools/tool_definition.h"
 #include "utils/array.h"
@@ -397,6 +398,34 @@ bound_value(const char *source, const RunContext *context, const char *state)
 	initStringInfo(&out);
 	json_append_string(&out, encoding_from_server(text));
 	return out.data;
+}
+
+/*
+ * What the session's state (a JSON object, or NULL) has for arguments of the tool, as
+ * JSON values one after the other; NULL: nothing is bound to it.
+ */
+char *
+tool_bound_state(const Tool *tool, const char *session_state)
+{
+	const char *bind = tool->bind != NULL ?
+		encoding_from_server(tool->bind) : NULL;
+	StringInfoData out;
+	JsonMember	member;
+
+	initStringInfo(&out);
+	while (bind != NULL && json_next_member(&bind, &member))
+	{
+		char	   *source = json_decode_string(member.value,
+												member.value_length);
+		char	   *value;
+
+		if (strncmp(source, "state.", 6) != 0)
+			continue;
+		value = session_state == NULL ? NULL :
+			bound_value(source, NULL, encoding_from_server(session_state));
+		appendStringInfo(&out, "%s,", value != NULL ? value : "");
+	}
+	return out.len > 0 ? out.data : NULL;
 }
 
 /*
@@ -792,6 +821,25 @@ call_procedure(const ToolFunction *function, const CallArguments *call,
 }
 
 /*
+ * The function of a tool, which exists. A superuser's is not dropped before the end of
+ * the transaction: who owns its schema could have another one in its place.
+ */
+static bool
+find_function(const Tool *tool, ToolFunction *function)
+{
+	Oid			locked = InvalidOid;
+
+	while (tool_function_find(tool->function, function))
+	{
+		if (!superuser() || function->oid == locked)
+			return true;
+		locked = function->oid;
+		LockDatabaseObject(ProcedureRelationId, locked, 0, AccessShareLock);
+	}
+	return false;
+}
+
+/*
  * Call the tool with these arguments, a JSON object, and those that somebody has
  * given besides (likewise, or NULL), for a run that has this context, and a session
  * with this state (a JSON object, or NULL). keep_plans: it is not called within
@@ -827,7 +875,7 @@ tool_call(const Tool *tool, const char *arguments, const char *answer,
 				 errhint("Its result is given by agno_answer_call().")));
 	initStringInfo(&result);
 	SPI_connect();
-	if (!tool_function_find(tool->function, &function))
+	if (!find_function(tool, &function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function %s does not exist any more",

@@ -541,7 +541,7 @@ define_tool(const char *name, const char *agent_id, Oid role, bool strict,
 	tool->timeout_ms = (int) Min(Max(row.timeout_ms, 0), INT_MAX);
 	set_requirement(tool, &row, confirmed);
 	if (executed && tool->requires != REQUIRES_NOTHING)
-		tool->fingerprint = tool_fingerprint(function.signature);
+		tool->fingerprint = tool_fingerprint(function.signature, NULL);
 	set_parameters(tool, executed ? &function : NULL, &row, strict);
 }
 

@@ -217,19 +217,38 @@ is_worth_a_try(const ErrorData *error)
 }
 
 /*
+ * Whether this is the fingerprint of what was meant, with or without what the session's
+ * state has for the call: without a preview, nobody has seen that.
+ */
+static bool
+was_meant(const ToolWork *work, const Tool *tool, const char *fingerprint)
+{
+	const char *meant = work->fingerprint;
+
+	return meant != NULL &&
+		(strcmp(fingerprint, meant) == 0 ||
+		 strcmp(tool_fingerprint(tool->function, NULL), meant) == 0);
+}
+
+/*
  * Find out whether the function of a call that somebody decides about is the one
- * that was meant. One that is gone is an error of the call.
+ * that was meant. One that is gone is an error of the call. A preview is of the function
+ * before it: if that is replaced meanwhile, the preview is of neither.
  */
 static void
 check_function(const ToolWork *work, const Tool *tool, ToolResult *result)
 {
+	char	   *fingerprint;
+
 	if (!work->gated || tool->function == NULL)
 		return;
 	AcceptInvalidationMessages();
-	result->fingerprint = tool_fingerprint(tool->function);
-	result->stale = !work->preview && result->fingerprint != NULL &&
-		(work->fingerprint == NULL ||
-		 strcmp(result->fingerprint, work->fingerprint) != 0);
+	fingerprint = tool_fingerprint(tool->function,
+								   tool_bound_state(tool, work->session_state));
+	if (!work->preview || result->fingerprint == NULL)
+		result->fingerprint = fingerprint;
+	result->stale = !work->preview && fingerprint != NULL &&
+		!was_meant(work, tool, fingerprint);
 }
 
 /*

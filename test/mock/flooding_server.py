@@ -176,6 +176,7 @@ class Http2:
         self.connection = connection
         self.lock = threading.Lock()
         self.received = b""
+        self.floods = []            # threads
 
     def send(self, data):
         with self.lock:
@@ -210,8 +211,18 @@ class Http2:
         else:
             self.send(head + frame(DATA, END_STREAM, stream, answer("well")))
             return
-        threading.Thread(target=self.flood, args=(piece,),
-                         daemon=True).start()
+        self.floods.append(threading.Thread(target=self.flood, args=(piece,),
+                                            daemon=True))
+        self.floods[-1].start()
+
+    def end(self):
+        """Nothing is sent any more: the descriptor may be another connection's."""
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        for thread in self.floods:
+            thread.join()
 
     def serve(self):
         bodies = {}
@@ -236,7 +247,11 @@ def serve(connection, context):
             serve_http1(connection)
         else:
             with context.wrap_socket(connection, server_side=True) as tls:
-                Http2(tls).serve()
+                http2 = Http2(tls)
+                try:
+                    http2.serve()
+                finally:
+                    http2.end()
     except OSError:
         pass
     finally:

@@ -107,6 +107,48 @@ paused_again('names', undef, $named);
 is(value(q(count(*) FROM app.log WHERE what = 'refund')), 1, 'a function whose arguments have changed places is not executed on an earlier approval');
 as('app', q(SELECT agno_cancel_run('names')));
 
+# A function that is replaced while its preview is made was not what is shown.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(87)');
+as('app', q(
+	CREATE FUNCTION app.waits(k integer) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(87); RETURN 'pays ' || k; END $$;
+	INSERT INTO agno.tools (tool, function, preview) VALUES ('waits', 'app.waits', true); INSERT INTO agno.agents (agent_id, model, tools) VALUES ('b', 'mock:tools', '{waits}')));
+call_tools('meanwhile', 'b', [ [ [ waits => { k => 10 } ] ] ], role => 'app');
+$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted));
+as('app', q(CREATE OR REPLACE FUNCTION app.waits(k integer) RETURNS text LANGUAGE sql AS $$ SELECT 'pays ' || k * 1000 $$));
+$holder->query_safe('SELECT pg_advisory_unlock(87)');
+$holder->quit;
+is(wait_run('meanwhile'), 'PAUSED', 'the run waits');
+is(preview('meanwhile')->{result}, 'pays 10', 'a preview of a function that has been replaced meanwhile');
+my $first = requirement('meanwhile');
+as('app', q(SELECT agno_approve_call('meanwhile')));
+ok(paused_again('meanwhile', undef, $first), 'is approved for nothing');
+is(preview('meanwhile')->{result}, 'pays 10000', 'the next one is of the other');
+as('app', q(SELECT agno_approve_call('meanwhile')));
+expect_run('meanwhile', { status => 'COMPLETED', content => 'Results: pays 10000' }, 'which is called then');
+
+# What the session's state has for the call is part of what was shown.
+as('app', q(
+	CREATE FUNCTION app.pays(k text, amount integer) RETURNS text LANGUAGE sql AS $$ SELECT format('pays %s to %s', amount, k) $$;
+	INSERT INTO agno.tools (tool, function, preview, bind) VALUES ('pays', 'app.pays', true, '{"amount": "state.amount"}');
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('c', 'mock:tools', '{pays}')));
+foreach my $changes (0, 1)
+{
+	my $id = "state-$changes";
+	call_tools($id, 'c', [ [ [ pays => { k => 'bob' } ] ] ], role => 'app', session_state => '{"amount": 10, "other": 1}');
+	wait_run($id);
+	is(preview($id)->{result}, 'pays 10 to bob', 'a preview with what is bound to the state');
+	$first = requirement($id);
+	$node->safe_psql('postgres', sprintf q(UPDATE agno.run_requests SET session_state = '{"amount": %d, "other": 2}' WHERE run_id = '%s'), $changes ? 1000 : 10, $id);
+	as('app', "SELECT agno_approve_call('$id')");
+	expect_run($id, { status => 'COMPLETED', content => 'Results: pays 10 to bob' }, 'it is called if that is as it was') if !$changes;
+	next if !$changes;
+	ok(paused_again($id, undef, $first), 'if not, somebody is asked again');
+	is(preview($id)->{result}, 'pays 1000 to bob', 'with another preview');
+	as('app', "SELECT agno_approve_call('$id')");
+	expect_run($id, { status => 'COMPLETED', content => 'Results: pays 1000 to bob' }, 'and approves of that');
+}
+
 # What does not change what it does is not asked for again.
 start('same', [ [ [ plain => { a => 'x' } ] ] ]);
 as('app', q(COMMENT ON FUNCTION app.plain IS 'Other words.'; GRANT EXECUTE ON FUNCTION app.plain TO PUBLIC));
