@@ -697,24 +697,24 @@ store_read_steps(List *ready)
  */
 
 /*
- * Those of these PAUSED runs go on whose children, for which they waited, have ended
- * undecided. One that somebody has locked is looked at again in a moment.
+ * Those of these PAUSED runs go on for which nobody has anything to decide any more:
+ * children that they waited for have ended undecided, or work again. One that somebody
+ * has locked is looked at again in a moment.
  */
 static void
 resume_paused(const Column *run_ids)
 {
-#define NOTHING_WAITS(alias) \
+#define NOTHING_TO_DECIDE(alias) \
 	" AND NOT EXISTS (SELECT FROM agno.tool_calls c" \
 	" LEFT JOIN agno.runs k ON k.run_id = c.child_run_id" \
 	" WHERE c.run_id = " alias ".run_id AND (c.status = 'paused'" \
-	" OR (c.status = 'waiting'" \
-	" AND k.status IN ('PENDING', 'RUNNING', 'PAUSED'))))"
+	" OR (c.status = 'waiting' AND k.status = 'PAUSED')))"
 	static Statement resume = {
 		"UPDATE agno.runs r SET status = 'PENDING' "
 		"FROM (SELECT l.run_id FROM agno.runs l"
 		" JOIN agno.run_queue q ON q.run_id = l.run_id"
 		" WHERE l.run_id = ANY ($3) AND l.status = 'PAUSED'"
-		" AND q.state = " DECISION " AND " MINE("q") NOTHING_WAITS("l")
+		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("l")
 		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
 		"WHERE r.run_id = l.run_id RETURNING r.run_id"
 	};
@@ -723,7 +723,7 @@ resume_paused(const Column *run_ids)
 		" run_at = clock_timestamp() + '1 s'::interval "
 		"FROM agno.runs r WHERE q.run_id = ANY ($3)"
 		" AND r.run_id = q.run_id AND r.status = 'PAUSED'"
-		" AND q.state = " DECISION " AND " MINE("q") NOTHING_WAITS("q")
+		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("q")
 	};
 	Arguments	args = {0};
 	uint64		found;
