@@ -35,6 +35,9 @@
 #define MEASURED_TIME (1 * US_PER_S)
 #define MEASURED_TURNS 4
 
+/* How long they do not, after that, unless one has been undone: nobody may be slow. */
+#define MEASURED_PAUSE (4 * US_PER_S)
+
 /*
  * The pause of a part of turns that fails without it being known why doubles from the
  * first to the last.
@@ -236,14 +239,24 @@ faults_left_out(const Faults *faults, int64 now)
 	return parts;
 }
 
+static void
+measure(Faults *faults, int64 now)
+{
+	faults->measured_until = now + MEASURED_TIME;
+	faults->measured_for = MEASURED_TURNS;
+}
+
 /*
- * A turn has taken long, and nobody knows for whom.
+ * A turn has taken long, and nobody knows for whom; but not so long that it was undone.
  */
 void
 faults_measure(Faults *faults)
 {
-	faults->measured_until = clock_now() + MEASURED_TIME;
-	faults->measured_for = MEASURED_TURNS;
+	int64		now = clock_now();
+
+	if (now < faults->measured_until ||
+		now >= faults->measured_until + MEASURED_PAUSE)
+		measure(faults, now);
 }
 
 /*
@@ -296,11 +309,11 @@ note_overdue(Faults *faults, Turn *turn, int64 now)
 	turn_keep_times(turn, turn->shared, now);
 	/* There may be others like that. */
 	if (found && turn->measured)
-		faults_measure(faults);
+		measure(faults, now);
 	if (found)
 		return;
 	if (turn->mixed > 0 && !turn->measured)
-		faults_measure(faults);
+		measure(faults, now);
 	else if (!turn->at_signals)
 	{
 		faults->limit = Max(turn->limit / OVERDUE_DIVISOR, 1);

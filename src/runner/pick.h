@@ -21,6 +21,8 @@ typedef struct PickOrder
 	Rests	   *rests;			/* owners whose turn it is not */
 	int64		now;			/* when the turn began: who rests then does so
 								 * in all of it, as of clock_now() */
+	int64		rounds[OWNER_WORKS];	/* how many times all owners had their
+										 * parts of that, of shares_take() */
 	/* of owners who are slow (rests.h), who came last: */
 	Oid			last_started;	/* whose runs were started, */
 	Oid			last_stored;	/* whose ends were stored, */

@@ -26,14 +26,20 @@
  */
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
 
+/* What an owner has taken of things of a kind. */
+typedef struct Taken
+{
+	int64		round;			/* of shares_take(), */
+	int			things;			/* how many they are in it, */
+	int64		bytes;			/* and how large */
+} Taken;
+
 typedef struct Share
 {
 	Oid			owner;			/* the key */
 	int			in_flight;		/* runs */
 	int64		bytes;			/* of what was handed in with them */
-	int64		round;			/* of shares_take(), */
-	int			taken;			/* how many things the owner took in it, */
-	int64		taken_bytes;	/* and how large they are */
+	Taken		taken[OWNER_WORKS]; /* by kind */
 	int64		turn;			/* of shares_spend(), */
 	int64		spent;			/* and the time spent in it, in microseconds */
 	char		status;			/* for simplehash.h */
@@ -84,7 +90,7 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 	{
 		share->in_flight = 0;
 		share->bytes = 0;
-		share->round = 0;
+		memset(share->taken, 0, sizeof(share->taken));
 		share->turn = 0;
 	}
 	share->in_flight++;
@@ -117,29 +123,31 @@ shares_count(Shares *shares, Oid owner)
 }
 
 /*
- * Let an owner with runs in flight take one thing, of so many bytes, if that is
- * within its part: things of a number, and of bytes, that are divided among owners.
+ * Let an owner with runs in flight take one thing of this kind, of so many bytes, if that
+ * is within its part: things of a number, and of bytes, that are divided among owners.
  * Each round, known by a number other than 0, begins anew. Returns whether it has been
  * taken.
  */
 bool
-shares_take(Shares *shares, Oid owner, int64 round, int64 bytes, int part,
-			int64 part_bytes)
+shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round, int64 bytes,
+			int part, int64 part_bytes)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
+	Taken	   *taken;
 
 	if (share == NULL)
 		return true;
-	if (share->round != round)
+	taken = &share->taken[work];
+	if (taken->round != round)
 	{
-		share->round = round;
-		share->taken = 0;
-		share->taken_bytes = 0;
+		taken->round = round;
+		taken->things = 0;
+		taken->bytes = 0;
 	}
-	if (share->taken >= part || share->taken_bytes + bytes > part_bytes)
+	if (taken->things >= part || taken->bytes + bytes > part_bytes)
 		return false;
-	share->taken++;
-	share->taken_bytes += bytes;
+	taken->things++;
+	taken->bytes += bytes;
 	return true;
 }
 

@@ -8,6 +8,8 @@
 #ifndef AGNO_SHARES_H
 #define AGNO_SHARES_H
 
+#include "runner/rests.h"
+
 typedef struct Shares Shares;
 
 extern Shares *shares_create(void);
@@ -15,8 +17,8 @@ extern void shares_free(Shares *shares);
 extern void shares_add(Shares *shares, Oid owner, int64 bytes);
 extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
-extern bool shares_take(Shares *shares, Oid owner, int64 round, int64 bytes,
-						int part, int64 part_bytes);
+extern bool shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round,
+						int64 bytes, int part, int64 part_bytes);
 extern int64 shares_spend(Shares *shares, Oid owner, int64 turn, int64 time);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);

@@ -56,6 +56,18 @@ is_for(Turn *turn, Oid owner)
 		rests_is_slow(rests, owner, now) == turn->own;
 }
 
+/*
+ * When it is measured who takes how long, what is large may take too long, and is to undo
+ * nothing that is small: so a turn has one or the other. Whether this one may have what
+ * has so many bytes: if it is to have what is large, and there is none, the rest.
+ */
+static bool
+may_have(const Turn *turn, int64 bytes)
+{
+	return !turn->measured || turn->own || turn->large_first ||
+		ShutdownRequestPending || bytes <= LARGE_GROUP;
+}
+
 static Oid
 owner_of(List *flights)
 {
@@ -92,14 +104,15 @@ of_next_owner(List *flights, Oid *last)
 
 /*
  * Of these flights those for which this turn has room: the first ones, but if there are
- * too many, or they are larger than that in all, owners get equal parts. The very first
- * is among them however large it is. round is for shares_take().
+ * too many, or they are larger than that in all, owners get equal parts, in several turns
+ * if need be. The very first is among them however large it is.
  */
 static List *
 take_parts(Turn *turn, OwnerWork work, List *flights,
-		   int64 (*size) (const Flight *), int64 most, int64 round)
+		   int64 (*size) (const Flight *), int64 most)
 {
 	Shares	   *shares = turn->dispatch->fleet->shares;
+	int64	   *round = &turn->order->rounds[work];
 	int			owners = turn->own ? 1 : Max(shares_owners(shares), 1);
 	int			limit = turn->limit;
 	int			part;
@@ -119,7 +132,7 @@ take_parts(Turn *turn, OwnerWork work, List *flights,
 
 		if (list_length(taken) == limit)
 			return taken;
-		if (shares_take(shares, flight->owner, round, its, part,
+		if (shares_take(shares, flight->owner, work, *round + 1, its, part,
 						most / owners) || taken == NIL)
 		{
 			taken = lappend(taken, flight);
@@ -128,6 +141,8 @@ take_parts(Turn *turn, OwnerWork work, List *flights,
 		else if (list_length(others) < limit)
 			others = lappend(others, flight);
 	}
+	/* All have had their parts. */
+	(*round)++;
 	foreach(cell, others)
 	{
 		bytes += size(lfirst(cell));
@@ -172,8 +187,8 @@ are_large(List *flights, int64 (*size) (const Flight *))
 
 /*
  * These flights in groups that are done at once: all of them, or when it is measured who
- * takes how long, those of each owner. What is large may take too long, and is to undo
- * nothing that is small: so a turn has all that is small, or one owner's that is not.
+ * takes how long, those of each owner; and of them, those that are large or those that
+ * are not.
  */
 static List *
 group(Turn *turn, List *flights, int64 (*size) (const Flight *))
@@ -197,7 +212,26 @@ group(Turn *turn, List *flights, int64 (*size) (const Flight *))
 	if (large == NIL || !turn->large_first || turn->tried > 0)
 		return small;
 	turn->only_large = true;
-	return list_make1(linitial(large));
+	return large;
+}
+
+/*
+ * Do this work on these flights, group by group. Nobody is to wait for all that is large.
+ */
+static void
+do_groups(Turn *turn, List *flights, int64 (*size) (const Flight *),
+		  void (*work) (Turn *, List *))
+{
+	List	   *groups = group(turn, flights, size);
+	int64		began = clock_now();
+	ListCell   *cell;
+
+	foreach(cell, groups)
+	{
+		if (turn->only_large && clock_now() - began > OWNER_SLICE)
+			return;
+		work(turn, lfirst(cell));
+	}
 }
 
 /*
@@ -266,16 +300,15 @@ flights_to_flush(Turn *turn)
 			rests_has(turn->order->rests, flight->owner, turn->order->now))
 			continue;
 		all++;
-		if (is_for(turn, flight->owner))
+		if (is_for(turn, flight->owner) &&
+			may_have(turn, flight_news_size(flight)))
 			due = lappend(due, flight);
 	}
 	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_flushed);
 	if (list_length(due) < all)
 		turn_again(turn, CHORE_FLUSH);
-	/* Ends are taken in a round of their own. */
-	return take_parts(turn, WORK_FLUSH, due, flight_news_size, FLUSH_BYTES,
-					  -turn->number);
+	return take_parts(turn, WORK_FLUSH, due, flight_news_size, FLUSH_BYTES);
 }
 
 /*
@@ -337,14 +370,9 @@ flush_some(Turn *turn, List *flights)
 void
 turn_flush_events(Turn *turn)
 {
-	List	   *flights = flights_to_flush(turn);
-	List	   *groups = group(turn, flights, flight_news_size);
-	ListCell   *cell;
-
 	if (turn->measured)
 		turn_again(turn, CHORE_FLUSH);
-	foreach(cell, groups)
-		flush_some(turn, lfirst(cell));
+	do_groups(turn, flights_to_flush(turn), flight_news_size, flush_some);
 }
 
 /*-------------------------------------------------------------------------
@@ -366,13 +394,13 @@ flights_to_store(Turn *turn)
 	{
 		Flight	   *flight = dlist_container(Flight, node, iter.cur);
 
-		if (flight->store_after <= now && is_for(turn, flight->owner))
+		if (flight->store_after <= now && is_for(turn, flight->owner) &&
+			may_have(turn, flight_size(flight)))
 			due = lappend(due, flight);
 	}
 	if (turn->own)
 		due = of_next_owner(due, &turn->order->last_stored);
-	return take_parts(turn, WORK_STORE, due, flight_size, TURN_BYTES,
-					  turn->number);
+	return take_parts(turn, WORK_STORE, due, flight_size, TURN_BYTES);
 }
 
 /*
@@ -606,9 +634,5 @@ store_some(Turn *turn, List *flights)
 void
 turn_store_flights(Turn *turn)
 {
-	List	   *groups = group(turn, flights_to_store(turn), flight_size);
-	ListCell   *cell;
-
-	foreach(cell, groups)
-		store_some(turn, lfirst(cell));
+	do_groups(turn, flights_to_store(turn), flight_size, store_some);
 }
