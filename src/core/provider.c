@@ -175,15 +175,20 @@ parse_error(const char *body, size_t length)
 }
 
 /*
- * These words, and how the text of a body begins if there is something in it.
+ * These words, and how the text of a body begins if there is something in it. What seems
+ * to be JSON is written as json_scrub() does: who looks for a key in it finds it.
  */
 static char *
 with_excerpt(const char *words, const char *body, size_t length)
 {
-	char	   *excerpt = text_scrub(body, Min(length, MAX_ERROR_TEXT));
+	size_t		shown = Min(length, MAX_ERROR_TEXT);
+	char	   *excerpt = text_scrub(body, shown);
+	char		first = excerpt[strspn(excerpt, " \t\r\n")];
 
-	if (excerpt[strspn(excerpt, " \t\r\n")] == '\0')
+	if (first == '\0')
 		return pstrdup(words);
+	if (first == '{' || first == '[' || first == '"')
+		excerpt = json_scrub(body, shown);
 	return shorten(psprintf("%s: %s", words, excerpt));
 }
 

@@ -475,6 +475,8 @@ read_answer(Run *run, const HttpResult *result, int64 now)
 	{
 		if (run->response_id == NULL)
 			run->response_id = answer.message.response_id;
+		else
+			pfree(answer.message.response_id);
 		pause_ms = FIRST_POLL_MS << Min(run->polls, 10);
 		pause_ms = Min(pause_ms, LAST_POLL_MS);
 		run->polls++;

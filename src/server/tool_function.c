@@ -317,6 +317,14 @@ read_arguments(HeapTuple tuple, ToolFunction *function)
 			check_argument(function->signature, argument, i + 1);
 		}
 	}
+	for (int i = 0; i < function->out_count; i++)
+	{
+		if (tool_function_argument(function, function->out_names[i]) != NULL)
+			refuse(function->signature, ERRCODE_INVALID_FUNCTION_DEFINITION,
+				   psprintf("It has two arguments \"%s\".",
+							function->out_names[i]),
+				   "Give each argument a name of its own: the model calls the function by names.");
+	}
 	for (int i = 0; i < function->argument_count; i++)
 		function->arguments[i].has_default = function->arguments[i].variadic ||
 			i >= function->argument_count - proc->pronargdefaults;

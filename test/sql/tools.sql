@@ -134,10 +134,12 @@ CREATE FUNCTION shop.twice(a text) RETURNS integer LANGUAGE sql AS $$ SELECT 2 $
 CREATE FUNCTION pg_temp.temporary() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
 SELECT agno_describe_tool('bad_unnamed');
 CREATE PROCEDURE bad_out(a integer, OUT integer) LANGUAGE plpgsql AS $$ BEGIN $2 := 1; END $$;
+CREATE PROCEDURE bad_twice(IN a integer, OUT a integer) LANGUAGE sql AS $$ SELECT 1 $$;
 CREATE PROCEDURE bad_outs(OUT integer) LANGUAGE plpgsql AS $$ BEGIN $1 := 1; END $$;
 SELECT agno_call_tool('bad_out', '{"a": 1}');
 SELECT agno_call_tool('bad_outs');
-DROP PROCEDURE bad_out, bad_outs;
+SELECT agno_describe_tool('bad_twice');
+DROP PROCEDURE bad_out, bad_outs, bad_twice;
 SELECT agno_describe_tool('bad_poly');
 SELECT agno_describe_tool('bad_trigger');
 SELECT agno_describe_tool('bad_record');

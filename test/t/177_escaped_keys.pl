@@ -32,7 +32,7 @@ my $thought = qq({"type":"reasoning","note":"$escaped","summary":[{"text":"$esca
 my $said = qq({"type":"message","content":[{"text":"It is $escaped"}]});
 my $json = qq({"type":"message","content":[{"text":"{\\"it\\":\\"$twice\\"}"}]});
 my %status = map { $_ => 'COMPLETED' } qw(said thought call other json piece);
-@status{qw(error bad)} = ('ERROR') x 2;
+@status{qw(error bad reason)} = ('ERROR') x 3;
 
 enqueue('said', 'raw:raw', input => response($said));
 enqueue('thought', 'raw:raw', input => response($thought));
@@ -42,6 +42,7 @@ enqueue('json', 'raw:raw', input => response($json), output_schema => '{"type":"
 enqueue('piece', 'chat:raw', stream => 'on', input => qq(data: {"choices":[{"delta":{"content":"$escaped"},"finish_reason":"stop"}]}\n\n));
 enqueue('error', 'raw:raw', input => qq({"error":{"message":"not $escaped"}}));
 enqueue('bad', 'raw:raw', input => qq({"status":"$escaped"}));
+enqueue('reason', 'chat:raw', input => qq({"error":{"reason":"unknown key $escaped"}}));
 enqueue('id', 'raw:raw', input => qq({"id":"$escaped","status":"queued"}), model_options => '{"background": true}', timeout => '2 s');
 ok($node->poll_query_until('postgres', "SELECT response_id = '***' FROM agno.run_requests WHERE run_id = 'id'"),
 	'no key is the id of a response');
@@ -49,6 +50,7 @@ expect_run($_, { status => $status{$_} }, "the run ends: $_") foreach sort keys 
 expect_run('said', { content => 'It is ***' }, 'the key is hidden');
 is(value("content::jsonb->>'it' FROM agno.runs WHERE run_id = 'json'"), '***', 'in JSON, too');
 is(value("arguments->>'it' FROM agno.tool_calls WHERE run_id = 'call'"), '***', 'and in the arguments of a call');
+like(value("error->>'message' FROM agno.runs WHERE run_id = 'reason'"), qr/unknown key \*\*\*"/, 'and where no message is found');
 foreach my $table (split /\n/,
 	$node->safe_psql('postgres', "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'agno'::regnamespace AND relkind IN ('r', 'v')"))
 {
