@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "core/json.h"
 #include "core/schema.h"
 #include "core/shard.h"
@@ -33,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 SQL_FUNCTION(agno_approve_call);
 SQL_FUNCTION(agno_reject_call);
@@ -106,35 +108,55 @@ look(Decisions *decisions, const char *run_id)
 }
 
 /*
- * Lock the family from the top down, as everybody does; who has joined it meanwhile
- * as well.
+ * Whether there is a run in this family that is not in the other one.
+ */
+static bool
+has_grown(const Family *family, const Family *before)
+{
+	ListCell   *cell;
+
+	foreach(cell, family->runs)
+	{
+		if (store_family_member(before, ((PausedRun *) lfirst(cell))->run_id) == NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Lock the family from the top down, as everybody does. If others have joined it
+ * meanwhile, above those that are locked by now, who waits for these may have locked
+ * them: the locks are given back, and taken anew.
  */
 static void
 lock_family(Decisions *decisions, const char *run_id)
 {
-	Family	   *locked = NULL;
-	bool		grown;
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	bool		grown = true;
 
-	do
+	while (grown)
 	{
+		Family	   *locked = decisions->family;
 		ListCell   *cell;
 
-		grown = false;
-		foreach(cell, decisions->family->runs)
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		foreach(cell, locked->runs)
 		{
-			PausedRun  *member = lfirst(cell);
 			RunRow		row;
 
-			if (locked != NULL &&
-				store_family_member(locked, member->run_id) != NULL)
-				continue;
-			(void) store_lock_run(member->run_id, &row);
-			grown = true;
+			(void) store_lock_run(((PausedRun *) lfirst(cell))->run_id, &row);
 		}
-		locked = decisions->family;
+		look(decisions, run_id);
+		grown = has_grown(decisions->family, locked);
 		if (grown)
-			look(decisions, run_id);
-	} while (grown);
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = resources;
+	}
 }
 
 /*
