@@ -7,9 +7,9 @@
  * reads on after each of them as long as more arrives, and a server can send them faster
  * than they are understood: libcurl would never come back, neither from a transfer nor
  * from looking whether an idle connection is still there. So OpenSSL is told to come back
- * after each, and all that arrives is counted, and bounded. The handshake, and what
- * libcurl does with HTTP/2, go on as long as there is anything: nothing but the end of
- * the connection ends that.
+ * after each, not to begin another handshake, and all that arrives is counted, and
+ * bounded. A handshake, and what libcurl does with HTTP/2, go on as long as there is
+ * anything: nothing but the end of the connection ends that.
  *
  * With another library than OpenSSL, libcurl tells of nothing in here.
  *
@@ -146,6 +146,7 @@ static CURLcode
 context_callback(CURL *easy, void *context, void *unused)
 {
 	SSL_CTX_clear_mode((SSL_CTX *) context, SSL_MODE_AUTO_RETRY);
+	SSL_CTX_set_options((SSL_CTX *) context, SSL_OP_NO_RENEGOTIATION);
 	return CURLE_OK;
 }
 

@@ -217,28 +217,6 @@ pick_in_turn(Pick *pick)
 }
 
 /*
- * Pick a run of each owner who has none in flight, but no more than most: they come
- * before others, and when all slots are taken.
- */
-List *
-pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
-{
-	Pick		pick = {
-		.order = order,
-		.shares = shares,
-		.most = most,
-		.own = own,
-		.quota = 1,
-		.bound = 1,
-	};
-
-	if (most <= 0)
-		return NIL;
-	pick_in_turn(&pick);
-	return pick.runs;
-}
-
-/*
  * Pick runs for so many free slots, but no more than most, of one owner who is slow
  * (own), or of the others: a list of PickedRun. *more tells whether there may be others
  * that could start.
@@ -260,17 +238,9 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 	*more = false;
 	if (pick.most <= 0)
 		return NIL;
-	if (pick.most < contenders && !own)
-	{
-		/* Who has none comes before those who have some. */
-		pick.runs = pick_newcomers(order, shares, pick.most, own);
-		if (pick.runs != NIL)
-		{
-			*more = true;
-			return pick.runs;
-		}
-	}
-	pick.quota = (pick.most + waiting - 1) / waiting;
+	/* When there are few slots, the first owner is not to have all of them. */
+	pick.quota = pick.most < contenders ? 1 :
+		(pick.most + waiting - 1) / waiting;
 	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
 	pick_in_turn(&pick);
 	if (pick.runs == NIL && pick.bound < limit)
@@ -282,5 +252,27 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 	if (!own)
 		order->waiting = pick.owners;
 	*more = pick.more;
+	return pick.runs;
+}
+
+/*
+ * All slots are taken: pick a run of each owner who has none in flight, but no
+ * more than most.
+ */
+List *
+pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
+{
+	Pick		pick = {
+		.order = order,
+		.shares = shares,
+		.most = most,
+		.own = own,
+		.quota = 1,
+		.bound = 1,
+	};
+
+	if (most <= 0)
+		return NIL;
+	pick_in_turn(&pick);
 	return pick.runs;
 }

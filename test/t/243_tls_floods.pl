@@ -1,0 +1,53 @@
+# A server that sends tickets of TLS faster than they are understood, or requests for another
+# handshake, takes the runner no longer than anything else that arrives, though OpenSSL
+# itself would read on as long as there are some: instead of an answer, and on the idle
+# connection after one. The server is mock/tls_server.py.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $dir = $PostgreSQL::Test::Utils::tmp_check;
+make_certificate();
+my $node = new_node('main');
+my %url = map { $_ => start_server($_, 'tls_server.py', "$dir/cert.pem", "$dir/key.pem", 15, $_ eq 'hello' ? 'hello' : ()) } 'tickets', 'hello';
+add_mock_server(start_mock('mock'));
+make_user('greedy', 'other');
+$node->safe_psql('postgres', qq(
+	CREATE SERVER $_ FOREIGN DATA WRAPPER agno_bg
+		OPTIONS (api 'openai-responses', base_url '$url{$_}', ca_file '$dir/cert.pem', retries '0');
+	GRANT USAGE ON FOREIGN SERVER $_ TO greedy)) foreach keys %url;
+as('other', q(CALL agno_run('x', model => 'mock:echo')));
+
+# How long another role waits, at most, until this run has ended.
+sub others_wait
+{
+	my ($run) = @_;
+	my $longest = longest_call('other', sub { value("finished_at IS NOT NULL FROM agno.runs WHERE run_id = '$run'") eq 't' });
+
+	note("another role waited for $longest s");
+	return $longest;
+}
+
+foreach my $kind ('tickets', 'hello')
+{
+	enqueue("$kind-now", "$kind:now", role => 'greedy');
+	cmp_ok(others_wait("$kind-now"), '<', 3, "$kind: others do not wait for a flood");
+	expect_run("$kind-now", { status => 'ERROR', "error->>'type'" => 'too_large' }, 'which is ended');
+
+	# The second may be sent on the idle connection, or not.
+	foreach my $run (map { "$kind-idle-$_" } 1 .. 3)
+	{
+		enqueue($run, "$kind:idle", role => 'greedy', timeout => '20 s');
+		cmp_ok(others_wait($run), '<', 3, 'nor for one on an idle connection');
+	}
+	expect_run("$kind-idle-1", { status => 'COMPLETED' }, 'what comes before it is an answer');
+}
+
+$node->stop;
+done_testing();
