@@ -36,6 +36,9 @@
 /* Descriptors that are left to the rest of the process. */
 #define RESERVED_DESCRIPTORS 128
 
+/* How many a lane takes: its poller, and two of libcurl's to be woken by. */
+#define LANE_DESCRIPTORS 3
+
 /* How long a transfer may go on when all that matters has arrived, in ms. */
 #define LAST_MS 200
 
@@ -153,7 +156,9 @@ http_descriptor(HttpClient *client)
 int
 http_capacity(HttpClient *client)
 {
-	return client->capacity;
+	int			spent = client->lane_count * LANE_DESCRIPTORS;
+
+	return Max(client->capacity - spent, 1);
 }
 
 /*

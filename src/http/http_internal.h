@@ -106,7 +106,8 @@ typedef struct Account
 struct HttpClient
 {
 	int			poller;			/* descriptor of poller.c, owned */
-	int			capacity;		/* how many connections there may be */
+	int			capacity;		/* how many connections, and descriptors of
+								 * lanes, there may be */
 	int			highest_fd;		/* no socket has had a greater descriptor */
 	Lane	  **lanes;			/* lane_count of lane_size; owned */
 	int			lane_count;
