@@ -593,10 +593,6 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 		chores->dead_tools = NIL;
 	}
 	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
-	if (chores->was_own)
-		chores->only_signals = turn->only_signals;
-	else
-		chores->was_large = turn->only_large;
 	if (turn->unflushed)
 		store_flush();
 }
@@ -610,13 +606,24 @@ end_failed_turn(Chores *chores, const Turn *turn, Oid last_owner, int64 began)
 {
 	if (chores->rested_at > began)
 		chores->rested_at = rests_next_end(chores->order.rests, began);
-	if (chores->was_own)
-		chores->only_signals = turn->at_signals && !turn->only_runs;
-	else
-		chores->was_large = turn->only_large;
 	/* All of them are to be done; a single one that fails is passed over. */
 	if (turn->limit > 1)
 		chores->order.last_owner = last_owner;
+}
+
+/*
+ * What a turn was about, that was to be for an owner who is slow or not: the next one of
+ * its kind is about something else.
+ */
+static void
+note_kind(Chores *chores, const Turn *turn, bool own, bool done)
+{
+	chores->was_own = own;
+	if (own)
+		chores->only_signals = done ? turn->only_signals :
+			turn->at_signals && !turn->only_runs;
+	else
+		chores->was_large = turn->only_large;
 }
 
 /*
@@ -631,13 +638,17 @@ do_turn(Chores *chores, uint32 todo)
 	Oid			last_owner = chores->order.last_owner;
 	Patrol		patrol;
 	Turn		turn;
+	bool		own;
+	bool		done;
 
 	prepare_turn(chores, &turn, todo, &patrol, now);
+	own = turn.own;
 	chores->turned_at = now;
-	chores->was_own = turn.own;
 	pacing_begin_turn(chores->dispatch->pacing);
 	store_mute(now < chores->faults.mute_until);
-	if (!try_turn(chores, &turn))
+	done = try_turn(chores, &turn);
+	note_kind(chores, &turn, own, done);
+	if (!done)
 	{
 		end_failed_turn(chores, &turn, last_owner, now);
 		return true;
