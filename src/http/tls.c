@@ -7,8 +7,8 @@
  * reads on after each of them as long as more arrives, and a server can send them faster
  * than they are understood: libcurl would never come back, neither from a transfer nor
  * from looking whether an idle connection is still there. So OpenSSL is told to come back
- * after each, not to begin another handshake, and all that arrives is counted, and
- * bounded. A handshake, and what libcurl does with HTTP/2, go on as long as there is
+ * after each, not to begin another handshake, nor one that takes it long, and all that
+ * arrives is counted, and bounded. A handshake, and what libcurl does with HTTP/2, go on as long as there is
  * anything: nothing but the end of the connection ends that.
  *
  * With another library than OpenSSL, libcurl tells of nothing in here.
@@ -39,6 +39,10 @@
  */
 #define FREE_MESSAGES 16
 #define MESSAGE_BYTES 4096
+
+/* What OpenSSL, or the system's policy, allows: the same for all contexts. */
+static int	(*others_callback) (const SSL *, const SSL_CTX *, int, int, int,
+								void *, void *);
 
 /*
  * Whether this end of a socket has this address, as text, and this port.
@@ -141,12 +145,33 @@ tls_count(HttpTransfer *transfer, const char *bytes, size_t length)
 	break_connection(transfer);
 }
 
+/*
+ * Whether a thing may be used, as OpenSSL asks. No key is exchanged by finite fields: a
+ * server may choose one of 10,000 bits, which it need not compute with itself.
+ */
+static int
+security_callback(const SSL *ssl, const SSL_CTX *context, int operation, int bits,
+				  int nid, void *thing, void *data)
+{
+	if (operation == SSL_SECOP_CIPHER_SUPPORTED && thing != NULL &&
+		(SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe ||
+		 SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe_psk))
+		return 0;
+	if (operation == SSL_SECOP_CURVE_SUPPORTED &&
+		(nid == NID_ffdhe2048 || nid == NID_ffdhe3072 || nid == NID_ffdhe4096 ||
+		 nid == NID_ffdhe6144 || nid == NID_ffdhe8192))
+		return 0;
+	return others_callback(ssl, context, operation, bits, nid, thing, data);
+}
+
 /* libcurl has made what its next connection begins with. */
 static CURLcode
 context_callback(CURL *easy, void *context, void *unused)
 {
 	SSL_CTX_clear_mode((SSL_CTX *) context, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_options((SSL_CTX *) context, SSL_OP_NO_RENEGOTIATION);
+	others_callback = SSL_CTX_get_security_callback(context);
+	SSL_CTX_set_security_callback(context, security_callback);
 	return CURLE_OK;
 }
 

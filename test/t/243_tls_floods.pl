@@ -1,13 +1,15 @@
 # A server that sends tickets of TLS faster than they are understood, or requests for another
 # handshake, takes the runner no longer than anything else that arrives, though OpenSSL
 # itself would read on as long as there are some: instead of an answer, and on the idle
-# connection after one. The server is mock/tls_server.py.
+# connection after one. The server is mock/tls_server.py. Neither can it choose what takes
+# the client long.
 
 use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -47,6 +49,19 @@ foreach my $kind ('tickets', 'hello')
 		cmp_ok(others_wait($run), '<', 3, 'nor for one on an idle connection');
 	}
 	expect_run("$kind-idle-1", { status => 'COMPLETED' }, 'what comes before it is an answer');
+}
+
+# What a server may make as expensive as it likes is not even offered.
+foreach my $only ([ '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ], [ '-tls1_3', '-groups', 'ffdhe2048' ])
+{
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $run = "finite$only->[0]";
+
+	start_program('openssl', 's_server', '-quiet', '-www', '-accept', $port, '-cert', "$dir/cert.pem", '-key', "$dir/key.pem", @$only);
+	wait_until('openssl', sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
+	$node->safe_psql('postgres', "ALTER SERVER hello OPTIONS (SET base_url 'https://127.0.0.1:$port/v1')");
+	enqueue($run, 'hello:m', role => 'greedy', timeout => '20 s');
+	expect_run($run, { status => 'ERROR', "error->>'message'" => qr/handshake failure/ }, "no key is exchanged by finite fields: $only->[0]");
 }
 
 $node->stop;
