@@ -217,6 +217,28 @@ pick_in_turn(Pick *pick)
 }
 
 /*
+ * How many owners wait who may have a run, as far as there are slots: found by picking
+ * one of each, which is enough if there are so many.
+ */
+static int
+pick_one_each(Pick *pick)
+{
+	Oid			last_owner = pick->order->last_owner;
+	int			owners;
+
+	pick->quota = 1;
+	pick_in_turn(pick);
+	owners = pick->owners;
+	if (list_length(pick->runs) < pick->most)
+	{
+		pick->order->last_owner = last_owner;
+		pick->runs = NIL;
+		pick->owners = 0;
+	}
+	return owners;
+}
+
+/*
  * Pick runs for so many free slots, but no more than most, of one owner who is slow
  * (own), or of the others: a list of PickedRun. *more tells whether there may be others
  * that could start.
@@ -238,11 +260,15 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 	*more = false;
 	if (pick.most <= 0)
 		return NIL;
-	/* When there are few slots, the first owner is not to have all of them. */
-	pick.quota = pick.most < contenders ? 1 :
-		(pick.most + waiting - 1) / waiting;
 	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
-	pick_in_turn(&pick);
+	/* When there are few slots, the first owner is not to have all of them. */
+	if (pick.most < contenders && !own)
+		waiting = Max(pick_one_each(&pick), 1);
+	if (pick.runs == NIL)
+	{
+		pick.quota = (pick.most + waiting - 1) / waiting;
+		pick_in_turn(&pick);
+	}
 	if (pick.runs == NIL && pick.bound < limit)
 	{
 		/* No owner with less than a share waits. */
