@@ -224,10 +224,12 @@ static bool
 was_meant(const ToolWork *work, const Tool *tool, const char *fingerprint)
 {
 	const char *meant = work->fingerprint;
+	const char *alone;
 
-	return meant != NULL &&
-		(strcmp(fingerprint, meant) == 0 ||
-		 strcmp(tool_fingerprint(tool->function, NULL), meant) == 0);
+	if (meant == NULL || strcmp(fingerprint, meant) == 0)
+		return meant != NULL;
+	alone = tool_fingerprint(tool->function, NULL);
+	return alone != NULL && strcmp(alone, meant) == 0;
 }
 
 /*
