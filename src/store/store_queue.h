@@ -125,6 +125,17 @@ typedef enum QueueState
 		".state = " READY " AND " alias ".claimed))"
 
 /*
+ * The run waits in its session behind one of the same parent that is PAUSED: so it is
+ * not working, either. (One that has been cancelled may be in that state for a moment.)
+ */
+#define BEHIND_PAUSED_SIBLING(alias) \
+		"EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e" \
+		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at" \
+		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION \
+		" JOIN agno.runs s ON s.run_id = e.run_id AND s.status = 'PAUSED'" \
+		" WHERE x.run_id = " alias ".run_id AND x.state = " WAITING ")"
+
+/*
  * The state of a run that waits for nothing but its run_at, if it has one; it is not
  * claimed.
  */

@@ -278,10 +278,7 @@ store_lock_ready(PickedRun **picked, int count)
 		" count(*) FILTER (WHERE c.status = 'waiting' AND EXISTS"
 		" (SELECT FROM agno.runs k WHERE k.run_id = c.child_run_id"
 		" AND k.status IN ('PENDING', 'RUNNING')"
-		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
-		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
-		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
-		" WHERE x.run_id = k.run_id AND x.state = " WAITING "))),"
+		" AND NOT " BEHIND_PAUSED_SIBLING("k") ")),"
 		" (SELECT sum(" BYTES_GIVEN("q") ") FROM agno.requirements q"
 		" WHERE q.run_id = r.run_id), (SELECT count(q.preview)"
 		" FROM agno.requirements q WHERE q.run_id = r.run_id), count(*)]"

@@ -310,10 +310,7 @@ set_continuing(const Column *run_ids, QueueState state)
 		" AND CASE WHEN c.status IN ('pending', 'preview')"
 		" THEN EXISTS (SELECT FROM agno.tool_queue w WHERE w.run_id = q.run_id)"
 		" ELSE c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING')"
-		" AND NOT EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e"
-		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at"
-		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION
-		" WHERE x.run_id = k.run_id AND x.state = " WAITING ") END)"
+		" AND NOT " BEHIND_PAUSED_SIBLING("k") " END)"
 	};
 	Arguments	args = {0};
 
@@ -711,12 +708,14 @@ resume_paused(const Column *run_ids)
 	" OR (c.status = 'waiting' AND k.status = 'PAUSED')))"
 	static Statement resume = {
 		"UPDATE agno.runs r SET status = 'PENDING' "
-		"FROM (SELECT l.run_id FROM agno.runs l"
+		"FROM (SELECT l.run_id, q.parent_run_id, q.owner, q.parent_shard"
+		" FROM agno.runs l"
 		" JOIN agno.run_queue q ON q.run_id = l.run_id"
 		" WHERE l.run_id = ANY ($3) AND l.status = 'PAUSED'"
 		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("l")
 		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
-		"WHERE r.run_id = l.run_id RETURNING r.run_id"
+		"WHERE r.run_id = l.run_id"
+		" RETURNING r.run_id, l.parent_run_id, l.owner, l.parent_shard"
 	};
 	static Statement later = {
 		"UPDATE agno.run_queue q SET"
@@ -726,6 +725,9 @@ resume_paused(const Column *run_ids)
 		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("q")
 	};
 	Arguments	args = {0};
+	Column		parents = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
 	uint64		found;
 	char	  **ids;
 
@@ -740,9 +742,11 @@ resume_paused(const Column *run_ids)
 		RowReader	row = row_reader(n);
 
 		ids[n] = next_text(&row);
+		add_parent(&row, &parents, &owners, &shards);
 	}
 	store_run_decided(ids, (int) found);
 	store_execute(&later, &args);
+	store_tell_parents(&parents, &owners, &shards);
 }
 
 /*

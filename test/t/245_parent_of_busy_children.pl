@@ -1,5 +1,6 @@
 # A run whose agents wait for somebody's decision is PAUSED with them. When one of them goes
-# on and the other is cancelled, nobody has anything to decide: it is not PAUSED any more.
+# on and the other is cancelled, nobody has anything to decide: it is not PAUSED any more,
+# and neither is who has called it.
 
 use strict;
 use warnings;
@@ -15,15 +16,18 @@ add_mock_server(start_mock('mock'));
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION waits(k text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(245); RETURN k; END $$;
 	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('waits', 'waits', true);
-	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('kid', 'mock:tools', '{waits}'), ('top', 'mock:tools', '{agent:kid}')));
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('kid', 'mock:tools', '{waits}'), ('middle', 'mock:tools', '{agent:kid}'), ('top', 'mock:tools', '{agent:middle}')));
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(245)');
-call_tools('top', 'top', [ [ map { [ kid => { task => qq({"calls": [[{"name": "waits", "arguments": {"k": "$_"}}]]}) } ] } 'a', 'b' ] ]);
+sub call { my ($name, $key, $value) = @_; $value =~ s/(["\\])/\\$1/g; return qq({"name": "$name", "arguments": {"$key": "$value"}}); }
+sub task { return '{"calls": [[' . join(', ', @_) . ']]}'; }
+my $middle = task(map { call('kid', 'task', task(call('waits', 'k', $_))) } 'a', 'b');
+enqueue('top', 'mock:tools', agent_id => 'top', input => task(call('middle', 'task', $middle)));
 is(wait_run('top'), 'PAUSED', 'it waits with them');
-my @kids = split /\n/, $node->safe_psql('postgres', q(SELECT run_id FROM agno.runs WHERE parent_run_id = 'top' ORDER BY run_id));
+my @kids = split /\n/, $node->safe_psql('postgres', q(SELECT run_id FROM agno.runs WHERE agent_id = 'kid' ORDER BY run_id));
 value("status FROM agno_approve_call('$kids[0]')");
 value("agno_cancel_run('$kids[1]')");
-ok($node->poll_query_until('postgres', q(SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'top')), 'it is RUNNING while one of them works');
+ok($node->poll_query_until('postgres', q(SELECT bool_and(status = 'RUNNING') FROM agno.runs WHERE agent_id IN ('top', 'middle'))), 'they are RUNNING while one of them works');
 is(value("status FROM agno.runs WHERE run_id = '$kids[0]'"), 'RUNNING', 'which does');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 $holder->query_safe('SELECT pg_advisory_unlock(245)');
