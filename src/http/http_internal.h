@@ -230,7 +230,7 @@ extern void reading_unpark(Lane *lane);
 extern void reading_advance(HttpClient *client);
 
 /* tls.c */
-extern void tls_count(HttpTransfer *transfer, const char *bytes, size_t length);
+extern void tls_count(HttpTransfer *transfer, char *bytes, size_t length);
 extern void tls_set_options(CURL *easy);
 
 /* transfer.c */

@@ -125,20 +125,40 @@ is_flooded(HttpTransfer *transfer, int64 length)
 }
 
 /*
+ * Certificates have arrived, which are about to be parsed: if the key of one is on a curve
+ * of its own, there is nothing to be read any more. No honest one is like that (RFC 5480,
+ * 2.1.1), and it takes OpenSSL as long as the curve likes, before anybody knows whether
+ * the certificate is to be trusted.
+ */
+static void
+blot_out_curves(char *message, size_t length)
+{
+	/* what identifiers of fields begin with: 1.2.840.10045.1 */
+	static const char field[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 0x01};
+
+	if (memmem(message, length, field, sizeof(field)) != NULL)
+		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
+}
+
+/*
  * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
  * length is, or a message about the connection itself.
  */
 void
-tls_count(HttpTransfer *transfer, const char *bytes, size_t length)
+tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 {
 	const unsigned char *header = (const unsigned char *) bytes;
 	int64		counts = 0;
 
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 		counts = RECORD_HEADER_SIZE + (header[3] << 8 | header[4]);
-	else if (length >= MESSAGE_HEADER_SIZE && transfer->sent &&
-			 ++transfer->messages > FREE_MESSAGES)
-		counts = MESSAGE_BYTES;
+	else if (length >= MESSAGE_HEADER_SIZE)
+	{
+		if (header[0] == SSL3_MT_CERTIFICATE)
+			blot_out_curves(bytes, length);
+		if (transfer->sent && ++transfer->messages > FREE_MESSAGES)
+			counts = MESSAGE_BYTES;
+	}
 	if (counts == 0 || !is_flooded(transfer, counts))
 		return;
 	transfer_end_flood(transfer);
@@ -146,21 +166,32 @@ tls_count(HttpTransfer *transfer, const char *bytes, size_t length)
 }
 
 /*
- * Whether a thing may be used, as OpenSSL asks. No key is exchanged by finite fields: a
- * server may choose one of 10,000 bits, which it need not compute with itself.
+ * Whether a thing may be used, as OpenSSL asks: of what is offered, and of what a server
+ * chooses, which may be something else. No key is exchanged by finite fields: a server
+ * may choose one of 10,000 bits, which it need not compute with itself.
  */
 static int
 security_callback(const SSL *ssl, const SSL_CTX *context, int operation, int bits,
 				  int nid, void *thing, void *data)
 {
-	if (operation == SSL_SECOP_CIPHER_SUPPORTED && thing != NULL &&
-		(SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe ||
-		 SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe_psk))
-		return 0;
-	if (operation == SSL_SECOP_CURVE_SUPPORTED &&
-		(nid == NID_ffdhe2048 || nid == NID_ffdhe3072 || nid == NID_ffdhe4096 ||
-		 nid == NID_ffdhe6144 || nid == NID_ffdhe8192))
-		return 0;
+	switch (operation & SSL_SECOP_OTHER_TYPE)
+	{
+		case SSL_SECOP_OTHER_CIPHER:
+			if (thing != NULL && (SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe ||
+								  SSL_CIPHER_get_kx_nid(thing) == NID_kx_dhe_psk))
+				return 0;
+			break;
+		case SSL_SECOP_OTHER_CURVE:
+			if (nid == NID_ffdhe2048 || nid == NID_ffdhe3072 ||
+				nid == NID_ffdhe4096 || nid == NID_ffdhe6144 ||
+				nid == NID_ffdhe8192)
+				return 0;
+			break;
+		case SSL_SECOP_OTHER_DH:
+			return 0;
+		default:
+			break;
+	}
 	return others_callback(ssl, context, operation, bits, nid, thing, data);
 }
 
@@ -172,6 +203,10 @@ context_callback(CURL *easy, void *context, void *unused)
 	SSL_CTX_set_options((SSL_CTX *) context, SSL_OP_NO_RENEGOTIATION);
 	others_callback = SSL_CTX_get_security_callback(context);
 	SSL_CTX_set_security_callback(context, security_callback);
+#ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION
+	SSL_CTX_set_options((SSL_CTX *) context,
+						SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
+#endif
 	return CURLE_OK;
 }
 

@@ -51,17 +51,24 @@ foreach my $kind ('tickets', 'hello')
 	expect_run("$kind-idle-1", { status => 'COMPLETED' }, 'what comes before it is an answer');
 }
 
-# What a server may make as expensive as it likes is not even offered.
-foreach my $only ([ '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ], [ '-tls1_3', '-groups', 'ffdhe2048' ])
+# What a server may make as expensive as it likes is not even offered, nor parsed.
+my $sign = "openssl ecparam -name prime256v1 -param_enc explicit -genkey -out $dir/curve.key 2>/dev/null"
+  . " && openssl req -x509 -new -key $dir/curve.key -subj /CN=curve -days 2 -out $dir/curve.pem 2>/dev/null";
+system_or_bail('sh', '-c', $sign);
+my %refused = (
+	'a finite field' => [ qr/handshake failure/, '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ],
+	'a finite group' => [ qr/handshake failure/, '-tls1_3', '-groups', 'ffdhe2048' ],
+	'a curve of its own' => [ qr/SSL routines|certificate/, '-cert_chain', "$dir/curve.pem" ]);
+foreach my $kind (sort keys %refused)
 {
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
-	my $run = "finite$only->[0]";
+	my ($error, @options) = @{ $refused{$kind} };
 
-	start_program('openssl', 's_server', '-quiet', '-www', '-accept', $port, '-cert', "$dir/cert.pem", '-key', "$dir/key.pem", @$only);
+	start_program('openssl', 's_server', '-quiet', '-www', '-accept', $port, '-cert', "$dir/cert.pem", '-key', "$dir/key.pem", @options);
 	wait_until('openssl', sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) });
 	$node->safe_psql('postgres', "ALTER SERVER hello OPTIONS (SET base_url 'https://127.0.0.1:$port/v1')");
-	enqueue($run, 'hello:m', role => 'greedy', timeout => '20 s');
-	expect_run($run, { status => 'ERROR', "error->>'message'" => qr/handshake failure/ }, "no key is exchanged by finite fields: $only->[0]");
+	enqueue($kind, 'hello:m', role => 'greedy', timeout => '20 s');
+	expect_run($kind, { status => 'ERROR', "error->>'message'" => $error }, "there is no key by $kind");
 }
 
 $node->stop;
