@@ -33,6 +33,9 @@
 /* How long the header of a message about the connection itself is, in bytes. */
 #define MESSAGE_HEADER_SIZE 4
 
+/* How many keys on elliptic curves the certificates of a server may have. */
+#define MAX_CURVE_KEYS 16
+
 /*
  * How many of those may come with an answer, and how many bytes one more counts for: to
  * be understood it takes as long as those do.
@@ -125,18 +128,37 @@ is_flooded(HttpTransfer *transfer, int64 length)
 }
 
 /*
- * Certificates have arrived, which are about to be parsed: if the key of one is on a curve
- * of its own, there is nothing to be read any more. No honest one is like that (RFC 5480,
- * 2.1.1), and it takes OpenSSL as long as the curve likes, before anybody knows whether
- * the certificate is to be trusted.
+ * How many times there is something in a message.
+ */
+static int
+count_of(const char *message, size_t length, const char *what, size_t size)
+{
+	const char *end = message + length;
+	int			count = 0;
+
+	while ((message = memmem(message, end - message, what, size)) != NULL)
+	{
+		message += size;
+		count++;
+	}
+	return count;
+}
+
+/*
+ * Certificates have arrived, which are about to be parsed, before anybody knows whether
+ * they are to be trusted. Keys on curves take OpenSSL long if they are many, or if the
+ * curve is of its own: as long as that likes. No honest chain is like that (RFC 5480,
+ * 2.1.1): there is nothing to be read in such a message any more.
  */
 static void
 blot_out_curves(char *message, size_t length)
 {
-	/* what identifiers of fields begin with: 1.2.840.10045.1 */
-	static const char field[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 0x01};
+	/* what identifiers of fields begin with, and that of keys: 1.2.840.10045 */
+	static const char field[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 1};
+	static const char key[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 2, 1};
 
-	if (memmem(message, length, field, sizeof(field)) != NULL)
+	if (count_of(message, length, field, sizeof(field)) > 0 ||
+		count_of(message, length, key, sizeof(key)) > MAX_CURVE_KEYS)
 		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
 }
 

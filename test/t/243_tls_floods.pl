@@ -55,7 +55,9 @@ foreach my $kind ('tickets', 'hello')
 my $sign = "openssl ecparam -name prime256v1 -param_enc explicit -genkey -out $dir/curve.key 2>/dev/null"
   . " && openssl req -x509 -new -key $dir/curve.key -subj /CN=curve -days 2 -out $dir/curve.pem 2>/dev/null";
 system_or_bail('sh', '-c', $sign);
+system_or_bail('sh', '-c', "openssl ecparam -name secp384r1 -genkey -out $dir/many.key 2>/dev/null && openssl req -x509 -new -key $dir/many.key -subj /CN=many -days 2 -out $dir/one.pem && for i in \$(seq 17); do cat $dir/one.pem; done > $dir/many.pem");
 my %refused = (
+	'many curves' => [ qr/SSL routines|certificate/, '-cert_chain', "$dir/many.pem" ],
 	'a finite field' => [ qr/handshake failure/, '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ],
 	'a finite group' => [ qr/handshake failure/, '-tls1_3', '-groups', 'ffdhe2048' ],
 	'a curve of its own' => [ qr/SSL routines|certificate/, '-cert_chain', "$dir/curve.pem" ]);
