@@ -7,9 +7,10 @@
  * reads on after each of them as long as more arrives, and a server can send them faster
  * than they are understood: libcurl would never come back, neither from a transfer nor
  * from looking whether an idle connection is still there. So OpenSSL is told to come back
- * after each, not to begin another handshake, nor one that takes it long, and all that
- * arrives is counted, and bounded. A handshake, and what libcurl does with HTTP/2, go on as long as there is
- * anything: nothing but the end of the connection ends that.
+ * after each, and not to begin another handshake; what may take it long in the first one
+ * is refused; and all that arrives is counted, and bounded. A handshake, and what libcurl
+ * does with HTTP/2, go on as long as there is anything: nothing but the end of the
+ * connection ends that.
  *
  * With another library than OpenSSL, libcurl tells of nothing in here.
  *
@@ -33,15 +34,15 @@
 /* How long the header of a message about the connection itself is, in bytes. */
 #define MESSAGE_HEADER_SIZE 4
 
-/* How many keys on elliptic curves the certificates of a server may have. */
-#define MAX_CURVE_KEYS 16
-
 /*
  * How many of those may come with an answer, and how many bytes one more counts for: to
  * be understood it takes as long as those do.
  */
 #define FREE_MESSAGES 16
 #define MESSAGE_BYTES 4096
+
+/* How many keys on elliptic curves the certificates of a server may have. */
+#define MAX_CURVE_KEYS 16
 
 /* What OpenSSL, or the system's policy, allows: the same for all contexts. */
 static int	(*others_callback) (const SSL *, const SSL_CTX *, int, int, int,
@@ -223,7 +224,8 @@ context_callback(CURL *easy, void *context, void *unused)
 {
 	SSL_CTX_clear_mode((SSL_CTX *) context, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_options((SSL_CTX *) context, SSL_OP_NO_RENEGOTIATION);
-	others_callback = SSL_CTX_get_security_callback(context);
+	if (SSL_CTX_get_security_callback(context) != security_callback)
+		others_callback = SSL_CTX_get_security_callback(context);
 	SSL_CTX_set_security_callback(context, security_callback);
 #ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION
 	SSL_CTX_set_options((SSL_CTX *) context,
