@@ -134,13 +134,12 @@ is_flooded(HttpTransfer *transfer, int64 length)
 static int
 count_of(const char *message, size_t length, const char *what, size_t size)
 {
-	const char *end = message + length;
 	int			count = 0;
 
-	while ((message = memmem(message, end - message, what, size)) != NULL)
+	for (size_t at = 0; at + size <= length; at++)
 	{
-		message += size;
-		count++;
+		if (memcmp(message + at, what, size) == 0)
+			count++;
 	}
 	return count;
 }
