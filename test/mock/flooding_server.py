@@ -16,7 +16,6 @@ the handshake.
 import functools
 import gzip
 import json
-import os
 import re
 import socket
 import ssl
@@ -24,12 +23,11 @@ import sys
 import threading
 import zlib
 
+from raw_server import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS,
+                        frame, listen)
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-
-# Frames of HTTP/2
-DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
-END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 def answer(text):
@@ -164,11 +162,6 @@ def serve_http1(connection):
         pass
 
 
-def frame(kind, flags, stream, payload=b""):
-    return (len(payload).to_bytes(3, "big") + bytes([kind, flags])
-            + stream.to_bytes(4, "big") + payload)
-
-
 class Http2:
     """One connection: what arrives is read here, floods have threads."""
 
@@ -264,14 +257,7 @@ def main():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(sys.argv[2], sys.argv[3])
         context.set_alpn_protocols(["h2"])
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-    with open(sys.argv[1] + ".new", "w") as port_file:
-        print(listener.getsockname()[1], file=port_file)
-    os.rename(sys.argv[1] + ".new", sys.argv[1])
-    while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(connection, context),
-                         daemon=True).start()
+    listen(sys.argv[1], serve, context)
 
 
 main()

@@ -11,15 +11,15 @@ import ctypes
 import ctypes.util
 import hmac
 import json
-import os
 import re
-import socket
 import ssl
 import struct
 import sys
 import tempfile
-import threading
 import time
+
+from raw_server import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame,
+                        listen)
 
 ANSWER = json.dumps({
     "id": "resp_1", "object": "response", "status": "completed", "model": "idle",
@@ -28,10 +28,6 @@ ANSWER = json.dumps({
 
 # Types of records
 CHANGE_CIPHER, HANDSHAKE, APPLICATION_DATA = 20, 22, 23
-
-# HTTP/2: frames
-DATA, HEADERS, SETTINGS = 0, 1, 4
-ACK, END_STREAM, END_HEADERS = 1, 1, 4
 
 GET_TAG, TAG_SIZE = 16, 16
 crypto = ctypes.CDLL(ctypes.util.find_library("crypto"))
@@ -201,11 +197,6 @@ class OldSession(Session):
                    + frame(DATA, END_STREAM, 1, ANSWER))
 
 
-def frame(kind, flags, stream, payload=b""):
-    return (len(payload).to_bytes(3, "big") + bytes([kind, flags])
-            + stream.to_bytes(4, "big") + payload)
-
-
 def serve(connection):
     try:
         kind = OldSession if len(sys.argv) > 5 else Session
@@ -216,14 +207,4 @@ def serve(connection):
         connection.close()
 
 
-def main():
-    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-    with open(sys.argv[1] + ".new", "w") as port_file:
-        print(listener.getsockname()[1], file=port_file)
-    os.rename(sys.argv[1] + ".new", sys.argv[1])
-    while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-
-main()
+listen(sys.argv[1], serve)
