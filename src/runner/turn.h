@@ -85,7 +85,7 @@ typedef struct Turn
 	bool		measured;		/* what is for each owner is done by itself,
 								 * to find out how long it takes: of what is
 								 * large, */
-	bool		large_first;	/* what is large, if there is any, or none */
+	bool		large_first;	/* if there is any, or of what is not */
 	Chore		first;			/* one at a time: which of these comes first */
 	int			signal_limit;	/* read no more signals than this */
 	int			room;			/* how many to start, apart from the room that
