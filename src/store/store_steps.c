@@ -708,14 +708,12 @@ resume_paused(const Column *run_ids)
 	" OR (c.status = 'waiting' AND k.status = 'PAUSED')))"
 	static Statement resume = {
 		"UPDATE agno.runs r SET status = 'PENDING' "
-		"FROM (SELECT l.run_id, q.parent_run_id, q.owner, q.parent_shard"
-		" FROM agno.runs l"
+		"FROM (SELECT l.run_id FROM agno.runs l"
 		" JOIN agno.run_queue q ON q.run_id = l.run_id"
 		" WHERE l.run_id = ANY ($3) AND l.status = 'PAUSED'"
 		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("l")
 		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
-		"WHERE r.run_id = l.run_id"
-		" RETURNING r.run_id, l.parent_run_id, l.owner, l.parent_shard"
+		"WHERE r.run_id = l.run_id RETURNING r.run_id"
 	};
 	static Statement later = {
 		"UPDATE agno.run_queue q SET"
@@ -725,9 +723,6 @@ resume_paused(const Column *run_ids)
 		" AND q.state = " DECISION " AND " MINE("q") NOTHING_TO_DECIDE("q")
 	};
 	Arguments	args = {0};
-	Column		parents = {TEXTOID};
-	Column		owners = {INT4OID};
-	Column		shards = {INT4OID};
 	uint64		found;
 	char	  **ids;
 
@@ -742,11 +737,9 @@ resume_paused(const Column *run_ids)
 		RowReader	row = row_reader(n);
 
 		ids[n] = next_text(&row);
-		add_parent(&row, &parents, &owners, &shards);
 	}
 	store_run_decided(ids, (int) found);
 	store_execute(&later, &args);
-	store_tell_parents(&parents, &owners, &shards);
 }
 
 /*
@@ -779,7 +772,8 @@ store_children_ended(char *const *run_ids, int count)
 }
 
 /*
- * All that these runs have waited for has been decided: they go on.
+ * All that these runs have waited for has been decided: they go on. Their parents are
+ * told: one that became PAUSED while it was decided has nobody else to tell it.
  */
 void
 store_run_decided(char *const *run_ids, int count)
@@ -789,14 +783,26 @@ store_run_decided(char *const *run_ids, int count)
 		" looks = 0, run_at = NULL "
 		"FROM agno.runs r WHERE q.run_id = ANY ($3) AND q.state = " DECISION
 		" AND r.run_id = q.run_id AND r.status = 'PENDING' AND " MINE("q")
+		" RETURNING q.parent_run_id, q.owner, q.parent_shard"
 	};
 	Arguments	args = {0};
+	Column		parents = {TEXTOID};
+	Column		owners = {INT4OID};
+	Column		shards = {INT4OID};
+	uint64		found;
 
 	if (count == 0)
 		return;
 	bind_mine(&args);
 	bind_ids(&args, run_ids, count);
-	store_execute(&statement, &args);
+	found = store_execute(&statement, &args);
+	for (uint64 n = 0; n < found; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		add_parent(&row, &parents, &owners, &shards);
+	}
+	store_tell_parents(&parents, &owners, &shards);
 }
 
 /*
