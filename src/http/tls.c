@@ -65,6 +65,7 @@ is_at(int fd, bool peer, const char *ip, int port)
 					sizeof(its_ip), its_port, sizeof(its_port),
 					NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		return false;
+	its_ip[strcspn(its_ip, "%")] = '\0';	/* libcurl names no interface */
 	return atoi(its_port) == port && strcmp(its_ip, ip) == 0;
 }
 
