@@ -41,8 +41,8 @@
 #define FREE_MESSAGES 16
 #define MESSAGE_BYTES 4096
 
-/* How many keys on elliptic curves the certificates of a server may have. */
-#define MAX_CURVE_KEYS 16
+/* How many certificates a server may have. */
+#define MAX_CERTIFICATES 16
 
 /* What OpenSSL, or the system's policy, allows: the same for all contexts. */
 static int	(*others_callback) (const SSL *, const SSL_CTX *, int, int, int,
@@ -129,37 +129,70 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	return true;
 }
 
+/* A number of so many bytes. */
+static size_t
+number_at(const unsigned char *bytes, int size)
+{
+	size_t		number = 0;
+
+	for (int i = 0; i < size; i++)
+		number = number << 8 | bytes[i];
+	return number;
+}
+
 /*
- * How many times there is something in a message.
+ * How many certificates there are in a message of TLS 1.2 or before (RFC 5246, 7.4.2), or
+ * of TLS 1.3 (RFC 8446, 4.4.2), which has a byte before its list, and extensions after
+ * each. No message is a list by both.
  */
 static int
-count_of(const char *message, size_t length, const char *what, size_t size)
+count_certificates(const unsigned char *message, size_t length)
 {
+	size_t		at = MESSAGE_HEADER_SIZE + 3;
+	bool		is_list = length >= at && number_at(message + at - 3, 3) == length - at;
 	int			count = 0;
 
-	for (size_t at = 0; at + size <= length; at++)
+	if (!is_list)
+		at++;
+	while (at + 3 <= length)
 	{
-		if (memcmp(message + at, what, size) == 0)
-			count++;
+		at += 3 + number_at(message + at, 3);
+		if (!is_list && at + 2 <= length)
+			at += 2 + number_at(message + at, 2);
+		count++;
 	}
 	return count;
 }
 
 /*
+ * Whether there is a curve of its own in a message: the identifiers of fields begin with
+ * 1.2.840.10045.1.
+ */
+static bool
+has_curve(const unsigned char *message, size_t length)
+{
+	static const unsigned char field[] = {0x2a, 0x86, 0x48, 0xce, 0x3d, 1};
+
+	for (size_t at = 0; at + sizeof(field) <= length; at++)
+	{
+		if (memcmp(message + at, field, sizeof(field)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Certificates have arrived, which are about to be parsed, before anybody knows whether
- * they are to be trusted. Keys on curves take OpenSSL long if they are many, or if the
- * curve is of its own: as long as that likes. No honest chain is like that (RFC 5480,
- * 2.1.1): there is nothing to be read in such a message any more.
+ * they are to be trusted. That takes OpenSSL long if they are many, above all if their
+ * keys are on curves, or if such a curve is of its own: as long as that likes. No honest
+ * chain is like that (RFC 5480, 2.1.1): there is nothing to be read in such a message any
+ * more.
  */
 static void
-blot_out_curves(char *message, size_t length)
+blot_out_absurd(unsigned char *message, size_t length)
 {
-	/* what identifiers of fields begin with, and that of keys: 1.2.840.10045 */
-	static const char field[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 1};
-	static const char key[] = {0x2a, (char) 0x86, 0x48, (char) 0xce, 0x3d, 2, 1};
-
-	if (count_of(message, length, field, sizeof(field)) > 0 ||
-		count_of(message, length, key, sizeof(key)) > MAX_CURVE_KEYS)
+	if (count_certificates(message, length) > MAX_CERTIFICATES ||
+		has_curve(message, length))
 		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
 }
 
@@ -170,15 +203,15 @@ blot_out_curves(char *message, size_t length)
 void
 tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 {
-	const unsigned char *header = (const unsigned char *) bytes;
+	unsigned char *header = (unsigned char *) bytes;
 	int64		counts = 0;
 
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
-		counts = RECORD_HEADER_SIZE + (header[3] << 8 | header[4]);
+		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
 	else if (length >= MESSAGE_HEADER_SIZE)
 	{
 		if (header[0] == SSL3_MT_CERTIFICATE)
-			blot_out_curves(bytes, length);
+			blot_out_absurd(header, length);
 		if (transfer->sent && ++transfer->messages > FREE_MESSAGES)
 			counts = MESSAGE_BYTES;
 	}
