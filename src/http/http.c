@@ -42,6 +42,9 @@
 /* How long a transfer may go on when all that matters has arrived, in ms. */
 #define LAST_MS 200
 
+/* How long transfers that are late are ended before others are looked after, in us. */
+#define LATE_SLICE (20 * US_PER_MS)
+
 /* The mask with every signal in it. */
 static sigset_t all_signals;
 
@@ -290,13 +293,16 @@ look_after_waiting(HttpClient *client, Approach *approach, int64 now)
 
 /*
  * No transfer outlives its time: neither one that waits for something, nor one that
- * libcurl has lost sight of.
+ * libcurl has lost sight of. If they are many, the rest comes in the next moment.
  */
 static void
 end_late(HttpClient *client)
 {
+	int64		began = clock_now();
+
 	while (!pairingheap_is_empty(&client->deadlines) &&
-		   first_deadline(client)->deadline <= now_ms())
+		   first_deadline(client)->deadline <= now_ms() &&
+		   clock_now() - began < LATE_SLICE)
 	{
 		HttpTransfer *transfer = first_deadline(client);
 

@@ -173,6 +173,7 @@ struct HttpTransfer
 								 * be used again */
 	int64		record_bytes;	/* received by TLS */
 	int			messages;		/* about its connection, once sent */
+	bool		leaving;		/* libcurl lets it go */
 	char		local_ip[INET6_ADDRSTRLEN]; /* of its connection, once sent */
 	char		remote_ip[INET6_ADDRSTRLEN];	/* likewise */
 	int			local_port;		/* likewise */

@@ -388,7 +388,9 @@ lane_leave(HttpTransfer *transfer)
 	origin_end_lookup(transfer, true, true);
 	if (transfer->lane != NULL)
 	{
+		transfer->leaving = true;
 		curl_multi_remove_handle(transfer->lane->multi, transfer->easy);
+		transfer->leaving = false;
 		client->busy_lanes -= --transfer->lane->transfers == 0;
 		client->transfers--;
 	}

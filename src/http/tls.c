@@ -182,18 +182,31 @@ has_curve(const unsigned char *message, size_t length)
 }
 
 /*
- * Certificates have arrived, which are about to be parsed, before anybody knows whether
- * they are to be trusted. That takes OpenSSL long if they are many, above all if their
- * keys are on curves, or if such a curve is of its own: as long as that likes. No honest
- * chain is like that (RFC 5480, 2.1.1): there is nothing to be read in such a message any
- * more.
+ * Whether there are certificates in a message that no honest server has (RFC 5480, 2.1.1).
+ * They are about to be parsed, before anybody knows whether they are to be trusted, which
+ * takes OpenSSL long if they are many, above all if their keys are on curves; or if such a
+ * curve is of its own: as long as that likes.
+ */
+static bool
+is_absurd(const unsigned char *message, size_t length)
+{
+	return message[0] == SSL3_MT_CERTIFICATE &&
+		(count_certificates(message, length) > MAX_CERTIFICATES ||
+		 has_curve(message, length));
+}
+
+/*
+ * A message about the connection itself has arrived, and is about to be understood. If it
+ * is not to be, there is nothing to be read in it any more: when libcurl lets a connection
+ * go, OpenSSL goes on with a handshake as far as that has arrived.
  */
 static void
-blot_out_absurd(unsigned char *message, size_t length)
+take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 {
-	if (count_certificates(message, length) > MAX_CERTIFICATES ||
-		has_curve(message, length))
+	if ((transfer->leaving && !transfer->sent) || is_absurd(message, length))
 		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
+	if (transfer->sent)
+		transfer->messages++;
 }
 
 /*
@@ -210,9 +223,8 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
 	else if (length >= MESSAGE_HEADER_SIZE)
 	{
-		if (header[0] == SSL3_MT_CERTIFICATE)
-			blot_out_absurd(header, length);
-		if (transfer->sent && ++transfer->messages > FREE_MESSAGES)
+		take_message(transfer, header, length);
+		if (transfer->messages > FREE_MESSAGES)
 			counts = MESSAGE_BYTES;
 	}
 	if (counts == 0 || !is_flooded(transfer, counts))
