@@ -22,12 +22,15 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "commands/async.h"
 #include "core/version.h"
@@ -109,10 +112,15 @@ forget_fitting(Datum arg, Oid relation)
 		fitting_table = InvalidOid;
 }
 
+/*
+ * Refuse a table that is not that of an extension that fits: whoever may create a schema
+ * can have one of this name where there is no extension any more.
+ */
 static void
-check_version(Oid table)
+check_extension(Oid table)
 {
 	static bool registered;
+	Oid			extension;
 	bool		fits;
 
 	if (table == fitting_table)
@@ -120,13 +128,19 @@ check_version(Oid table)
 	if (!registered)
 		CacheRegisterRelcacheCallback(forget_fitting, (Datum) 0);
 	registered = true;
-	(void) store_find_extension(&fits, true);
-	if (fits)
-		fitting_table = table;
+	extension = store_find_extension(&fits, true);
+	if (!OidIsValid(extension) ||
+		getExtensionOfObject(RelationRelationId, table) != extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("\"agno.runs\" is no table of extension \"agno_bg\""),
+				 errhint("Run CREATE EXTENSION agno_bg.")));
+	fitting_table = table;
 }
 
 /*
- * Who owns the tables. Errors: undefined_table without the extension,
+ * Who owns the tables. They stay those of the extension to the end of the transaction.
+ * Errors: undefined_table or undefined_object without the extension,
  * object_not_in_prerequisite_state if it is of another version.
  */
 static Oid
@@ -134,20 +148,18 @@ tables_owner(void)
 {
 	Oid			schema = get_namespace_oid("agno", false);
 	Oid			table = get_relname_relid("runs", schema);
-	Relation	relation;
+	Relation	relation = OidIsValid(table) ?
+		try_relation_open(table, AccessShareLock) : NULL;
 	Oid			owner;
 
-	if (!OidIsValid(table))
+	if (relation == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"agno.runs\" does not exist"),
 				 errhint("Run CREATE EXTENSION agno_bg.")));
-	check_version(table);
-	relation = RelationIdGetRelation(table);
-	if (!RelationIsValid(relation))
-		elog(ERROR, "could not open relation with OID %u", table);
+	check_extension(table);
 	owner = relation->rd_rel->relowner;
-	RelationClose(relation);
+	relation_close(relation, NoLock);
 	return owner;
 }
 

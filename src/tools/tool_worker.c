@@ -24,6 +24,7 @@
 #include "server/wait_event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "store/store.h"
 #include "tcop/tcopprot.h"
 #include "tools/callback_batch.h"
 #include "tools/tool_execution.h"
@@ -69,9 +70,24 @@ close_blame(int code, Datum arg)
 	blame_close();
 }
 
+/*
+ * Whether there is an extension that fits in this database.
+ */
+static bool
+has_extension(void)
+{
+	bool		fits;
+
+	tool_session_begin();
+	(void) store_find_extension(&fits, false);
+	tool_session_commit();
+	return fits;
+}
+
 static void
 initialize(int slot, Oid database, Oid role)
 {
+	uint64		wakes;
 	uint32		flags = 0;
 
 #if PG_VERSION_NUM >= 170000
@@ -88,6 +104,13 @@ initialize(int slot, Oid database, Oid role)
 	tool_session_open(role);
 	if (!tool_slot_attach(slot, database, role))
 		proc_exit(0);
+	wakes = tool_slot_wakes();
+	if (!has_extension())
+	{
+		/* Nor is anybody else to come for what is asked for. */
+		tool_slot_rest(wakes, 0);
+		proc_exit(0);
+	}
 	tool_execution_open();
 	(void) blame_open(BLAME_TOOL_WORKERS + slot);
 	on_proc_exit(close_blame, 0);
