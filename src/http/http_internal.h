@@ -168,11 +168,11 @@ struct HttpTransfer
 	bool		hurried;		/* libcurl got it when there was no time left
 								 * to find out whether there is a server */
 	bool		sent;			/* libcurl has a connection for it */
-	int			opened[2];		/* its last sockets, until it is sent, */
-	ino_t		inodes[2];		/* and what they were then: a descriptor may
-								 * be used again */
+	int			opened[2];		/* the sockets that it tries to connect, */
+	ino_t		inodes[2];		/* and what they were then, or 0: a descriptor
+								 * may be used again */
 	int64		record_bytes;	/* received by TLS */
-	int			messages;		/* about its connection, once sent */
+	int			messages;		/* about its connection */
 	bool		leaving;		/* libcurl lets it go */
 	char		local_ip[INET6_ADDRSTRLEN]; /* of its connection, once sent */
 	char		remote_ip[INET6_ADDRSTRLEN];	/* likewise */
@@ -249,6 +249,7 @@ extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
 extern void transfer_end_flood(HttpTransfer *transfer);
 extern int64 transfer_most_useless_bytes(const HttpTransfer *transfer);
+extern bool transfer_has_opened(const HttpTransfer *transfer, int number);
 extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_end(HttpTransfer *transfer, int64 deadline);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);

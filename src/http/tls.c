@@ -21,7 +21,6 @@
 #include <netdb.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "http/http_internal.h"
 
@@ -41,8 +40,19 @@
 #define FREE_MESSAGES 16
 #define MESSAGE_BYTES 4096
 
-/* How many certificates a server may have. */
+/*
+ * How much may arrive until there is a connection, in bytes, and for how many of them what
+ * arrives counts at least: a record may have one byte.
+ */
+#define MAX_HANDSHAKE_BYTES (256 * 1024)
+#define LEAST_BYTES 1024
+
+/*
+ * How many certificates a server may have, and of how many bytes: OpenSSL keeps them, at
+ * many times that size, as long as there is the connection.
+ */
 #define MAX_CERTIFICATES 16
+#define MAX_CERTIFICATES_SIZE (32 * 1024)
 
 /* What OpenSSL, or the system's policy, allows: the same for all contexts. */
 static int	(*others_callback) (const SSL *, const SSL_CTX *, int, int, int,
@@ -70,39 +80,45 @@ is_at(int fd, bool peer, const char *ip, int port)
 }
 
 /*
- * Shut down what this transfer has opened, and has no connection yet.
+ * Nothing arrives by this socket any more, not even what is there: where a socket cannot
+ * be disconnected, that is read to its end.
  */
 static void
-break_opened(const HttpTransfer *transfer)
+cut(int fd)
 {
-	for (int i = 0; i < (int) lengthof(transfer->opened); i++)
-	{
-		struct stat now;
+	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
 
-		if (transfer->inodes[i] != 0 &&
-			fstat(transfer->opened[i], &now) == 0 &&
-			now.st_ino == transfer->inodes[i])
-			(void) shutdown(transfer->opened[i], SHUT_RDWR);
-	}
+	if (connect(fd, &nowhere, sizeof(nowhere)) != 0)
+		(void) shutdown(fd, SHUT_RDWR);
 }
 
 /*
- * Shut the connection of this transfer down. libcurl does not say which socket that
- * is, as long as the transfer is under way: it is that with the same ends.
+ * Whether this transfer has a socket, but no connection yet: it may be shaking hands.
+ */
+static bool
+is_opening(const HttpTransfer *transfer)
+{
+	return !transfer->sent && (transfer_has_opened(transfer, 0) ||
+							   transfer_has_opened(transfer, 1));
+}
+
+/*
+ * Break the connection of this transfer. libcurl does not say which socket that is, as
+ * long as the transfer is under way: it is that with the same ends.
  */
 static void
 break_connection(const HttpTransfer *transfer)
 {
-	if (!transfer->sent)
+	for (int i = 0; !transfer->sent && i < (int) lengthof(transfer->opened); i++)
 	{
-		break_opened(transfer);
-		return;
+		if (transfer_has_opened(transfer, i))
+			cut(transfer->opened[i]);
 	}
-	for (int fd = 0; fd <= transfer->client->highest_fd; fd++)
+	for (int fd = 0; transfer->sent && fd <= transfer->client->highest_fd; fd++)
 	{
 		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
 			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
-			(void) shutdown(fd, SHUT_RDWR);
+			cut(fd);
 	}
 }
 
@@ -119,7 +135,7 @@ is_flooded(HttpTransfer *transfer, int64 length)
 
 	transfer->record_bytes += length;
 	if (!transfer->sent)
-		return transfer->record_bytes > MAX_HEADER_BYTES;
+		return transfer->record_bytes > MAX_HANDSHAKE_BYTES;
 	if (transfer->lane == NULL || !transfer->lane->multiplexed)
 		return transfer->record_bytes > 2 * transfer_most_useless_bytes(transfer);
 	origin->useless_bytes += length;
@@ -205,13 +221,13 @@ take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 {
 	if ((transfer->leaving && !transfer->sent) || is_absurd(message, length))
 		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
-	if (transfer->sent)
-		transfer->messages++;
 }
 
 /*
  * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
- * length is, or a message about the connection itself.
+ * length is, or a message about the connection itself. Before it opens a connection,
+ * libcurl looks whether others that idle in its lane are still there: what it finds there
+ * is not the fault of this transfer.
  */
 void
 tls_count(HttpTransfer *transfer, char *bytes, size_t length)
@@ -219,14 +235,18 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	unsigned char *header = (unsigned char *) bytes;
 	int64		counts = 0;
 
+	if (!transfer->sent && !is_opening(transfer))
+		return;
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
 	else if (length >= MESSAGE_HEADER_SIZE)
 	{
 		take_message(transfer, header, length);
-		if (transfer->messages > FREE_MESSAGES)
+		if (++transfer->messages > FREE_MESSAGES)
 			counts = MESSAGE_BYTES;
 	}
+	if (!transfer->sent)
+		counts = Max(counts, LEAST_BYTES);
 	if (counts == 0 || !is_flooded(transfer, counts))
 		return;
 	transfer_end_flood(transfer);
@@ -272,6 +292,7 @@ context_callback(CURL *easy, void *context, void *unused)
 	if (SSL_CTX_get_security_callback(context) != security_callback)
 		others_callback = SSL_CTX_get_security_callback(context);
 	SSL_CTX_set_security_callback(context, security_callback);
+	SSL_CTX_set_max_cert_list(context, MAX_CERTIFICATES_SIZE);
 #ifdef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION
 	SSL_CTX_set_options((SSL_CTX *) context,
 						SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);

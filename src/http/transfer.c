@@ -420,32 +420,48 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 }
 
 /*
- * Keep a socket of this transfer, and the one before: it may try two addresses.
+ * Whether this one of the sockets that a transfer has opened is still there.
+ */
+bool
+transfer_has_opened(const HttpTransfer *transfer, int number)
+{
+	struct stat now;
+
+	return transfer->inodes[number] != 0 &&
+		fstat(transfer->opened[number], &now) == 0 &&
+		now.st_ino == transfer->inodes[number];
+}
+
+/*
+ * Keep a socket of this transfer. At a time, libcurl tries one address of each family.
  */
 static void
 note_opened(HttpTransfer *transfer, int fd)
 {
+	int			number = transfer_has_opened(transfer, 0) ? 1 : 0;
 	struct stat now;
 
 	if (fd < 0 || fstat(fd, &now) != 0)
 		return;
-	transfer->opened[1] = transfer->opened[0];
-	transfer->inodes[1] = transfer->inodes[0];
-	transfer->opened[0] = fd;
-	transfer->inodes[0] = now.st_ino;
+	transfer->opened[number] = fd;
+	transfer->inodes[number] = now.st_ino;
 }
 
 /*
- * libcurl's socket(), to know why there is none.
+ * libcurl's socket(), to know why there is none. One that has been sent gets no other
+ * connection (sent_callback()): nobody has to shake hands for it.
  */
 static curl_socket_t
 open_socket_callback(void *transfer_arg, curlsocktype purpose,
 					 struct curl_sockaddr *address)
 {
 	HttpTransfer *transfer = transfer_arg;
-	int			fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-							address->protocol);
+	int			fd;
 
+	if (transfer->sent)
+		return CURL_SOCKET_BAD;
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+				address->protocol);
 	origin_is_found(transfer);
 	transfer->client->highest_fd = Max(transfer->client->highest_fd, fd);
 	note_opened(transfer, fd);
@@ -719,6 +735,17 @@ late_failure(const HttpTransfer *transfer)
 }
 
 /*
+ * Whether it has been sent, and libcurl has looked for another connection in vain.
+ */
+static bool
+is_not_resent(const HttpTransfer *transfer, CURLcode code)
+{
+	return transfer->sent && (code == CURLE_ABORTED_BY_CALLBACK ||
+							  code == CURLE_COULDNT_CONNECT ||
+							  code == CURLE_COULDNT_RESOLVE_HOST);
+}
+
+/*
  * What kind of failure this is.
  */
 static HttpFailure
@@ -733,6 +760,8 @@ classify(const HttpTransfer *transfer, CURLcode code, long status)
 	/* of an error, the status says enough */
 	if (code != CURLE_OK && transfer->unreadable)
 		return status >= 400 ? HTTP_OK : HTTP_UNREADABLE;
+	if (is_not_resent(transfer, code))
+		return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -782,7 +811,7 @@ transfer_set_result(HttpTransfer *transfer, CURLcode code)
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 
 	result->failure = classify(transfer, code, status);
-	if (code == CURLE_ABORTED_BY_CALLBACK)
+	if (is_not_resent(transfer, code))
 		result->reason = "it was closed before an answer arrived";
 	else if (transfer->unreadable)
 		result->reason = "it is compressed more than once, to less than a hundredth, or neither by gzip nor by deflate";
