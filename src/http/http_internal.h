@@ -35,6 +35,9 @@
  */
 #define MAX_HEADER_BYTES (256 * 1024)
 
+/* For how many of them a header counts at least: what libcurl needs to keep it. */
+#define LEAST_HEADER_BYTES 128
+
 typedef struct Lane
 {
 	HttpClient *client;			/* whose lane this is */
@@ -188,12 +191,13 @@ struct HttpTransfer
 	size_t		max_response;	/* bytes that received may reach */
 	int64		kept;			/* bytes that its owner keeps of what it has
 								 * let go, as http_charge() was told */
-	int64		held;			/* body_size and kept, in account->bytes */
+	int64		held;			/* body_size, kept, and header_bytes, in
+								 * account->bytes */
 	bool		too_large;		/* the body passed max_response, or what came
 								 * of it the bound for that */
 	bool		crowded;		/* its role held too much, and it some of that */
 	size_t		wire_bytes;		/* received of the body, as it came */
-	size_t		header_bytes;	/* received of headers */
+	size_t		header_bytes;	/* that headers count for */
 	int			codings;		/* of the body, that headers have told of */
 	bool		unreadable;		/* they are not accepted */
 	bool		no_socket;		/* there was no descriptor, or no memory, for

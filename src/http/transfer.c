@@ -126,7 +126,8 @@ transfer_close_account(HttpClient *client, Account *account)
 void
 transfer_charge(HttpTransfer *transfer)
 {
-	int64		holds = (int64) transfer->body_size + transfer->kept;
+	int64		holds = (int64) transfer->body_size + transfer->kept +
+		transfer->header_bytes;
 
 	transfer->account->bytes += holds - transfer->held;
 	transfer->held = holds;
@@ -410,10 +411,16 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 		transfer_watch(transfer, true);
 		transfer->unreadable |= !accept_coding(transfer, bytes, length);
 	}
-	transfer->header_bytes += length;
+	transfer->header_bytes += Max(length, LEAST_HEADER_BYTES);
+	transfer_charge(transfer);
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
 		transfer->result.long_headers = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	if (is_crowded(transfer))
+	{
+		crowd_out(transfer);
 		return CURL_WRITEFUNC_ERROR;
 	}
 	return transfer->unreadable ? CURL_WRITEFUNC_ERROR : length;

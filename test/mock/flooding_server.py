@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model server that sends without end what is no part of an answer. Over HTTP/1.1,
 by the model: extension (of a chunk), chunks (of a blank), comments (of a stream), gzip (compressed nothing), ones-COUNT (not without
-end: an answer of COUNT bytes, each a chunk), headers-COUNT (60,000 of them, once there are
+end: an answer of COUNT bytes, each a chunk), headers-COUNT (1,900 of them, once there are
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
 control characters, which JSON takes six bytes for). Neither
@@ -74,7 +74,7 @@ def flood(connection, piece):
 
 
 # Requests that wait for each other, by how many there are to be.
-BARRIERS = {count: threading.Barrier(count) for count in range(1, 101)}
+BARRIERS = {count: threading.Barrier(count) for count in (1, 400)}
 
 
 # How many requests there have been, and answers that are large, by model.
@@ -127,7 +127,7 @@ def serve_http1(connection):
     elif kind == "headers":
         BARRIERS[count].wait()
         body = answer("many")
-        connection.sendall(HEAD + b"Connection: close\r\n" + b"a:\r\n" * 60000 +
+        connection.sendall(HEAD + b"Connection: close\r\n" + b"a:\r\n" * 1900 +
                            b"Content-Length: %d\r\n\r\n" % len(body) + body)
         return
     elif kind in COUNTS:

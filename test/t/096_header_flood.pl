@@ -1,6 +1,6 @@
 # A server that sends headers without end fails its run and takes no memory,
 # wherever they are: before the answer (1xx), in it, or after the body, or a single
-# line; nor is it asked again when it may not be. What has no headers at all (HTTP/0.9)
+# line, or very many short ones; nor is it asked again when it may not be. What has no headers at all (HTTP/0.9)
 # is none of its answers. The server is a few lines of Perl, since no decent one does
 # that.
 
@@ -20,6 +20,7 @@ my %answers = (
 	line => [ "HTTP/1.1 200 OK\r\nX: ", 'y' x 100_000 ],
 	old => [ '', 'What is this? ' x 1000 ],
 	headers => [ "HTTP/1.1 200 OK\r\n", $flood ],
+	many => [ "HTTP/1.1 200 OK\r\n" . "a:\r\n" x 2500 . "Content-Length: 2\r\n\r\n{}", '' ],
 	trailers => [
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
 		$flood ]);
