@@ -1,6 +1,8 @@
 #!/bin/bash
 # Checks that the folders of src/ know only those below them, that SQL is executed
-# in src/store/ and src/tools/ alone, and that nobody but src/http/ knows libcurl.
+# in src/store/ and src/tools/ alone, that nobody but src/http/ knows libcurl, and that
+# no subtransaction is left open by an error: whoever catches that would end it in place
+# of his own, and be the user that was current when it began.
 # Part of make test. Prints what breaks the rules.
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
@@ -46,5 +48,11 @@ while IFS= read -r place; do
 	complain "$place: src/core/ includes core/portable.h instead"
 done < <(grep -nE '"postgres(_fe)?[.]h"' src/core/*.[ch] |
 	grep -v '^src/core/portable.h:' | cut -d: -f1,2)
+while IFS= read -r place; do
+	complain "$place: no PG_TRY() after the begin of a subtransaction"
+done < <(awk 'FNR == 1 { at = 0 }
+	/BeginInternalSubTransaction\(/ { at = FNR; where = FILENAME ":" FNR }
+	at && /PG_TRY\(\)/ { at = 0 }
+	at && FNR > at + 2 { print where; at = 0 }' src/*/*.c)
 
 exit $broken

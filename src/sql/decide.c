@@ -124,39 +124,54 @@ has_grown(const Family *family, const Family *before)
 }
 
 /*
- * Lock the family from the top down, as everybody does. If others have joined it
- * meanwhile, above those that are locked by now, who waits for these may have locked
- * them: the locks are given back, and taken anew.
+ * Lock those of the family that are known, from the top down, as everybody does. Returns
+ * whether others have joined it meanwhile, above these: who waits for these may have
+ * locked them, so the locks are given back.
  */
-static void
-lock_family(Decisions *decisions, const char *run_id)
+static bool
+lock_known(Decisions *decisions, const char *run_id)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
-	bool		grown = true;
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Family	   *known = decisions->family;
+	volatile bool grown = false;
 
-	while (grown)
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
 	{
-		Family	   *locked = decisions->family;
 		ListCell   *cell;
 
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		foreach(cell, locked->runs)
+		foreach(cell, known->runs)
 		{
 			RunRow		row;
 
 			(void) store_lock_run(((PausedRun *) lfirst(cell))->run_id, &row);
 		}
 		look(decisions, run_id);
-		grown = has_grown(decisions->family, locked);
+		grown = has_grown(decisions->family, known);
 		if (grown)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
 			ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = resources;
 	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* Or the caller's handler would end ours, and be who began it. */
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return grown;
 }
 
 /*
@@ -185,8 +200,9 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 	else
 		run->owner = InvalidOid;
 	known = OidIsValid(run->owner) && may_know(decisions);
-	if (known)
-		lock_family(decisions, run_id);
+	while (known && lock_known(decisions, run_id))
+	{
+	}
 	if (!known || !store_lock_run(run_id, run))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
