@@ -2239,6 +2239,41 @@ REVOKE ALL ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, p
 
 REVOKE ALL ON FUNCTION agno.run_tree(pg_catalog.text) FROM PUBLIC;
 
+-- Nor is what would be rights of the owner of the tables - to have triggers there, or
+-- foreign keys to them - for roles to whom default privileges give it.
+DO $$
+DECLARE
+	given record;
+BEGIN
+	FOR given IN
+		SELECT c.oid::pg_catalog.regclass AS relation,
+			   CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+					THEN 'PUBLIC'
+					ELSE a.grantee::pg_catalog.regrole::pg_catalog.text
+			   END AS role,
+			   pg_catalog.string_agg(DISTINCT a.privilege_type, ', ') AS privileges
+		FROM pg_catalog.pg_extension x
+		JOIN pg_catalog.pg_depend d
+		  ON d.refclassid OPERATOR(pg_catalog.=)
+			 'pg_catalog.pg_extension'::pg_catalog.regclass
+		 AND d.refobjid OPERATOR(pg_catalog.=) x.oid
+		 AND d.classid OPERATOR(pg_catalog.=)
+			 'pg_catalog.pg_class'::pg_catalog.regclass
+		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
+		 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,v}'::pg_catalog."char"[])
+		CROSS JOIN pg_catalog.aclexplode(c.relacl) a
+		WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
+		  AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
+		  AND a.privilege_type OPERATOR(pg_catalog.<>) ALL (
+			  '{SELECT,INSERT,UPDATE,DELETE}'::pg_catalog.text[])
+		GROUP BY c.oid, a.grantee
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE %s ON %s FROM %s', given.privileges,
+								  given.relation, given.role);
+	END LOOP;
+END
+$$;
+
 -- END COPY
 
 ---------------------------------------------------------------------------

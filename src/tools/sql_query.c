@@ -21,6 +21,7 @@
 #include "server/sql_function.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
@@ -139,8 +140,10 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		Portal		portal;
+		int			level;
 
 		read_only_begin();
+		level = NewGUCNestLevel();
 		SPI_connect();
 		portal = SPI_cursor_open(NULL, prepare(query), NULL, NULL, true);
 
@@ -150,6 +153,9 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 		UnpinPortal(portal);
 		SPI_cursor_close(portal);
 		SPI_finish();
+
+		/* Nor does it set anything for who comes next. */
+		AtEOXact_GUC(false, level);
 		read_only_check();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);

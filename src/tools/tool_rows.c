@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -67,16 +68,22 @@ typedef struct WrittenColumn
 	bool		isnull;
 } WrittenColumn;
 
+/*
+ * What this function, a trigger on this table of the schema agno and on no other, is
+ * called with: the columns of another one may be of other types.
+ */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, const char *name)
+trigger_data(FunctionCallInfo fcinfo, const char *name, const char *table)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(data->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+		RelationGetNamespace(data->tg_relation) != get_namespace_oid("agno", true) ||
+		strcmp(RelationGetRelationName(data->tg_relation), table) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s() is a trigger function", name)));
+				 errmsg("%s() is a trigger function of agno.%s", name, table)));
 	return data;
 }
 
@@ -213,7 +220,8 @@ check_agent_id(TriggerData *data, Oid writer)
 Datum
 agno_check_agent_tools(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = trigger_data(fcinfo, "agno.check_agent_tools");
+	TriggerData *data = trigger_data(fcinfo, "agno.check_agent_tools",
+									 "agents");
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
 		data->tg_newtuple : data->tg_trigtuple;
 	WrittenColumn columns[2];
@@ -373,7 +381,7 @@ check_approver(TriggerData *data)
 Datum
 agno_check_tool(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = trigger_data(fcinfo, "agno.check_tool");
+	TriggerData *data = trigger_data(fcinfo, "agno.check_tool", "tools");
 	HeapTuple	tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
 		data->tg_newtuple : data->tg_trigtuple;
 	WrittenColumn name = written_column(data, "tool");

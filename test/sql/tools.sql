@@ -275,6 +275,18 @@ SELECT * FROM agno.run_sql_query('SELECT writes()');
 SELECT * FROM agno.run_sql_query('SELECT 1 AS one');
 SHOW transaction_read_only;
 SELECT count(*) FROM notes;
+SELECT agno_call_tool('agno.run_sql_query', '{"query": "SELECT set_config(''application_name'', ''query'', false), current_setting(''application_name'')"}');
+SELECT current_setting('application_name') = 'query' AS is_set;
+
+-- The triggers of our tables are none of others, which may have columns of other types.
+CREATE TABLE not_tools (tool integer, function text, requires_user_input text[], parameters jsonb, bind jsonb, approver regrole, external_execution boolean, preview boolean);
+CREATE TRIGGER check_tool BEFORE INSERT ON not_tools FOR EACH ROW EXECUTE FUNCTION agno.check_tool();
+CREATE TRIGGER check_agent BEFORE UPDATE ON not_tools FOR EACH ROW EXECUTE FUNCTION agno.check_agent_tools();
+INSERT INTO not_tools VALUES (1, 'x');
+ALTER TABLE not_tools DISABLE TRIGGER check_tool;
+INSERT INTO not_tools VALUES (1, 'x');
+UPDATE not_tools SET tool = 2;
+DROP TABLE not_tools;
 
 -- Tools are for those who have the rights of their owner.
 CREATE ROLE regress_tools_app;

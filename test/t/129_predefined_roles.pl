@@ -34,6 +34,8 @@ foreach my $role (qw(writer given))
 	is(outcome_as($role, q(INSERT INTO agno.callbacks (run_id, owner, function, status, shard, queued_at) VALUES ('later', 10, 'pg_reload_conf()', 'ERROR', 0, now()))), '42501', "$role has nothing called");
 }
 is(value(q(count(*) || ' ' || (SELECT tools ->> 0 LIKE '%look%' FROM agno.run_requests) FROM agno.run_queue WHERE run_at = 'infinity')), '1 true', 'nothing');
+is(value(q(string_agg(DISTINCT p, ' ') FROM pg_class c, unnest('{SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER}'::text[]) p
+	WHERE c.relnamespace = 'agno'::regnamespace AND c.relkind IN ('r', 'v') AND has_table_privilege('given', c.oid, p))), 'DELETE INSERT SELECT UPDATE', 'default privileges give no rights of the owner');
 is(value(q(string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class c WHERE c.relnamespace = 'agno'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity)), 'prices',
 	'every table but that of the prices has row-level security');
 $node->stop;
