@@ -125,15 +125,19 @@ typedef enum QueueState
 		".state = " READY " AND " alias ".claimed))"
 
 /*
- * The run waits in its session behind one of the same parent that is PAUSED: so it is
- * not working, either. (One that has been cancelled may be in that state for a moment.)
+ * The run has to wait in its session behind one of the same parent that is PAUSED: so it is
+ * not working, either, whether it has been set aside by now or not. (One that has been
+ * cancelled may be in the state of PAUSED ones for a moment.) A PAUSED one has been at the
+ * head of its session: no more than a few that were queued again can be before it.
  */
 #define BEHIND_PAUSED_SIBLING(alias) \
-		"EXISTS (SELECT FROM agno.run_queue x JOIN agno.run_queue e" \
-		" ON e.session_id = x.session_id AND e.accepted_at < x.accepted_at" \
-		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION \
+		"EXISTS (SELECT FROM agno.run_queue x CROSS JOIN LATERAL" \
+		" (SELECT h.* FROM agno.run_queue h WHERE h.session_id = x.session_id" \
+		" ORDER BY h.accepted_at LIMIT 10) e" \
 		" JOIN agno.runs s ON s.run_id = e.run_id AND s.status = 'PAUSED'" \
-		" WHERE x.run_id = " alias ".run_id AND x.state = " WAITING ")"
+		" WHERE x.run_id = " alias ".run_id AND e.accepted_at < x.accepted_at" \
+		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION \
+		" AND x.state IN (" WAITING ", " PARKED ", " READY ") AND NOT x.claimed)"
 
 /*
  * The state of a run that waits for nothing but its run_at, if it has one; it is not
