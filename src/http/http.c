@@ -269,9 +269,10 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
  * when it is known, the first that has the time when it is to be looked up again.
  */
 static void
-look_after_waiting(HttpClient *client, Approach *approach, int64 now)
+look_after_waiting(HttpClient *client, Approach *approach)
 {
-	bool		may_go = approach->lookup == NULL && approach->next_lookup <= now;
+	bool		may_go = !dlist_is_empty(&approach->waiting) &&
+		origin_may_go_on(client, approach);
 	dlist_mutable_iter iter;
 
 	dlist_foreach_modify(iter, &approach->waiting)
@@ -286,9 +287,6 @@ look_after_waiting(HttpClient *client, Approach *approach, int64 now)
 		lane_enter(transfer);
 		may_go = !approach->lookup_failed;
 	}
-	if (!dlist_is_empty(&approach->waiting) && approach->lookup == NULL &&
-		approach->next_lookup > now)
-		client->waiting_due = Min(client->waiting_due, approach->next_lookup);
 }
 
 /*
@@ -333,7 +331,7 @@ http_advance(HttpClient *client)
 		client->waiting_due = PG_INT64_MAX;
 		hash_seq_init(&all, client->approaches);
 		while ((approach = hash_seq_search(&all)) != NULL)
-			look_after_waiting(client, approach, now_ms());
+			look_after_waiting(client, approach);
 	}
 	lane_end_turns(client);
 	while ((lane = lane_open_next(client)) != NULL)

@@ -57,11 +57,26 @@ typedef struct Lane
 								 * read */
 } Lane;
 
+/* How many names are looked up, or known, at a time (lookups.c). */
+#define MAX_LOOKUPS 512
+
+/* How long addresses that have been found are kept, in seconds. */
+#define ADDRESSES_KEPT_S 10
+
+/* A place for a look-up, and for what it has found. */
+typedef struct Lookup
+{
+	Oid			role;			/* for whom */
+	bool		has_thread;		/* it is under way, as far as is known */
+	int64		until;			/* when it is free, as of now_ms() */
+} Lookup;
+
 /* A server that transfers go to, and what all of them have shown of it. */
 typedef struct Origin
 {
 	slist_node	node;			/* in HttpClient.origins */
 	int			approaches;		/* how many lead to it */
+	bool		is_address;		/* its name is one: nobody looks it up */
 	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
 	int64		useless_bytes;	/* received by https in excess of what answers
 								 * had in them, since that was too much */
@@ -85,6 +100,8 @@ typedef struct Approach
 	bool		may_open;		/* open_node is in it */
 	HttpTransfer *lookup;		/* the transfer that looks up the address, or
 								 * NULL */
+	Lookup	   *place;			/* of that, in HttpClient.lookups */
+	bool		lacks_place;	/* there was none for it */
 	bool		lookup_failed;	/* the last one has found nothing */
 	int64		next_lookup;	/* none before, as of now_ms() */
 	dlist_head	waiting;		/* transfers that wait for an address */
@@ -131,6 +148,7 @@ struct HttpClient
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */
+	Lookup		lookups[MAX_LOOKUPS];	/* of them */
 	dlist_head	may_open;		/* Approaches whose next transfer has its turn */
 	int64		turns_due;		/* when to look at turns, as of now_ms() */
 	pairingheap deadlines;		/* of transfers that are not done */
@@ -218,6 +236,11 @@ extern void lane_collect(Lane *lane);
 extern void lane_leave(HttpTransfer *transfer);
 extern void lanes_move_to_plain(HttpClient *client);
 
+/* lookups.c */
+extern bool lookup_has_place(HttpClient *client, Oid role);
+extern Lookup *lookup_begin(HttpClient *client, Oid role);
+extern void lookup_end(Lookup *lookup, bool failed, bool abandoned);
+
 /* origin.c */
 extern int	origin_lookup_callback(void *resolver, void *reserved,
 								   void *transfer_arg);
@@ -227,6 +250,7 @@ extern void origin_is_found(HttpTransfer *transfer);
 extern HTAB *origin_create_approaches(void);
 extern Approach *origin_approach(HttpClient *client, const char *url,
 								 Oid role);
+extern bool origin_may_go_on(HttpClient *client, const Approach *approach);
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
 /* reading.c */

@@ -19,6 +19,8 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+
 #include "http/http_internal.h"
 #include "utils/memutils.h"
 
@@ -27,6 +29,9 @@
  * long its role begins no other for the same server, in milliseconds.
  */
 #define ABANDONED_PAUSE 4000
+
+/* After how long a role that has no place for a look-up is looked at again, in ms. */
+#define PLACE_PAUSE 100
 
 /*
  * When there are more approaches than this, those that no transfer takes are
@@ -44,15 +49,17 @@ origin_lookup_callback(void *resolver, void *reserved, void *transfer_arg)
 	HttpTransfer *transfer = transfer_arg;
 	Approach   *approach = transfer->approach;
 
-	if (approach->lookup == transfer)
+	if (approach->lookup == transfer || approach->origin->is_address)
 		return 0;
-	if (approach->lookup != NULL || approach->next_lookup > now_ms())
+	if (approach->lookup == NULL && approach->next_lookup <= now_ms())
 	{
-		transfer->refused = true;
-		return 1;
+		approach->place = lookup_begin(transfer->client, approach->role);
+		approach->lacks_place = approach->place == NULL;
+		if (!approach->lacks_place)
+			approach->lookup = transfer;
 	}
-	approach->lookup = transfer;
-	return 0;
+	transfer->refused = approach->lookup != transfer;
+	return transfer->refused ? 1 : 0;
 }
 
 /*
@@ -68,6 +75,7 @@ origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 		return;
 	approach->lookup = NULL;
 	approach->lookup_failed = failed;
+	lookup_end(approach->place, failed, abandoned);
 	if (abandoned)
 		approach->next_lookup = now_ms() + ABANDONED_PAUSE;
 	if (transfer->client->waiting > 0)
@@ -83,6 +91,7 @@ origin_is_found(HttpTransfer *transfer)
 	Approach   *approach = transfer->approach;
 
 	origin_end_lookup(transfer, false, false);
+	approach->lacks_place = false;
 	if (dlist_is_empty(&approach->waiting))
 		return;
 	approach->lookup_failed = false;
@@ -134,6 +143,29 @@ forget_idle(HttpClient *client)
 }
 
 /*
+ * Whether the host of a server, scheme://host:port, is an address already. (What is in
+ * brackets can be nothing else.)
+ */
+static bool
+is_address(const char *origin)
+{
+	const char *host = strstr(origin, "://");
+	char		text[INET_ADDRSTRLEN];
+	struct in_addr address;
+	size_t		length;
+
+	/* a user's name is none */
+	if (host == NULL || strchr(host, '@') != NULL)
+		return false;
+	host += 3;
+	length = strcspn(host, ":");
+	if (*host == '[' || length >= sizeof(text))
+		return *host == '[';
+	strlcpy(text, host, length + 1);
+	return inet_pton(AF_INET, text, &address) == 1;
+}
+
+/*
  * The origin of this URL: all of it up to the path.
  */
 static Origin *
@@ -158,6 +190,7 @@ find_origin(HttpClient *client, const char *url)
 	origin = MemoryContextAllocZero(TopMemoryContext,
 									offsetof(Origin, name) + length + 1);
 	memcpy(origin->name, url, length);
+	origin->is_address = is_address(origin->name);
 	slist_push_head(&client->origins, &origin->node);
 	return origin;
 }
@@ -189,6 +222,35 @@ origin_approach(HttpClient *client, const char *url, Oid role)
 }
 
 /*
+ * When those who wait for this address may go on, as of now_ms(), if nobody is looking it
+ * up.
+ */
+static int64
+may_go_on_at(HttpClient *client, const Approach *approach)
+{
+	return approach->lacks_place && !lookup_has_place(client, approach->role) ?
+		Max(approach->next_lookup, now_ms() + PLACE_PAUSE) : approach->next_lookup;
+}
+
+/*
+ * Whether those who wait for this address may go on. If that is a matter of time, they
+ * are looked at again.
+ */
+bool
+origin_may_go_on(HttpClient *client, const Approach *approach)
+{
+	int64		at;
+
+	if (approach->lookup != NULL)
+		return false;
+	at = may_go_on_at(client, approach);
+	if (at <= now_ms())
+		return true;
+	client->waiting_due = Min(client->waiting_due, at);
+	return false;
+}
+
+/*
  * Have the transfer wait for the address of its server, which another looks up.
  */
 void
@@ -204,5 +266,5 @@ origin_wait_for_address(HttpTransfer *transfer)
 		client->waiting_due = PG_INT64_MAX;
 	if (transfer->approach->lookup == NULL)
 		client->waiting_due = Min(client->waiting_due,
-								  transfer->approach->next_lookup);
+								  may_go_on_at(client, transfer->approach));
 }

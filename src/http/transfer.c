@@ -569,6 +569,7 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_SHARE, transfer->client->share);
 	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, origin_lookup_callback);
 	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long) ADDRESSES_KEPT_S);
 #if LIBCURL_VERSION_NUM >= 0x075700
 	/* A lookup may take its time: wait for no thread. */
 	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);

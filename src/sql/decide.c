@@ -213,8 +213,9 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 				 errmsg("run \"%s\" is not in status %s", run_id,
 						run_status_name(RUN_PAUSED)),
 				 errdetail("It is %s.", run_status_name(run->status))));
-	/* Somebody may have decided before the locks were there. */
-	look(decisions, run_id);
+	/* It may be PAUSED since a moment ago. */
+	if (decisions->self == NULL)
+		look(decisions, run_id);
 }
 
 /*
