@@ -473,7 +473,6 @@ CREATE VIEW agno.workers WITH (security_invoker) AS
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.workers IS
 	'the runners and tool workers of all nodes';
-GRANT SELECT ON agno.node_workers, agno.workers TO pg_monitor;
 
 -- To INSERT into, as agno.enqueue of a node is, in the caller's transaction: a row goes
 -- to the node of its slot, many rows without RETURNING in one statement per node.
@@ -2188,6 +2187,41 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- Nor is anything for roles to whom default privileges give it: who may change agno.nodes
+-- has all that is sent there, and who has triggers there the rights of who adds one.
+DO $$
+DECLARE
+	given record;
+BEGIN
+	FOR given IN
+		SELECT DISTINCT c.oid::pg_catalog.regclass AS relation,
+			   CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+					THEN 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'
+					ELSE 'ALL' END AS privileges,
+			   CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+					THEN 'PUBLIC'
+					ELSE a.grantee::pg_catalog.regrole::pg_catalog.text
+			   END AS role
+		FROM pg_catalog.pg_extension x
+		JOIN pg_catalog.pg_depend d
+		  ON d.refclassid OPERATOR(pg_catalog.=)
+			 'pg_catalog.pg_extension'::pg_catalog.regclass
+		 AND d.refobjid OPERATOR(pg_catalog.=) x.oid
+		 AND d.classid OPERATOR(pg_catalog.=)
+			 'pg_catalog.pg_class'::pg_catalog.regclass
+		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
+		 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}'::pg_catalog."char"[])
+		CROSS JOIN pg_catalog.aclexplode(c.relacl) a
+		WHERE x.extname OPERATOR(pg_catalog.=) 'agno_router'
+		  AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE %s ON %s FROM %s', given.privileges,
+								  given.relation, given.role);
+	END LOOP;
+END
+$$;
+GRANT SELECT ON agno.node_workers, agno.workers TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.agno_router_status(),
 	agno.status_at(pg_catalog.text), agno.connection(pg_catalog.text),
 	agno.knock(pg_catalog.text, boolean),
