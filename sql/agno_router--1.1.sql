@@ -128,7 +128,6 @@ COMMENT ON COLUMN agno.nodes.last_slot IS 'the last one';
 COMMENT ON COLUMN agno.nodes.has_agents IS
 	'it is the one on which agents and tools are written; the others '
 	'receive them';
-GRANT SELECT ON agno.nodes TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('agno.nodes', '');
 
 -- Evaluated once for each node when a query over all nodes starts, and then again
@@ -314,7 +313,6 @@ CREATE VIEW agno.runs WITH (security_invoker) AS
 COMMENT ON VIEW agno.runs IS
 	'one row per run of any node that can be reached, with the name of the '
 	'node';
-GRANT SELECT ON agno.node_runs, agno.runs TO PUBLIC;
 
 CREATE TABLE agno.node_sessions (
 	node pg_catalog.text NOT NULL,
@@ -338,7 +336,6 @@ CREATE VIEW agno.sessions WITH (security_invoker) AS
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.sessions IS
 	'the conversations of all nodes';
-GRANT SELECT ON agno.node_sessions, agno.sessions TO PUBLIC;
 
 CREATE TABLE agno.node_run_events (
 	node pg_catalog.text NOT NULL,
@@ -356,7 +353,6 @@ CREATE VIEW agno.run_events WITH (security_invoker) AS
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.run_events IS
 	'what subscribers of streamed runs are told, of all nodes';
-GRANT SELECT ON agno.node_run_events, agno.run_events TO PUBLIC;
 
 CREATE TABLE agno.node_tool_calls (
 	node pg_catalog.text NOT NULL,
@@ -389,7 +385,6 @@ CREATE VIEW agno.tool_calls WITH (security_invoker) AS
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.tool_calls IS
 	'what agents did, on all nodes';
-GRANT SELECT ON agno.node_tool_calls, agno.tool_calls TO PUBLIC;
 
 CREATE TABLE agno.node_approvals (
 	node pg_catalog.text NOT NULL,
@@ -421,7 +416,6 @@ CREATE VIEW agno.approvals WITH (security_invoker) AS
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.approvals IS
 	'the calls of all nodes that the current user may decide about';
-GRANT SELECT ON agno.node_approvals, agno.approvals TO PUBLIC;
 
 CREATE TABLE agno.node_stats (
 	node pg_catalog.text NOT NULL,
@@ -447,7 +441,6 @@ CREATE VIEW agno.stats WITH (security_invoker) AS
 COMMENT ON VIEW agno.stats IS
 	'how many runs there are of each status, and what they cost, by model '
 	'and hour and node';
-GRANT SELECT ON agno.node_stats, agno.stats TO PUBLIC;
 
 CREATE TABLE agno.node_workers (
 	node pg_catalog.text NOT NULL,
@@ -522,6 +515,30 @@ END
 $$;
 COMMENT ON FUNCTION agno.keep_no_statistics(pg_catalog.regclass) IS
 	'has ANALYZE keep nothing of the rows of a relation of the nodes';
+
+-- Default privileges give roles what would be rights of whoever comes here: to have
+-- triggers, or to say where things are sent.
+CREATE FUNCTION agno.keep_private(relation pg_catalog.regclass)
+RETURNS pg_catalog.void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	role text;
+BEGIN
+	FOR role IN
+		SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
+							 ELSE a.grantee::regrole::text END
+		FROM pg_class c, aclexplode(c.relacl) a
+		WHERE c.oid = relation AND a.grantee <> c.relowner
+	LOOP
+		EXECUTE format('REVOKE ALL ON %s FROM %s', relation, role);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION agno.keep_private(pg_catalog.regclass) IS
+	'takes all privileges to a relation that is new back, but its owner''s';
+
 SELECT agno.keep_no_statistics(r) FROM pg_catalog.unnest(
 	'{agno.node_runs,agno.node_sessions,agno.node_run_events,
 	  agno.node_tool_calls,agno.node_approvals,agno.node_stats,
@@ -1810,8 +1827,8 @@ BEGIN
 			'FOR VALUES FROM (%s) TO (%s) SERVER %I '
 			'OPTIONS (schema_name ''agno'', table_name ''enqueue'')',
 			'agno_' || n.node, n.first_slot, n.last_slot + 1, n.node);
-		PERFORM agno.keep_no_statistics(format('%I.enqueue', 'agno_' || n.node)
-										::regclass);
+		PERFORM agno.keep_private(made), agno.keep_no_statistics(made)
+			FROM CAST(format('%I.enqueue', 'agno_' || n.node) AS regclass) made;
 	END LOOP;
 END
 $$;
@@ -2024,9 +2041,10 @@ BEGIN
 			'what agno_arun(..., agent_id) refers to, on all nodes';
 		COMMENT ON FOREIGN TABLE agno.tools IS
 			'what the signature of a function cannot say of it as a tool, on all nodes';
-		GRANT SELECT ON agno.agents, agno.tools TO PUBLIC;
-		PERFORM agno.keep_no_statistics('agno.agents'),
+		PERFORM agno.keep_private('agno.agents'), agno.keep_private('agno.tools'),
+			agno.keep_no_statistics('agno.agents'),
 			agno.keep_no_statistics('agno.tools');
+		GRANT SELECT ON agno.agents, agno.tools TO PUBLIC;
 		FOR role IN SELECT * FROM agno.usage_roles() LOOP
 			EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE '
 						   'ON agno.agents, agno.tools TO %I', role);
@@ -2050,8 +2068,8 @@ BEGIN
 			'FOR VALUES IN (%4$L) SERVER %4$I '
 			'OPTIONS (schema_name ''agno'', table_name %3$L)',
 			'agno_' || name, relation, 'node_' || relation, name);
-		PERFORM agno.keep_no_statistics(format('%I.%I', 'agno_' || name,
-											   relation)::regclass);
+		PERFORM agno.keep_private(made), agno.keep_no_statistics(made)
+			FROM CAST(format('%I.%I', 'agno_' || name, relation) AS regclass) made;
 	END LOOP;
 	PERFORM agno.attach_enqueue();
 END
@@ -2188,39 +2206,21 @@ BEGIN
 END
 $$;
 
--- Nor is anything for roles to whom default privileges give it: who may change agno.nodes
--- has all that is sent there, and who has triggers there the rights of who adds one.
-DO $$
-DECLARE
-	given record;
-BEGIN
-	FOR given IN
-		SELECT DISTINCT c.oid::pg_catalog.regclass AS relation,
-			   CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
-					THEN 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER'
-					ELSE 'ALL' END AS privileges,
-			   CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
-					THEN 'PUBLIC'
-					ELSE a.grantee::pg_catalog.regrole::pg_catalog.text
-			   END AS role
-		FROM pg_catalog.pg_extension x
-		JOIN pg_catalog.pg_depend d
-		  ON d.refclassid OPERATOR(pg_catalog.=)
-			 'pg_catalog.pg_extension'::pg_catalog.regclass
-		 AND d.refobjid OPERATOR(pg_catalog.=) x.oid
-		 AND d.classid OPERATOR(pg_catalog.=)
-			 'pg_catalog.pg_class'::pg_catalog.regclass
-		JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
-		 AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}'::pg_catalog."char"[])
-		CROSS JOIN pg_catalog.aclexplode(c.relacl) a
-		WHERE x.extname OPERATOR(pg_catalog.=) 'agno_router'
-		  AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
-	LOOP
-		EXECUTE pg_catalog.format('REVOKE %s ON %s FROM %s', given.privileges,
-								  given.relation, given.role);
-	END LOOP;
-END
-$$;
+SELECT agno.keep_private(c.oid)
+FROM pg_catalog.pg_extension x
+JOIN pg_catalog.pg_depend d
+  ON d.refclassid OPERATOR(pg_catalog.=)
+	 'pg_catalog.pg_extension'::pg_catalog.regclass
+ AND d.refobjid OPERATOR(pg_catalog.=) x.oid
+ AND d.classid OPERATOR(pg_catalog.=)
+	 'pg_catalog.pg_class'::pg_catalog.regclass
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
+ AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}'::pg_catalog."char"[])
+WHERE x.extname OPERATOR(pg_catalog.=) 'agno_router';
+GRANT SELECT ON agno.nodes, agno.node_runs, agno.runs, agno.node_sessions,
+	agno.sessions, agno.node_run_events, agno.run_events, agno.node_tool_calls,
+	agno.tool_calls, agno.node_approvals, agno.approvals, agno.node_stats,
+	agno.stats TO PUBLIC;
 GRANT SELECT ON agno.node_workers, agno.workers TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.agno_router_status(),
 	agno.status_at(pg_catalog.text), agno.connection(pg_catalog.text),

@@ -4,7 +4,8 @@
 # against throw-away servers. Works on a copy in a temporary folder and leaves
 # nothing running. Arguments: TAP tests to run instead of everything, as paths or
 # as parts of their names. TAP tests run side by side, TEST_JOBS of them (one more
-# than there are processors), but for those whose head has a line "# Alone: why".
+# than there are processors), but for those whose head has a line "# Alone: why"; those
+# with a line "# Waits: for what" take next to no processor.
 # With VERBOSE=1 all output is shown. With SANITIZE=1 the server executes a build
 # with AddressSanitizer and UndefinedBehaviorSanitizer, which takes a server built
 # without --enable-nls; tests that measure, or that load a library of their own
@@ -98,25 +99,38 @@ check() {
 	count "$name" "$status" "$work/check.log" $((SECONDS - start))
 }
 
-# Run TAP tests side by side, TEST_JOBS at a time.
+# Run TAP tests side by side, TEST_JOBS at a time, and beside them, one after the other,
+# those that mostly wait.
 tap_tests_side_by_side() {
 	local -A file_of=() start_of=()
-	local file pid status
-	while [ $# -gt 0 ] || [ ${#file_of[@]} -gt 0 ]; do
-		if [ $# -gt 0 ] && [ ${#file_of[@]} -lt "$jobs" ]; then
-			file=$1
-			shift
+	local waiting=() others=() waiter= file pid status
+	for file; do
+		if grep -q '^# Waits: ' "$file"; then waiting+=("$file"); else others+=("$file"); fi
+	done
+	while [ $((${#waiting[@]} + ${#others[@]} + ${#file_of[@]})) -gt 0 ]; do
+		file=
+		if [ -z "$waiter" ] && [ ${#waiting[@]} -gt 0 ]; then
+			file=${waiting[0]}
+			waiting=("${waiting[@]:1}")
+		elif [ ${#others[@]} -gt 0 ] &&
+			[ ${#file_of[@]} -lt $((jobs + ${waiter:+1} + 0)) ]; then
+			file=${others[0]}
+			others=("${others[@]:1}")
+		fi
+		if [ -n "$file" ]; then
 			tap_test "$file" >"$work/$(basename "$file").log" 2>&1 &
 			file_of[$!]=$file
 			start_of[$!]=$SECONDS
-		else
-			status=0
-			wait -n -p pid "${!file_of[@]}" || status=$?
-			file=${file_of[$pid]}
-			count "$file" "$status" "$work/$(basename "$file").log" \
-				$((SECONDS - start_of[$pid]))
-			unset "file_of[$pid]"
+			! grep -q '^# Waits: ' "$file" || waiter=$!
+			continue
 		fi
+		status=0
+		wait -n -p pid "${!file_of[@]}" || status=$?
+		file=${file_of[$pid]}
+		count "$file" "$status" "$work/$(basename "$file").log" \
+			$((SECONDS - start_of[$pid]))
+		unset "file_of[$pid]"
+		[ "$pid" != "$waiter" ] || waiter=
 	done
 }
 

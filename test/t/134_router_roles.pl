@@ -223,11 +223,12 @@ $router->safe_psql('postgres', 'CREATE ROLE watcher LOGIN; GRANT pg_monitor TO w
 is(as($router, 'watcher', "SELECT string_agg(concat_ws('|', node, COALESCE(reachable::text, 'null'), problem), ',') FROM agno_router_status()"),
 	'n1|null|user mapping not found for "watcher",n2|null|user mapping not found for "watcher"', 'a monitor without a mapping does not know whether nodes can be reached');
 
-# Default privileges give nothing
+# Default privileges give nothing, neither on what the extension makes nor on what is made for a node.
 $router->safe_psql('postgres', 'CREATE DATABASE given; CREATE ROLE given');
-$router->safe_psql('given', 'SET client_min_messages = warning; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO given, PUBLIC; CREATE EXTENSION agno_router CASCADE');
+$router->safe_psql('given', 'SET client_min_messages = error; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO given, PUBLIC; CREATE EXTENSION agno_router CASCADE');
+$router->safe_psql('given', 'SET client_min_messages = error; SELECT agno_router_add_node($$n1$$, $$' . $tcp . " password='secret-admin'\$\$)");
 is($router->safe_psql('given', q(SELECT string_agg(DISTINCT p, ' ') FROM pg_class c, unnest('{SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER}'::text[]) p
-	WHERE c.relnamespace = 'agno'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege('given', c.oid, p))), 'SELECT', 'default privileges give no more than PUBLIC has');
+	WHERE c.relnamespace IN ('agno'::regnamespace, 'agno_n1'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'f') AND has_table_privilege('given', c.oid, p))), 'SELECT', 'default privileges give no more than PUBLIC has');
 
 is(logged($_, qr/secret-/), 0, 'no password is in the log of ' . $_->name) foreach $router, $n1, $n2;
 

@@ -1,0 +1,50 @@
+# A run is enqueued by a transaction that takes longer than that of the next one of its
+# session, which is with its model by then. The first waits until that one has ended,
+# whatever comes in between: calls of tools, and a decision.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server(start_mock('mock'));
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION says(k text) RETURNS text LANGUAGE sql AS 'SELECT k';
+	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('asks', 'says', true);
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('tools', 'mock:tools', '{public.says}'), ('asks', 'mock:tools', '{asks}')));
+foreach my $agent ('tools', 'asks')
+{
+	my $tool = $agent eq 'tools' ? 'says' : 'asks';
+	my @slow = map { $node->background_psql('postgres') } 1, 2;
+
+	# A session that is new is its first transaction's until that ends.
+	$node->safe_psql('postgres', "CALL agno_run('hello', model => 'mock:echo', session_id => '$agent', run_id => '$agent-hello')");
+	foreach my $n (0, 1)
+	{
+		$slow[$n]->query_safe('BEGIN');
+		$slow[$n]->query_safe("SELECT run_id FROM agno_arun('first', model => 'mock:echo', session_id => '$agent', run_id => '$agent-slow$n')");
+	}
+	enqueue($agent, 'mock:tools-1000', agent_id => $agent, session_id => $agent, timeout => '30 s', input => qq({"calls": [[{"name": "$tool", "arguments": {"k": "x"}}]]}));
+	enqueue("$agent-last", 'mock:echo', session_id => $agent);
+	ok($node->poll_query_until('postgres', "SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = '$agent'"), "$agent: one is with its model");
+	$_->query_safe('COMMIT') foreach @slow;
+	if ($agent eq 'asks')
+	{
+		is(wait_run($agent), 'PAUSED', 'it waits for a decision');
+		is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+		is(value("status FROM agno_approve_call('$agent')"), 'PENDING', 'which is made');
+	}
+	expect_run($agent, { status => 'COMPLETED' }, 'it ends');
+	expect_run($_, { status => 'COMPLETED' }, "and $_ is executed") foreach "$agent-slow0", "$agent-slow1", "$agent-last";
+	is(value("string_agg(run_id, ' ' ORDER BY started_at) ~ '^$agent-hello $agent $agent-slow. $agent-slow. $agent-last\$' FROM agno.runs WHERE session_id = '$agent'"), 't', 'one after the other');
+	$_->quit foreach @slow;
+}
+is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+
+$node->stop;
+done_testing();
