@@ -21,6 +21,12 @@
 /* How long a role is read before others are, in microseconds. */
 #define ROLE_SLICE (20 * US_PER_MS)
 
+/*
+ * What takes a role longer than this, in microseconds, others may have waited for without
+ * having had anything to be read for yet.
+ */
+#define LONG_CALL (200 * US_PER_MS)
+
 /* How long roles share the client since two of them had transfers, in microseconds. */
 #define SHARED_PAUSE (1 * US_PER_S)
 
@@ -218,7 +224,8 @@ reading_advance(HttpClient *client)
 	hash_seq_init(&all, client->accounts);
 	while ((account = hash_seq_search(&all)) != NULL)
 	{
-		if (is_read_enough(account) && is_shared(client, now))
+		if (is_read_enough(account) &&
+			(is_shared(client, now) || account->read_for > LONG_CALL))
 			account->unread_until = now + account->read_for;
 		account->read_for = 0;
 	}

@@ -47,6 +47,9 @@
 #define MAX_HANDSHAKE_BYTES (256 * 1024)
 #define LEAST_BYTES 1024
 
+/* How many records with nothing of an answer may come in a row. */
+#define MAX_RECORDS 10000
+
 /*
  * How many certificates a server may have, and of how many bytes: OpenSSL keeps them, at
  * many times that size, as long as there is the connection.
@@ -139,9 +142,11 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	if (transfer->lane == NULL || !transfer->lane->multiplexed)
 		return transfer->record_bytes > 2 * transfer_most_useless_bytes(transfer);
 	origin->useless_bytes += length;
-	if (origin->useless_bytes <= transfer_most_useless_bytes(transfer))
+	if (origin->useless_bytes <= transfer_most_useless_bytes(transfer) &&
+		origin->useless_records <= MAX_RECORDS)
 		return false;
 	origin->useless_bytes = 0;
+	origin->useless_records = 0;
 	return true;
 }
 
@@ -214,12 +219,16 @@ is_absurd(const unsigned char *message, size_t length)
 /*
  * A message about the connection itself has arrived, and is about to be understood. If it
  * is not to be, there is nothing to be read in it any more: when libcurl lets a connection
- * go, OpenSSL goes on with a handshake as far as that has arrived.
+ * go, OpenSSL goes on with a handshake as far as that has arrived. Nor is there time for
+ * one when that of the transfer is over.
  */
 static void
 take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 {
-	if ((transfer->leaving && !transfer->sent) || is_absurd(message, length))
+	bool		needless = !transfer->sent &&
+		(transfer->leaving || transfer->deadline <= now_ms());
+
+	if (needless || is_absurd(message, length))
 		memset(message + MESSAGE_HEADER_SIZE, 0, length - MESSAGE_HEADER_SIZE);
 }
 
@@ -238,7 +247,10 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	if (!transfer->sent && !is_opening(transfer))
 		return;
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
+	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
+		transfer->approach->origin->useless_records++;
+	}
 	else if (length >= MESSAGE_HEADER_SIZE)
 	{
 		take_message(transfer, header, length);
@@ -307,6 +319,9 @@ void
 tls_set_options(CURL *easy)
 {
 	const char *library = curl_version_info(CURLVERSION_NOW)->ssl_version;
+
+	/* Each has the certificates of its server, and few are used again. */
+	curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
 
 	/* another one has other contexts */
 	if (library != NULL && strncmp(library, "OpenSSL/", 8) == 0)

@@ -30,10 +30,13 @@
 #define READ_BUFFER_SIZE 8192L
 
 /*
- * How long libcurl may take to see that the time of a transfer is over, in ms. It
- * knows better what was going on.
+ * How much later than we libcurl sees that the time of a transfer is over, in ms: it ends
+ * all of them at once, and we one by one. It is a part of that time, but no less and no
+ * more than these, since libcurl divides it among the addresses of a server.
  */
-#define GRACE_MS 100
+#define LEAST_LATER 100
+#define MOST_LATER 2000
+#define LATER_PART 4
 
 /*
  * How much time a transfer needs, in ms, to find out whether its server can be
@@ -281,6 +284,7 @@ count_useful(HttpTransfer *transfer, size_t length)
 	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
+	origin->useless_records = 0;
 }
 
 /*
@@ -508,8 +512,8 @@ void
 transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms)
 {
 	/* rounded up, so that the time is over then */
-	transfer_set_end(transfer, transfer->started_at / US_PER_MS + 1 +
-					 timeout_ms + GRACE_MS);
+	transfer_set_end(transfer,
+					 transfer->started_at / US_PER_MS + 1 + timeout_ms);
 }
 
 /*
@@ -606,6 +610,16 @@ set_fixed_options(HttpTransfer *transfer)
 }
 
 /*
+ * What libcurl is told of so many milliseconds.
+ */
+static long
+later_than(int64 ms)
+{
+	return (long) Min(ms + Min(Max(ms / LATER_PART, LEAST_LATER), MOST_LATER),
+					  INT_MAX);
+}
+
+/*
  * The options of this request. If one is refused, the transfer may have that
  * of an earlier request, another server's URL for one: it must not be sent.
  */
@@ -635,9 +649,8 @@ transfer_set_options(HttpTransfer *transfer, const HttpRequest *request)
 	}
 	if (request->ca_file != NULL)
 		SET_OPTION(CURLOPT_CAINFO, request->ca_file);
-	SET_OPTION(CURLOPT_TIMEOUT_MS, (long) Min(request->timeout_ms, INT_MAX));
-	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS,
-			   (long) Min(request->connect_timeout_ms, INT_MAX));
+	SET_OPTION(CURLOPT_TIMEOUT_MS, later_than(request->timeout_ms));
+	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS, later_than(request->connect_timeout_ms));
 	return CURLE_OK;
 }
 
