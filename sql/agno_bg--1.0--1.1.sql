@@ -2240,7 +2240,8 @@ REVOKE ALL ON PROCEDURE @extschema@.agno_run(pg_catalog.text, pg_catalog.text, p
 REVOKE ALL ON FUNCTION agno.run_tree(pg_catalog.text) FROM PUBLIC;
 
 -- Nor is what would be rights of the owner of the tables - to have triggers there, or
--- foreign keys to them - for roles to whom default privileges give it.
+-- foreign keys to them, functions of the names of ours, or to write through views - for
+-- roles to whom default privileges give it.
 DO $$
 DECLARE
 	given record;
@@ -2265,12 +2266,26 @@ BEGIN
 		WHERE x.extname OPERATOR(pg_catalog.=) 'agno_bg'
 		  AND a.grantee OPERATOR(pg_catalog.<>) c.relowner
 		  AND a.privilege_type OPERATOR(pg_catalog.<>) ALL (
-			  '{SELECT,INSERT,UPDATE,DELETE}'::pg_catalog.text[])
+			  CASE WHEN c.relkind OPERATOR(pg_catalog.=) 'v'::pg_catalog."char"
+						AND c.relname OPERATOR(pg_catalog.<>) 'enqueue'
+				   THEN '{SELECT}'::pg_catalog.text[]
+				   ELSE '{SELECT,INSERT,UPDATE,DELETE}'::pg_catalog.text[] END)
 		GROUP BY c.oid, a.grantee
 	LOOP
-		EXECUTE pg_catalog.format('REVOKE %s ON %s FROM %s', given.privileges,
-								  given.relation, given.role);
+		EXECUTE pg_catalog.format('REVOKE %s ON %s FROM %s CASCADE',
+								  given.privileges, given.relation, given.role);
 	END LOOP;
+	FOR given IN
+		SELECT DISTINCT a.grantee::pg_catalog.regrole::pg_catalog.text AS role
+		FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'agno'
+		  AND a.grantee OPERATOR(pg_catalog.<>) ALL
+			  (ARRAY[0::pg_catalog.oid, n.nspowner])
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE CREATE ON SCHEMA agno FROM %s CASCADE',
+								  given.role);
+	END LOOP;
+	REVOKE CREATE ON SCHEMA agno FROM PUBLIC;
 END
 $$;
 

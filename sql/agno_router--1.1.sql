@@ -532,7 +532,7 @@ BEGIN
 		FROM pg_class c, aclexplode(c.relacl) a
 		WHERE c.oid = relation AND a.grantee <> c.relowner
 	LOOP
-		EXECUTE format('REVOKE ALL ON %s FROM %s', relation, role);
+		EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', relation, role);
 	END LOOP;
 END
 $$;
@@ -1694,7 +1694,8 @@ AS $$
 		  'publish_agents_at', 'unfollow_agents_at', 'follow_agents_at',
 		  'read_conninfo', 'write_shown', 'usage_routines', 'usage_roles',
 		  'replicate_agents', 'attach_enqueue', 'shown', 'reachable',
-		  'note_enqueued', 'keep_no_statistics', 'lock_relations']::name[])
+		  'note_enqueued', 'keep_no_statistics', 'keep_private',
+		  'lock_relations']::name[])
 $$;
 COMMENT ON FUNCTION agno.usage_routines() IS
 	'the routines that agno_grant_usage grants';
@@ -1816,7 +1817,7 @@ AS $$
 DECLARE
 	n agno.nodes;
 BEGIN
-	PERFORM agno.lock_relations('{agno.enqueue}');
+	PERFORM agno.lock_relations('{agno.enqueue}'::regclass[]);
 	FOR n IN SELECT * FROM agno.nodes LOOP
 		EXECUTE format('DROP FOREIGN TABLE IF EXISTS %I.enqueue',
 					   'agno_' || n.node);
@@ -2041,9 +2042,8 @@ BEGIN
 			'what agno_arun(..., agent_id) refers to, on all nodes';
 		COMMENT ON FOREIGN TABLE agno.tools IS
 			'what the signature of a function cannot say of it as a tool, on all nodes';
-		PERFORM agno.keep_private('agno.agents'), agno.keep_private('agno.tools'),
-			agno.keep_no_statistics('agno.agents'),
-			agno.keep_no_statistics('agno.tools');
+		PERFORM agno.keep_private(made), agno.keep_no_statistics(made)
+			FROM unnest('{agno.agents,agno.tools}'::regclass[]) made;
 		GRANT SELECT ON agno.agents, agno.tools TO PUBLIC;
 		FOR role IN SELECT * FROM agno.usage_roles() LOOP
 			EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE '
@@ -2060,7 +2060,7 @@ BEGIN
 				   'agno_' || name);
 	PERFORM agno.lock_relations('{agno.node_runs,agno.node_sessions,
 		agno.node_run_events,agno.node_tool_calls,agno.node_approvals,
-		agno.node_stats,agno.node_workers,agno.enqueue}');
+		agno.node_stats,agno.node_workers,agno.enqueue}'::regclass[]);
 	FOREACH relation IN ARRAY '{runs,sessions,run_events,tool_calls,approvals,
 		stats,workers}'::text[] LOOP
 		EXECUTE format(
@@ -2217,6 +2217,22 @@ JOIN pg_catalog.pg_depend d
 JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid
  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v}'::pg_catalog."char"[])
 WHERE x.extname OPERATOR(pg_catalog.=) 'agno_router';
+DO $$
+DECLARE
+	role pg_catalog.text;
+BEGIN
+	FOR role IN
+		SELECT DISTINCT a.grantee::pg_catalog.regrole::pg_catalog.text
+		FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'agno'
+		  AND a.grantee OPERATOR(pg_catalog.<>) ALL
+			  (ARRAY[0::pg_catalog.oid, n.nspowner])
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE ALL ON SCHEMA agno FROM %s CASCADE', role);
+	END LOOP;
+END
+$$;
+REVOKE CREATE ON SCHEMA agno FROM PUBLIC;
 GRANT SELECT ON agno.nodes, agno.node_runs, agno.runs, agno.node_sessions,
 	agno.sessions, agno.node_run_events, agno.run_events, agno.node_tool_calls,
 	agno.tool_calls, agno.node_approvals, agno.approvals, agno.node_stats,

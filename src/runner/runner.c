@@ -227,7 +227,7 @@ find_extension(void)
 	Oid			extension;
 	bool		fits;
 
-	store_begin("agno_bg: looking for the extension");
+	store_begin_to_look("agno_bg: looking for the extension");
 	extension = store_find_extension(&fits, false);
 	if (OidIsValid(extension) && !fits)
 	{

@@ -460,10 +460,13 @@ turn_execute(Turn *turn)
 	Oid			extension;
 	bool		fits;
 
-	store_begin("agno_bg: storing and starting runs");
+	store_begin_to_look("agno_bg: storing and starting runs");
 	extension = store_find_extension(&fits, false);
 	if (extension == turn->extension && fits)
+	{
+		store_serve();
 		work(turn);
+	}
 	else
 	{
 		turn->unwanted = true;

@@ -273,43 +273,44 @@ store_notify(const char *channel, const char *run_id)
 }
 
 /*
- * Act as the owner of the tables, if they are there, to the end of the transaction:
- * a trigger that is put on them has its owner's rights, not the runner's.
- */
-static void
-act_as_owner(void)
-{
-	Oid			schema = get_namespace_oid("agno", true);
-	Oid			table = OidIsValid(schema) ?
-		get_relname_relid("runs", schema) : InvalidOid;
-	Relation	relation = OidIsValid(table) ?
-		RelationIdGetRelation(table) : NULL;
-
-	GetUserIdAndSecContext(&runner_user.user, &runner_user.security_context);
-	if (!RelationIsValid(relation))
-		return;
-	SetUserIdAndSecContext(relation->rd_rel->relowner,
-						   runner_user.security_context |
-						   SECURITY_LOCAL_USERID_CHANGE);
-	RelationClose(relation);
-}
-
-/*
- * Start a transaction of a runner, and show this text in pg_stat_activity. The
- * caller's memory context stays the current one, here and in store_commit().
+ * Start a transaction of a runner that only looks whether there is an extension to serve,
+ * and executes no statement before store_serve(); show this text in pg_stat_activity.
+ * The caller's memory context stays the current one, here and in store_commit().
  */
 void
-store_begin(const char *activity)
+store_begin_to_look(const char *activity)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	act_as_owner();
+	GetUserIdAndSecContext(&runner_user.user, &runner_user.security_context);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, activity);
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Act as the owner of the tables to the end of the transaction of a runner: a trigger
+ * that is put on them has its owner's rights, not the runner's. Errors as of
+ * tables_owner().
+ */
+void
+store_serve(void)
+{
+	SetUserIdAndSecContext(tables_owner(), runner_user.security_context |
+						   SECURITY_LOCAL_USERID_CHANGE);
+}
+
+/*
+ * Start a transaction of a runner that works on the tables.
+ */
+void
+store_begin(const char *activity)
+{
+	store_begin_to_look(activity);
+	store_serve();
 }
 
 /*

@@ -433,6 +433,8 @@ typedef struct RunLock
 
 /* store.c: transactions, and listeners */
 extern void store_plan_for_large_tables(void);	/* store_planning.c */
+extern void store_begin_to_look(const char *activity);
+extern void store_serve(void);
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
 extern void store_flush(void);

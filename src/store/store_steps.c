@@ -300,7 +300,7 @@ set_continuing(const Column *run_ids, QueueState state)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true,"
-		" looks = 0 WHERE q.run_id = ANY ($3)"
+		" looks = 0, run_at = NULL WHERE q.run_id = ANY ($3)"
 		" AND (q.state = $4 OR ($4 = " EXECUTING
 		" AND " IS_EXECUTING("q") ")) AND " MINE("q")
 		" AND NOT EXISTS (SELECT FROM agno.tool_calls c"

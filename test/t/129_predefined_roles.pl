@@ -15,6 +15,7 @@ $node->safe_psql('postgres', q(
 	CREATE ROLE reports LOGIN; CREATE ROLE writer LOGIN; CREATE ROLE given LOGIN;
 	GRANT pg_read_all_data TO reports; GRANT pg_write_all_data, pg_read_all_data TO writer;
 	ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO given;
+	ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO given;
 	CREATE EXTENSION agno_bg));
 add_mock_server(start_mock('mock'));
 $node->safe_psql('postgres', q(
@@ -34,6 +35,7 @@ foreach my $role (qw(writer given))
 	is(outcome_as($role, q(INSERT INTO agno.callbacks (run_id, owner, function, status, shard, queued_at) VALUES ('later', 10, 'pg_reload_conf()', 'ERROR', 0, now()))), '42501', "$role has nothing called");
 }
 is(value(q(count(*) || ' ' || (SELECT tools ->> 0 LIKE '%look%' FROM agno.run_requests) FROM agno.run_queue WHERE run_at = 'infinity')), '1 true', 'nothing');
+is(value(q(has_schema_privilege('given', 'agno', 'CREATE'))), 'f', 'default privileges give no place for functions');
 is(value(q(string_agg(DISTINCT p, ' ') FROM pg_class c, unnest('{SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER}'::text[]) p
 	WHERE c.relnamespace = 'agno'::regnamespace AND c.relkind IN ('r', 'v') AND has_table_privilege('given', c.oid, p))), 'DELETE INSERT SELECT UPDATE', 'default privileges give no rights of the owner');
 is(value(q(string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class c WHERE c.relnamespace = 'agno'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity)), 'prices',

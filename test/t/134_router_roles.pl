@@ -225,10 +225,12 @@ is(as($router, 'watcher', "SELECT string_agg(concat_ws('|', node, COALESCE(reach
 
 # Default privileges give nothing, neither on what the extension makes nor on what is made for a node.
 $router->safe_psql('postgres', 'CREATE DATABASE given; CREATE ROLE given');
-$router->safe_psql('given', 'SET client_min_messages = error; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO given, PUBLIC; CREATE EXTENSION agno_router CASCADE');
+$router->safe_psql('given', 'SET client_min_messages = error; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO given, PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO given; CREATE EXTENSION agno_router CASCADE');
 $router->safe_psql('given', 'SET client_min_messages = error; SELECT agno_router_add_node($$n1$$, $$' . $tcp . " password='secret-admin'\$\$)");
 is($router->safe_psql('given', q(SELECT string_agg(DISTINCT p, ' ') FROM pg_class c, unnest('{SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER}'::text[]) p
 	WHERE c.relnamespace IN ('agno'::regnamespace, 'agno_n1'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'f') AND has_table_privilege('given', c.oid, p))), 'SELECT', 'default privileges give no more than PUBLIC has');
+
+is($router->safe_psql('given', q(SELECT has_schema_privilege('given', 'agno', 'CREATE'))), 'f', 'nor a place for functions');
 
 is(logged($_, qr/secret-/), 0, 'no password is in the log of ' . $_->name) foreach $router, $n1, $n2;
 

@@ -55,5 +55,27 @@ $holder->query_safe('SELECT pg_advisory_unlock(249)');
 like($node->safe_psql('dx', q(CALL agno_run('{"calls": [[{"name": "waits", "arguments": {}}]]}', agent_id => 'a'))), qr/COMPLETED/, 'it works when it is there again');
 $holder->quit;
 
+# Nor where the schema has another name, and a runner comes anew.
+$node->safe_psql('dx', 'ALTER SCHEMA agno RENAME TO agno_old');
+$node->safe_psql('dx', q(
+	SET ROLE app;
+	CREATE SCHEMA agno;
+	CREATE FUNCTION agno.fire() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'fired: %', current_user; ALTER ROLE app SUPERUSER; RETURN true; END $$;
+	DO $$ DECLARE t record; BEGIN
+		FOR t IN SELECT c.relname, string_agg(format('NULL::%s AS %I', format_type(a.atttypid, a.atttypmod), a.attname), ', ' ORDER BY a.attnum) AS nulls,
+				string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY a.attnum) AS columns
+			FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			WHERE c.relnamespace = 'agno_old'::regnamespace AND c.relkind = 'r' AND c.relname <> 'runs' GROUP BY 1 LOOP
+			IF t.relname = 'queue_check' THEN EXECUTE format('CREATE VIEW agno.%I AS SELECT %s FROM (SELECT 1 WHERE agno.fire()) x', t.relname, t.nulls);
+			ELSE EXECUTE format('CREATE TABLE agno.%I (%s)', t.relname, t.columns); END IF;
+		END LOOP; END $$));
+$before = -s $node->logfile;
+$node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'dx' AND backend_type = 'agno_bg runner'));
+$node->wait_for_log(qr/agno_bg runner ERROR: |fired: /, $before);
+unlike(slurp_file($node->logfile, $before), qr/fired/, 'a runner does not execute them');
+is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'app')), 'f', 'nobody has become superuser');
+$node->safe_psql('dx', 'DROP SCHEMA agno CASCADE; ALTER SCHEMA agno_old RENAME TO agno');
+like($node->safe_psql('dx', q(CALL agno_run('hello', model => 'mock:echo'))), qr/COMPLETED/, 'it works when it has its name again');
+
 $node->stop;
 done_testing();
