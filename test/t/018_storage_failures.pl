@@ -1,6 +1,7 @@
 # A result that cannot be stored, because a trigger of a superuser refuses it,
 # costs its own run and no other. A table that cannot be written for a while
 # costs nothing but time. A row that somebody holds locked stops nobody else.
+# Waits: for locks, and for pauses after failures.
 
 use strict;
 use warnings;

@@ -3,6 +3,7 @@
 # injected: rows of runs are locked by transactions, open and prepared, that have
 # cancelled them, while the runner is replaced, while thousands of these runs come
 # due, while they end, and while letters about them are read.
+# Waits: for pauses that grow.
 
 use strict;
 use warnings;

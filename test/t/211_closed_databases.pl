@@ -1,6 +1,7 @@
 # A database that allows no connections has no runner once the one that it had has ended, and
 # the log says nothing of it; it has one again, nobody asking, soon after it allows
 # them. Faults injected: the runner is ended, and the server restarted, meanwhile.
+# Waits: for a database that cannot be entered.
 
 use strict;
 use warnings;

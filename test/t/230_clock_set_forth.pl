@@ -1,6 +1,7 @@
 # A clock that is set forth brings scheduled runs nearer: a runner that has nothing else
 # to do hears of it in a minute. The clock comes from faults/set_back_clock.c, which
 # stops to set it back.
+# Waits: for the minute in which a runner looks at its clock.
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
 # What comes of a stream is shown in good time, though its owner is slow and others are, too.
 # Fault injected: a trigger takes its time for each run that is stored.
+# Waits: for streams that take their time.
 
 use strict;
 use warnings;
