@@ -44,6 +44,23 @@ foreach my $agent ('tools', 'asks')
 	is(value("string_agg(run_id, ' ' ORDER BY started_at) ~ '^$agent-hello $agent $agent-slow. $agent-slow. $agent-last\$' FROM agno.runs WHERE session_id = '$agent'"), 't', 'one after the other');
 	$_->quit foreach @slow;
 }
+
+# The other one is at its tools: then this one goes ahead, and the other one on afterwards.
+my ($slow, $holder) = map { $node->background_psql('postgres') } 1, 2;
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION waits() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(203); RETURN 'done'; END $$;
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('waits', 'mock:tools', '{public.waits}');
+	CALL agno_run('hello', model => 'mock:echo', session_id => 'waits')));
+$holder->query_safe('SELECT pg_advisory_lock(203)');
+$slow->query_safe('BEGIN');
+$slow->query_safe("SELECT run_id FROM agno_arun('first', model => 'mock:slow-2000', session_id => 'waits', run_id => 'slow')");
+enqueue('waits', 'mock:tools', agent_id => 'waits', session_id => 'waits', timeout => '20 s', input => '{"calls": [[{"name": "waits", "arguments": {}}]]}');
+ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted))), 'one is at its tools');
+$slow->query_safe('COMMIT');
+ok($node->poll_query_until('postgres', q(SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'slow')), 'the other one begins');
+$holder->query_safe('SELECT pg_advisory_unlock(203)');
+expect_run($_, { status => 'COMPLETED' }, "$_ ends") foreach 'slow', 'waits';
+$_->quit foreach $slow, $holder;
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
