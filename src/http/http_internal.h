@@ -58,7 +58,7 @@ typedef struct Lane
 } Lane;
 
 /* How many names are looked up, or known, at a time (lookups.c). */
-#define MAX_LOOKUPS 512
+#define MAX_LOOKUPS 1024
 
 /* How long addresses that have been found are kept, in seconds. */
 #define ADDRESSES_KEPT_S 10
@@ -105,6 +105,7 @@ typedef struct Approach
 	Lookup	   *place;			/* of that, in HttpClient.lookups */
 	bool		lacks_place;	/* there was none for it */
 	bool		lookup_failed;	/* the last one has found nothing */
+	bool		slow;			/* nobody has waited for that */
 	int64		next_lookup;	/* none before, as of now_ms() */
 	dlist_head	waiting;		/* transfers that wait for an address */
 } Approach;
@@ -239,8 +240,8 @@ extern void lane_leave(HttpTransfer *transfer);
 extern void lanes_move_to_plain(HttpClient *client);
 
 /* lookups.c */
-extern bool lookup_has_place(HttpClient *client, Oid role);
-extern Lookup *lookup_begin(HttpClient *client, Oid role);
+extern bool lookup_has_place(HttpClient *client, Oid role, bool slow);
+extern Lookup *lookup_begin(HttpClient *client, Oid role, bool slow);
 extern void lookup_end(Lookup *lookup, bool failed, bool abandoned);
 
 /* origin.c */

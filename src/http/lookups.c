@@ -6,8 +6,9 @@
  * A look-up has a thread of libcurl's, which lives on when nobody waits for it any more,
  * and what it finds is kept for a while, however much that is: both are the process's,
  * whose threads and memory all roles share. So there is a place for each. A role has as
- * many of them as leave four times that free: all of the first who come would have them
- * for each other, and who comes later still finds one.
+ * many of them as leave twice that free: however many the first who come would have, who
+ * comes later still finds one. For names of which it is known that they take long it has
+ * half of that, so that they do not stop its others.
  *
  * This does not know what the names are, nor what comes of them.
  *
@@ -20,8 +21,12 @@
 /* How many threads there may be. */
 #define MAX_THREADS 64
 
-/* For how many that a role has there must be one that nobody has. */
-#define FREE_FOR_EACH 4
+/*
+ * How many must be free for each that a role has; and for each that it has when it wants
+ * one for a name that takes long.
+ */
+#define FREE_FOR_EACH 2
+#define FREE_FOR_SLOW 4
 
 /*
  * How long a thread that nobody waits for is taken to live on, in milliseconds: by
@@ -33,8 +38,9 @@
  * A place that is free for another look-up of this role; NULL: it has to wait.
  */
 static Lookup *
-find_place(HttpClient *client, Oid role)
+find_place(HttpClient *client, Oid role, bool slow)
 {
+	int			free_for_each = slow ? FREE_FOR_SLOW : FREE_FOR_EACH;
 	int64		now = now_ms();
 	Lookup	   *place = NULL;
 	int			taken = 0;
@@ -58,28 +64,28 @@ find_place(HttpClient *client, Oid role)
 		its++;
 		its_threads += lookup->has_thread;
 	}
-	if (its * FREE_FOR_EACH >= MAX_LOOKUPS - taken ||
-		its_threads * FREE_FOR_EACH >= MAX_THREADS - threads)
+	if (its * free_for_each >= MAX_LOOKUPS - taken ||
+		its_threads * free_for_each >= MAX_THREADS - threads)
 		return NULL;
 	return place;
 }
 
 /*
- * Whether this role may have another look-up now.
+ * Whether this role may have another look-up now, of a name that takes long, or not.
  */
 bool
-lookup_has_place(HttpClient *client, Oid role)
+lookup_has_place(HttpClient *client, Oid role, bool slow)
 {
-	return find_place(client, role) != NULL;
+	return find_place(client, role, slow) != NULL;
 }
 
 /*
- * Begin a look-up for this role. NULL: it may have none now.
+ * Begin such a look-up for this role. NULL: it may have none now.
  */
 Lookup *
-lookup_begin(HttpClient *client, Oid role)
+lookup_begin(HttpClient *client, Oid role, bool slow)
 {
-	Lookup	   *lookup = find_place(client, role);
+	Lookup	   *lookup = find_place(client, role, slow);
 
 	if (lookup == NULL)
 		return NULL;

@@ -53,7 +53,8 @@ origin_lookup_callback(void *resolver, void *reserved, void *transfer_arg)
 		return 0;
 	if (approach->lookup == NULL && approach->next_lookup <= now_ms())
 	{
-		approach->place = lookup_begin(transfer->client, approach->role);
+		approach->place = lookup_begin(transfer->client, approach->role,
+									   approach->slow);
 		approach->lacks_place = approach->place == NULL;
 		if (!approach->lacks_place)
 			approach->lookup = transfer;
@@ -75,6 +76,7 @@ origin_end_lookup(HttpTransfer *transfer, bool failed, bool abandoned)
 		return;
 	approach->lookup = NULL;
 	approach->lookup_failed = failed;
+	approach->slow = abandoned;
 	lookup_end(approach->place, failed, abandoned);
 	if (abandoned)
 		approach->next_lookup = now_ms() + ABANDONED_PAUSE;
@@ -228,7 +230,7 @@ origin_approach(HttpClient *client, const char *url, Oid role)
 static int64
 may_go_on_at(HttpClient *client, const Approach *approach)
 {
-	return approach->lacks_place && !lookup_has_place(client, approach->role) ?
+	return approach->lacks_place && !lookup_has_place(client, approach->role, approach->slow) ?
 		Max(approach->next_lookup, now_ms() + PLACE_PAUSE) : approach->next_lookup;
 }
 
