@@ -33,21 +33,17 @@
  */
 #define ORPHAN_LOOKS 6
 
-/*
- * What is in flight of this session, or NULL.
- */
-static Flight *
-flight_of_session(Turn *turn, const char *session_id)
+static bool
+session_is_busy(Turn *turn, const char *session_id)
 {
 	Flight	   *flight = fleet_find_session(turn->dispatch->fleet, session_id);
 
-	return flight != NULL && flight->leaving != turn->number ? flight : NULL;
+	return flight != NULL && flight->leaving != turn->number;
 }
 
 /*
- * Set aside what was picked but has to wait for another run of its session: it is behind
- * that, or was overtaken by it, since the transaction that has enqueued it was the longer
- * one. Returns the rest, in palloc'd memory.
+ * Set aside what was picked but is behind another run of its session. Returns
+ * the rest, in palloc'd memory.
  */
 static PickedRun **
 set_waiting_aside(Turn *turn, List *picked, int *count)
@@ -55,28 +51,20 @@ set_waiting_aside(Turn *turn, List *picked, int *count)
 	PickedRun **ready = palloc(sizeof(PickedRun *) *
 							   Max(list_length(picked), 1));
 	RunKeys		waiting = run_keys(list_length(picked));
-	RunKeys		overtaken = run_keys(list_length(picked));
-	RunKeys		by = run_keys(list_length(picked));
 	ListCell   *cell;
 
 	*count = 0;
 	foreach(cell, picked)
 	{
 		PickedRun  *run = lfirst(cell);
-		Flight	   *flight = flight_of_session(turn, run->session_id);
 
-		if (run->cancelled || (!run->behind && flight == NULL))
-			ready[(*count)++] = run;
-		else if (run->behind)
+		if (!run->cancelled &&
+			(run->behind || session_is_busy(turn, run->session_id)))
 			run_keys_add(&waiting, run->run_id, run->session_id);
 		else
-		{
-			run_keys_add(&overtaken, run->run_id, run->session_id);
-			run_keys_add(&by, flight->run_id, run->session_id);
-		}
+			ready[(*count)++] = run;
 	}
 	store_set_waiting(waiting.run_ids, waiting.count);
-	store_set_overtaken(overtaken.run_ids, by.run_ids, overtaken.count);
 	return ready;
 }
 

@@ -454,8 +454,6 @@ extern bool store_promote_due(int limit);
 extern bool store_promote_late(int limit);
 extern bool store_next_time(TimestampTz *next);
 extern void store_set_waiting(char *const *run_ids, int count);
-extern void store_set_overtaken(char *const *run_ids, char *const *by,
-								int count);
 extern void store_set_locked(char *const *run_ids, int count);
 extern void store_settle(char *const *run_ids, int count);
 extern void store_start(ReadyRun **runs, int count);

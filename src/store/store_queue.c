@@ -268,33 +268,6 @@ store_set_waiting(char *const *run_ids, int count)
 }
 
 /*
- * These runs, the first ones of their sessions, have been overtaken by others of the same
- * sessions, which are in flight: from now on they are behind those, since those may be far
- * from their ends when they are not in flight any more.
- */
-void
-store_set_overtaken(char *const *run_ids, char *const *by, int count)
-{
-	static Statement statement = {
-		"UPDATE agno.run_queue q SET state = " WAITING ","
-		" accepted_at = e.accepted_at + '1 microsecond'::interval "
-		"FROM unnest($1, $2) AS d (run_id, overtaken_by)"
-		" JOIN agno.run_queue e ON e.run_id = d.overtaken_by "
-		"WHERE q.run_id = d.run_id"
-	};
-	Arguments	args = {0};
-	Column		others = {TEXTOID};
-
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++)
-		add_text(&others, by[i]);
-	bind_ids(&args, run_ids, count);
-	bind_column(&args, &others);
-	store_execute(&statement, &args);
-}
-
-/*
  * These runs could not be had: they are looked at again, after a pause that
  * doubles from one time to the next.
  */

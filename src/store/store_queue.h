@@ -19,11 +19,13 @@
  * pause, and then treated as a ready one that has been picked. When a runner
  * stops or crashes, what was executing is ready again.
  *
- * Whatever leaves the queue, or the state executing to be executed again, lets the
- * first run of its session go ahead (store_advance): else runs that wait for it would
- * wait for ever. What was overtaken by another, whose transaction has ended before, gets
- * a place behind that. This, and store_recover() for what was done by hand, keeps the
- * invariant: the first run of a session that is in the queue never waits for another.
+ * Whatever leaves the state executing lets the first run of its session go
+ * ahead (store_advance): else runs that wait for it would wait for ever. That,
+ * and store_recover() for what was done by hand, keeps the invariant: the first
+ * run of a session that is in the queue never waits for another, unless one of
+ * the session is executing. (The first one may have been enqueued by a transaction
+ * that took longer than that of another, which is executing then, and whose tools may be
+ * called while the first one is.)
  *
  * Rows of agno.run_queue are touched by their runner alone once they are
  * there. Rows of agno.runs, which a cancel may hold locked for as long as its

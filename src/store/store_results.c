@@ -353,6 +353,7 @@ store_pause(EndedRun *runs, int count)
 	Column		parents = {TEXTOID};
 	Column		owners = {INT4OID};
 	Column		shards = {INT4OID};
+	Column		session_ids = {TEXTOID};
 	uint64		paused;
 	char	  **paused_ids = palloc(sizeof(char *) * Max(count, 1));
 
@@ -365,6 +366,7 @@ store_pause(EndedRun *runs, int count)
 	{
 		paused_ids[i] = runs[i].run_id;
 		add_text(&run_ids, runs[i].run_id);
+		add_text(&session_ids, runs[i].session_id);
 		store_notify(END_CHANNEL, runs[i].run_id);
 	}
 	bind_column(&args, &run_ids);
@@ -378,6 +380,7 @@ store_pause(EndedRun *runs, int count)
 	store_tell_parents(&parents, &owners, &shards);
 	/* A child may have ended since it was seen to be PAUSED. */
 	store_children_ended((char *const *) paused_ids, count);
+	store_advance(&session_ids);
 }
 
 /*

@@ -332,6 +332,7 @@ store_keep_steps(NewStep *steps, int count)
 	Work		work = no_work();
 	Column		ready = {TEXTOID};
 	Column		background = {TEXTOID};
+	Column		session_ids = {TEXTOID};
 
 	if (count == 0)
 		return;
@@ -342,6 +343,7 @@ store_keep_steps(NewStep *steps, int count)
 	{
 		NewStep    *step = &steps[i];
 
+		add_text(&session_ids, step->session_id);
 		if (step->background)
 			add_text(&background, step->run_id);
 		if (step->has_work)
@@ -353,6 +355,7 @@ store_keep_steps(NewStep *steps, int count)
 	forget_responses(&background);
 	give_work(&work);
 	set_continuing(&ready, QUEUE_EXECUTING);
+	store_advance(&session_ids);
 }
 
 /*

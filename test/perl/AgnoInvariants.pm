@@ -60,8 +60,11 @@ my %RULES = (
 		SELECT run_id FROM agno.run_queue q JOIN agno.runs r USING (run_id)
 			WHERE q.state = 'r' AND q.claimed AND r.status = 'PENDING'),
 	'two of its session are in flight' => q(
-		SELECT min(run_id) FROM agno.run_queue WHERE state IN ('x', 't') OR (state = 'r' AND claimed)
+		SELECT min(run_id) FROM agno.run_queue WHERE state = 'x' OR (state = 'r' AND claimed)
 			GROUP BY session_id HAVING count(*) > 1),
+	'it is in flight before one of its session at its tools' => q(
+		SELECT q.run_id FROM agno.run_queue q JOIN agno.run_queue e ON e.session_id = q.session_id AND e.accepted_at < q.accepted_at
+			WHERE (q.state = 'x' OR (q.state = 'r' AND q.claimed)) AND e.state = 't'),
 	'it is not in the queue' => q(
 		SELECT run_id FROM agno.runs r WHERE status IN ('PENDING', 'RUNNING')
 			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id)),
