@@ -41,7 +41,7 @@
  * and for a while after, a turn is to work no longer than this, or than its commit
  * takes, but for some runs.
  */
-#define SHARED_TURN_TIME (4 * US_PER_MS)
+#define SHARED_TURN_TIME (2 * US_PER_MS)
 #define SHARED_PAUSE (1 * US_PER_S)
 #define LEAST_BATCH 20
 
