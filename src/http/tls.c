@@ -47,7 +47,7 @@
 #define MAX_HANDSHAKE_BYTES (256 * 1024)
 #define LEAST_BYTES 1024
 
-/* How many records with nothing of an answer may come in a row. */
+/* How many records more may come than answers have bytes. */
 #define MAX_RECORDS 10000
 
 /*

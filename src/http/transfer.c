@@ -284,7 +284,7 @@ count_useful(HttpTransfer *transfer, size_t length)
 	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
-	origin->useless_records = 0;
+	origin->useless_records = Max(origin->useless_records - (int64) length, 0);
 }
 
 /*
