@@ -80,8 +80,8 @@ typedef struct Origin
 	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
 	int64		useless_bytes;	/* received by https in excess of what answers
 								 * had in them, since that was too much */
-	int64		useless_records;	/* received by https in excess of the
-									 * bytes that answers had */
+	int64		useless_records;	/* received by https in excess of what
+									 * answers were worth */
 	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
 } Origin;
 

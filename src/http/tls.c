@@ -47,7 +47,7 @@
 #define MAX_HANDSHAKE_BYTES (256 * 1024)
 #define LEAST_BYTES 1024
 
-/* How many records more may come than answers have bytes. */
+/* How many records more may come than answers are worth. */
 #define MAX_RECORDS 10000
 
 /*

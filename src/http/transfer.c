@@ -29,6 +29,9 @@
 /* The buffer of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
 
+/* So many bytes of an answer are worth a record of TLS. */
+#define RECORD_WORTH 16
+
 /*
  * How much later than we libcurl sees that the time of a transfer is over, in ms: it ends
  * all of them at once, and we one by one. It is a part of that time, but no less and no
@@ -284,7 +287,8 @@ count_useful(HttpTransfer *transfer, size_t length)
 	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
-	origin->useless_records = Max(origin->useless_records - (int64) length, 0);
+	origin->useless_records =
+		Max(origin->useless_records - (int64) length / RECORD_WORTH, 0);
 }
 
 /*
