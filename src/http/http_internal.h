@@ -148,6 +148,7 @@ struct HttpClient
 	int			busy_lanes;		/* how many have transfers */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
+	int			call_records;	/* of TLS, received since libcurl was called */
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */

@@ -73,6 +73,7 @@ call(Lane *lane, Account *account, curl_socket_t fd, int what)
 	int64		began = clock_now();
 	int			running;
 
+	lane->client->call_records = 0;
 	curl_multi_socket_action(lane->multi, fd, what, &running);
 	if (account != NULL)
 		account->read_for += clock_now() - began;

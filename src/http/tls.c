@@ -47,8 +47,12 @@
 #define MAX_HANDSHAKE_BYTES (256 * 1024)
 #define LEAST_BYTES 1024
 
-/* How many records more may come than answers are worth. */
-#define MAX_RECORDS 10000
+/*
+ * How many records more may come than answers are worth, and how many while libcurl is
+ * called once.
+ */
+#define MAX_RECORDS 1000
+#define MAX_CALL_RECORDS 100000
 
 /*
  * How many certificates a server may have, and of how many bytes: OpenSSL keeps them, at
@@ -137,6 +141,8 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	Origin	   *origin = transfer->approach->origin;
 
 	transfer->record_bytes += length;
+	if (transfer->client->call_records > MAX_CALL_RECORDS)
+		return true;
 	if (!transfer->sent)
 		return transfer->record_bytes > MAX_HANDSHAKE_BYTES;
 	if (transfer->lane == NULL || !transfer->lane->multiplexed)
@@ -250,6 +256,7 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
 		transfer->approach->origin->useless_records++;
+		transfer->client->call_records++;
 	}
 	else if (length >= MESSAGE_HEADER_SIZE)
 	{
