@@ -51,7 +51,7 @@
  * How many records more may come than answers are worth, and how many while libcurl is
  * called once.
  */
-#define MAX_RECORDS 1000
+#define MAX_RECORDS 10000
 #define MAX_CALL_RECORDS 100000
 
 /*

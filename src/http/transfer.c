@@ -29,8 +29,12 @@
 /* The buffer of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
 
-/* So many bytes of an answer are worth a record of TLS. */
+/*
+ * So many bytes of an answer are worth a record of TLS, and so many of a request, which a
+ * server acknowledges piece by piece.
+ */
 #define RECORD_WORTH 16
+#define SENT_RECORD_WORTH 1024
 
 /*
  * How much later than we libcurl sees that the time of a transfer is over, in ms: it ends
@@ -278,6 +282,17 @@ transfer_most_useless_bytes(const HttpTransfer *transfer)
 }
 
 /*
+ * Something has been sent, or has arrived, that is worth so many records.
+ */
+static void
+count_worth(HttpTransfer *transfer, size_t records)
+{
+	Origin	   *origin = transfer->approach->origin;
+
+	origin->useless_records = Max(origin->useless_records - (int64) records, 0);
+}
+
+/*
  * So much of a body, or of headers, has arrived, before anything is decoded. What
  * was useless is made up for.
  */
@@ -287,8 +302,7 @@ count_useful(HttpTransfer *transfer, size_t length)
 	Origin	   *origin = transfer->approach->origin;
 
 	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
-	origin->useless_records =
-		Max(origin->useless_records - (int64) length / RECORD_WORTH, 0);
+	count_worth(transfer, length / RECORD_WORTH);
 }
 
 /*
@@ -326,6 +340,9 @@ debug_callback(CURL *easy, curl_infotype what, char *bytes, size_t length,
 			transfer->wire_bytes += length;
 			if (transfer->wire_bytes > transfer_most_useless_bytes(transfer))
 				transfer_end_flood(transfer);
+			break;
+		case CURLINFO_DATA_OUT:
+			count_worth(transfer, length / SENT_RECORD_WORTH);
 			break;
 		case CURLINFO_SSL_DATA_IN:
 			tls_count(transfer, bytes, length);
