@@ -577,6 +577,9 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
 
+COMMENT ON COLUMN agno.run_queue.accepted_at IS
+	'its place in its session: agno.runs.created_at, or before others if it goes on';
+
 COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready (or executing, see claimed), s scheduled (not before run_at), w waits for an earlier run '
 	'of its session, k could not be had: its run is locked or not there, and '

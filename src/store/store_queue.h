@@ -19,13 +19,12 @@
  * pause, and then treated as a ready one that has been picked. When a runner
  * stops or crashes, what was executing is ready again.
  *
- * Whatever leaves the state executing lets the first run of its session go
- * ahead (store_advance): else runs that wait for it would wait for ever. That,
- * and store_recover() for what was done by hand, keeps the invariant: the first
- * run of a session that is in the queue never waits for another, unless one of
- * the session is executing. (The first one may have been enqueued by a transaction
- * that took longer than that of another, which is executing then, and whose tools may be
- * called while the first one is.)
+ * Whatever leaves the queue, or the state executing to be executed again, lets the
+ * first run of its session go ahead (store_advance): else runs that wait for it would
+ * wait for ever. What leaves it to go on, after calls of tools or decisions, is the first
+ * of its session from then on (store_keep_first). That, and store_recover() for what was
+ * done by hand, keeps the invariant: the first run of a session that is in the queue
+ * never waits for another, unless one of the session is executing.
  *
  * Rows of agno.run_queue are touched by their runner alone once they are
  * there. Rows of agno.runs, which a cancel may hold locked for as long as its
@@ -268,6 +267,7 @@ extern bool shows_member(RowReader *row, int64 *shown);
 extern int64 bytes_shown(int64 previews, int64 children);
 extern void store_cancel_children(const Column *parent_ids);
 extern void store_advance(const Column *session_ids);
+extern void store_keep_first(const Column *run_ids);
 extern void store_forget_steps(const Column *run_ids, bool finally);
 
 #endif							/* AGNO_STORE_QUEUE_H */

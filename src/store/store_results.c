@@ -353,7 +353,6 @@ store_pause(EndedRun *runs, int count)
 	Column		parents = {TEXTOID};
 	Column		owners = {INT4OID};
 	Column		shards = {INT4OID};
-	Column		session_ids = {TEXTOID};
 	uint64		paused;
 	char	  **paused_ids = palloc(sizeof(char *) * Max(count, 1));
 
@@ -366,9 +365,9 @@ store_pause(EndedRun *runs, int count)
 	{
 		paused_ids[i] = runs[i].run_id;
 		add_text(&run_ids, runs[i].run_id);
-		add_text(&session_ids, runs[i].session_id);
 		store_notify(END_CHANNEL, runs[i].run_id);
 	}
+	store_keep_first(&run_ids);
 	bind_column(&args, &run_ids);
 	paused = store_execute(&statement, &args);
 	for (uint64 n = 0; n < paused; n++)
@@ -380,7 +379,6 @@ store_pause(EndedRun *runs, int count)
 	store_tell_parents(&parents, &owners, &shards);
 	/* A child may have ended since it was seen to be PAUSED. */
 	store_children_ended((char *const *) paused_ids, count);
-	store_advance(&session_ids);
 }
 
 /*

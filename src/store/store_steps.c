@@ -332,7 +332,7 @@ store_keep_steps(NewStep *steps, int count)
 	Work		work = no_work();
 	Column		ready = {TEXTOID};
 	Column		background = {TEXTOID};
-	Column		session_ids = {TEXTOID};
+	Column		all = {TEXTOID};
 
 	if (count == 0)
 		return;
@@ -343,7 +343,7 @@ store_keep_steps(NewStep *steps, int count)
 	{
 		NewStep    *step = &steps[i];
 
-		add_text(&session_ids, step->session_id);
+		add_text(&all, step->run_id);
 		if (step->background)
 			add_text(&background, step->run_id);
 		if (step->has_work)
@@ -352,10 +352,10 @@ store_keep_steps(NewStep *steps, int count)
 		else
 			add_text(&ready, step->run_id);
 	}
+	store_keep_first(&all);
 	forget_responses(&background);
 	give_work(&work);
 	set_continuing(&ready, QUEUE_EXECUTING);
-	store_advance(&session_ids);
 }
 
 /*
