@@ -78,10 +78,6 @@ typedef struct Origin
 	int			approaches;		/* how many lead to it */
 	bool		is_address;		/* its name is one: nobody looks it up */
 	bool		speaks_http1;	/* it has been spoken to in HTTP/1.1 */
-	int64		useless_bytes;	/* received by https in excess of what answers
-								 * had in them, since that was too much */
-	int64		useless_records;	/* received by https in excess of what
-									 * answers were worth */
 	char		name[FLEXIBLE_ARRAY_MEMBER];	/* scheme://host:port */
 } Origin;
 
@@ -108,6 +104,10 @@ typedef struct Approach
 	bool		slow;			/* nobody has waited for that */
 	int64		next_lookup;	/* none before, as of now_ms() */
 	dlist_head	waiting;		/* transfers that wait for an address */
+	int64		useless_bytes;	/* received by https in excess of what answers
+								 * had in them, since that was too much */
+	int64		useless_records;	/* received by https in excess of what
+									 * answers were worth */
 } Approach;
 
 /*

@@ -133,12 +133,12 @@ break_connection(const HttpTransfer *transfer)
  * Whether a transfer receives more by TLS than it needs: for a connection, or, if that
  * is its own, for all of its answer. With HTTP/2, a connection is that of many, and
  * libcurl tells of frames that belong to none of them in no other way (and without
- * OpenSSL, in none): so what is no part of an answer is counted for the server.
+ * OpenSSL, in none): so what is no part of an answer is counted for the approach.
  */
 static bool
 is_flooded(HttpTransfer *transfer, int64 length)
 {
-	Origin	   *origin = transfer->approach->origin;
+	Approach   *approach = transfer->approach;
 
 	transfer->record_bytes += length;
 	if (transfer->client->call_records > MAX_CALL_RECORDS)
@@ -147,12 +147,12 @@ is_flooded(HttpTransfer *transfer, int64 length)
 		return transfer->record_bytes > MAX_HANDSHAKE_BYTES;
 	if (transfer->lane == NULL || !transfer->lane->multiplexed)
 		return transfer->record_bytes > 2 * transfer_most_useless_bytes(transfer);
-	origin->useless_bytes += length;
-	if (origin->useless_bytes <= transfer_most_useless_bytes(transfer) &&
-		origin->useless_records <= MAX_RECORDS)
+	approach->useless_bytes += length;
+	if (approach->useless_bytes <= transfer_most_useless_bytes(transfer) &&
+		approach->useless_records <= MAX_RECORDS)
 		return false;
-	origin->useless_bytes = 0;
-	origin->useless_records = 0;
+	approach->useless_bytes = 0;
+	approach->useless_records = 0;
 	return true;
 }
 
@@ -255,7 +255,8 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
-		transfer->approach->origin->useless_records++;
+		if (transfer->sent)
+			transfer->approach->useless_records++;
 		transfer->client->call_records++;
 	}
 	else if (length >= MESSAGE_HEADER_SIZE)

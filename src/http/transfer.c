@@ -287,9 +287,10 @@ transfer_most_useless_bytes(const HttpTransfer *transfer)
 static void
 count_worth(HttpTransfer *transfer, size_t records)
 {
-	Origin	   *origin = transfer->approach->origin;
+	Approach   *approach = transfer->approach;
 
-	origin->useless_records = Max(origin->useless_records - (int64) records, 0);
+	approach->useless_records =
+		Max(approach->useless_records - (int64) records, 0);
 }
 
 /*
@@ -299,9 +300,10 @@ count_worth(HttpTransfer *transfer, size_t records)
 static void
 count_useful(HttpTransfer *transfer, size_t length)
 {
-	Origin	   *origin = transfer->approach->origin;
+	Approach   *approach = transfer->approach;
 
-	origin->useless_bytes = Max(origin->useless_bytes - 2 * (int64) length, 0);
+	approach->useless_bytes =
+		Max(approach->useless_bytes - 2 * (int64) length, 0);
 	count_worth(transfer, length / RECORD_WORTH);
 }
 
