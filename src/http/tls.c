@@ -239,6 +239,23 @@ take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 }
 
 /*
+ * A record has arrived. If libcurl has received very many since it was called, on whatever
+ * connection, or closes that of this transfer, OpenSSL is not to go on: there is no header
+ * to be read any more. A message may be of a hundred thousand records, and be one.
+ */
+static void
+take_record(HttpTransfer *transfer, unsigned char *header)
+{
+	bool		closes = transfer->leaving && transfer->lane != NULL &&
+		!transfer->lane->multiplexed;
+
+	if (++transfer->client->call_records > MAX_CALL_RECORDS || closes)
+		memset(header, 0, RECORD_HEADER_SIZE);
+	if (transfer->sent)
+		transfer->approach->useless_records++;
+}
+
+/*
  * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
  * length is, or a message about the connection itself. Before it opens a connection,
  * libcurl looks whether others that idle in its lane are still there: what it finds there
@@ -250,16 +267,14 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	unsigned char *header = (unsigned char *) bytes;
 	int64		counts = 0;
 
-	if (!transfer->sent && !is_opening(transfer))
-		return;
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
-		if (transfer->sent)
-			transfer->approach->useless_records++;
-		transfer->client->call_records++;
+		take_record(transfer, header);
 	}
-	else if (length >= MESSAGE_HEADER_SIZE)
+	if (!transfer->sent && !is_opening(transfer))
+		return;
+	if (counts == 0 && length >= MESSAGE_HEADER_SIZE)
 	{
 		take_message(transfer, header, length);
 		if (++transfer->messages > FREE_MESSAGES)
