@@ -239,27 +239,11 @@ take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 }
 
 /*
- * A record has arrived. If libcurl has received very many since it was called, on whatever
- * connection, or closes that of this transfer, OpenSSL is not to go on: there is no header
- * to be read any more. A message may be of a hundred thousand records, and be one.
- */
-static void
-take_record(HttpTransfer *transfer, unsigned char *header)
-{
-	bool		closes = transfer->leaving && transfer->lane != NULL &&
-		!transfer->lane->multiplexed;
-
-	if (++transfer->client->call_records > MAX_CALL_RECORDS || closes)
-		memset(header, 0, RECORD_HEADER_SIZE);
-	if (transfer->sent)
-		transfer->approach->useless_records++;
-}
-
-/*
  * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
  * length is, or a message about the connection itself. Before it opens a connection,
  * libcurl looks whether others that idle in its lane are still there: what it finds there
- * is not the fault of this transfer.
+ * is not the fault of this transfer. (Nobody tells which socket that is, so it is read to
+ * the end of the message that has arrived, however many records that is in.)
  */
 void
 tls_count(HttpTransfer *transfer, char *bytes, size_t length)
@@ -270,7 +254,9 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
-		take_record(transfer, header);
+		transfer->client->call_records++;
+		if (transfer->sent)
+			transfer->approach->useless_records++;
 	}
 	if (!transfer->sent && !is_opening(transfer))
 		return;

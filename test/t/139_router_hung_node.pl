@@ -2,6 +2,7 @@
 # signal. PL/Proxy would wait for it without end. Calls for runs and sessions of others
 # go on, those that ask every node end within connect_timeout, and so does
 # agno_router_status. What must ask that node is ended by statement_timeout.
+# Waits: for a node that says nothing.
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 # A role whose runs only wait, and are not in flight, shares the runner all the same: when
 # its signals take long, others have as much of the runner's time.
 # Fault injected: a trigger takes its time for each run that leaves the queue.
+# Waits: for a trigger that takes its time.
 
 use strict;
 use warnings;
