@@ -578,7 +578,7 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	  AND waits_since IS NOT NULL;
 
 COMMENT ON COLUMN agno.run_queue.accepted_at IS
-	'its place in its session: agno.runs.created_at, or before others if it goes on';
+	'its place in its session: agno.runs.created_at; 2,000 years earlier if it goes on';
 
 COMMENT ON COLUMN agno.run_queue.state IS
 	'r ready (or executing, see claimed), s scheduled (not before run_at), w waits for an earlier run '

@@ -824,7 +824,7 @@ COMMENT ON TABLE agno.run_queue IS
 	'the runs that have not ended: agno_arun inserts a row, and from then on '
 	'only its runner touches it, so that no runner ever waits for a lock';
 COMMENT ON COLUMN agno.run_queue.accepted_at IS
-	'its place in its session: agno.runs.created_at, or before others if it goes on';
+	'its place in its session: agno.runs.created_at; 2,000 years earlier if it goes on';
 COMMENT ON COLUMN agno.run_queue.run_id IS 'the run';
 COMMENT ON COLUMN agno.run_queue.session_id IS 'the session of the run';
 COMMENT ON COLUMN agno.run_queue.state IS

@@ -304,7 +304,7 @@ end_late(HttpClient *client)
 	{
 		HttpTransfer *transfer = first_deadline(client);
 
-		transfer_set_late(transfer);
+		outcome_set_late(transfer);
 		lane_leave(transfer);
 		transfer_done(transfer);
 	}

@@ -38,6 +38,8 @@
 /* For how many of them a header counts at least: what libcurl needs to keep it. */
 #define LEAST_HEADER_BYTES 128
 
+typedef struct HttpSocket HttpSocket;
+
 typedef struct Lane
 {
 	HttpClient *client;			/* whose lane this is */
@@ -131,7 +133,9 @@ struct HttpClient
 	int			poller;			/* descriptor of poller.c, owned */
 	int			capacity;		/* how many connections, and descriptors of
 								 * lanes, there may be */
-	int			highest_fd;		/* no socket has had a greater descriptor */
+	HttpSocket *sockets;		/* those that are open, by their descriptors:
+								 * socket_size of them; owned */
+	int			socket_size;
 	Lane	  **lanes;			/* lane_count of lane_size; owned */
 	int			lane_count;
 	int			lane_size;
@@ -193,9 +197,8 @@ struct HttpTransfer
 	bool		hurried;		/* libcurl got it when there was no time left
 								 * to find out whether there is a server */
 	bool		sent;			/* libcurl has a connection for it */
-	int			opened[2];		/* the sockets that it tries to connect, */
-	ino_t		inodes[2];		/* and what they were then, or 0: a descriptor
-								 * may be used again */
+	int			opened[2];		/* the sockets that it tries to connect, if
+								 * socket_is_trying() */
 	int64		record_bytes;	/* received by TLS */
 	int			messages;		/* about its connection */
 	bool		leaving;		/* libcurl lets it go */
@@ -257,10 +260,23 @@ extern Approach *origin_approach(HttpClient *client, const char *url,
 extern bool origin_may_go_on(HttpClient *client, const Approach *approach);
 extern void origin_wait_for_address(HttpTransfer *transfer);
 
+/* outcome.c */
+extern void outcome_set(HttpTransfer *transfer, CURLcode code);
+extern void outcome_set_late(HttpTransfer *transfer);
+
 /* reading.c */
 extern void reading_begin(Lane *lane);
 extern void reading_unpark(Lane *lane);
 extern void reading_advance(HttpClient *client);
+
+/* sockets.c */
+extern int	socket_open(HttpTransfer *transfer, int family, int type,
+						int protocol);
+extern int	socket_close_callback(void *client_arg, curl_socket_t fd);
+extern bool socket_is_trying(const HttpTransfer *transfer, int number);
+extern void socket_set_idle(HttpClient *client, int fd, bool idle);
+extern void sockets_cut_idle(const Lane *lane, int bytes);
+extern void sockets_break(const HttpTransfer *transfer);
 
 /* tls.c */
 extern void tls_count(HttpTransfer *transfer, char *bytes, size_t length);
@@ -281,7 +297,6 @@ extern void transfer_give_back(HttpTransfer *transfer);
 extern void transfer_watch(HttpTransfer *transfer, bool watch);
 extern void transfer_end_flood(HttpTransfer *transfer);
 extern int64 transfer_most_useless_bytes(const HttpTransfer *transfer);
-extern bool transfer_has_opened(const HttpTransfer *transfer, int number);
 extern void transfer_stop_timer(HttpTransfer *transfer);
 extern void transfer_set_end(HttpTransfer *transfer, int64 deadline);
 extern void transfer_set_deadline(HttpTransfer *transfer, int64 timeout_ms);
@@ -289,8 +304,6 @@ extern bool transfer_has_time(const HttpTransfer *transfer);
 extern void transfer_tell(HttpTransfer *transfer);
 extern void transfer_untell(HttpTransfer *transfer);
 extern void transfer_done(HttpTransfer *transfer);
-extern void transfer_set_result(HttpTransfer *transfer, CURLcode code);
-extern void transfer_set_late(HttpTransfer *transfer);
 
 /*
  * Milliseconds of the clock.

@@ -40,6 +40,9 @@
  */
 #define LONGEST_TURN 1000
 
+/* How much an idle connection may have to say before it is closed, in bytes. */
+#define IDLE_BYTES 4096
+
 /* libcurl wants other events of a socket. */
 static int
 socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
@@ -48,6 +51,7 @@ socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
 	Lane	   *lane = lane_arg;
 	int			events = 0;
 
+	socket_set_idle(lane->client, fd, what == CURL_POLL_REMOVE);
 	if (what == CURL_POLL_REMOVE)
 	{
 		poller_forget(lane->poller, fd);
@@ -73,9 +77,14 @@ timer_callback(CURLM *multi, long timeout_ms, void *lane_arg)
 	return 0;
 }
 
+/*
+ * Free a lane without transfers. What has arrived by its connections is read when they are
+ * closed, which is to be no more than what honest servers say to the idle.
+ */
 static void
 lane_free(Lane *lane)
 {
+	sockets_cut_idle(lane, IDLE_BYTES);
 	curl_multi_cleanup(lane->multi);
 	if (lane->poller >= 0)
 		close(lane->poller);
@@ -207,7 +216,7 @@ lane_collect(Lane *lane)
 		if (client->waiting > 0)
 			client->waiting_due = 0;
 		lane_end_opening(transfer);
-		transfer_set_result(transfer, message->data.result);
+		outcome_set(transfer, message->data.result);
 		dlist_delete(&transfer->node);
 		transfer_done(transfer);
 	}

@@ -18,9 +18,7 @@
  */
 #include "postgres.h"
 
-#include <netdb.h>
 #include <openssl/ssl.h>
-#include <sys/socket.h>
 
 #include "http/http_internal.h"
 
@@ -66,67 +64,13 @@ static int	(*others_callback) (const SSL *, const SSL_CTX *, int, int, int,
 								void *, void *);
 
 /*
- * Whether this end of a socket has this address, as text, and this port.
- */
-static bool
-is_at(int fd, bool peer, const char *ip, int port)
-{
-	struct sockaddr_storage address = {0};
-	socklen_t	length = sizeof(address);
-	char		its_ip[INET6_ADDRSTRLEN];
-	char		its_port[8];
-
-	if ((peer ? getpeername(fd, (struct sockaddr *) &address, &length) :
-		 getsockname(fd, (struct sockaddr *) &address, &length)) != 0 ||
-		getnameinfo((struct sockaddr *) &address, length, its_ip,
-					sizeof(its_ip), its_port, sizeof(its_port),
-					NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return false;
-	its_ip[strcspn(its_ip, "%")] = '\0';	/* libcurl names no interface */
-	return atoi(its_port) == port && strcmp(its_ip, ip) == 0;
-}
-
-/*
- * Nothing arrives by this socket any more, not even what is there: where a socket cannot
- * be disconnected, that is read to its end.
- */
-static void
-cut(int fd)
-{
-	struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-
-	if (connect(fd, &nowhere, sizeof(nowhere)) != 0)
-		(void) shutdown(fd, SHUT_RDWR);
-}
-
-/*
  * Whether this transfer has a socket, but no connection yet: it may be shaking hands.
  */
 static bool
 is_opening(const HttpTransfer *transfer)
 {
-	return !transfer->sent && (transfer_has_opened(transfer, 0) ||
-							   transfer_has_opened(transfer, 1));
-}
-
-/*
- * Break the connection of this transfer. libcurl does not say which socket that is, as
- * long as the transfer is under way: it is that with the same ends.
- */
-static void
-break_connection(const HttpTransfer *transfer)
-{
-	for (int i = 0; !transfer->sent && i < (int) lengthof(transfer->opened); i++)
-	{
-		if (transfer_has_opened(transfer, i))
-			cut(transfer->opened[i]);
-	}
-	for (int fd = 0; transfer->sent && fd <= transfer->client->highest_fd; fd++)
-	{
-		if (is_at(fd, false, transfer->local_ip, transfer->local_port) &&
-			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
-			cut(fd);
-	}
+	return !transfer->sent && (socket_is_trying(transfer, 0) ||
+							   socket_is_trying(transfer, 1));
 }
 
 /*
@@ -242,8 +186,7 @@ take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
  * Something has arrived by TLS, as libcurl tells: the header of a record, in which its
  * length is, or a message about the connection itself. Before it opens a connection,
  * libcurl looks whether others that idle in its lane are still there: what it finds there
- * is not the fault of this transfer. (Nobody tells which socket that is, so it is read to
- * the end of the message that has arrived, however many records that is in.)
+ * is not the fault of this transfer. Nobody tells which of them it is that is being read.
  */
 void
 tls_count(HttpTransfer *transfer, char *bytes, size_t length)
@@ -254,7 +197,8 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
-		transfer->client->call_records++;
+		if (++transfer->client->call_records == MAX_CALL_RECORDS)
+			sockets_cut_idle(transfer->lane, -1);
 		if (transfer->sent)
 			transfer->approach->useless_records++;
 	}
@@ -271,7 +215,7 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 	if (counts == 0 || !is_flooded(transfer, counts))
 		return;
 	transfer_end_flood(transfer);
-	break_connection(transfer);
+	sockets_break(transfer);
 }
 
 /*

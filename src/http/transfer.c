@@ -20,11 +20,9 @@
 #include <limits.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/version.h"
 #include "http/http_internal.h"
-#include "http/retry_after.h"
 
 /* The buffer of a transfer, in bytes: texts are small, transfers many. */
 #define READ_BUFFER_SIZE 8192L
@@ -454,34 +452,6 @@ header_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 }
 
 /*
- * Whether this one of the sockets that a transfer has opened is still there.
- */
-bool
-transfer_has_opened(const HttpTransfer *transfer, int number)
-{
-	struct stat now;
-
-	return transfer->inodes[number] != 0 &&
-		fstat(transfer->opened[number], &now) == 0 &&
-		now.st_ino == transfer->inodes[number];
-}
-
-/*
- * Keep a socket of this transfer. At a time, libcurl tries one address of each family.
- */
-static void
-note_opened(HttpTransfer *transfer, int fd)
-{
-	int			number = transfer_has_opened(transfer, 0) ? 1 : 0;
-	struct stat now;
-
-	if (fd < 0 || fstat(fd, &now) != 0)
-		return;
-	transfer->opened[number] = fd;
-	transfer->inodes[number] = now.st_ino;
-}
-
-/*
  * libcurl's socket(), to know why there is none. One that has been sent gets no other
  * connection (sent_callback()): nobody has to shake hands for it.
  */
@@ -494,14 +464,12 @@ open_socket_callback(void *transfer_arg, curlsocktype purpose,
 
 	if (transfer->sent)
 		return CURL_SOCKET_BAD;
-	fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-				address->protocol);
-	origin_is_found(transfer);
-	transfer->client->highest_fd = Max(transfer->client->highest_fd, fd);
-	note_opened(transfer, fd);
+	fd = socket_open(transfer, address->family, address->socktype,
+					 address->protocol);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 				   errno == ENOMEM))
 		transfer->no_socket = true;
+	origin_is_found(transfer);
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
@@ -629,6 +597,9 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 					 open_socket_callback);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION,
+					 socket_close_callback);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client);
 	tls_set_options(easy);
 }
 
@@ -753,152 +724,6 @@ transfer_give_back(HttpTransfer *transfer)
 	transfer->easy = easy;
 	client->spare_count++;
 	dlist_push_head(&client->spare, &transfer->node);
-}
-
-static bool
-descriptors_are_left(void)
-{
-	int			fd = dup(STDERR_FILENO);
-
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-/*
- * What it is that the time of a transfer is over: that to connect, or all of it?
- */
-static HttpFailure
-late_failure(const HttpTransfer *transfer)
-{
-	if (transfer->sent)
-		return HTTP_TIMED_OUT;
-	return clock_now() - transfer->started_at <
-		transfer->timeout_ms * US_PER_MS ? HTTP_NO_CONNECTION : HTTP_NOT_SENT;
-}
-
-/*
- * Whether it has been sent, and libcurl has looked for another connection in vain.
- */
-static bool
-is_not_resent(const HttpTransfer *transfer, CURLcode code)
-{
-	return transfer->sent && (code == CURLE_ABORTED_BY_CALLBACK ||
-							  code == CURLE_COULDNT_CONNECT ||
-							  code == CURLE_COULDNT_RESOLVE_HOST);
-}
-
-/*
- * What kind of failure this is.
- */
-static HttpFailure
-classify(const HttpTransfer *transfer, CURLcode code, long status)
-{
-	if (code != CURLE_OK && transfer->no_socket && !transfer->sent)
-		return HTTP_NO_RESOURCES;
-	if (code != CURLE_OK && transfer->crowded)
-		return HTTP_CROWDED;
-	if (code != CURLE_OK && transfer->result.long_headers)
-		return HTTP_TOO_LARGE;
-	/* of an error, the status says enough */
-	if (code != CURLE_OK && transfer->unreadable)
-		return status >= 400 ? HTTP_OK : HTTP_UNREADABLE;
-	if (is_not_resent(transfer, code))
-		return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
-	switch (code)
-	{
-		case CURLE_OK:
-			return HTTP_OK;
-		case CURLE_OUT_OF_MEMORY:
-			/* what libcurl says of a header of more than 100 kB, too */
-			return transfer->sent ? HTTP_INTERRUPTED : HTTP_NO_RESOURCES;
-		case CURLE_COULDNT_RESOLVE_HOST:
-			/* The resolver does not say what it lacked. */
-			return descriptors_are_left() ?
-				HTTP_NO_CONNECTION : HTTP_NO_RESOURCES;
-		case CURLE_COULDNT_CONNECT:
-			return HTTP_NO_CONNECTION;
-		case CURLE_OPERATION_TIMEDOUT:
-			return late_failure(transfer);
-		case CURLE_PEER_FAILED_VERIFICATION:
-		case CURLE_SSL_CACERT_BADFILE:
-		case CURLE_SSL_CERTPROBLEM:
-		case CURLE_URL_MALFORMAT:
-			return HTTP_REFUSED;
-		case CURLE_UNSUPPORTED_PROTOCOL:
-			/* of the URL, or of the answer: HTTP/0.9 */
-			return transfer->sent ? HTTP_UNREADABLE : HTTP_REFUSED;
-		default:
-			return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
-	}
-}
-
-static const char *
-answer_header(HttpTransfer *transfer, const char *name)
-{
-	struct curl_header *header;
-
-	if (curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1,
-						 &header) != CURLHE_OK)
-		return NULL;
-	return header->value;
-}
-
-void
-transfer_set_result(HttpTransfer *transfer, CURLcode code)
-{
-	HttpResult *result = &transfer->result;
-	const char *should_retry = answer_header(transfer, "x-should-retry");
-	long		status = 0;
-
-	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-
-	result->failure = classify(transfer, code, status);
-	if (is_not_resent(transfer, code))
-		result->reason = "it was closed before an answer arrived";
-	else if (transfer->unreadable)
-		result->reason = "it is compressed more than once, to less than a hundredth, or neither by gzip nor by deflate";
-	else
-		result->reason = transfer->error[0] != '\0' ?
-			transfer->error : curl_easy_strerror(code);
-	result->status = (int) status;
-	if (transfer->answered_at != 0)
-		result->time_to_first_byte =
-			(transfer->answered_at - transfer->started_at) / 1e6;
-	result->duration = (clock_now() - transfer->started_at) / 1e6;
-	result->retry_after_ms =
-		retry_after_ms(answer_header(transfer, "retry-after-ms"),
-					   answer_header(transfer, "retry-after"), time(NULL));
-	result->should_retry = -1;
-	if (should_retry != NULL && pg_strcasecmp(should_retry, "true") == 0)
-		result->should_retry = 1;
-	else if (should_retry != NULL && pg_strcasecmp(should_retry, "false") == 0)
-		result->should_retry = 0;
-}
-
-/*
- * The result of a transfer whose time is over, or that has received too much, while
- * libcurl has nothing to say.
- */
-void
-transfer_set_late(HttpTransfer *transfer)
-{
-	HttpResult *result = &transfer->result;
-
-	result->failure = transfer->too_large ?
-		HTTP_TOO_LARGE : late_failure(transfer);
-	result->reason = transfer->sent ? "Operation timed out" :
-		transfer->place == WAITING ? "Resolving timed out" :
-		"Connection timed out";
-	result->untried = !transfer->sent &&
-		(transfer->place != RUNNING || transfer->hurried);
-	if (transfer->answered_at != 0)
-		result->time_to_first_byte =
-			(transfer->answered_at - transfer->started_at) / 1e6;
-	result->duration = (clock_now() - transfer->started_at) / 1e6;
-	result->retry_after_ms = -1;
-	result->should_retry = -1;
 }
 
 /*

@@ -279,7 +279,9 @@ insert_lost(uint64 found, bool behind)
 		" WHERE p.run_id = r.run_id AND p.decision IS NULL)"
 		" ELSE r.run_at END,"
 		" CASE WHEN r.status = 'PAUSED' THEN clock_timestamp() END,"
-		" CASE WHEN $5 THEN clock_timestamp() ELSE r.created_at END,"
+		" CASE WHEN $5 THEN clock_timestamp()"
+		" WHEN r.status = 'PAUSED' THEN " EARLY_PLACE("r.created_at")
+		" ELSE r.created_at END,"
 		" d.shard, d.shard % $3, r.owner, r.parent_run_id,"
 		" d.parent_shard "
 		"FROM unnest($1, $2, $4) AS d (run_id, shard, parent_shard)"

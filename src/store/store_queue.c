@@ -268,30 +268,6 @@ store_set_waiting(char *const *run_ids, int count)
 }
 
 /*
- * These runs, which were in flight, are to go on later: before all of their sessions, also
- * before those that they have overtaken, since transactions that enqueue need not end in
- * the order of acceptance. Those wait for them.
- */
-void
-store_keep_first(const Column *run_ids)
-{
-	static Statement statement = {
-		"UPDATE agno.run_queue q"
-		" SET accepted_at = f.accepted_at - '1 microsecond'::interval "
-		"FROM unnest($1) AS d (run_id)"
-		" JOIN agno.run_queue o ON o.run_id = d.run_id, "
-		"LATERAL (SELECT e.accepted_at FROM agno.run_queue e"
-		" WHERE e.session_id = o.session_id AND e.accepted_at < o.accepted_at"
-		" ORDER BY e.accepted_at LIMIT 1) f "
-		"WHERE q.run_id = d.run_id"
-	};
-	Arguments	args = {0};
-
-	bind_column(&args, run_ids);
-	store_execute(&statement, &args);
-}
-
-/*
  * These runs could not be had: they are looked at again, after a pause that
  * doubles from one time to the next.
  */

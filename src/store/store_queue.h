@@ -22,7 +22,7 @@
  * Whatever leaves the queue, or the state executing to be executed again, lets the
  * first run of its session go ahead (store_advance): else runs that wait for it would
  * wait for ever. What leaves it to go on, after calls of tools or decisions, is the first
- * of its session from then on (store_keep_first). That, and store_recover() for what was
+ * of its session from then on (GOES_FIRST). That, and store_recover() for what was
  * done by hand, keeps the invariant: the first run of a session that is in the queue
  * never waits for another, unless one of the session is executing.
  *
@@ -121,6 +121,16 @@ typedef enum QueueState
 /* A row becomes ready: what is set. */
 #define BECOMES_READY "state = " READY ", claimed = false"
 
+/*
+ * The place in its session of a run that has begun and is to go on later: before all that
+ * have not, whenever they have been accepted, and whenever the transactions end that
+ * accept them. (Two thousand years earlier, by no calendar.)
+ */
+#define EARLY_PLACE(time) time " - '17520000 hours'::interval"
+#define IS_EARLY(alias) alias ".accepted_at < 'epoch'"
+#define GOES_FIRST "accepted_at = CASE WHEN " IS_EARLY("q") \
+		" THEN q.accepted_at ELSE " EARLY_PLACE("q.accepted_at") " END"
+
 /* A run is in flight. */
 #define IS_EXECUTING(alias) "(" alias ".state = " EXECUTING " OR (" alias \
 		".state = " READY " AND " alias ".claimed))"
@@ -128,15 +138,14 @@ typedef enum QueueState
 /*
  * The run has to wait in its session behind one of the same parent that is PAUSED: so it is
  * not working, either, whether it has been set aside by now or not. (One that has been
- * cancelled may be in the state of PAUSED ones for a moment.) A PAUSED one has been at the
- * head of its session: no more than a few that were queued again can be before it.
+ * cancelled may be in the state of PAUSED ones for a moment.) A PAUSED one goes first.
  */
 #define BEHIND_PAUSED_SIBLING(alias) \
-		"EXISTS (SELECT FROM agno.run_queue x CROSS JOIN LATERAL" \
-		" (SELECT h.* FROM agno.run_queue h WHERE h.session_id = x.session_id" \
-		" ORDER BY h.accepted_at LIMIT 10) e" \
+		"EXISTS (SELECT FROM agno.run_queue x" \
+		" JOIN agno.run_queue e ON e.session_id = x.session_id" \
+		" AND " IS_EARLY("e") " AND e.accepted_at < x.accepted_at" \
 		" JOIN agno.runs s ON s.run_id = e.run_id AND s.status = 'PAUSED'" \
-		" WHERE x.run_id = " alias ".run_id AND e.accepted_at < x.accepted_at" \
+		" WHERE x.run_id = " alias ".run_id" \
 		" AND e.parent_run_id = x.parent_run_id AND e.state = " DECISION \
 		" AND x.state IN (" WAITING ", " PARKED ", " READY ") AND NOT x.claimed)"
 
@@ -267,7 +276,6 @@ extern bool shows_member(RowReader *row, int64 *shown);
 extern int64 bytes_shown(int64 previews, int64 children);
 extern void store_cancel_children(const Column *parent_ids);
 extern void store_advance(const Column *session_ids);
-extern void store_keep_first(const Column *run_ids);
 extern void store_forget_steps(const Column *run_ids, bool finally);
 
 #endif							/* AGNO_STORE_QUEUE_H */

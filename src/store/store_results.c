@@ -343,6 +343,7 @@ store_pause(EndedRun *runs, int count)
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " DECISION ", continues = false,"
 		" looks = 0, paused_at = clock_timestamp(), waits_since = NULL,"
+		" " GOES_FIRST ","
 		" run_at = (SELECT min(p.expires_at) FROM agno.requirements p"
 		" WHERE p.run_id = q.run_id AND p.decision IS NULL) "
 		"WHERE q.run_id = ANY ($1) "
@@ -367,7 +368,6 @@ store_pause(EndedRun *runs, int count)
 		add_text(&run_ids, runs[i].run_id);
 		store_notify(END_CHANNEL, runs[i].run_id);
 	}
-	store_keep_first(&run_ids);
 	bind_column(&args, &run_ids);
 	paused = store_execute(&statement, &args);
 	for (uint64 n = 0; n < paused; n++)

@@ -251,7 +251,7 @@ give_work(const Work *work)
 	};
 	static Statement update = {
 		"UPDATE agno.run_queue q SET state = " TOOLS ", continues = false,"
-		" looks = 0, waits_since = NULL,"
+		" looks = 0, waits_since = NULL, " GOES_FIRST ","
 		" run_at = clock_timestamp() + d.left_ms::bigint * '1 ms'::interval "
 		"FROM unnest($1, $2) AS d (run_id, left_ms) WHERE q.run_id = d.run_id"
 	};
@@ -300,7 +300,7 @@ set_continuing(const Column *run_ids, QueueState state)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true,"
-		" looks = 0, run_at = NULL WHERE q.run_id = ANY ($3)"
+		" looks = 0, run_at = NULL, " GOES_FIRST " WHERE q.run_id = ANY ($3)"
 		" AND (q.state = $4 OR ($4 = " EXECUTING
 		" AND " IS_EXECUTING("q") ")) AND " MINE("q")
 		" AND NOT EXISTS (SELECT FROM agno.tool_calls c"
@@ -332,7 +332,6 @@ store_keep_steps(NewStep *steps, int count)
 	Work		work = no_work();
 	Column		ready = {TEXTOID};
 	Column		background = {TEXTOID};
-	Column		all = {TEXTOID};
 
 	if (count == 0)
 		return;
@@ -343,7 +342,6 @@ store_keep_steps(NewStep *steps, int count)
 	{
 		NewStep    *step = &steps[i];
 
-		add_text(&all, step->run_id);
 		if (step->background)
 			add_text(&background, step->run_id);
 		if (step->has_work)
@@ -352,7 +350,6 @@ store_keep_steps(NewStep *steps, int count)
 		else
 			add_text(&ready, step->run_id);
 	}
-	store_keep_first(&all);
 	forget_responses(&background);
 	give_work(&work);
 	set_continuing(&ready, QUEUE_EXECUTING);

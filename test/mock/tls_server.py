@@ -2,29 +2,38 @@
 """A model server that floods with what TLS has to say beside data, a hundred thousand
 messages a second, for some seconds or until the connection is closed: tickets, or with
 "hello" TLS 1.2's requests for another handshake, on a connection of HTTP/2. By the model:
-now (instead of an answer), idle (after an answer, on the idle connection). TLS has no way
-to be asked for that: the records are made here, with the keys of the session.
+now (instead of an answer), idle (after an answer, on the idle connection). With "bytes",
+by HTTP/2: idle is two connections, on each of which a ticket in a hundred thousand records
+follows the answer once there is a file PORT_FILE.go, and then a file PORT_FILE.full.* when
+as much of them has been sent as may be; resets is told how many have been reset. TLS has
+no way to be asked for that: the records are made here, with the keys of the session.
 
-    tls_server.py PORT_FILE CERTIFICATE KEY SECONDS [hello]"""
+    tls_server.py PORT_FILE CERTIFICATE KEY SECONDS [hello|bytes]"""
 
 import ctypes
 import ctypes.util
 import hmac
 import json
+import os
 import re
 import ssl
 import struct
 import sys
 import tempfile
+import threading
 import time
 
 from raw_server import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame,
                         listen)
 
-ANSWER = json.dumps({
-    "id": "resp_1", "object": "response", "status": "completed", "model": "idle",
-    "output": [{"type": "message", "content": [
-        {"type": "output_text", "text": "well"}]}]}).encode()
+
+
+def response(text):
+    return json.dumps({
+        "id": "resp_1", "object": "response", "status": "completed", "model": "idle",
+        "output": [{"type": "message", "content": [
+            {"type": "output_text", "text": text}]}]}).encode()
+
 
 # Types of records
 CHANGE_CIPHER, HANDSHAKE, APPLICATION_DATA = 20, 22, 23
@@ -137,19 +146,23 @@ class Session:
             self.connection.sendall(self.record(messages))
             self.sequence += 1
 
-    def serve(self, seconds):
+    def read_model(self):
         request = b""
         model = None
         while model is None:
             request += self.read()
             model = re.search(rb'"model": ?"([a-z]+)"', request)
-        if model[1] == b"idle":
-            self.answer()
+        return model[1]
+
+    def serve(self, seconds):
+        if self.read_model() == b"idle":
+            self.answer("well")
         self.flood(seconds)
 
-    def answer(self):
+    def answer(self, text):
+        body = response(text)
         self.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-                   b"Content-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
 class OldSession(Session):
@@ -191,17 +204,80 @@ class OldSession(Session):
                       sequence + head + struct.pack(">H", len(messages)), messages)
         return head + struct.pack(">H", 8 + len(sealed)) + sequence + sealed
 
-    def answer(self):
+    def answer(self, text):
         # 0x88 is ":status: 200".
         self.write(frame(SETTINGS, ACK, 0) + frame(HEADERS, END_HEADERS, 1, b"\x88")
-                   + frame(DATA, END_STREAM, 1, ANSWER))
+                   + frame(DATA, END_STREAM, 1, response(text)))
+
+
+class ByteSession(Session):
+    """HTTP/2, and records of one byte."""
+
+    both = threading.Barrier(2)
+    resets = threading.Semaphore(0)
+    # half of it is in an extension that nobody knows
+    MESSAGE = (struct.pack(">IIIBH", 4 << 24 | 130017, 7200, 1, 0, 65000)
+               + bytes(65000) + struct.pack(">HHH", 65004, 4711, 65000) + bytes(65000))
+
+    answer = OldSession.answer
+
+    def choose(self):
+        super().choose()
+        self.context.set_alpn_protocols(["h2"])
+
+    def find_key(self, keys):
+        super().find_key(keys)
+        # 3 is SETTINGS_MAX_CONCURRENT_STREAMS
+        self.write(frame(SETTINGS, 0, 0, struct.pack(">HI", 3, 1)))
+
+    def make_records(self):
+        """What follows the answer, which is a record as well."""
+        answer = self.sequence
+        records = []
+        for byte in self.MESSAGE:
+            self.sequence += 1
+            records.append(self.record(bytes([byte])))
+        self.sequence = answer
+        return b"".join(records)
+
+    def flood(self, seconds, records):
+        while not os.path.exists(sys.argv[1] + ".go"):
+            time.sleep(0.01)
+        self.connection.settimeout(0.2)
+        while records:
+            try:
+                records = records[self.connection.send(records):]
+            except TimeoutError:
+                break
+        open(f"{sys.argv[1]}.full.{id(self)}", "w").close()
+        self.connection.settimeout(seconds)
+        self.connection.sendall(records)
+        while True:
+            self.receive()
+
+    def serve(self, seconds):
+        if self.read_model() == b"idle":
+            records = self.make_records()
+            self.both.wait(seconds)
+            self.answer("well")
+            try:
+                self.flood(seconds, records)
+            except ConnectionError:
+                self.resets.release()
+        else:
+            resets = sum(self.resets.acquire(timeout=seconds) for _ in range(2))
+            self.answer(f"{resets} resets")
+            self.receive()
+
+
+KINDS = {"hello": OldSession, "bytes": ByteSession}
 
 
 def serve(connection):
     try:
-        kind = OldSession if len(sys.argv) > 5 else Session
+        kind = KINDS[sys.argv[5]] if len(sys.argv) > 5 else Session
         kind(connection, sys.argv[2], sys.argv[3]).serve(float(sys.argv[4]))
-    except OSError:
+    except (OSError, threading.BrokenBarrierError):
         pass
     finally:
         connection.close()

@@ -45,7 +45,7 @@ foreach my $agent ('tools', 'asks')
 	$_->quit foreach @slow;
 }
 
-# The other one is at its tools: then this one goes ahead, and the other one on afterwards.
+# The other one is at its tools, and goes on first, even if this one is not due for long.
 my ($slow, $holder) = map { $node->background_psql('postgres') } 1, 2;
 $node->safe_psql('postgres', q(
 	CREATE FUNCTION waits() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(203); RETURN 'done'; END $$;
@@ -53,13 +53,16 @@ $node->safe_psql('postgres', q(
 	CALL agno_run('hello', model => 'mock:echo', session_id => 'waits')));
 $holder->query_safe('SELECT pg_advisory_lock(203)');
 $slow->query_safe('BEGIN');
-$slow->query_safe("SELECT run_id FROM agno_arun('first', model => 'mock:slow-2000', session_id => 'waits', run_id => 'slow')");
+$slow->query_safe("SELECT run_id FROM agno_arun('first', model => 'mock:echo', session_id => 'waits', run_id => 'slow$_->[0]', run_at => $_->[1])") foreach ['', 'NULL'], ['-later', q(now() + interval '1 hour')];
 enqueue('waits', 'mock:tools', agent_id => 'waits', session_id => 'waits', timeout => '20 s', input => '{"calls": [[{"name": "waits", "arguments": {}}]]}');
 ok($node->poll_query_until('postgres', q(SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted))), 'one is at its tools');
 $slow->query_safe('COMMIT');
-ok($node->poll_query_until('postgres', q(SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'slow')), 'the other one begins');
+ok($node->poll_query_until('postgres', q(SELECT state = 'w' FROM agno.run_queue WHERE run_id = 'slow')), 'the other one waits');
+is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 $holder->query_safe('SELECT pg_advisory_unlock(203)');
-expect_run($_, { status => 'COMPLETED' }, "$_ ends") foreach 'slow', 'waits';
+expect_run($_, { status => 'COMPLETED' }, "$_ ends") foreach 'waits', 'slow';
+is(value("string_agg(run_id, ' ' ORDER BY started_at) FROM agno.runs WHERE session_id = 'waits' AND run_id IN ('waits', 'slow')"), 'waits slow', 'one after the other');
+is(value("state FROM agno.run_queue WHERE run_id = 'slow-later'"), 's', 'what is not due is not executed');
 $_->quit foreach $slow, $holder;
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 

@@ -17,7 +17,7 @@ use Test::More;
 my $dir = $PostgreSQL::Test::Utils::tmp_check;
 make_certificate();
 my $node = new_node('main');
-my %url = map { $_ => start_server($_, 'tls_server.py', "$dir/cert.pem", "$dir/key.pem", 15, $_ eq 'hello' ? 'hello' : ()) } 'tickets', 'hello';
+my %url = map { $_ => start_server($_, 'tls_server.py', "$dir/cert.pem", "$dir/key.pem", 15, $_ eq 'tickets' ? () : $_) } 'tickets', 'hello', 'bytes';
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
 $node->safe_psql('postgres', qq(
@@ -35,6 +35,14 @@ sub others_wait
 	note("another role waited for $longest s");
 	return $longest;
 }
+
+# Those that idle are looked at when the next one is opened: not at so many records.
+enqueue("idle-$_", 'bytes:idle', role => 'greedy', timeout => '20 s') foreach 1, 2;
+expect_run("idle-$_", { status => 'COMPLETED', content => 'well' }, 'a connection idles') foreach 1, 2;
+append_to_file("$dir/bytes.port.go", '');
+wait_until('sockets that are full', sub { 2 == (() = glob("$dir/bytes.port.full.*")) });
+enqueue('resets', 'bytes:resets', role => 'greedy', timeout => '60 s');
+expect_run('resets', { status => 'COMPLETED', content => '2 resets' }, 'what says too much is cut off');
 
 foreach my $kind ('tickets', 'hello')
 {
