@@ -49,9 +49,13 @@ while IFS= read -r place; do
 done < <(grep -nE '"postgres(_fe)?[.]h"' src/core/*.[ch] |
 	grep -v '^src/core/portable.h:' | cut -d: -f1,2)
 while IFS= read -r place; do
+	complain "$place: subtransactions are begun by server/subtransaction.c"
+done < <(grep -nE 'BeginInternalSubTransaction\(' src/*/*.c |
+	grep -v '^src/server/subtransaction[.]c:' | cut -d: -f1,2)
+while IFS= read -r place; do
 	complain "$place: no PG_TRY() after the begin of a subtransaction"
 done < <(awk 'FNR == 1 { at = 0 }
-	/BeginInternalSubTransaction\(/ { at = FNR; where = FILENAME ":" FNR }
+	/[^*] ?subtransaction_begin\(\)/ { at = FNR; where = FILENAME ":" FNR }
 	at && /PG_TRY\(\)/ { at = 0 }
 	at && FNR > at + 2 { print where; at = 0 }' src/*/*.c)
 

@@ -113,7 +113,7 @@ tap_tests_side_by_side() {
 			file=${waiting[0]}
 			waiting=("${waiting[@]:1}")
 		elif [ ${#others[@]} -gt 0 ] &&
-			[ ${#file_of[@]} -lt $((jobs + ${waiter:+1} + 0)) ]; then
+			[ ${#file_of[@]} -lt $((jobs + ${waiter:+1 +} 0)) ]; then
 			file=${others[0]}
 			others=("${others[@]:1}")
 		fi

@@ -16,7 +16,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "core/json.h"
 #include "core/schema.h"
 #include "core/shard.h"
@@ -24,6 +23,7 @@
 #include "server/encoding.h"
 #include "server/json_size.h"
 #include "server/sql_function.h"
+#include "server/subtransaction.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
 #include "sql/requirement_dict.h"
@@ -34,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 SQL_FUNCTION(agno_approve_call);
 SQL_FUNCTION(agno_reject_call);
@@ -131,13 +130,10 @@ has_grown(const Family *family, const Family *before)
 static bool
 lock_known(Decisions *decisions, const char *run_id)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	Family	   *known = decisions->family;
 	volatile bool grown = false;
+	SubTransaction sub = subtransaction_begin();
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
 		ListCell   *cell;
@@ -150,27 +146,13 @@ lock_known(Decisions *decisions, const char *run_id)
 		}
 		look(decisions, run_id);
 		grown = has_grown(decisions->family, known);
-		if (grown)
-			RollbackAndReleaseCurrentSubTransaction();
-		else
-			ReleaseCurrentSubTransaction();
+		subtransaction_end(&sub, !grown);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		/* Or the caller's handler would end ours, and be who began it. */
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
+		ReThrowError(subtransaction_catch(&sub));
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 	return grown;
 }
 

@@ -19,15 +19,14 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "server/subtransaction.h"
 #include "storage/lmgr.h"
 #include "store/store.h"
 #include "store/store_queue.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* How long a lock that others hold is waited for, and how often in a step. */
 #define LOCK_TIMEOUT "10ms"
@@ -99,31 +98,21 @@ execute_restricted(Statement *statement, Arguments *args)
 static int
 try_to_delete(Statement *statement, char *const *ids, int count, bool only_try)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	volatile int sqlstate = 0;
+	SubTransaction sub = subtransaction_begin();
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
 		Arguments	args = {0};
 
 		bind_ids(&args, ids, count);
 		execute_restricted(statement, &args);
-		if (only_try)
-			RollbackAndReleaseCurrentSubTransaction();
-		else
-			ReleaseCurrentSubTransaction();
+		subtransaction_end(&sub, !only_try);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = subtransaction_catch(&sub);
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		sqlstate = error->sqlerrcode;
 		if (sqlstate == ERRCODE_QUERY_CANCELED ||
 			sqlstate == ERRCODE_ADMIN_SHUTDOWN)
@@ -133,8 +122,6 @@ try_to_delete(Statement *statement, char *const *ids, int count, bool only_try)
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 	return sqlstate;
 }
 

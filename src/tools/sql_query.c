@@ -12,19 +12,18 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "server/read_only.h"
 #include "server/sql_function.h"
+#include "server/subtransaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/resowner.h"
 #include "utils/portal.h"
 
 /* How many rows are fetched at once, and returned at most. */
@@ -122,8 +121,7 @@ Datum
 agno_run_sql_query(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	SubTransaction sub;
 	char	   *query;
 	int			max_rows;
 
@@ -135,8 +133,7 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 	max_rows = PG_ARGISNULL(1) ? FETCH_ROWS : PG_GETARG_INT32(1);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
+	sub = subtransaction_begin();
 	PG_TRY();
 	{
 		Portal		portal;
@@ -157,21 +154,11 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 		/* Nor does it set anything for who comes next. */
 		AtEOXact_GUC(false, level);
 		read_only_check();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
+		subtransaction_end(&sub, true);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
+		ReThrowError(subtransaction_catch(&sub));
 	}
 	PG_END_TRY();
 	PG_RETURN_NULL();

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "core/json.h"
 #include "miscadmin.h"
 #include "server/encoding.h"
@@ -15,6 +14,7 @@
 #include "server/read_only.h"
 #include "server/settings.h"
 #include "server/sql_function.h"
+#include "server/subtransaction.h"
 #include "store/store.h"
 #include "store/store_tools.h"
 #include "tcop/utility.h"
@@ -24,7 +24,6 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 SQL_FUNCTION(agno_call_tool);
 SQL_FUNCTION(agno_session_state);
@@ -84,8 +83,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 		.user_id = PG_ARGISNULL(2) ? NULL :
 		text_to_cstring(PG_GETARG_TEXT_PP(2)),
 	};
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	SubTransaction sub;
 	Tool		tool;
 	char	   *arguments;
 	char	   *answer;
@@ -115,8 +113,7 @@ agno_call_tool(PG_FUNCTION_ARGS)
 	tool_definition(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId(), true, &tool);
 	answer = take_answer(&tool, &arguments);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
+	sub = subtransaction_begin();
 	PG_TRY();
 	{
 		if (!nested)
@@ -128,22 +125,14 @@ agno_call_tool(PG_FUNCTION_ARGS)
 			read_only_check();
 		if (!nested)
 			run_context_clear();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
+		subtransaction_end(&sub, true);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = subtransaction_catch(&sub);
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		if (!nested)
 			run_context_clear();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -23,13 +23,13 @@
 #include "core/clock.h"
 #include "miscadmin.h"
 #include "server/session_user.h"
+#include "server/subtransaction.h"
 #include "server/tool_slots.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tools/tool_session.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
@@ -165,32 +165,24 @@ tool_session_spare_process(void)
 ErrorData *
 tool_session_try(bool (*work) (void *), void *arg)
 {
-	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
+	SubTransaction sub;
 
-	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(tool_session.context);
+	sub = subtransaction_begin();
 	PG_TRY();
 	{
-		if (work(arg))
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(tool_session.context);
-		CurrentResourceOwner = owner;
+		bool		done = work(arg);
+
+		subtransaction_end(&sub, done);
 	}
 	PG_CATCH();
 	{
 		HOLD_INTERRUPTS();
 		QueryCancelHoldoffCount = 1;
 		disable_timeout(STATEMENT_TIMEOUT, false);
-		MemoryContextSwitchTo(tool_session.context);
-		error = CopyErrorData();
-		FlushErrorState();
 		RESUME_INTERRUPTS();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(tool_session.context);
-		CurrentResourceOwner = owner;
+		error = subtransaction_catch(&sub);
 	}
 	PG_END_TRY();
 	QueryCancelPending = false;
