@@ -33,6 +33,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "commands/async.h"
+#include "commands/extension.h"
 #include "core/version.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -113,6 +114,17 @@ forget_fitting(Datum arg, Oid relation)
 }
 
 /*
+ * For an error: what is to be done if our tables are not where they should be.
+ */
+static int
+hint_at_tables(void)
+{
+	if (OidIsValid(get_extension_oid("agno_bg", true)))
+		return errhint("The tables of the extension belong to it, and into schema \"agno\".");
+	return errhint("Run CREATE EXTENSION agno_bg.");
+}
+
+/*
  * Refuse a table that is not that of an extension that fits: whoever may create a schema
  * can have one of this name where there is no extension any more.
  */
@@ -134,7 +146,7 @@ check_extension(Oid table)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("\"agno.runs\" is no table of extension \"agno_bg\""),
-				 errhint("Run CREATE EXTENSION agno_bg.")));
+				 hint_at_tables()));
 	fitting_table = table;
 }
 
@@ -156,7 +168,7 @@ tables_owner(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"agno.runs\" does not exist"),
-				 errhint("Run CREATE EXTENSION agno_bg.")));
+				 hint_at_tables()));
 	check_extension(table);
 	owner = relation->rd_rel->relowner;
 	relation_close(relation, NoLock);

@@ -72,6 +72,7 @@ $node->safe_psql('dx', q(
 $before = -s $node->logfile;
 $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'dx' AND backend_type = 'agno_bg runner'));
 $node->wait_for_log(qr/agno_bg runner ERROR: |fired: /, $before);
+like(slurp_file($node->logfile, $before), qr/HINT:  The tables of the extension belong to it/, 'the log says why');
 unlike(slurp_file($node->logfile, $before), qr/fired/, 'a runner does not execute them');
 is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'app')), 'f', 'nobody has become superuser');
 $node->safe_psql('dx', 'DROP SCHEMA agno CASCADE; ALTER SCHEMA agno_old RENAME TO agno');
