@@ -8,8 +8,7 @@
 # with a line "# Waits: for what" take next to no processor.
 # With VERBOSE=1 all output is shown. With SANITIZE=1 the server executes a build
 # with AddressSanitizer and UndefinedBehaviorSanitizer, which takes a server built
-# without --enable-nls; tests that measure, or that load a library of their own
-# before others, are left out.
+# without --enable-nls; tests that measure are left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . test/lib.sh
@@ -48,7 +47,7 @@ prepare_sanitizers() {
 	pg_ctl=$work/bin/pg_ctl
 	cat >"$work/bin/postgres" <<-END
 		#!/bin/sh
-		export LD_PRELOAD=$(gcc -print-file-name=libasan.so)
+		export LD_PRELOAD=$(gcc -print-file-name=libasan.so)\${LD_PRELOAD:+:\$LD_PRELOAD}
 		export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$work/asan
 		export UBSAN_OPTIONS=print_stacktrace=1
 		exec $bindir/postgres "\$@"

@@ -25,7 +25,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy longest_call switches_of status_of logged is_up
-  wait_through_crashes);
+  wait_through_crashes crash_by_killing);
 
 # Helpers that need a node take it as their first argument; without one, they
 # mean the node that new_node has made last, which most tests have only one of.
@@ -674,6 +674,19 @@ sub wait_through_crashes
 			'<', '/dev/null', '>', \$out, '2>', \$err);
 		return $out eq "t\n";
 	});
+}
+
+# Kill a process of the server, and wait until the postmaster has noticed that, and
+# started over.
+sub crash_by_killing
+{
+	my $node = node_of(\@_);
+	my ($pid) = @_;
+	my $before = -s $node->logfile;
+
+	kill 'KILL', $pid;
+	wait_until('the crash', sub { slurp_file($node->logfile, $before) =~ /all server processes terminated/ });
+	wait_through_crashes($node, 'SELECT true');
 }
 
 # Whether the server accepts connections. (To write to a psql that has given up

@@ -45,18 +45,9 @@ sub check
 		"$what: all others complete");
 }
 
-sub wait_for_restart
-{
-	wait_until('the server',
-		sub { is_up() });
-}
-
 # kill -9 of the runner makes the postmaster start over.
 start(1);
-kill 'KILL', runner_pid();
-wait_until('the crash',
-	sub { $node->log_contains('all server processes terminated') });
-wait_for_restart();
+crash_by_killing(runner_pid());
 check(1, 'kill -9');
 
 start(2);

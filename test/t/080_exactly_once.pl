@@ -45,9 +45,8 @@ my @slow = ([ [ transfer => { source => 1, target => 2, amount => 1 } ], [ slow_
 # What dies, while a tool is being called whose transaction waits for a lock.
 my %deaths = (
 	server => sub { $node->stop('immediate'); $node->start; },
-	worker => sub { my $pid = value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'));
-		kill 'KILL', $pid; wait_until('a restart', sub { !is_up() || $pid }); wait_through_crashes($node, 'SELECT true'); },
-	runner => sub { kill 'KILL', runner_pid(); wait_through_crashes($node, 'SELECT true'); },
+	worker => sub { crash_by_killing(value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'))); },
+	runner => sub { crash_by_killing(runner_pid()); },
 	stop => sub { $node->stop('fast'); $node->start; });
 
 foreach my $what (sort keys %deaths)

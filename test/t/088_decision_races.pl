@@ -100,8 +100,8 @@ is(done('prepared'), 1, 'then it is');
 # What dies between the decision and the end of the call.
 my %deaths = (
 	server => sub { $node->stop('immediate'); $node->start; },
-	runner => sub { kill 'KILL', runner_pid(); wait_through_crashes($node, 'SELECT true'); },
-	worker => sub { kill 'KILL', value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy')); wait_through_crashes($node, 'SELECT true'); },
+	runner => sub { crash_by_killing(runner_pid()); },
+	worker => sub { crash_by_killing(value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'))); },
 	stop => sub { $node->stop('fast'); $node->start; });
 foreach my $what (sort keys %deaths)
 {
