@@ -249,6 +249,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 		/* not to be used again */
 		transfer->own_certificates = true;
 		transfer_give_back(transfer);
+		transfer_close_account(client, account);
 		restore_signals(mask);
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),

@@ -50,6 +50,8 @@ typedef struct Lane
 								 * watched by the client's; owned */
 	bool		multiplexed;	/* it is for HTTP/2, and for what is not known
 								 * yet; others are plain */
+	bool		has_tls;		/* it is for https; others know nothing of
+								 * what arrives by that (transfer_watch()) */
 	Oid			role;			/* whose transfers are in it, or were last */
 	int			transfers;		/* how many are in it */
 	int64		due;			/* when libcurl wants to be called, as of
@@ -152,7 +154,13 @@ struct HttpClient
 	int			busy_lanes;		/* how many have transfers */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
-	int			call_records;	/* of TLS, received since libcurl was called */
+	int64		call_began;		/* when libcurl was called, as of clock_now() */
+	int			call_records;	/* of TLS, received since then */
+	int64		call_bytes;		/* received by TLS since then in excess of
+								 * what answers had in them */
+	int64		call_inflated;	/* bytes that have been made of compressed
+								 * ones since then */
+	bool		call_cut;		/* what idles has been cut since then */
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */
@@ -197,8 +205,8 @@ struct HttpTransfer
 	bool		hurried;		/* libcurl got it when there was no time left
 								 * to find out whether there is a server */
 	bool		sent;			/* libcurl has a connection for it */
-	int			opened[2];		/* the sockets that it tries to connect, if
-								 * socket_is_trying() */
+	int			opened[2];		/* the sockets that it tries to connect, by
+								 * IPv4 and by IPv6, if socket_is_trying() */
 	int64		record_bytes;	/* received by TLS */
 	int			messages;		/* about its connection */
 	bool		leaving;		/* libcurl lets it go */
@@ -265,6 +273,7 @@ extern void outcome_set(HttpTransfer *transfer, CURLcode code);
 extern void outcome_set_late(HttpTransfer *transfer);
 
 /* reading.c */
+extern bool reading_takes_long(const HttpClient *client);
 extern void reading_begin(Lane *lane);
 extern void reading_unpark(Lane *lane);
 extern void reading_advance(HttpClient *client);

@@ -95,7 +95,7 @@ lane_free(Lane *lane)
  * Add a lane. Returns NULL when there is no memory, or no descriptor.
  */
 static Lane *
-lane_create(HttpClient *client, bool multiplexed)
+lane_create(HttpClient *client, bool has_tls, bool multiplexed)
 {
 	Lane	   *lane = calloc(1, sizeof(Lane));
 	Lane	  **lanes = client->lanes;
@@ -118,6 +118,7 @@ lane_create(HttpClient *client, bool multiplexed)
 	lane->multi = curl_multi_init();
 	lane->poller = poller_create();
 	lane->multiplexed = multiplexed;
+	lane->has_tls = has_tls;
 	lane->due = -1;
 	if (lanes == NULL || lane->multi == NULL || lane->poller < 0)
 	{
@@ -140,7 +141,7 @@ lane_create(HttpClient *client, bool multiplexed)
  * one, which may be another role's next. NULL when there is none to be had.
  */
 static Lane *
-find_lane(HttpClient *client, Oid role, bool multiplexed)
+find_lane(HttpClient *client, Oid role, bool has_tls, bool multiplexed)
 {
 	Lane	   *empty = NULL;
 
@@ -148,7 +149,7 @@ find_lane(HttpClient *client, Oid role, bool multiplexed)
 	{
 		Lane	   *lane = client->lanes[number];
 
-		if (lane->multiplexed != multiplexed)
+		if (lane->multiplexed != multiplexed || lane->has_tls != has_tls)
 			continue;
 		if (lane->transfers == 0)
 		{
@@ -160,7 +161,7 @@ find_lane(HttpClient *client, Oid role, bool multiplexed)
 			return lane;
 	}
 	if (empty == NULL)
-		empty = lane_create(client, multiplexed);
+		empty = lane_create(client, has_tls, multiplexed);
 	if (empty != NULL)
 	{
 		reading_unpark(empty);
@@ -262,13 +263,15 @@ enter(HttpTransfer *transfer)
 	HttpClient *client = transfer->client;
 	Origin	   *origin = transfer->approach->origin;
 	bool		multiplexed = is_multiplexed(origin);
-	Lane	   *lane = find_lane(client, transfer->account->role, multiplexed);
+	bool		has_tls = origin_has_tls(origin);
+	Lane	   *lane = find_lane(client, transfer->account->role, has_tls,
+								 multiplexed);
 	CURLMcode	code = CURLM_OUT_OF_MEMORY;
 
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
 					 multiplexed ? (long) CURL_HTTP_VERSION_2TLS :
 					 (long) CURL_HTTP_VERSION_1_1);
-	transfer_watch(transfer, origin_has_tls(origin));
+	transfer_watch(transfer, has_tls);
 	transfer->lane = lane;
 	if (lane != NULL)
 		code = curl_multi_add_handle(lane->multi, transfer->easy);

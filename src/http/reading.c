@@ -27,6 +27,9 @@
  */
 #define LONG_CALL (200 * US_PER_MS)
 
+/* How long libcurl may take once it is called, in microseconds, for what is useless. */
+#define LONGEST_CALL (100 * US_PER_MS)
+
 /* How long roles share the client since two of them had transfers, in microseconds. */
 #define SHARED_PAUSE (1 * US_PER_S)
 
@@ -64,16 +67,31 @@ is_read_enough(const Account *account)
 }
 
 /*
+ * Whether libcurl has been called longer ago than it may take if what it reads is not of
+ * much use.
+ */
+bool
+reading_takes_long(const HttpClient *client)
+{
+	return clock_now() - client->call_began > LONGEST_CALL;
+}
+
+/*
  * Let libcurl do what there is to do for a socket, or, with CURL_SOCKET_TIMEOUT, for what
  * has no more time.
  */
 static void
 call(Lane *lane, Account *account, curl_socket_t fd, int what)
 {
+	HttpClient *client = lane->client;
 	int64		began = clock_now();
 	int			running;
 
-	lane->client->call_records = 0;
+	client->call_began = began;
+	client->call_records = 0;
+	client->call_bytes = 0;
+	client->call_inflated = 0;
+	client->call_cut = false;
 	curl_multi_socket_action(lane->multi, fd, what, &running);
 	if (account != NULL)
 		account->read_for += clock_now() - began;

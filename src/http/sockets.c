@@ -15,6 +15,7 @@
 #include <netdb.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "http/http_internal.h"
@@ -25,6 +26,8 @@ struct HttpSocket
 	Lane	   *lane;			/* whose connection it is; NULL: it is not
 								 * open */
 	const HttpTransfer *opener; /* that has opened it; only to be compared */
+	ino_t		inode;			/* what it was then: libcurl closes those that
+								 * it has only tried without telling */
 	bool		idle;			/* libcurl waits for nothing that arrives */
 };
 
@@ -50,6 +53,22 @@ has_place(HttpClient *client, int fd)
 }
 
 /*
+ * The socket with this descriptor, or NULL: it may be closed, and another file have its
+ * descriptor.
+ */
+static const HttpSocket *
+find(const HttpClient *client, int fd)
+{
+	const HttpSocket *found = client->sockets + fd;
+	struct stat now;
+
+	if (fd >= client->socket_size || found->lane == NULL ||
+		fstat(fd, &now) != 0 || now.st_ino != found->inode)
+		return NULL;
+	return found;
+}
+
+/*
  * A socket for this transfer, which is in a lane: -1, and errno, if there is none. At a
  * time, libcurl tries one address of each family.
  */
@@ -58,19 +77,21 @@ socket_open(HttpTransfer *transfer, int family, int type, int protocol)
 {
 	HttpClient *client = transfer->client;
 	int			fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	struct stat now;
 
-	if (fd >= 0 && !has_place(client, fd))
+	if (fd < 0)
+		return -1;
+	if (!has_place(client, fd) || fstat(fd, &now) != 0)
 	{
 		close(fd);
 		errno = ENOMEM;
 		return -1;
 	}
-	if (fd < 0)
-		return -1;
 	client->sockets[fd].lane = transfer->lane;
 	client->sockets[fd].opener = transfer;
+	client->sockets[fd].inode = now.st_ino;
 	client->sockets[fd].idle = false;
-	transfer->opened[socket_is_trying(transfer, 0) ? 1 : 0] = fd;
+	transfer->opened[family == AF_INET6] = fd;
 	return fd;
 }
 
@@ -90,10 +111,9 @@ socket_close_callback(void *client_arg, curl_socket_t fd)
 bool
 socket_is_trying(const HttpTransfer *transfer, int number)
 {
-	const HttpClient *client = transfer->client;
-	int			fd = transfer->opened[number];
+	const HttpSocket *found = find(transfer->client, transfer->opened[number]);
 
-	return fd < client->socket_size && client->sockets[fd].opener == transfer;
+	return found != NULL && found->opener == transfer;
 }
 
 /*
@@ -130,9 +150,10 @@ sockets_cut_idle(const Lane *lane, int bytes)
 
 	for (int fd = 0; fd < client->socket_size; fd++)
 	{
+		const HttpSocket *socket = &client->sockets[fd];
 		int			unread;
 
-		if (client->sockets[fd].lane == lane && client->sockets[fd].idle &&
+		if (socket->lane == lane && socket->idle && find(client, fd) != NULL &&
 			ioctl(fd, FIONREAD, &unread) == 0 && unread > bytes)
 			cut(fd);
 	}
@@ -176,7 +197,7 @@ sockets_break(const HttpTransfer *transfer)
 	for (int fd = 0; transfer->sent && fd < client->socket_size; fd++)
 	{
 		if (client->sockets[fd].lane == transfer->lane &&
-			transfer->lane != NULL &&
+			find(client, fd) != NULL &&
 			is_at(fd, false, transfer->local_ip, transfer->local_port) &&
 			is_at(fd, true, transfer->remote_ip, transfer->remote_port))
 			cut(fd);

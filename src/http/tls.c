@@ -45,12 +45,16 @@
 #define MAX_HANDSHAKE_BYTES (256 * 1024)
 #define LEAST_BYTES 1024
 
-/*
- * How many records more may come than answers are worth, and how many while libcurl is
- * called once.
- */
+/* How many records more may come than answers are worth. */
 #define MAX_RECORDS 10000
-#define MAX_CALL_RECORDS 100000
+
+/*
+ * How many records may come while libcurl is called once, and how many of them, or bytes
+ * that are no part of answers, even if that takes it long.
+ */
+#define MAX_CALL_RECORDS 50000
+#define FREE_CALL_RECORDS 5000
+#define FREE_CALL_BYTES (1024 * 1024)
 
 /*
  * How many certificates a server may have, and of how many bytes: OpenSSL keeps them, at
@@ -74,6 +78,17 @@ is_opening(const HttpTransfer *transfer)
 }
 
 /*
+ * Whether libcurl, called once, has read for so long what is of no use that it must end.
+ */
+static bool
+is_call_flooded(const HttpClient *client)
+{
+	return client->call_records > MAX_CALL_RECORDS ||
+		((client->call_records > FREE_CALL_RECORDS ||
+		  client->call_bytes > FREE_CALL_BYTES) && reading_takes_long(client));
+}
+
+/*
  * Whether a transfer receives more by TLS than it needs: for a connection, or, if that
  * is its own, for all of its answer. With HTTP/2, a connection is that of many, and
  * libcurl tells of frames that belong to none of them in no other way (and without
@@ -85,7 +100,8 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	Approach   *approach = transfer->approach;
 
 	transfer->record_bytes += length;
-	if (transfer->client->call_records > MAX_CALL_RECORDS)
+	transfer->client->call_bytes += length;
+	if (is_call_flooded(transfer->client))
 		return true;
 	if (!transfer->sent)
 		return transfer->record_bytes > MAX_HANDSHAKE_BYTES;
@@ -191,16 +207,21 @@ take_message(HttpTransfer *transfer, unsigned char *message, size_t length)
 void
 tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 {
+	HttpClient *client = transfer->client;
 	unsigned char *header = (unsigned char *) bytes;
 	int64		counts = 0;
 
 	if (length == RECORD_HEADER_SIZE && header[1] == MAJOR_VERSION)
 	{
 		counts = RECORD_HEADER_SIZE + number_at(header + 3, 2);
-		if (++transfer->client->call_records == MAX_CALL_RECORDS)
-			sockets_cut_idle(transfer->lane, -1);
+		client->call_records++;
 		if (transfer->sent)
 			transfer->approach->useless_records++;
+	}
+	if (!client->call_cut && is_call_flooded(client))
+	{
+		client->call_cut = true;
+		sockets_cut_idle(transfer->lane, -1);
 	}
 	if (!transfer->sent && !is_opening(transfer))
 		return;

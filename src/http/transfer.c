@@ -62,6 +62,9 @@
 #define MAX_INFLATION 100
 #define FREE_INFLATION (1024 * 1024)
 
+/* How much may come of compressed bytes in one call of libcurl, if that takes long. */
+#define FREE_CALL_INFLATION (16 * 1024 * 1024)
+
 /*
  * How many transfers are kept to be used again, and how long the headers of one may
  * have been, in bytes: libcurl keeps them, with sixty bytes for each line, until the
@@ -199,6 +202,22 @@ crowd_out(HttpTransfer *transfer)
 	transfer_let_go(transfer);
 }
 
+/*
+ * Whether so many bytes of a body are compressed ones beyond what may be made of such,
+ * of all answers that arrive at the same time, if that takes long.
+ */
+static bool
+inflates_long(const HttpTransfer *transfer, size_t length)
+{
+	HttpClient *client = transfer->client;
+
+	if (transfer->codings == 0)
+		return false;
+	client->call_inflated += length;
+	return client->call_inflated > FREE_CALL_INFLATION &&
+		reading_takes_long(client);
+}
+
 /* A piece of the body has arrived. */
 static size_t
 body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
@@ -212,7 +231,7 @@ body_callback(char *bytes, size_t size, size_t count, void *transfer_arg)
 		transfer->too_large = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
-	if (is_crowded(transfer))
+	if (is_crowded(transfer) || inflates_long(transfer, length))
 	{
 		crowd_out(transfer);
 		return CURL_WRITEFUNC_ERROR;
@@ -299,7 +318,9 @@ static void
 count_useful(HttpTransfer *transfer, size_t length)
 {
 	Approach   *approach = transfer->approach;
+	HttpClient *client = transfer->client;
 
+	client->call_bytes = Max(client->call_bytes - 2 * (int64) length, 0);
 	approach->useless_bytes =
 		Max(approach->useless_bytes - 2 * (int64) length, 0);
 	count_worth(transfer, length / RECORD_WORTH);

@@ -118,6 +118,9 @@ run_context_define(void)
 /* A tool is being called. */
 static bool active;
 
+/* The attempt of the run that it is being called for. */
+static int	attempt;
+
 /*
  * Whether a tool is being called.
  */
@@ -175,6 +178,15 @@ set_all(const RunContext *context)
 }
 
 /*
+ * In which attempt the run is that calls the tool.
+ */
+int
+run_context_attempt(void)
+{
+	return attempt;
+}
+
+/*
  * From here on, until run_context_clear(), this is what tools see. The end of a
  * transaction changes nothing about it.
  */
@@ -182,6 +194,7 @@ void
 run_context_set(const RunContext *context)
 {
 	active = true;
+	attempt = context->attempt;
 	set_all(context);
 }
 

@@ -16,11 +16,13 @@ typedef struct RunContext
 	const char *user_id;
 	const char *agent_id;
 	const char *tool_call_id;
+	int			attempt;		/* of the run; no setting */
 } RunContext;
 
 extern void run_context_define(void);
 extern bool run_context_is_set(void);
 extern const char *run_context_user_id(void);
+extern int	run_context_attempt(void);
 extern void run_context_set(const RunContext *context);
 extern void run_context_clear(void);
 

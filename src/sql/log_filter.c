@@ -21,6 +21,7 @@
 
 #include <ctype.h>
 
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "pgstat.h"
 #include "sql/log_filter.h"
@@ -49,6 +50,10 @@
  */
 static const char *const key_options[] = {"api_k", "apik", "api-k", ESCAPED_NAME};
 
+/* Their first characters, and their second ones, in either case. */
+#define FIRST_OF_OPTIONS "aAuU"
+#define SECOND_OF_OPTIONS "pP&"
+
 static emit_log_hook_type previous_hook;
 
 /*
@@ -68,19 +73,28 @@ find_word(const char *string, const char *word)
 }
 
 /*
- * The first option of string that is to hold a key, or NULL.
+ * The first option of string that is to hold a key, or NULL. Nobody can interrupt this,
+ * and string may be very long.
  */
 static const char *
 find_key_option(const char *string)
 {
-	for (; *string != '\0'; string++)
+	while ((string = strpbrk(string, FIRST_OF_OPTIONS)) != NULL)
 	{
+		const char *second = string + 1;
+
+		if (*second == '\0' || strchr(SECOND_OF_OPTIONS, *second) == NULL)
+		{
+			string = second;
+			continue;
+		}
 		for (int i = 0; i < (int) lengthof(key_options); i++)
 		{
 			if (pg_strncasecmp(string, key_options[i],
 							   strlen(key_options[i])) == 0)
 				return string;
 		}
+		string = second;
 	}
 	return NULL;
 }
@@ -242,10 +256,29 @@ hide_activity(void)
 	pgstat_report_activity(STATE_RUNNING, ACTIVITY_NOTE);
 }
 
+/*
+ * The same of the statement of the client, which may say something about each of very
+ * many rows: it is looked at once.
+ */
+static bool
+client_sets_key(void)
+{
+	static const char *known;
+	static TimestampTz known_at;
+	static bool sets;
+
+	if (known != debug_query_string ||
+		known_at != GetCurrentStatementStartTimestamp())
+		sets = sets_key(debug_query_string);
+	known = debug_query_string;
+	known_at = GetCurrentStatementStartTimestamp();
+	return sets;
+}
+
 static void
 hide_keys(ErrorData *error)
 {
-	if (sets_key(debug_query_string))
+	if (client_sets_key())
 	{
 		error->hide_stmt = true;
 		hide_activity();

@@ -121,7 +121,7 @@ store_await_callbacks(const Column *run_ids)
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " CALLBACK ", continues = false,"
 		" looks = 0, run_at = clock_timestamp() + " LOOK_AGAIN ","
-		" waits_since = NULL "
+		" " GOES_FIRST ", waits_since = NULL "
 		"WHERE q.run_id = ANY ($1)"
 	};
 	Arguments	args = {0};

@@ -79,15 +79,16 @@ next_page(const char *after, int limit, char **last)
 
 /*
  * What an earlier runner was executing, among the runs after an id up to
- * another, is PENDING; own are those that this one is executing.
+ * another, is PENDING; own are those that this one is executing. An attempt at tools, whose
+ * time was over, is another one from now on: its calls are to be made again.
  */
 static void
 release_page(const char *after, const char *last, const Column *own)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET status = 'PENDING', attempt = r.attempt -"
-		" CASE WHEN r.run_id <> $5 THEN 1 ELSE 0 END "
-		"FROM (SELECT l.run_id FROM agno.run_queue q"
+		" CASE WHEN r.run_id <> $5 AND NOT l.at_tools THEN 1 ELSE 0 END "
+		"FROM (SELECT l.run_id, q.state = " TOOLS " AS at_tools FROM agno.run_queue q"
 		" JOIN agno.runs l ON l.run_id = q.run_id"
 		" WHERE q.run_id > $3 AND q.run_id <= $4"
 		" AND " INTERRUPTED("q") " AND " MINE("q")
@@ -115,8 +116,10 @@ requeue_page(const char *after, const char *last, const Column *own)
 		"UPDATE agno.run_queue q SET runner = $2,"
 		" continues = q.continues AND NOT n.ready,"
 		" claimed = q.claimed AND NOT n.ready,"
-		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END "
-		"FROM (SELECT w.run_id, " INTERRUPTED("w") " OR w.state = " PARKED
+		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END,"
+		" " GOES_FIRST_IF("n.interrupted") " "
+		"FROM (SELECT w.run_id, " INTERRUPTED("w") " AS interrupted,"
+		" " INTERRUPTED("w") " OR w.state = " PARKED
 		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"
 		" OR (w.state = " WAITING
 		" AND NOT EXISTS (SELECT FROM agno.run_queue e"
@@ -280,7 +283,8 @@ insert_lost(uint64 found, bool behind)
 		" ELSE r.run_at END,"
 		" CASE WHEN r.status = 'PAUSED' THEN clock_timestamp() END,"
 		" CASE WHEN $5 THEN clock_timestamp()"
-		" WHEN r.status = 'PAUSED' THEN " EARLY_PLACE("r.created_at")
+		" WHEN r.status IN ('RUNNING', 'PAUSED') OR EXISTS"
+		" (SELECT FROM agno.run_steps t WHERE t.run_id = r.run_id) THEN " EARLY_PLACE("r.created_at")
 		" ELSE r.created_at END,"
 		" d.shard, d.shard % $3, r.owner, r.parent_run_id,"
 		" d.parent_shard "

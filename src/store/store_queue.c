@@ -276,6 +276,7 @@ store_set_locked(char *const *run_ids, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " LOCKED ","
+		" " GOES_FIRST_IF(IS_EXECUTING("q")) ","
 		" looks = least(q.looks + 1, 1000), run_at = clock_timestamp() +"
 		" make_interval(secs => least(" LONGEST_LOOK_PAUSE ","
 		" power(2, least(q.looks, 10)))) "
@@ -383,7 +384,7 @@ static void
 set_ready(const Column *run_ids)
 {
 	static Statement statement = {
-		"UPDATE agno.run_queue q SET " BECOMES_READY
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", " GOES_FIRST
 		" WHERE q.run_id = ANY ($1)"
 	};
 	Arguments	args = {0};

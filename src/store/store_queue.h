@@ -21,10 +21,11 @@
  *
  * Whatever leaves the queue, or the state executing to be executed again, lets the
  * first run of its session go ahead (store_advance): else runs that wait for it would
- * wait for ever. What leaves it to go on, after calls of tools or decisions, is the first
- * of its session from then on (GOES_FIRST). That, and store_recover() for what was
- * done by hand, keeps the invariant: the first run of a session that is in the queue
- * never waits for another, unless one of the session is executing.
+ * wait for ever. What leaves it to go on, or to begin anew after a crash or a stop, is the
+ * first of its session from then on (GOES_FIRST); what its server would not have, or could
+ * not be sent, has not begun. That, and store_recover() for what was done by hand, keeps
+ * the invariant: the first run of a session that is in the queue never waits for another,
+ * unless one of the session is executing.
  *
  * Rows of agno.run_queue are touched by their runner alone once they are
  * there. Rows of agno.runs, which a cancel may hold locked for as long as its
@@ -122,14 +123,16 @@ typedef enum QueueState
 #define BECOMES_READY "state = " READY ", claimed = false"
 
 /*
- * The place in its session of a run that has begun and is to go on later: before all that
+ * The place in its session of a run that has begun and is executed later: before all that
  * have not, whenever they have been accepted, and whenever the transactions end that
  * accept them. (Two thousand years earlier, by no calendar.)
  */
 #define EARLY_PLACE(time) time " - '17520000 hours'::interval"
 #define IS_EARLY(alias) alias ".accepted_at < 'epoch'"
-#define GOES_FIRST "accepted_at = CASE WHEN " IS_EARLY("q") \
-		" THEN q.accepted_at ELSE " EARLY_PLACE("q.accepted_at") " END"
+#define GOES_FIRST_IF(condition) "accepted_at = CASE WHEN " condition " AND NOT " \
+		IS_EARLY("q") " THEN " EARLY_PLACE("q.accepted_at") \
+		" ELSE q.accepted_at END"
+#define GOES_FIRST GOES_FIRST_IF("true")
 
 /* A run is in flight. */
 #define IS_EXECUTING(alias) "(" alias ".state = " EXECUTING " OR (" alias \

@@ -770,14 +770,19 @@ store_session_state(const char *run_id)
 }
 
 /*
- * What the run adds to the state of its session gets this besides.
+ * What the run adds to the state of its session gets this besides, if it is RUNNING in
+ * this attempt: else who has it in flight would wait for the caller's transaction. Returns
+ * whether it is.
  */
-void
-store_set_session_state(const char *run_id, Oid owner, Jsonb *patch)
+bool
+store_set_session_state(const char *run_id, Oid owner, int attempt,
+						Jsonb *patch)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_requests AS d (run_id, owner, session_state) "
-		"VALUES ($1, $2::pg_catalog.regrole, $3) "
+		"SELECT r.run_id, $2::pg_catalog.regrole, $3 FROM agno.runs r"
+		" WHERE r.run_id" EQ "$1 AND r.attempt" EQ "$4"
+		" AND r.status" EQ "'RUNNING'::agno.run_status "
 		"ON CONFLICT (run_id) DO UPDATE SET session_state ="
 		" agno.merge_json(COALESCE(d.session_state, '{}'),"
 		" excluded.session_state)"
@@ -787,5 +792,6 @@ store_set_session_state(const char *run_id, Oid owner, Jsonb *patch)
 	bind_text(&args, run_id);
 	bind_oid(&args, owner);
 	bind_datum(&args, JSONBOID, JsonbPGetDatum(patch));
-	store_execute(&statement, &args);
+	bind_int(&args, attempt);
+	return store_execute(&statement, &args) > 0;
 }

@@ -149,7 +149,7 @@ extern void store_drop_turn(const ToolWork *work);
 extern int	store_put_off_turn(const ToolWork *work, bool longer);
 extern bool store_still_wanted(const ToolWork *work, Oid role);
 extern Jsonb *store_session_state(const char *run_id);
-extern void store_set_session_state(const char *run_id, Oid owner,
+extern bool store_set_session_state(const char *run_id, Oid owner, int attempt,
 									Jsonb *patch);
 
 #endif							/* AGNO_STORE_TOOLS_H */

@@ -201,7 +201,11 @@ agno_update_session_state(PG_FUNCTION_ARGS)
 				 errmsg("patch must be a JSON object")));
 	json_check_size("patch", patch);
 	user = store_enter();
-	store_set_session_state(run_id, owner, patch);
+	if (!store_set_session_state(run_id, owner, run_context_attempt(), patch))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the run goes on, or has ended, without this call"),
+				 errdetail("Its time was over, or it has been cancelled.")));
 	state = store_session_state(run_id);
 	store_leave(user);
 	if (state == NULL)

@@ -109,6 +109,7 @@ context_of(const ToolWork *work)
 		.user_id = work->run->user_id,
 		.agent_id = work->run->agent_id,
 		.tool_call_id = work->tool_call_id,
+		.attempt = work->attempt,
 	};
 
 	return context;

@@ -93,6 +93,17 @@ foreach my $table (
 # but for our own question
 is(scalar(grep { !/LIKE/ } @leaks), 0, 'the key is not in the log');
 
+# A long statement is looked at once, whatever is said about its rows.
+$node->safe_psql('postgres', q(
+	CREATE TABLE rows (i int, t text);
+	CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'row %', new.i; RETURN new; END $$;
+	CREATE TRIGGER warn BEFORE INSERT ON rows FOR EACH ROW EXECUTE FUNCTION warn()));
+my $long = "$PostgreSQL::Test::Utils::tmp_check/long.sql";
+append_to_file($long, 'INSERT INTO rows VALUES ' . join(',', map { "($_, '" . 'x' x 5000 . "')" } 1 .. 1000));
+my $began = time;
+system_or_bail('psql', '-Xq', '-d', $node->connstr('postgres') . " options='-c client_min_messages=error -c log_min_error_statement=error -c log_min_duration_statement=-1'", '-f', $long);
+cmp_ok(time - $began, '<', 10, 'a thousand warnings about a statement of 5 MB take no time');
+
 $node->stop;
 $server->kill_kill;
 done_testing();

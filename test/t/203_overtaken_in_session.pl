@@ -66,5 +66,23 @@ is(value("state FROM agno.run_queue WHERE run_id = 'slow-later'"), 's', 'what is
 $_->quit foreach $slow, $holder;
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
+# The other one is with its model when its runner comes to its end: it is executed first,
+# when that is there again.
+foreach my $end ('restart', 'crash')
+{
+	my $later = $node->background_psql('postgres');
+
+	$node->safe_psql('postgres', "CALL agno_run('hello', model => 'mock:echo', session_id => '$end')");
+	$later->query_safe('BEGIN');
+	$later->query_safe("SELECT run_id FROM agno_arun('first', model => 'mock:echo', session_id => '$end', run_id => '$end-later', run_at => now() + interval '1 hour')");
+	enqueue("$end-begun", 'mock:slow-3000', session_id => $end);
+	ok($node->poll_query_until('postgres', "SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = '$end-begun'"), "$end: one is with its model");
+	$later->query_safe('COMMIT');
+	$later->quit;
+	if ($end eq 'crash') { crash_by_killing(runner_pid()); } else { $node->restart; }
+	expect_run("$end-begun", { status => 'COMPLETED' }, 'it is executed again');
+	is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+}
+
 $node->stop;
 done_testing();
