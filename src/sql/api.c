@@ -97,9 +97,7 @@ lock_run_in(const char *run_id, Oid caller, RunStatus status, RunRow *state)
 	if (!store_find_run(run_id, state) ||
 		!has_privs_of_role(caller, state->owner) ||
 		!store_lock_run(run_id, state))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run \"%s\" does not exist", run_id)));
+		argument_unknown_run(run_id);
 	if (state->status != status)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -163,9 +161,7 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
 	if (!store_find_run(run_id, &state) ||
 		!has_privs_of_role(caller, state.owner) ||
 		!store_lock_run(run_id, &state))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run \"%s\" does not exist", run_id)));
+		argument_unknown_run(run_id);
 	if (!is_settled(state.status) || state.status == RUN_PAUSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

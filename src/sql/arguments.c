@@ -12,6 +12,7 @@
 #include "access/detoast.h"
 #include "core/id.h"
 #include "core/schema.h"
+#include "mb/pg_wchar.h"
 #include "server/encoding.h"
 #include "server/json_size.h"
 #include "server/settings.h"
@@ -30,6 +31,20 @@ argument_error(const char *message, const char *hint)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("%s", message),
 			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/*
+ * There is no run of this id that the caller may know of. It may be no id at all, and of
+ * any length.
+ */
+void
+argument_unknown_run(const char *run_id)
+{
+	int			length = pg_mbcliplen(run_id, (int) strlen(run_id), MAX_ID);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("run \"%.*s\" does not exist", length, run_id)));
 }
 
 /*

@@ -25,6 +25,7 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 SQL_FUNCTION(agno_cancel_run);
@@ -35,27 +36,37 @@ SQL_FUNCTION(agno_cancel_run);
 /* Of the room for more, this part is taken before they are counted again. */
 #define ROOM_PART 16
 
-/* A run that the current transaction has cancelled. */
+/* A run that the current transaction has cancelled, or left a marker for. */
 typedef struct CancelledRun
 {
-	char	   *run_id;
+	char		run_id[ID_SIZE];	/* the key */
 	SubTransactionId subtransaction;	/* that has done it, or its parent
 										 * once that has committed */
+	bool		is_marker;
 } CancelledRun;
 
-/* All of them, in TopTransactionContext. */
-static List *cancelled_runs = NIL;
+/* All of them, in TopTransactionContext; NULL: there are none. */
+static HTAB *cancelled_runs = NULL;
 
 static void
 end_transaction(XactEvent event, void *arg)
 {
-	ListCell   *cell;
+	HASH_SEQ_STATUS all;
+	CancelledRun *run;
 
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			foreach(cell, cancelled_runs)
-				waiters_wake(&((CancelledRun *) lfirst(cell))->run_id, 1);
+			if (cancelled_runs == NULL)
+				break;
+			hash_seq_init(&all, cancelled_runs);
+			while ((run = hash_seq_search(&all)) != NULL)
+			{
+				char	   *run_id = run->run_id;
+
+				if (!run->is_marker)
+					waiters_wake(&run_id, 1);
+			}
 			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
@@ -63,7 +74,7 @@ end_transaction(XactEvent event, void *arg)
 		default:
 			return;
 	}
-	cancelled_runs = NIL;
+	cancelled_runs = NULL;
 }
 
 /*
@@ -74,29 +85,43 @@ static void
 end_subtransaction(SubXactEvent event, SubTransactionId my_id,
 				   SubTransactionId parent_id, void *arg)
 {
-	ListCell   *cell;
+	HASH_SEQ_STATUS all;
+	CancelledRun *run;
 
-	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+	if (cancelled_runs == NULL || (event != SUBXACT_EVENT_COMMIT_SUB &&
+								   event != SUBXACT_EVENT_ABORT_SUB))
 		return;
-	foreach(cell, cancelled_runs)
+	hash_seq_init(&all, cancelled_runs);
+	while ((run = hash_seq_search(&all)) != NULL)
 	{
-		CancelledRun *run = lfirst(cell);
-
 		if (run->subtransaction != my_id)
 			continue;
 		if (event == SUBXACT_EVENT_COMMIT_SUB)
 			run->subtransaction = parent_id;
 		else
-			cancelled_runs = foreach_delete_current(cancelled_runs, cell);
+			hash_search(cancelled_runs, run->run_id, HASH_REMOVE, NULL);
 	}
 }
 
+static HTAB *
+create_table(void)
+{
+	HASHCTL		ctl = {
+		.keysize = ID_SIZE,
+		.entrysize = sizeof(CancelledRun),
+		.hcxt = TopTransactionContext,
+	};
+
+	return hash_create("agno_bg cancelled runs", 16, &ctl,
+					   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
 static void
-remember(const char *run_id)
+remember(const char *run_id, bool is_marker)
 {
 	static bool registered;
-	MemoryContext old;
 	CancelledRun *run;
+	bool		found;
 
 	if (!registered)
 	{
@@ -104,12 +129,24 @@ remember(const char *run_id)
 		RegisterSubXactCallback(end_subtransaction, NULL);
 		registered = true;
 	}
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	run = palloc(sizeof(CancelledRun));
-	run->run_id = pstrdup(run_id);
+	if (cancelled_runs == NULL)
+		cancelled_runs = create_table();
+	run = hash_search(cancelled_runs, run_id, HASH_ENTER, &found);
 	run->subtransaction = GetCurrentSubTransactionId();
-	cancelled_runs = lappend(cancelled_runs, run);
-	MemoryContextSwitchTo(old);
+	run->is_marker = is_marker;
+}
+
+/*
+ * Whether the current transaction has cancelled this run, or left a marker for it. One
+ * signal for that is enough.
+ */
+static bool
+is_ours(const char *run_id, bool is_marker)
+{
+	CancelledRun *run = cancelled_runs == NULL ? NULL :
+		hash_search(cancelled_runs, run_id, HASH_FIND, NULL);
+
+	return run != NULL && run->is_marker == is_marker;
 }
 
 /*
@@ -118,14 +155,7 @@ remember(const char *run_id)
 bool
 cancel_is_ours(const char *run_id)
 {
-	ListCell   *cell;
-
-	foreach(cell, cancelled_runs)
-	{
-		if (strcmp(((CancelledRun *) lfirst(cell))->run_id, run_id) == 0)
-			return true;
-	}
-	return false;
+	return is_ours(run_id, false);
 }
 
 /*
@@ -143,13 +173,15 @@ cancel_locked(const RunRow *state)
 								 !requirement_is_pause_text(state->content));
 			break;
 		case RUN_RUNNING:
+			if (cancel_is_ours(state->run_id))
+				return true;
 			break;
 		default:
 			return false;
 	}
 	store_put_signal(state->run_id, state->owner,
 					 shard_of_session(state->session_id), SIGNAL_CANCEL);
-	remember(state->run_id);
+	remember(state->run_id, false);
 	return true;
 }
 
@@ -165,6 +197,8 @@ put_marker(const char *run_id, Oid caller)
 	static Oid	counted_database;
 	static int64 left;
 
+	if (is_ours(run_id, true))
+		return;
 	if (superuser_arg(caller))
 		left = 1;
 	else if (left <= 0 || counted_owner != caller ||
@@ -185,6 +219,7 @@ put_marker(const char *run_id, Oid caller)
 	store_put_marker(run_id, caller);
 	store_put_signal(run_id, caller, ALL_SHARDS, SIGNAL_CANCEL);
 	wake_at_commit(ALL_SHARDS);
+	remember(run_id, true);
 }
 
 /*

@@ -186,9 +186,7 @@ begin(Decisions *decisions, FunctionCallInfo fcinfo)
 	{
 	}
 	if (!known || !store_lock_run(run_id, run))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run \"%s\" does not exist", run_id)));
+		argument_unknown_run(run_id);
 	if (run->status != RUN_PAUSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

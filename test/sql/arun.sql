@@ -81,6 +81,7 @@ SELECT agno_arun('x', model_options => '{"nested": {"model": "y"}, "n": []}',
 SELECT agno_arun('x', timeout => '0');
 SELECT agno_arun('x', timeout => '-1 s');
 SELECT agno_arun('x', timeout => '11 years');
+SELECT agno_requeue_run(repeat('x', 1000));
 SELECT agno_arun('x', max_attempts => 0);
 SELECT agno_arun('x', run_at => 'infinity', run_id => 'never') IS NOT NULL
 	AS accepted;

@@ -38,5 +38,27 @@ is(wait_run($node->safe_psql('postgres',
 			"SELECT run_id FROM agno_arun('y', model => 'mock:echo')")),
 	'COMPLETED', 'runs of others go on meanwhile');
 
+# One signal is enough for all cancels of a run, or of none, by one transaction; but one
+# that is undone leaves none.
+enqueue('hangs', 'hang');
+ok($node->poll_query_until('postgres', "SELECT status = 'RUNNING' FROM agno.runs WHERE run_id = 'hangs'"), 'a run hangs');
+foreach my $id ('hangs', 'never came')
+{
+	like($node->safe_psql('postgres', qq(
+		BEGIN;
+		SELECT count(agno_cancel_run('$id')) FROM generate_series(1, 1000);
+		SELECT 'signals: ' || count(*) FROM agno.run_signals WHERE run_id = '$id';
+		ROLLBACK)), qr/^signals: 1$/m, "$id: there is one signal");
+	like($node->safe_psql('postgres', qq(
+		BEGIN;
+		SAVEPOINT s;
+		SELECT agno_cancel_run('$id');
+		ROLLBACK TO s;
+		SELECT agno_cancel_run('$id');
+		SELECT 'signals: ' || count(*) FROM agno.run_signals WHERE run_id = '$id';
+		COMMIT)), qr/^signals: 1$/m, 'and one after a rollback to a savepoint');
+}
+is(wait_run('hangs'), 'CANCELLED', 'which ends the run');
+
 $node->stop;
 done_testing();
