@@ -230,7 +230,8 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_PATROL:
 			return again ? chores->faults.left_out_until[PART_PATROL] : NEVER;
 		case CHORE_SIGNALS:
-			if (again || runner_slot_wakes() != chores->wakes_seen)
+			if (again || runner_slot_wakes() != chores->wakes_seen ||
+				crowds_next_check(&chores->order.crowds) <= clock_now())
 				return 0;
 			return chores->dead_tools == NIL ? chores->dead_at :
 				chores->faults.left_out_until[PART_DEAD_TOOLS];
@@ -272,7 +273,9 @@ next_turn_at(Chores *chores)
 
 	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
 		next = Min(next, due_at(chores, chore));
-	return Max(Min(next, chores->rested_at), chores->faults.not_before);
+	next = Min(next, chores->rested_at);
+	next = Min(next, crowds_next_check(&chores->order.crowds));
+	return Max(next, chores->faults.not_before);
 }
 
 /*
@@ -606,6 +609,9 @@ end_failed_turn(Chores *chores, const Turn *turn, Oid last_owner, int64 began)
 {
 	if (chores->rested_at > began)
 		chores->rested_at = rests_next_end(chores->order.rests, began);
+	/* Those who crowded may have gone just now, and nobody else says so. */
+	if (crowds_look_failed(&chores->order.crowds))
+		chores->again |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_START);
 	/* All of them are to be done; a single one that fails is passed over. */
 	if (turn->limit > 1)
 		chores->order.last_owner = last_owner;
@@ -681,11 +687,16 @@ static void
 read_clock(void *arg)
 {
 	Chores	   *chores = arg;
+	Crowds	   *crowds = &chores->order.crowds;
+	int			count = 0;
+	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &count);
 	TimestampTz next;
 
-	chores->clock_at = store_next_time(&next) ?
+	crowds_begin_look(crowds, OPEN_DUE);
+	chores->clock_at = store_next_time(crowding, count, &next) ?
 		Max(Min(from_timestamp(next), clock_now() + CLOCK_TRUST),
 			chores->clock_from) : NEVER;
+	crowds_end_look(crowds, OPEN_DUE);
 }
 
 static void

@@ -81,9 +81,13 @@ pick_between(Pick *pick, Oid from, Oid to)
 {
 	while (from <= to && list_length(pick->runs) < pick->most)
 	{
-		List	   *found = store_pick(from, to, pick->quota);
+		Crowds	   *crowds = &pick->order->crowds;
+		List	   *found;
 		PickedRun  *last;
 
+		crowds_begin_look(crowds, OPEN_READY);
+		found = store_pick(from, to, pick->quota);
+		crowds_end_look(crowds, OPEN_READY);
 		if (found == NIL)
 			return;
 		last = llast(found);
@@ -151,7 +155,8 @@ join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 }
 
 /*
- * Find out who gets none: those who have enough in flight, and those who rest.
+ * Find out who gets none: those who have enough in flight, those who rest, and those whose
+ * uncommitted runs are in the way.
  */
 static void
 find_full(Pick *pick)
@@ -162,6 +167,7 @@ find_full(Pick *pick)
 	Oid		   *full = shares_full_owners(pick->shares, pick->bound,
 										  &pick->full_count);
 
+	full = crowds_add(&pick->order->crowds, OPEN_READY, full, &pick->full_count);
 	pick->full = join_owners(full, &pick->full_count, resting, resting_count);
 }
 

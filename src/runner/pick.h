@@ -9,6 +9,7 @@
 #define AGNO_PICK_H
 
 #include "nodes/pg_list.h"
+#include "runner/crowds.h"
 #include "runner/rests.h"
 #include "runner/shares.h"
 
@@ -19,6 +20,7 @@ typedef struct PickOrder
 	int			waiting;		/* how many owners were seen to have ready
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
+	Crowds		crowds;			/* owners who are passed by */
 	int64		now;			/* when the turn began: who rests then does so
 								 * in all of it, as of clock_now() */
 	int64		rounds[OWNER_WORKS];	/* how many times all owners had their

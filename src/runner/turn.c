@@ -170,10 +170,17 @@ begin_part(Turn *turn, TurnPart part)
 static void
 follow_clock(Turn *turn)
 {
+	Crowds	   *crowds = &turn->order->crowds;
+	int			crowding_count = 0;
+	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &crowding_count);
 	bool		more = false;
 
 	if (begin_part(turn, PART_DUE))
-		more |= store_promote_due(TURN_BATCH);
+	{
+		crowds_begin_look(crowds, OPEN_DUE);
+		more |= store_promote_due(TURN_BATCH, crowding, crowding_count);
+		crowds_end_look(crowds, OPEN_DUE);
+	}
 	if (begin_part(turn, PART_LATE))
 		more |= store_promote_late(Min(TURN_BATCH, turn->limit));
 	if (begin_part(turn, PART_EXPIRED))

@@ -336,14 +336,19 @@ not_read(Turn *turn, int *count)
 void
 turn_read_signals(Turn *turn)
 {
+	Crowds	   *crowds = &turn->order->crowds;
 	int			others_count;
 	Oid		   *others = not_read(turn, &others_count);
-	List	   *signals = turn->many_signals || turn->own ?
+	List	   *signals;
+	ListCell   *cell;
+
+	others = crowds_add(crowds, OPEN_SIGNALS, others, &others_count);
+	crowds_begin_look(crowds, OPEN_SIGNALS);
+	signals = turn->many_signals || turn->own ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
 									others, others_count) :
 		store_take_signals(turn->signal_limit, others, others_count);
-	ListCell   *cell;
-
+	crowds_end_look(crowds, OPEN_SIGNALS);
 	foreach(cell, signals)
 	{
 		if (((Signal *) lfirst(cell))->is_last)

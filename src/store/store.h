@@ -450,9 +450,19 @@ extern void store_divide(int number, int count, const char *crashed_at);
 extern List *store_lock_runs(char *const *run_ids, int count);
 extern List *store_existing_runs(char *const *run_ids, int count);
 extern List *store_queued_runs(char *const *run_ids, int count);
-extern bool store_promote_due(int limit);
+
+/* Where rows of open transactions may be in the way of others. */
+typedef enum OpenRows
+{
+	OPEN_READY,					/* ready runs */
+	OPEN_DUE,					/* scheduled runs */
+	OPEN_SIGNALS,				/* signals */
+	OPEN_ROWS
+} OpenRows;
+
+extern bool store_promote_due(int limit, const Oid *others, int count);
 extern bool store_promote_late(int limit);
-extern bool store_next_time(TimestampTz *next);
+extern bool store_next_time(const Oid *others, int count, TimestampTz *next);
 extern void store_set_waiting(char *const *run_ids, int count);
 extern void store_set_locked(char *const *run_ids, int count);
 extern void store_settle(char *const *run_ids, int count);
@@ -507,6 +517,7 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_signals.c: what cancels leave for the runner */
+extern List *store_crowding_owners(OpenRows where);
 extern List *store_take_signals(int limit, const Oid *others, int count);
 extern List *store_take_parts_of_signals(List *after, int limit,
 										 const Oid *others, int count);

@@ -153,19 +153,15 @@ store_advance(const Column *session_ids)
 }
 
 /*
- * Execute a statement that returns is_last of DUE_BY_OWNER(), for about so many runs.
+ * Execute a statement that returns is_last of DUE_BY_OWNER(), with these arguments.
  * Returns whether there may be more.
  */
 static bool
-promote(Statement *statement, int most)
+promote(Statement *statement, Arguments *args)
 {
-	Arguments	args = {0};
-	uint64		promoted;
+	uint64		promoted = store_execute(statement, args);
 	bool		more = false;
 
-	bind_mine(&args);
-	bind_int(&args, most);
-	promoted = store_execute(statement, &args);
 	for (uint64 n = 0; n < promoted; n++)
 	{
 		RowReader	row = row_reader(n);
@@ -176,19 +172,23 @@ promote(Statement *statement, int most)
 }
 
 /*
- * The first runs of each owner whose time has come are ready. Returns whether there
- * may be more than about limit of them.
+ * The first runs of each owner whose time has come are ready, but for these owners, count
+ * of them. Returns whether there may be more than about limit of them.
  */
 bool
-store_promote_due(int limit)
+store_promote_due(int limit, const Oid *others, int count)
 {
 	static Statement statement = {
-		DUE_BY_OWNER(SCHEDULED, "$3")
+		DUE_BY_OWNER_BUT(SCHEDULED, "$3", "$4", "$5")
 		"UPDATE agno.run_queue q SET " BECOMES_READY
 		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
+	Arguments	args = {0};
 
-	return promote(&statement, limit);
+	bind_mine(&args);
+	bind_int(&args, limit);
+	bind_all_but(&args, others, count);
+	return promote(&statement, &args);
 }
 
 /*
@@ -203,42 +203,60 @@ store_promote_late(int limit)
 		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true"
 		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
+	Arguments	args = {0};
 
-	return promote(&statement, limit);
+	bind_mine(&args);
+	bind_int(&args, limit);
+	return promote(&statement, &args);
 }
+
+/* When the clock gives the runner work, but for what is scheduled. */
+#define OTHER_TIMES \
+		"(SELECT min(q.run_at) FROM agno.run_queue q" \
+		" WHERE q.state = " LOCKED " AND q.runner = $2" \
+		" AND " MINE("q") ")," \
+		"(SELECT min(q.run_at) FROM agno.run_queue q" \
+		" WHERE q.state = " TOOLS " AND q.runner = $2" \
+		" AND " MINE("q") ")," \
+		"(SELECT min(q.run_at) FROM agno.run_queue q" \
+		" WHERE q.state = " DECISION " AND q.runner = $2" \
+		" AND " MINE("q") ")," \
+		"(SELECT min(q.run_at) FROM agno.run_queue q" \
+		" WHERE q.state = " CALLBACK " AND q.runner = $2" \
+		" AND " MINE("q") ")," \
+		"(SELECT min(c.requested_at) + " MARKER_LIFE \
+		" FROM agno.cancellations c WHERE $2 = 0)"
 
 /*
  * When the clock alone gives the runner work: a run is due, or to be looked at
- * again, or a marker is too old. False when there is no such time.
+ * again, or a marker is too old. False when there is no such time. Of these owners, count
+ * of them, nothing is looked at that is scheduled.
  */
 bool
-store_next_time(TimestampTz *next)
+store_next_time(const Oid *others, int count, TimestampTz *next)
 {
-	static Statement statement = {
+	static Statement of_all = {
 		"SELECT least("
 		"(SELECT min(q.run_at) FROM agno.run_queue q"
 		" WHERE q.state = " SCHEDULED " AND q.runner = $2"
-		" AND " MINE("q") "),"
-		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " LOCKED " AND q.runner = $2"
-		" AND " MINE("q") "),"
-		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " TOOLS " AND q.runner = $2"
-		" AND " MINE("q") "),"
-		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " DECISION " AND q.runner = $2"
-		" AND " MINE("q") "),"
-		"(SELECT min(q.run_at) FROM agno.run_queue q"
-		" WHERE q.state = " CALLBACK " AND q.runner = $2"
-		" AND " MINE("q") "),"
-		"(SELECT min(c.requested_at) + " MARKER_LIFE
-		" FROM agno.cancellations c WHERE $2 = 0))"
+		" AND " MINE("q") ")," OTHER_TIMES ")"
+	};
+	static Statement by_owner = {
+		OWNERS_BUT(SCHEDULED, "$3", "$4")
+		"n (run_at) AS (SELECT e.run_at FROM o, LATERAL"
+		" (SELECT q.run_at FROM agno.run_queue q"
+		" WHERE q.state = " SCHEDULED " AND q.runner = $2"
+		" AND q.owner = o.owner AND " MINE("q")
+		" ORDER BY q.run_at LIMIT 1) e) "
+		"SELECT least((SELECT min(n.run_at) FROM n)," OTHER_TIMES ")"
 	};
 	Arguments	args = {0};
 	RowReader	row;
 
 	bind_mine(&args);
-	store_execute(&statement, &args);
+	if (count > 0)
+		bind_all_but(&args, others, count);
+	store_execute(count > 0 ? &by_owner : &of_all, &args);
 	row = row_reader(0);
 	*next = next_time_or(&row, 0);
 	return *next != 0;

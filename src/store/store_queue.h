@@ -216,6 +216,26 @@ slice_is_over(TimestampTz start)
 		" WHERE q.state = " state_ " AND q.runner = $2" \
 		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)" \
 		" FROM o WHERE o.owner IS NOT NULL), " \
+		DUE_OF_OWNERS(state_, most)
+
+/* The same, of owners of the ranges that bind_all_but() has bound as first and last. */
+#define DUE_BY_OWNER_BUT(state_, most, first, last) \
+		OWNERS_BUT(state_, first, last) DUE_OF_OWNERS(state_, most)
+
+/* Those owners, as a common table o (owner, last). */
+#define OWNERS_BUT(state_, first_, last_) \
+		"WITH RECURSIVE o (owner, last) AS (" \
+		"(SELECT e.owner, g.last FROM unnest(" first_ ", " last_ ")" \
+		" AS g (first, last), LATERAL (SELECT q.owner FROM agno.run_queue q" \
+		" WHERE q.state = " state_ " AND q.runner = $2" IN_RANGE("q") \
+		" ORDER BY q.owner LIMIT 1) e)" \
+		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q" \
+		" WHERE q.state = " state_ " AND q.runner = $2 AND q.owner > o.owner" \
+		" AND q.owner <= o.last::pg_catalog.oid::pg_catalog.regrole" \
+		" ORDER BY q.owner LIMIT 1), o.last FROM o WHERE o.owner IS NOT NULL), "
+
+/* The rest of both. */
+#define DUE_OF_OWNERS(state_, most) \
 		"w (owner) AS MATERIALIZED (SELECT o.owner FROM o, LATERAL" \
 		" (SELECT FROM agno.run_queue q WHERE q.state = " state_ \
 		" AND q.runner = $2 AND q.owner = o.owner" \
@@ -231,6 +251,11 @@ slice_is_over(TimestampTz start)
 		" AND q.run_at <= " THIS_TURN " AND " MINE("q") \
 		" ORDER BY q.run_at LIMIT part.n) x) l (row, n)" \
 		" ORDER BY l.n, random() LIMIT " most ") "
+
+/* The owner of a row is within the range g, of those that bind_all_but() has bound. */
+#define IN_RANGE(alias) " AND " alias ".owner >=" \
+		" g.first::pg_catalog.oid::pg_catalog.regrole" \
+		" AND " alias ".owner <= g.last::pg_catalog.oid::pg_catalog.regrole"
 
 /*
  * How much is read of a call, in bytes: its result, and about this much to keep it.
@@ -268,6 +293,7 @@ extern ThisRunner this_runner;
 
 extern void bind_signals(Arguments *args, Signal **signals, int count);
 extern void bind_mine(Arguments *args);
+extern void bind_all_but(Arguments *args, const Oid *owners, int count);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_set_running(ReadyRun **runs, int count);
 extern void add_parent(RowReader *row, Column *parents, Column *owners,

@@ -40,19 +40,18 @@ store_take_signals(int limit, const Oid *others, int count)
 	static Statement statement = {
 		"DELETE FROM agno.run_signals s"
 		" WHERE s.ctid = ANY (ARRAY("
-		"SELECT l.ctid FROM agno.run_signals l WHERE " MINE("l")
-		" AND l.owner::pg_catalog.oid <> ALL ($4::pg_catalog.oid[])"
-		" ORDER BY l.owner, l.run_id LIMIT $3)) "
+		"SELECT e.ctid FROM unnest($4, $5) AS g (first, last), LATERAL"
+		" (SELECT l.ctid, l.owner, l.run_id FROM agno.run_signals l"
+		" WHERE " MINE("l") IN_RANGE("l")
+		" ORDER BY l.owner, l.run_id LIMIT $3) e"
+		" ORDER BY e.owner, e.run_id LIMIT $3)) "
 		"RETURNING s.run_id, s.owner, s.kind, false"
 	};
 	Arguments	args = {0};
-	Column		owners = {INT4OID};
 
 	bind_mine(&args);
 	bind_int(&args, limit);
-	for (int i = 0; i < count; i++)
-		add_int(&owners, (int) others[i]);
-	bind_column(&args, &owners);
+	bind_all_but(&args, others, count);
 	return store_read_list(&statement, &args, read_signal);
 }
 
@@ -67,17 +66,20 @@ store_take_parts_of_signals(List *after, int limit, const Oid *others,
 							int count)
 {
 	static Statement statement = {
-		"WITH RECURSIVE o (owner) AS ("
-		"(SELECT s.owner FROM agno.run_signals s ORDER BY s.owner LIMIT 1)"
+		"WITH RECURSIVE o (owner, last) AS ("
+		"(SELECT e.owner, g.last FROM unnest($6, $7) AS g (first, last),"
+		" LATERAL (SELECT s.owner FROM agno.run_signals s"
+		" WHERE true" IN_RANGE("s") " ORDER BY s.owner LIMIT 1) e)"
 		" UNION ALL SELECT (SELECT s.owner FROM agno.run_signals s"
-		" WHERE s.owner > o.owner ORDER BY s.owner LIMIT 1)"
+		" WHERE s.owner > o.owner"
+		" AND s.owner <= o.last::pg_catalog.oid::pg_catalog.regrole"
+		" ORDER BY s.owner LIMIT 1), o.last"
 		" FROM o WHERE o.owner IS NOT NULL), "
 		"w (owner, run_id) AS MATERIALIZED"
 		" (SELECT o.owner, coalesce(a.run_id, '') FROM o"
 		" LEFT JOIN unnest($4, $5) AS a (owner, run_id)"
 		" ON a.owner::pg_catalog.oid = o.owner::pg_catalog.oid"
-		" WHERE o.owner IS NOT NULL"
-		" AND o.owner::pg_catalog.oid <> ALL ($6::pg_catalog.oid[])), "
+		" WHERE o.owner IS NOT NULL), "
 		"part (n) AS MATERIALIZED"
 		" (SELECT greatest($3 / greatest(count(*), 1), 1) FROM w), "
 		"next (row, is_last) AS MATERIALIZED"
@@ -95,7 +97,6 @@ store_take_parts_of_signals(List *after, int limit, const Oid *others,
 	Arguments	args = {0};
 	Column		after_owners = {INT4OID};
 	Column		after_ids = {TEXTOID};
-	Column		owners = {INT4OID};
 	ListCell   *cell;
 
 	bind_mine(&args);
@@ -109,9 +110,7 @@ store_take_parts_of_signals(List *after, int limit, const Oid *others,
 	}
 	bind_column(&args, &after_owners);
 	bind_column(&args, &after_ids);
-	for (int i = 0; i < count; i++)
-		add_int(&owners, (int) others[i]);
-	bind_column(&args, &owners);
+	bind_all_but(&args, others, count);
 	return store_read_list(&statement, &args, read_signal);
 }
 

@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * crowds.c
+ *	  Owners whose uncommitted rows are in the way.
+ *
+ * Who has enqueued, or cancelled, very many runs in a transaction that is still open makes
+ * every look for what is ready, or signalled, long. As soon as a look has taken long, it
+ * is found out who that is, and he is left out of the looks until the transaction has
+ * ended: nothing else of his is started, or cancelled, meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "runner/crowds.h"
+#include "runner/rests.h"
+#include "utils/memutils.h"
+
+/* How long it is watched who crowds, after a look that took long, or somebody who did. */
+#define WATCH_TIME (5 * US_PER_S)
+
+/* How long what has been found out is taken to be so. */
+#define CHECK_PAUSE (US_PER_S / 4)
+
+/*
+ * Somebody looks into this place now.
+ */
+void
+crowds_begin_look(Crowds *crowds, OpenRows place)
+{
+	crowds->places[place].began = clock_now();
+}
+
+/*
+ * The look has come to its end.
+ */
+void
+crowds_end_look(Crowds *crowds, OpenRows place)
+{
+	Crowd	   *crowd = &crowds->places[place];
+	int64		now = clock_now();
+
+	if (now - crowd->began > OWNER_SLICE)
+	{
+		if (now >= crowd->watched_until)
+			crowd->checked_until = 0;
+		crowd->watched_until = now + WATCH_TIME;
+	}
+	crowd->began = 0;
+}
+
+/*
+ * Find out who crowds this place.
+ */
+static void
+check(Crowd *crowd, OpenRows place)
+{
+	List	   *found = store_crowding_owners(place);
+	ListCell   *cell;
+
+	if (crowd->owners != NULL)
+		pfree(crowd->owners);
+	crowd->count = 0;
+	crowd->owners = MemoryContextAlloc(TopMemoryContext,
+									   sizeof(Oid) * (list_length(found) + 1));
+	foreach(cell, found)
+		crowd->owners[crowd->count++] = lfirst_oid(cell);
+	crowd->checked_until = clock_now() + CHECK_PAUSE;
+	if (crowd->count > 0)
+		crowd->watched_until = clock_now() + WATCH_TIME;
+}
+
+/*
+ * To these owners, *count of them, add those who crowd this place: both in palloc'd
+ * memory.
+ */
+Oid *
+crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
+{
+	Crowd	   *crowd = &crowds->places[place];
+	int64		now = clock_now();
+	Oid		   *all;
+
+	/* A look that has not come to its end took too long, too. */
+	if (crowd->began != 0)
+		crowds_end_look(crowds, place);
+	if (now >= crowd->watched_until)
+		crowd->count = 0;
+	else if (now >= crowd->checked_until)
+		check(crowd, place);
+	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
+	if (*count > 0)
+		memcpy(all, owners, sizeof(Oid) * *count);
+	for (int i = 0; i < crowd->count; i++)
+		all[(*count)++] = crowd->owners[i];
+	return all;
+}
+
+/*
+ * Whether a look has not come to its end, as is seen after a turn that failed.
+ */
+bool
+crowds_look_failed(const Crowds *crowds)
+{
+	for (int place = 0; place < OPEN_ROWS; place++)
+	{
+		if (crowds->places[place].began != 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * When to look whether those who crowd still do: NEVER if there are none.
+ */
+int64
+crowds_next_check(const Crowds *crowds)
+{
+	int64		next = NEVER;
+
+	for (int place = 0; place < OPEN_ROWS; place++)
+	{
+		if (crowds->places[place].count > 0)
+			next = Min(next, crowds->places[place].checked_until);
+	}
+	return next;
+}
