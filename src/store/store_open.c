@@ -30,7 +30,7 @@
 #include "utils/snapmgr.h"
 
 /* How many rows of open transactions are very many. */
-#define CROWD 10000
+#define CROWD 2000
 
 /* After so many rows of an owner, most of them must be, or there is no crowd. */
 #define FIRST_LOOK 100
@@ -56,15 +56,25 @@ static const OpenIndex indexes[OPEN_ROWS] = {
 	[OPEN_SIGNALS] = {"run_signals", "run_signals_owner_idx", false, 0},
 };
 
+/*
+ * Whether a row is of an open transaction. *open is the last one of which that was found,
+ * in the same moment: it is asked once about each.
+ */
 static bool
-is_of_open_transaction(HeapTuple tuple)
+is_of_open_transaction(HeapTuple tuple, TransactionId *open)
 {
 	TransactionId xid = HeapTupleHeaderGetXmin(tuple->t_data);
 
-	return !HeapTupleHeaderXminCommitted(tuple->t_data) &&
-		!HeapTupleHeaderXminInvalid(tuple->t_data) &&
-		!TransactionIdIsCurrentTransactionId(xid) &&
-		TransactionIdIsInProgress(xid);
+	if (HeapTupleHeaderXminCommitted(tuple->t_data) ||
+		HeapTupleHeaderXminInvalid(tuple->t_data))
+		return false;
+	if (TransactionIdEquals(xid, *open))
+		return true;
+	if (TransactionIdIsCurrentTransactionId(xid) ||
+		!TransactionIdIsInProgress(xid))
+		return false;
+	*open = xid;
+	return true;
 }
 
 /*
@@ -80,6 +90,7 @@ next_owner(const OpenIndex *open, Oid from, bool *crowds)
 	int			count = 0;
 	int			looked_at = 0;
 	int			in_the_way = 0;
+	TransactionId open_xid = InvalidTransactionId;
 	Oid			owner = InvalidOid;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -107,7 +118,7 @@ next_owner(const OpenIndex *open, Oid from, bool *crowds)
 		if (OidIsValid(owner) && its != owner)
 			break;
 		owner = its;
-		in_the_way += is_of_open_transaction(tuple);
+		in_the_way += is_of_open_transaction(tuple, &open_xid);
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
