@@ -653,6 +653,7 @@ do_turn(Chores *chores, uint32 todo)
 	pacing_begin_turn(chores->dispatch->pacing);
 	store_mute(now < chores->faults.mute_until);
 	done = try_turn(chores, &turn);
+	crowds_end_turn(&chores->order.crowds);
 	note_kind(chores, &turn, own, done);
 	if (!done)
 	{

@@ -112,6 +112,22 @@ crowds_look_failed(const Crowds *crowds)
 }
 
 /*
+ * A turn has come to its end. Where it has not looked though that was due, as nothing is
+ * started just now say, nobody is known to crowd until somebody looks again.
+ */
+void
+crowds_end_turn(Crowds *crowds)
+{
+	int64		now = clock_now();
+
+	for (int place = 0; place < OPEN_ROWS; place++)
+	{
+		if (crowds->places[place].checked_until <= now)
+			crowds->places[place].count = 0;
+	}
+}
+
+/*
  * When to look whether those who crowd still do: NEVER if there are none.
  */
 int64

@@ -31,6 +31,7 @@ extern void crowds_begin_look(Crowds *crowds, OpenRows place);
 extern void crowds_end_look(Crowds *crowds, OpenRows place);
 extern Oid *crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count);
 extern bool crowds_look_failed(const Crowds *crowds);
+extern void crowds_end_turn(Crowds *crowds);
 extern int64 crowds_next_check(const Crowds *crowds);
 
 #endif							/* AGNO_CROWDS_H */

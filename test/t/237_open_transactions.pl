@@ -51,6 +51,9 @@ ok($node->poll_query_until('postgres', "SELECT status = 'RUNNING' FROM agno.runs
 is(as('other', q(SELECT agno_cancel_run('hangs'))), 't', 'and is cancelled');
 expect_run('hangs', { status => 'CANCELLED' }, 'at once');
 is(run_status('own'), 'PENDING', 'one that the role has beside that waits');
+configure(paused => 'on');
+cmp_ok(busy(runner_pid(), 3), '<', 0.3, 'which takes no time while nothing is started');
+configure(paused => 'off');
 $_->query_safe('ROLLBACK') foreach $ready, $signals;
 expect_run('own', { status => 'COMPLETED' }, 'until they have ended');
 
