@@ -5,8 +5,9 @@
  *
  * Who has enqueued, or cancelled, very many runs in a transaction that is still open makes
  * every look for what is ready, or signalled, long. As soon as a look has taken long, it
- * is found out who that is, and he is left out of the looks until the transaction has
- * ended: nothing else of his is started, or cancelled, meanwhile.
+ * is found out who that is, and he is passed by until the transaction has ended, for ten
+ * times as long as a look takes that does not: so there is such a look now and then, for
+ * what else he has.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +20,12 @@
 
 /* How long it is watched who crowds, after a look that took long, or somebody who did. */
 #define WATCH_TIME (5 * US_PER_S)
+
+/* For how many times as long as a look took nobody looks like that again. */
+#define PASSED_TIMES 10
+
+/* For no longer than this. */
+#define LONGEST_PASSED (10 * US_PER_S)
 
 /* How long what has been found out is taken to be so. */
 #define CHECK_PAUSE (US_PER_S / 4)
@@ -40,14 +47,15 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 {
 	Crowd	   *crowd = &crowds->places[place];
 	int64		now = clock_now();
+	int64		took = now - crowd->began;
 
-	if (now - crowd->began > OWNER_SLICE)
-	{
-		if (now >= crowd->watched_until)
-			crowd->checked_until = 0;
-		crowd->watched_until = now + WATCH_TIME;
-	}
 	crowd->began = 0;
+	if (took <= OWNER_SLICE)
+		return;
+	if (now >= crowd->watched_until)
+		crowd->checked_until = 0;
+	crowd->watched_until = now + WATCH_TIME;
+	crowd->passed_until = now + Min(took * PASSED_TIMES, LONGEST_PASSED);
 }
 
 /*
@@ -72,8 +80,8 @@ check(Crowd *crowd, OpenRows place)
 }
 
 /*
- * To these owners, *count of them, add those who crowd this place: both in palloc'd
- * memory.
+ * To these owners, *count of them, add those who crowd this place, and are to be passed by
+ * now: both in palloc'd memory.
  */
 Oid *
 crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
@@ -92,7 +100,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
 	if (*count > 0)
 		memcpy(all, owners, sizeof(Oid) * *count);
-	for (int i = 0; i < crowd->count; i++)
+	for (int i = 0; i < crowd->count && now < crowd->passed_until; i++)
 		all[(*count)++] = crowd->owners[i];
 	return all;
 }

@@ -17,6 +17,7 @@ typedef struct Crowd
 								 * end, or 0; as of clock_now(), as the rest */
 	int64		watched_until;	/* a look has taken long just now */
 	int64		checked_until;	/* the owners are those until then */
+	int64		passed_until;	/* they are passed by until then */
 	Oid		   *owners;			/* who crowd it, in TopMemoryContext */
 	int			count;
 } Crowd;
