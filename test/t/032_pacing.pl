@@ -2,6 +2,7 @@
 # tokens_per_minute hold, and runs that wait for them stand in nobody's way. A
 # 429 slows its whole server down; one that asks for a long pause puts the run
 # back; one that says that the quota is used up is not repeated.
+# Waits: for model servers that ask for pauses.
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # name - holds its runs back: they are PENDING and say why, one of them tries the
 # server again with growing pauses, and when it is there they all complete. They
 # are given up only after unreachable_patience. Runs of other servers pass.
+# Waits: for model servers that cannot be reached.
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # its transaction is open, pg_cancel_backend, the time of the tool and that of the run,
 # a tool that does not listen, one that ends its process, deadlocks and serialization
 # failures. What had not committed has left nothing, and others are not disturbed.
+# Waits: for tools that are interrupted.
 
 use strict;
 use warnings;

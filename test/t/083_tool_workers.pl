@@ -1,6 +1,7 @@
 # The processes that call tools: at most agno_bg.max_tool_workers, which roles and
 # databases share in turns; they go home when they have nothing to do, and for DROP
 # DATABASE, DROP EXTENSION and DROP ROLE. Without a process to be had, runs wait.
+# Waits: for tools that nap.
 
 use strict;
 use warnings;

@@ -1,6 +1,7 @@
 # The time of a run at its tools passes while the server is down, after a crash in which its
 # runner was at another run: its calls are made anew, for it has another attempt. The
 # runner's note of what it was at (blame.c) is written here, as if the crash had come then.
+# Waits: for the time of a run.
 
 use strict;
 use warnings;
