@@ -19,6 +19,7 @@
 #include "runner/pick.h"
 #include "server/settings.h"
 #include "store/store.h"
+#include "utils/builtins.h"
 
 /* A pick that is under way. */
 typedef struct Pick
@@ -123,20 +124,11 @@ pick_range(Pick *pick, Oid from, Oid to)
 		pick_between(pick, from, to);
 }
 
-static int
-compare_oids(const void *a, const void *b)
-{
-	Oid			left = *(const Oid *) a;
-	Oid			right = *(const Oid *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 static bool
 is_full(const Pick *pick, Oid owner)
 {
 	return bsearch(&owner, pick->full, pick->full_count, sizeof(Oid),
-				   compare_oids) != NULL;
+				   oid_cmp) != NULL;
 }
 
 /*
@@ -150,7 +142,7 @@ join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 	memcpy(all, owners, sizeof(Oid) * *count);
 	memcpy(all + *count, others, sizeof(Oid) * other_count);
 	*count += other_count;
-	qsort(all, *count, sizeof(Oid), compare_oids);
+	qsort(all, *count, sizeof(Oid), oid_cmp);
 	return all;
 }
 
@@ -181,7 +173,7 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 	Oid			last_owner = order->last_owner;
 	int			first = 0;
 
-	qsort(slow, count, sizeof(Oid), compare_oids);
+	qsort(slow, count, sizeof(Oid), oid_cmp);
 	while (first < count && slow[first] <= order->last_started)
 		first++;
 	for (int i = 0; i < count && pick->runs == NIL; i++)

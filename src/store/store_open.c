@@ -24,6 +24,7 @@
 #include "storage/procarray.h"
 #include "store/store.h"
 #include "store/store_queue.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -160,15 +161,6 @@ store_crowding_owners(OpenRows where)
 	return crowding;
 }
 
-static int
-compare_oids(const void *a, const void *b)
-{
-	Oid			left = *(const Oid *) a;
-	Oid			right = *(const Oid *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 /*
  * Two arrays: the first and the last OID of each range of owners in which none of these
  * is, count of them.
@@ -183,7 +175,7 @@ bind_all_but(Arguments *args, const Oid *owners, int count)
 
 	if (count > 0)
 		memcpy(sorted, owners, sizeof(Oid) * count);
-	qsort(sorted, count, sizeof(Oid), compare_oids);
+	qsort(sorted, count, sizeof(Oid), oid_cmp);
 	for (int i = 0; i < count; i++)
 	{
 		if (sorted[i] > from)
