@@ -43,7 +43,6 @@ coverage=${COVERAGE:+--coverage -fprofile-update=atomic}
 sanitize=
 prepare_sanitizers() {
 	sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
-	mkdir -p "$work/bin"
 	pg_ctl=$work/bin/pg_ctl
 	cat >"$work/bin/postgres" <<-END
 		#!/bin/sh
@@ -66,7 +65,20 @@ prepare_sanitizers() {
 		echo "this server cannot be executed with libasan: take PG_CONFIG of one built without --enable-nls"
 		exit 1
 	}
-	export PG_CTL_DIR=$work/bin
+}
+
+# Nearly all tests create the same cluster: it is created once, and copied, as the tests of
+# PostgreSQL's own do from 17 on.
+prepare_initdb() {
+	as_user "$bindir/initdb" -D "$work/template" -A trust -N -E UTF8 --no-locale >/dev/null
+	cat >"$work/bin/initdb" <<-END
+		#!/bin/sh
+		if [ "\$*" = "-D \$2 -A trust -N -E UTF8 --no-locale" ]; then
+			exec cp -a $work/template/. "\$2"
+		fi
+		exec $bindir/initdb "\$@"
+	END
+	chmod +x "$work/bin/initdb"
 }
 
 pass() { passed=$((passed + 1)); echo "ok      $1 ($2 s)"; }
@@ -160,7 +172,7 @@ tap_test() {
 	(cd "$work/src" && as_user env \
 		PERL5LIB="$pgxs/src/test/perl" \
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
-		PATH="${PG_CTL_DIR:+$PG_CTL_DIR:}$bindir:$PATH" \
+		PATH="$work/bin:$bindir:$PATH" \
 		TESTDIR="$work/tap/$name" TESTDATADIR="$work/tap/$name/data" \
 		TESTLOGDIR="$work/tap/$name/log" \
 		PG_TEST_TIMEOUT_DEFAULT="${PG_TEST_TIMEOUT_DEFAULT:-120}" \
@@ -185,9 +197,9 @@ main() {
 	pgxs=${pgxs%/src/makefiles/pgxs.mk}
 	"$PG_CONFIG" --version
 
+	mkdir -p "$work/bin" "$work/tap"
 	[ -z "${SANITIZE:-}" ] || prepare_sanitizers
 	copy_sources "$work"
-	mkdir -p "$work/tap"
 	[ "$(id -u)" != 0 ] || chown -R "$ordinary_user" "$work"
 	check "build with gcc, install" build_and_install "$work"
 	[ "$failed" = 0 ] || { echo "0 passed, 1 failed"; exit 1; }
@@ -208,6 +220,7 @@ main() {
 	if [ -n "$sanitize" ]; then
 		set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_|096_|172_|188_|196_|208_|22[2378]_')
 	fi
+	prepare_initdb
 	jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
 	if [ $# -gt 0 ]; then
 		tap_tests_side_by_side $(grep -L '^# Alone: ' "$@")
