@@ -719,7 +719,7 @@ bool
 store_reject_expired(int limit, char **tried)
 {
 	static Statement statement = {
-		DUE_BY_OWNER(DECISION, "$3")
+		DUE_BY_OWNER(DECISION, "$3", "$4", "$5")
 		"SELECT q.run_id FROM agno.run_queue q"
 		" WHERE q.ctid = ANY (ARRAY(SELECT d.row FROM due d))"
 		" ORDER BY row_number() OVER (PARTITION BY q.owner ORDER BY q.run_at),"
@@ -734,6 +734,7 @@ store_reject_expired(int limit, char **tried)
 
 	bind_mine(&args);
 	bind_int(&args, limit);
+	bind_all_but(&args, NULL, 0);
 	due = store_read_list(&statement, &args, read_id);
 	if (due == NIL)
 		return false;

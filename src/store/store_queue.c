@@ -179,7 +179,7 @@ bool
 store_promote_due(int limit, const Oid *others, int count)
 {
 	static Statement statement = {
-		DUE_BY_OWNER_BUT(SCHEDULED, "$3", "$4", "$5")
+		DUE_BY_OWNER(SCHEDULED, "$3", "$4", "$5")
 		"UPDATE agno.run_queue q SET " BECOMES_READY
 		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
@@ -199,7 +199,7 @@ bool
 store_promote_late(int limit)
 {
 	static Statement statement = {
-		DUE_BY_OWNER(TOOLS, "$3")
+		DUE_BY_OWNER(TOOLS, "$3", "$4", "$5")
 		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true"
 		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
 	};
@@ -207,6 +207,7 @@ store_promote_late(int limit)
 
 	bind_mine(&args);
 	bind_int(&args, limit);
+	bind_all_but(&args, NULL, 0);
 	return promote(&statement, &args);
 }
 

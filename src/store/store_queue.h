@@ -207,35 +207,10 @@ slice_is_over(TimestampTz start)
  * (row, is_last), for a statement with MINE(): the first of each owner, in all about as
  * many as most says, an integer. Owners get equal parts; is_last: that was the part.
  * It reads no more rows than it returns, and one of each owner: there may be very many.
+ * Only owners of the ranges that bind_all_but() has bound as first and last.
  */
-#define DUE_BY_OWNER(state_, most) \
-		"WITH RECURSIVE o (owner) AS (" \
-		"(SELECT q.owner FROM agno.run_queue q WHERE q.state = " state_ \
-		" AND q.runner = $2 ORDER BY q.owner LIMIT 1)" \
-		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q" \
-		" WHERE q.state = " state_ " AND q.runner = $2" \
-		" AND q.owner > o.owner ORDER BY q.owner LIMIT 1)" \
-		" FROM o WHERE o.owner IS NOT NULL), " \
-		DUE_OF_OWNERS(state_, most)
-
-/* The same, of owners of the ranges that bind_all_but() has bound as first and last. */
-#define DUE_BY_OWNER_BUT(state_, most, first, last) \
-		OWNERS_BUT(state_, first, last) DUE_OF_OWNERS(state_, most)
-
-/* Those owners, as a common table o (owner, last). */
-#define OWNERS_BUT(state_, first_, last_) \
-		"WITH RECURSIVE o (owner, last) AS (" \
-		"(SELECT e.owner, g.last FROM unnest(" first_ ", " last_ ")" \
-		" AS g (first, last), LATERAL (SELECT q.owner FROM agno.run_queue q" \
-		" WHERE q.state = " state_ " AND q.runner = $2" IN_RANGE("q") \
-		" ORDER BY q.owner LIMIT 1) e)" \
-		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q" \
-		" WHERE q.state = " state_ " AND q.runner = $2 AND q.owner > o.owner" \
-		" AND q.owner <= o.last::pg_catalog.oid::pg_catalog.regrole" \
-		" ORDER BY q.owner LIMIT 1), o.last FROM o WHERE o.owner IS NOT NULL), "
-
-/* The rest of both. */
-#define DUE_OF_OWNERS(state_, most) \
+#define DUE_BY_OWNER(state_, most, first, last) \
+		OWNERS_BUT(state_, first, last) \
 		"w (owner) AS MATERIALIZED (SELECT o.owner FROM o, LATERAL" \
 		" (SELECT FROM agno.run_queue q WHERE q.state = " state_ \
 		" AND q.runner = $2 AND q.owner = o.owner" \
@@ -251,6 +226,18 @@ slice_is_over(TimestampTz start)
 		" AND q.run_at <= " THIS_TURN " AND " MINE("q") \
 		" ORDER BY q.run_at LIMIT part.n) x) l (row, n)" \
 		" ORDER BY l.n, random() LIMIT " most ") "
+
+/* Those owners, as a common table o (owner, last). */
+#define OWNERS_BUT(state_, first_, last_) \
+		"WITH RECURSIVE o (owner, last) AS (" \
+		"(SELECT e.owner, g.last FROM unnest(" first_ ", " last_ ")" \
+		" AS g (first, last), LATERAL (SELECT q.owner FROM agno.run_queue q" \
+		" WHERE q.state = " state_ " AND q.runner = $2" IN_RANGE("q") \
+		" ORDER BY q.owner LIMIT 1) e)" \
+		" UNION ALL SELECT (SELECT q.owner FROM agno.run_queue q" \
+		" WHERE q.state = " state_ " AND q.runner = $2 AND q.owner > o.owner" \
+		" AND q.owner <= o.last::pg_catalog.oid::pg_catalog.regrole" \
+		" ORDER BY q.owner LIMIT 1), o.last FROM o WHERE o.owner IS NOT NULL), "
 
 /* The owner of a row is within the range g, of those that bind_all_but() has bound. */
 #define IN_RANGE(alias) " AND " alias ".owner >=" \

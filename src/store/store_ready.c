@@ -99,7 +99,7 @@ List *
 store_pick_locked(int limit)
 {
 	static Statement statement = {
-		DUE_BY_OWNER(LOCKED, "$3")
+		DUE_BY_OWNER(LOCKED, "$3", "$4", "$5")
 		PICKED_COLUMNS
 		"WHERE q.ctid = ANY (ARRAY(SELECT d.row FROM due d))"
 	};
@@ -107,6 +107,7 @@ store_pick_locked(int limit)
 
 	bind_mine(&args);
 	bind_int(&args, limit);
+	bind_all_but(&args, NULL, 0);
 	return store_read_list(&statement, &args, read_picked);
 }
 
