@@ -8,8 +8,9 @@ control characters, which JSON takes six bytes for). Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
-the body with nothing in them), and any other is answered. Over HTTP/1.1, but asked for TLS: requests to begin
-the handshake.
+the body with nothing in them), closed (the first request on a connection is answered; from
+the second on, headers of the answer to the first one), and any
+other is answered. Over HTTP/1.1, but asked for TLS: requests to begin the handshake.
 
     flooding_server.py PORT_FILE [CERTIFICATE KEY]"""
 
@@ -201,6 +202,9 @@ class Http2:
         elif model == b"empty":
             self.send(head)
             piece = frame(DATA, 0, stream)
+        elif model == b"closed" and stream > 1:
+            # 0x41 is ":authority" with a value, to be kept; here it is empty.
+            piece = frame(HEADERS, END_HEADERS, 1, b"\x41\0" * 8000)
         else:
             self.send(head + frame(DATA, END_STREAM, stream, answer("well")))
             return
