@@ -131,6 +131,7 @@ http_create(void)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not initialize libcurl")));
 	slist_init(&client->origins);
+	slist_init(&client->trusts);
 	client->approaches = origin_create_approaches();
 	client->accounts = transfer_create_accounts();
 	dlist_init(&client->running);
@@ -225,7 +226,10 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	HttpTransfer *transfer = transfer_take(client);
 	CURLcode	code;
 
-	if (transfer == NULL || !transfer_copy_headers(transfer, request))
+	if (transfer != NULL)
+		transfer->trust = trust_find(client, request->ca_file, transfer->easy);
+	if (transfer == NULL || transfer->trust == NULL ||
+		!transfer_copy_headers(transfer, request))
 	{
 		if (transfer != NULL)
 			transfer_give_back(transfer);
@@ -241,13 +245,13 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	transfer->max_response = request->max_response;
 	transfer->stream = request->stream;
 	transfer->tell_sent = request->tell_sent;
-	transfer->own_certificates = request->ca_file != NULL;
+	transfer->own_options = request->ca_file != NULL && !tls_has_contexts();
 	transfer->timeout_ms = request->timeout_ms;
 	code = transfer_set_options(transfer, request);
 	if (code != CURLE_OK)
 	{
 		/* not to be used again */
-		transfer->own_certificates = true;
+		transfer->own_options = true;
 		transfer_give_back(transfer);
 		transfer_close_account(client, account);
 		restore_signals(mask);

@@ -39,6 +39,7 @@
 #define LEAST_HEADER_BYTES 128
 
 typedef struct HttpSocket HttpSocket;
+typedef struct Trust Trust;
 
 typedef struct Lane
 {
@@ -50,12 +51,15 @@ typedef struct Lane
 								 * watched by the client's; owned */
 	bool		multiplexed;	/* it is for HTTP/2, and for what is not known
 								 * yet; others are plain */
-	bool		has_tls;		/* it is for https; others know nothing of
-								 * what arrives by that (transfer_watch()) */
+	const Trust *trust;			/* what its connections trust, by https; NULL:
+								 * it is for http, and knows nothing of what
+								 * arrives by TLS (transfer_watch()) */
 	Oid			role;			/* whose transfers are in it, or were last */
 	int			transfers;		/* how many are in it */
 	int64		due;			/* when libcurl wants to be called, as of
 								 * now_ms(); -1: not before an event */
+	int64		idle_check_due; /* when to look again at what idles in it, as
+								 * of now_ms() */
 	bool		ready;			/* some of its sockets are */
 	bool		parked;			/* its poller is not watched: its role is not
 								 * read */
@@ -164,6 +168,7 @@ struct HttpClient
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */
+	slist_head	trusts;			/* the Trusts that are known */
 	Lookup		lookups[MAX_LOOKUPS];	/* of them */
 	dlist_head	may_open;		/* Approaches whose next transfer has its turn */
 	int64		turns_due;		/* when to look at turns, as of now_ms() */
@@ -215,7 +220,9 @@ struct HttpTransfer
 	int			local_port;		/* likewise */
 	int			remote_port;	/* likewise */
 	CURL	   *easy;
-	bool		own_certificates;	/* easy has a CA file of its own */
+	Trust	   *trust;			/* for https */
+	bool		own_options;	/* easy has some that the next request may not
+								 * have */
 	struct curl_slist *headers; /* owned */
 	char	   *body;			/* malloc'd, NUL-terminated, NULL while empty */
 	size_t		body_length;	/* bytes received and not let go */
@@ -289,7 +296,8 @@ extern void sockets_break(const HttpTransfer *transfer);
 
 /* tls.c */
 extern void tls_count(HttpTransfer *transfer, char *bytes, size_t length);
-extern void tls_set_options(CURL *easy);
+extern void tls_set_options(HttpTransfer *transfer);
+extern bool tls_has_contexts(void);
 
 /* transfer.c */
 extern HTAB *transfer_create_accounts(void);
@@ -313,6 +321,11 @@ extern bool transfer_has_time(const HttpTransfer *transfer);
 extern void transfer_tell(HttpTransfer *transfer);
 extern void transfer_untell(HttpTransfer *transfer);
 extern void transfer_done(HttpTransfer *transfer);
+
+/* trust.c */
+extern Trust *trust_find(HttpClient *client, const char *ca_file, CURL *easy);
+extern const char *trust_path(const Trust *trust);
+extern bool trust_apply(Trust *trust, void *context);
 
 /*
  * Milliseconds of the clock.

@@ -43,6 +43,9 @@
 /* How much an idle connection may have to say before it is closed, in bytes. */
 #define IDLE_BYTES 4096
 
+/* After this time, in ms, it is looked whether idle connections may be used again. */
+#define IDLE_CHECK_PAUSE 10
+
 /* libcurl wants other events of a socket. */
 static int
 socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
@@ -95,7 +98,7 @@ lane_free(Lane *lane)
  * Add a lane. Returns NULL when there is no memory, or no descriptor.
  */
 static Lane *
-lane_create(HttpClient *client, bool has_tls, bool multiplexed)
+lane_create(HttpClient *client, const Trust *trust, bool multiplexed)
 {
 	Lane	   *lane = calloc(1, sizeof(Lane));
 	Lane	  **lanes = client->lanes;
@@ -118,7 +121,7 @@ lane_create(HttpClient *client, bool has_tls, bool multiplexed)
 	lane->multi = curl_multi_init();
 	lane->poller = poller_create();
 	lane->multiplexed = multiplexed;
-	lane->has_tls = has_tls;
+	lane->trust = trust;
 	lane->due = -1;
 	if (lanes == NULL || lane->multi == NULL || lane->poller < 0)
 	{
@@ -141,7 +144,7 @@ lane_create(HttpClient *client, bool has_tls, bool multiplexed)
  * one, which may be another role's next. NULL when there is none to be had.
  */
 static Lane *
-find_lane(HttpClient *client, Oid role, bool has_tls, bool multiplexed)
+find_lane(HttpClient *client, Oid role, const Trust *trust, bool multiplexed)
 {
 	Lane	   *empty = NULL;
 
@@ -149,7 +152,7 @@ find_lane(HttpClient *client, Oid role, bool has_tls, bool multiplexed)
 	{
 		Lane	   *lane = client->lanes[number];
 
-		if (lane->multiplexed != multiplexed || lane->has_tls != has_tls)
+		if (lane->multiplexed != multiplexed || lane->trust != trust)
 			continue;
 		if (lane->transfers == 0)
 		{
@@ -161,7 +164,7 @@ find_lane(HttpClient *client, Oid role, bool has_tls, bool multiplexed)
 			return lane;
 	}
 	if (empty == NULL)
-		empty = lane_create(client, has_tls, multiplexed);
+		empty = lane_create(client, trust, multiplexed);
 	if (empty != NULL)
 	{
 		reading_unpark(empty);
@@ -239,6 +242,22 @@ is_multiplexed(const Origin *origin)
 }
 
 /*
+ * What arrives by an idle connection of HTTP/1.1 is no answer to what is asked next: a
+ * second answer to what was asked before, or, by TLS, that the server has closed it. But
+ * libcurl takes it for alive then, so it is cut.
+ */
+static void
+cut_what_speaks(Lane *lane)
+{
+	int64		now = now_ms();
+
+	if (lane->multiplexed || now < lane->idle_check_due)
+		return;
+	lane->idle_check_due = now + IDLE_CHECK_PAUSE;
+	sockets_cut_idle(lane, 0);
+}
+
+/*
  * It is the turn of this transfer.
  */
 static void
@@ -264,8 +283,8 @@ enter(HttpTransfer *transfer)
 	Origin	   *origin = transfer->approach->origin;
 	bool		multiplexed = is_multiplexed(origin);
 	bool		has_tls = origin_has_tls(origin);
-	Lane	   *lane = find_lane(client, transfer->account->role, has_tls,
-								 multiplexed);
+	Lane	   *lane = find_lane(client, transfer->account->role,
+								 has_tls ? transfer->trust : NULL, multiplexed);
 	CURLMcode	code = CURLM_OUT_OF_MEMORY;
 
 	curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
@@ -274,7 +293,10 @@ enter(HttpTransfer *transfer)
 	transfer_watch(transfer, has_tls);
 	transfer->lane = lane;
 	if (lane != NULL)
+	{
+		cut_what_speaks(lane);
 		code = curl_multi_add_handle(lane->multi, transfer->easy);
+	}
 	if (code == CURLM_OK)
 	{
 		client->busy_lanes += lane->transfers++ == 0;

@@ -118,6 +118,10 @@ outcome_set(HttpTransfer *transfer, CURLcode code)
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 
 	result->failure = classify(transfer, code, status);
+	if (code == CURLE_SSL_CACERT_BADFILE && trust_path(transfer->trust) != NULL)
+		snprintf(transfer->error, CURL_ERROR_SIZE,
+				 "certificates cannot be read from \"%s\"",
+				 trust_path(transfer->trust));
 	if (is_not_resent(transfer, code))
 		result->reason = "it was closed before an answer arrived";
 	else if (transfer->unreadable)

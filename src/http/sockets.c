@@ -152,10 +152,21 @@ sockets_cut_idle(const Lane *lane, int bytes)
 	{
 		const HttpSocket *socket = &client->sockets[fd];
 		int			unread;
+		int			error;
+		socklen_t	length = sizeof(error);
 
 		if (socket->lane == lane && socket->idle && find(client, fd) != NULL &&
 			ioctl(fd, FIONREAD, &unread) == 0 && unread > bytes)
+		{
 			cut(fd);
+
+			/*
+			 * Libcurl takes for closed what is at its end, not what has
+			 * failed.
+			 */
+			(void) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+			(void) shutdown(fd, SHUT_RDWR);
+		}
 	}
 }
 

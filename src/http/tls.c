@@ -100,7 +100,6 @@ is_flooded(HttpTransfer *transfer, int64 length)
 	Approach   *approach = transfer->approach;
 
 	transfer->record_bytes += length;
-	transfer->client->call_bytes += length;
 	if (is_call_flooded(transfer->client))
 		return true;
 	if (!transfer->sent)
@@ -231,6 +230,7 @@ tls_count(HttpTransfer *transfer, char *bytes, size_t length)
 		if (++transfer->messages > FREE_MESSAGES)
 			counts = MESSAGE_BYTES;
 	}
+	client->call_bytes += counts;
 	if (!transfer->sent)
 		counts = Max(counts, LEAST_BYTES);
 	if (counts == 0 || !is_flooded(transfer, counts))
@@ -271,8 +271,10 @@ security_callback(const SSL *ssl, const SSL_CTX *context, int operation, int bit
 
 /* libcurl has made what its next connection begins with. */
 static CURLcode
-context_callback(CURL *easy, void *context, void *unused)
+context_callback(CURL *easy, void *context, void *transfer_arg)
 {
+	HttpTransfer *transfer = transfer_arg;
+
 	SSL_CTX_clear_mode((SSL_CTX *) context, SSL_MODE_AUTO_RETRY);
 	SSL_CTX_set_options((SSL_CTX *) context, SSL_OP_NO_RENEGOTIATION);
 	if (SSL_CTX_get_security_callback(context) != security_callback)
@@ -283,21 +285,41 @@ context_callback(CURL *easy, void *context, void *unused)
 	SSL_CTX_set_options((SSL_CTX *) context,
 						SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
 #endif
-	return CURLE_OK;
+	return trust_apply(transfer->trust, context) ?
+		CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }
 
 /*
- * The options of this handle that are about TLS.
+ * Whether it is OpenSSL that libcurl uses: another library has other contexts.
  */
-void
-tls_set_options(CURL *easy)
+bool
+tls_has_contexts(void)
 {
 	const char *library = curl_version_info(CURLVERSION_NOW)->ssl_version;
+
+	return library != NULL && strncmp(library, "OpenSSL/", 8) == 0;
+}
+
+/*
+ * The options of this transfer's handle that are about TLS, whatever it is used for.
+ */
+void
+tls_set_options(HttpTransfer *transfer)
+{
+	CURL	   *easy = transfer->easy;
 
 	/* Each has the certificates of its server, and few are used again. */
 	curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
 
-	/* another one has other contexts */
-	if (library != NULL && strncmp(library, "OpenSSL/", 8) == 0)
-		curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, context_callback);
+	if (!tls_has_contexts())
+		return;
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, context_callback);
+	curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
+
+	/* It is trust.c that reads certificates. */
+	curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+#endif
 }

@@ -29,7 +29,8 @@
 
 /*
  * So many bytes of an answer are worth a record of TLS, and so many of a request, which a
- * server acknowledges piece by piece.
+ * server acknowledges piece by piece. A piece of an answer is worth one, whatever it has:
+ * a server that thinks may say now and then that it is still there.
  */
 #define RECORD_WORTH 16
 #define SENT_RECORD_WORTH 1024
@@ -323,7 +324,7 @@ count_useful(HttpTransfer *transfer, size_t length)
 	client->call_bytes = Max(client->call_bytes - 2 * (int64) length, 0);
 	approach->useless_bytes =
 		Max(approach->useless_bytes - 2 * (int64) length, 0);
-	count_worth(transfer, length / RECORD_WORTH);
+	count_worth(transfer, 1 + length / RECORD_WORTH);
 }
 
 /*
@@ -621,7 +622,7 @@ set_fixed_options(HttpTransfer *transfer)
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION,
 					 socket_close_callback);
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client);
-	tls_set_options(easy);
+	tls_set_options(transfer);
 }
 
 /*
@@ -662,8 +663,11 @@ transfer_set_options(HttpTransfer *transfer, const HttpRequest *request)
 		SET_OPTION(CURLOPT_POSTFIELDSIZE_LARGE,
 				   (curl_off_t) request->body_length);
 	}
-	if (request->ca_file != NULL)
+	if (transfer->own_options)
+	{
 		SET_OPTION(CURLOPT_CAINFO, request->ca_file);
+		SET_OPTION(CURLOPT_CAPATH, NULL);
+	}
 	SET_OPTION(CURLOPT_TIMEOUT_MS, later_than(request->timeout_ms));
 	SET_OPTION(CURLOPT_CONNECTTIMEOUT_MS, later_than(request->connect_timeout_ms));
 	return CURLE_OK;
@@ -722,8 +726,8 @@ transfer_take(HttpClient *client)
 
 /*
  * Keep a transfer that is in no lane for another request, or free it. One with
- * certificates of its own is not like the others, and one with long headers has too
- * much memory.
+ * options of its own is not like the others, and one with long headers has too much
+ * memory.
  */
 void
 transfer_give_back(HttpTransfer *transfer)
@@ -733,7 +737,7 @@ transfer_give_back(HttpTransfer *transfer)
 
 	curl_slist_free_all(transfer->headers);
 	free(transfer->body);
-	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_certificates ||
+	if (client->spare_count >= SPARE_TRANSFERS || transfer->own_options ||
 		transfer->header_bytes > SPARE_HEADER_BYTES)
 	{
 		curl_easy_cleanup(easy);

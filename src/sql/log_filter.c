@@ -54,6 +54,14 @@ static const char *const key_options[] = {"api_k", "apik", "api-k", ESCAPED_NAME
 #define FIRST_OF_OPTIONS "aAuU"
 #define SECOND_OF_OPTIONS "pP&"
 
+/* Where the keys are that a statement sets. */
+typedef struct StatementKeys
+{
+	int			count;			/* -1: that is hard to say */
+	const char *values[MOST_OPTIONS];	/* in the statement */
+	size_t		lengths[MOST_OPTIONS];	/* in bytes */
+} StatementKeys;
+
 static emit_log_hook_type previous_hook;
 
 /*
@@ -204,14 +212,35 @@ hide_all(ErrorData *error)
 }
 
 /*
- * Cut the keys that the statement sets out of all that is said.
+ * Where the keys are that this statement sets.
  */
 static void
-cut_keys(ErrorData *error, const char *statement)
+find_keys(const char *statement, StatementKeys *keys)
 {
 	const char *option = find_key_option(statement);
-	int			count = 0;
 
+	keys->count = 0;
+	for (; option != NULL; option = find_key_option(option + 1))
+	{
+		/* Where the value is that follows an escaped name is hard to say. */
+		if (keys->count == MOST_OPTIONS ||
+			pg_strncasecmp(option, ESCAPED_NAME, strlen(ESCAPED_NAME)) == 0)
+		{
+			keys->count = -1;
+			return;
+		}
+		keys->values[keys->count] =
+			find_value(option, &keys->lengths[keys->count]);
+		keys->count++;
+	}
+}
+
+/*
+ * Cut the keys that a statement sets out of all that is said.
+ */
+static void
+cut_keys(ErrorData *error, const StatementKeys *keys)
+{
 	/* These quote a word of the statement, which may be a part of the key. */
 	if (error->sqlerrcode == ERRCODE_SYNTAX_ERROR ||
 		error->sqlerrcode == ERRCODE_NAME_TOO_LONG)
@@ -220,18 +249,13 @@ cut_keys(ErrorData *error, const char *statement)
 											 "could not parse " NOTE);
 		error->detail = NULL;
 	}
-	for (; option != NULL; option = find_key_option(option + 1))
+	if (keys->count < 0)
+		hide_all(error);
+	for (int i = 0; i < keys->count; i++)
 	{
-		size_t		length;
-		const char *value = find_value(option, &length);
+		const char *value = keys->values[i];
+		size_t		length = keys->lengths[i];
 
-		/* Where the value is that follows an escaped name is hard to say. */
-		if (++count > MOST_OPTIONS ||
-			pg_strncasecmp(option, ESCAPED_NAME, strlen(ESCAPED_NAME)) == 0)
-		{
-			hide_all(error);
-			return;
-		}
 		cut(error, &error->message, value, length);
 		cut(error, &error->detail, value, length);
 		cut(error, &error->detail_log, value, length);
@@ -257,35 +281,47 @@ hide_activity(void)
 }
 
 /*
- * The same of the statement of the client, which may say something about each of very
- * many rows: it is looked at once.
+ * The keys that the statement of the client sets; NULL if it sets none. It may say
+ * something about each of very many rows: it is looked at once.
  */
-static bool
-client_sets_key(void)
+static const StatementKeys *
+client_keys(void)
 {
 	static const char *known;
 	static TimestampTz known_at;
 	static bool sets;
+	static StatementKeys keys;
 
 	if (known != debug_query_string ||
 		known_at != GetCurrentStatementStartTimestamp())
+	{
 		sets = sets_key(debug_query_string);
+		if (sets)
+			find_keys(debug_query_string, &keys);
+	}
 	known = debug_query_string;
 	known_at = GetCurrentStatementStartTimestamp();
-	return sets;
+	return sets ? &keys : NULL;
 }
 
 static void
 hide_keys(ErrorData *error)
 {
-	if (client_sets_key())
+	const StatementKeys *keys = client_keys();
+
+	if (keys != NULL)
 	{
 		error->hide_stmt = true;
 		hide_activity();
-		cut_keys(error, debug_query_string);
+		cut_keys(error, keys);
 	}
 	if (sets_key(error->internalquery))
-		cut_keys(error, error->internalquery);
+	{
+		StatementKeys inner;
+
+		find_keys(error->internalquery, &inner);
+		cut_keys(error, &inner);
+	}
 	replace(error, &error->message);
 	replace(error, &error->detail);
 	replace(error, &error->detail_log);

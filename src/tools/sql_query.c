@@ -30,6 +30,9 @@
 #define FETCH_ROWS 100
 #define MOST_ROWS 10000
 
+/* Rows that have more bytes than this are fetched one by one. */
+#define FETCH_BYTES (1024 * 1024)
+
 SQL_FUNCTION(agno_run_sql_query);
 
 /*
@@ -80,10 +83,13 @@ static void
 return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 {
 	int			left = max_rows;
+	int			count = 1;
 
 	while (left > 0)
 	{
-		SPI_cursor_fetch(portal, true, Min(left, FETCH_ROWS));
+		Size		size = 0;
+
+		SPI_cursor_fetch(portal, true, Min(left, count));
 		if (SPI_processed == 0)
 			break;
 		BlessTupleDesc(SPI_tuptable->tupdesc);
@@ -95,6 +101,9 @@ return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 			Datum		json = DirectFunctionCall1(row_to_json, row);
 			bool		isnull = false;
 
+			/* A row may be very long. */
+			CHECK_FOR_INTERRUPTS();
+			size += VARSIZE_ANY(DatumGetPointer(json));
 			tuplestore_putvalues(result->setResult, result->setDesc, &json,
 								 &isnull);
 			pfree(DatumGetPointer(row));
@@ -102,6 +111,7 @@ return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 		}
 		left -= (int) SPI_processed;
 		SPI_freetuptable(SPI_tuptable);
+		count = size > FETCH_BYTES ? 1 : Min(count * 2, FETCH_ROWS);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (left > 0)

@@ -4,7 +4,8 @@ by the model: extension (of a chunk), chunks (of a blank), comments (of a stream
 end: an answer of COUNT bytes, each a chunk), headers-COUNT (1,900 of them, once there are
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
-control characters, which JSON takes six bytes for). Neither
+control characters, which JSON takes six bytes for). Nor is twice: an answer, and a moment
+later another one, to nothing. Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
@@ -22,6 +23,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 import zlib
 
 from raw_server import (ACK, DATA, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS,
@@ -141,6 +143,11 @@ def serve_http1(connection):
                            % len(body))
         connection.sendall(body)
         return
+    elif kind == "twice":
+        for text in "first", "second":
+            body = answer(text)
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            time.sleep(0.3)
     elif kind == "nested":
         connection.sendall(HEAD + b"Content-Encoding: gzip, gzip, gzip\r\n\r\n"
                            + nested())
