@@ -27,8 +27,12 @@
 /* For no longer than this. */
 #define LONGEST_PASSED (10 * US_PER_S)
 
-/* How long what has been found out is taken to be so. */
+/*
+ * How long what has been found out is taken to be so; or so many times as long as that
+ * took, if that is longer.
+ */
 #define CHECK_PAUSE (US_PER_S / 4)
+#define CHECK_TIMES 10
 
 /*
  * Somebody looks into this place now.
@@ -59,12 +63,16 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 }
 
 /*
- * Find out who crowds this place.
+ * Find out who crowds this place. As long as somebody is alone, he is looked for though it
+ * takes long, unless it is known that all that is rows of open transactions.
  */
 static void
-check(Crowd *crowd, OpenRows place)
+check(Crowds *crowds, OpenRows place)
 {
-	List	   *found = store_crowding_owners(place);
+	Crowd	   *crowd = &crowds->places[place];
+	int64		began = clock_now();
+	List	   *found = store_crowding_owners(place, crowds->shared);
+	int64		now = clock_now();
 	ListCell   *cell;
 
 	if (crowd->owners != NULL)
@@ -74,9 +82,9 @@ check(Crowd *crowd, OpenRows place)
 									   sizeof(Oid) * (list_length(found) + 1));
 	foreach(cell, found)
 		crowd->owners[crowd->count++] = lfirst_oid(cell);
-	crowd->checked_until = clock_now() + CHECK_PAUSE;
+	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * CHECK_TIMES);
 	if (crowd->count > 0)
-		crowd->watched_until = clock_now() + WATCH_TIME;
+		crowd->watched_until = crowd->checked_until + WATCH_TIME;
 }
 
 /*
@@ -96,7 +104,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 	if (now >= crowd->watched_until)
 		crowd->count = 0;
 	else if (now >= crowd->checked_until)
-		check(crowd, place);
+		check(crowds, place);
 	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
 	if (*count > 0)
 		memcpy(all, owners, sizeof(Oid) * *count);

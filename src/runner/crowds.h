@@ -26,6 +26,7 @@ typedef struct Crowd
 typedef struct Crowds
 {
 	Crowd		places[OPEN_ROWS];
+	bool		shared;			/* several owners have work */
 } Crowds;
 
 extern void crowds_begin_look(Crowds *crowds, OpenRows place);

@@ -304,7 +304,7 @@ flights_to_flush(Turn *turn)
 			may_have(turn, flight_news_size(flight)))
 			due = lappend(due, flight);
 	}
-	if (turn->own)
+	if (turn->own || turn->limit == 1)
 		due = of_next_owner(due, &turn->order->last_flushed);
 	if (list_length(due) < all)
 		turn_again(turn, CHORE_FLUSH);
@@ -398,7 +398,7 @@ flights_to_store(Turn *turn)
 			may_have(turn, flight_size(flight)))
 			due = lappend(due, flight);
 	}
-	if (turn->own)
+	if (turn->own || turn->limit == 1)
 		due = of_next_owner(due, &turn->order->last_stored);
 	return take_parts(turn, WORK_STORE, due, flight_size, TURN_BYTES);
 }

@@ -42,30 +42,42 @@ session_is_busy(Turn *turn, const char *session_id)
 }
 
 /*
- * Set aside what was picked but is behind another run of its session. Returns
- * the rest, in palloc'd memory.
+ * Set aside those of these runs, count of them, that are behind another run of their
+ * session: they come first then. Returns how many they are. It may take long, as runs of
+ * transactions that are open are in the way.
  */
-static PickedRun **
-set_waiting_aside(Turn *turn, List *picked, int *count)
+static int
+set_waiting_aside(Turn *turn, PickedRun **runs, int count)
 {
-	PickedRun **ready = palloc(sizeof(PickedRun *) *
-							   Max(list_length(picked), 1));
-	RunKeys		waiting = run_keys(list_length(picked));
-	ListCell   *cell;
+	PickedRun **others = palloc(sizeof(PickedRun *) * count);
+	RunKeys		busy = run_keys(count);
+	RunKeys		free = run_keys(count);
+	RunIdSet	behind;
+	int			other_count = 0;
+	int			waiting = 0;
 
-	*count = 0;
-	foreach(cell, picked)
+	for (int i = 0; i < count; i++)
 	{
-		PickedRun  *run = lfirst(cell);
-
-		if (!run->cancelled &&
-			(run->behind || session_is_busy(turn, run->session_id)))
-			run_keys_add(&waiting, run->run_id, run->session_id);
-		else
-			ready[(*count)++] = run;
+		if (runs[i]->cancelled)
+			continue;
+		run_keys_add(session_is_busy(turn, runs[i]->session_id) ? &busy : &free,
+					 runs[i]->run_id, NULL);
 	}
-	store_set_waiting(waiting.run_ids, waiting.count);
-	return ready;
+	store_set_waiting(busy.run_ids, busy.count);
+	behind = run_id_set(store_set_behind(free.run_ids, free.count));
+	if (busy.count + behind.count == 0)
+		return 0;
+	for (int i = 0; i < count; i++)
+	{
+		if (!runs[i]->cancelled &&
+			(session_is_busy(turn, runs[i]->session_id) ||
+			 run_id_set_has(&behind, runs[i]->run_id)))
+			runs[waiting++] = runs[i];
+		else
+			others[other_count++] = runs[i];
+	}
+	memcpy(runs + waiting, others, sizeof(PickedRun *) * other_count);
+	return waiting;
 }
 
 /*
@@ -588,13 +600,12 @@ begin_group(Turn *turn, PickedRun **runs, int count)
  * in the turn is not enough. Returns how many have been looked at.
  */
 static int
-start_some(Turn *turn, PickedRun **ready, int count, Starts *done)
+start_ready(Turn *turn, PickedRun **ready, int count, Starts *done)
 {
 	int			looked = 0;
 	int			had = 0;
 	Starts		starts = {.bytes = done->bytes,.calls = done->calls};
 
-	begin_group(turn, ready, count);
 	starts.starting = palloc(sizeof(ReadyRun *) * count);
 	starts.calling = palloc(sizeof(ReadyRun *) * count);
 	starts.parked = palloc(sizeof(ParkedRun) * count);
@@ -633,8 +644,24 @@ start_some(Turn *turn, PickedRun **ready, int count, Starts *done)
 						  starts.over.count);
 	if (had < looked)
 		set_locked_aside(ready, looked);
-	turn_note_time(turn);
 	*done = starts;
+	return looked;
+}
+
+/*
+ * Start those of these runs, count of them, that need not wait. Returns how many have been
+ * looked at: they come first then.
+ */
+static int
+start_some(Turn *turn, PickedRun **picked, int count, Starts *done)
+{
+	int			looked;
+
+	begin_group(turn, picked, count);
+	looked = set_waiting_aside(turn, picked, count);
+	if (looked < count)
+		looked += start_ready(turn, picked + looked, count - looked, done);
+	turn_note_time(turn);
 	return looked;
 }
 
@@ -645,30 +672,30 @@ start_some(Turn *turn, PickedRun **ready, int count, Starts *done)
 void
 turn_start_runs(Turn *turn)
 {
-	List	   *picked = pick_next(turn);
-	PickedRun **ready;
-	int			count;
+	List	   *next = pick_next(turn);
+	int			count = list_length(next);
+	PickedRun **picked = palloc(sizeof(PickedRun *) * Max(count, 1));
 	int			looked = 0;
 	Starts		done = {0};
 
-	if (picked != NIL)
-		turn->tried_start = linitial(picked);
-	ready = set_waiting_aside(turn, picked, &count);
-	turn->tried += list_length(picked) - count;
+	for (int i = 0; i < count; i++)
+		picked[i] = list_nth(next, i);
+	if (count > 0)
+		turn->tried_start = picked[0];
 	while (looked < count && !is_full(&done))
 	{
 		int			group = turn->measured ? 1 : count - looked;
 
 		while (looked + group < count &&
-			   ready[looked + group]->owner == ready[looked]->owner)
+			   picked[looked + group]->owner == picked[looked]->owner)
 			group++;
-		looked += start_some(turn, ready + looked, group, &done);
+		looked += start_some(turn, picked + looked, group, &done);
 	}
 	if (looked < count)
 	{
 		/* Those who were not looked at come first. */
 		if (looked > 0 && !turn->own)
-			turn->order->last_owner = ready[looked - 1]->owner;
+			turn->order->last_owner = picked[looked - 1]->owner;
 		turn_again(turn, CHORE_START);
 	}
 }

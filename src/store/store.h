@@ -171,7 +171,6 @@ typedef struct PickedRun
 	char	   *run_id;
 	char	   *session_id;
 	Oid			owner;			/* whose turn it is */
-	bool		behind;			/* an earlier run of its session is queued */
 	bool		cancelled;		/* it is to be cancelled rather than started */
 	bool		continues;		/* it goes on with its attempt */
 	TimestampTz paused_at;		/* when it was paused last; 0: never */
@@ -463,6 +462,7 @@ typedef enum OpenRows
 extern bool store_promote_due(int limit, const Oid *others, int count);
 extern bool store_promote_late(int limit);
 extern bool store_next_time(const Oid *others, int count, TimestampTz *next);
+extern List *store_set_behind(char *const *run_ids, int count);
 extern void store_set_waiting(char *const *run_ids, int count);
 extern void store_set_locked(char *const *run_ids, int count);
 extern void store_settle(char *const *run_ids, int count);
@@ -517,7 +517,7 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_signals.c: what cancels leave for the runner */
-extern List *store_crowding_owners(OpenRows where);
+extern List *store_crowding_owners(OpenRows where, bool all);
 extern List *store_take_signals(int limit, const Oid *others, int count);
 extern List *store_take_parts_of_signals(List *after, int limit,
 										 const Oid *others, int count);

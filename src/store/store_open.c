@@ -33,8 +33,14 @@
 /* How many rows of open transactions are very many. */
 #define CROWD 2000
 
-/* After so many rows of an owner, most of them must be, or there is no crowd. */
+/*
+ * After so many rows of an owner that are there for all to see, most of them must be, or
+ * there is no crowd.
+ */
 #define FIRST_LOOK 100
+
+/* After so many rows of an owner, of any kind, it takes too long to see whether there is. */
+#define LAST_LOOK 100000
 
 /*
  * An index whose rows are in the order of their owners, perhaps behind the runner's
@@ -79,20 +85,65 @@ is_of_open_transaction(HeapTuple tuple, TransactionId *open)
 }
 
 /*
- * The first owner from this OID on who has rows, or InvalidOid. *crowds tells whether very
- * many of them are of open transactions.
+ * Whether a row has been deleted, or replaced, by a transaction that has committed. Where it
+ * cannot be said at once, it has not.
  */
-static Oid
-next_owner(const OpenIndex *open, Oid from, bool *crowds)
+static bool
+is_dead(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+
+	if ((header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) != 0 ||
+		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
+		return false;
+	return (header->t_infomask & HEAP_XMAX_COMMITTED) != 0 ||
+		TransactionIdDidCommit(HeapTupleHeaderGetRawXmax(header));
+}
+
+/*
+ * Whether a row is of a run that is in flight, in a table where that can be.
+ */
+static bool
+is_claimed(HeapTuple tuple, TupleDesc desc, AttrNumber claimed_column)
+{
+	bool		isnull;
+
+	return claimed_column != InvalidAttrNumber &&
+		DatumGetBool(heap_getattr(tuple, claimed_column, desc, &isnull));
+}
+
+/* What is found out of the rows of an owner. */
+typedef struct OwnerRows
+{
+	Oid			owner;			/* or InvalidOid: there are none */
+	int			open;			/* of open transactions */
+	int			others;			/* that somebody who picks does not pass */
+	int			all;
+}			OwnerRows;
+
+static bool
+is_looked_at_enough(const OwnerRows * rows)
+{
+	return rows->open == CROWD || rows->all == LAST_LOOK ||
+		(rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open);
+}
+
+/*
+ * The first owner from this OID on who has rows, and what they are, as far as it takes to
+ * say whether he crowds. What is dead, but not for all, or in flight, is passed by who
+ * picks, too: there may be a crowd behind it.
+ */
+static OwnerRows
+next_owner(const OpenIndex *open, Oid from)
 {
 	Oid			table = RelationGetRelid(open->table);
+	TupleDesc	desc = RelationGetDescr(open->table);
 	AttrNumber	owner_column = get_attnum(table, "owner");
+	AttrNumber	claimed_column = get_attnum(table, "claimed");
 	ScanKeyData keys[3];
 	int			count = 0;
-	int			looked_at = 0;
-	int			in_the_way = 0;
 	TransactionId open_xid = InvalidTransactionId;
-	Oid			owner = InvalidOid;
+	OwnerRows	rows = {InvalidOid};
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
@@ -107,55 +158,52 @@ next_owner(const OpenIndex *open, Oid from, bool *crowds)
 				F_OIDGE, ObjectIdGetDatum(from));
 	scan = systable_beginscan_ordered(open->table, open->index, SnapshotAny,
 									  count, keys);
-	while (in_the_way < CROWD &&
-		   (looked_at++ < FIRST_LOOK || 2 * in_the_way >= looked_at) &&
+	while (!is_looked_at_enough(&rows) &&
 		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
-		Oid			its = DatumGetObjectId(heap_getattr(tuple, owner_column,
-														RelationGetDescr(open->table),
+		Oid			its = DatumGetObjectId(heap_getattr(tuple, owner_column, desc,
 														&isnull));
 
-		if (OidIsValid(owner) && its != owner)
+		if (OidIsValid(rows.owner) && its != rows.owner)
 			break;
-		owner = its;
-		in_the_way += is_of_open_transaction(tuple, &open_xid);
+		rows.owner = its;
+		rows.all++;
+		if (is_of_open_transaction(tuple, &open_xid))
+			rows.open++;
+		else if (!is_dead(tuple) && !is_claimed(tuple, desc, claimed_column))
+			rows.others++;
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
-	*crowds = in_the_way == CROWD;
-	return owner;
+	return rows;
 }
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here: a list of OIDs.
+ * transactions are in the way here: a list of OIDs. With all, also those of whom so much
+ * else is passed that this cannot be said.
  */
 List *
-store_crowding_owners(OpenRows where)
+store_crowding_owners(OpenRows where, bool all)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
 	Oid			table = get_relname_relid(open.table_name, schema);
 	Oid			index = get_relname_relid(open.index_name, schema);
 	List	   *crowding = NIL;
-	Oid			from = InvalidOid;
+	OwnerRows	rows = {InvalidOid};
 
 	if (!OidIsValid(table) || !OidIsValid(index))
 		return NIL;
 	open.table = table_open(table, AccessShareLock);
 	open.index = index_open(index, AccessShareLock);
-	for (;;)
+	do
 	{
-		bool		crowds;
-		Oid			owner = next_owner(&open, from, &crowds);
-
-		if (crowds)
-			crowding = lappend_oid(crowding, owner);
-		if (!OidIsValid(owner) || owner == PG_UINT32_MAX)
-			break;
-		from = owner + 1;
-	}
+		rows = next_owner(&open, rows.owner + 1);
+		if (rows.open == CROWD || (all && rows.all == LAST_LOOK))
+			crowding = lappend_oid(crowding, rows.owner);
+	} while (OidIsValid(rows.owner) && rows.owner != PG_UINT32_MAX);
 	index_close(open.index, AccessShareLock);
 	table_close(open.table, AccessShareLock);
 	return crowding;

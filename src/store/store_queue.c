@@ -269,6 +269,27 @@ store_next_time(const Oid *others, int count, TimestampTz *next)
  */
 
 /*
+ * Those of these runs that are behind an earlier run of their session wait for it: a list
+ * of their ids.
+ */
+List *
+store_set_behind(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET state = " WAITING
+		" WHERE q.run_id = ANY ($1) AND EXISTS (SELECT FROM agno.run_queue e"
+		" WHERE e.session_id = q.session_id"
+		" AND e.accepted_at < q.accepted_at) RETURNING q.run_id"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return NIL;
+	bind_ids(&args, run_ids, count);
+	return store_read_list(&statement, &args, read_id);
+}
+
+/*
  * These runs wait for an earlier one of their session.
  */
 void

@@ -40,12 +40,8 @@
 
 /* The columns that read_picked() reads. */
 #define PICKED_COLUMNS \
-		"SELECT q.run_id, q.session_id, q.owner," \
-		" EXISTS (SELECT FROM agno.run_queue e" \
-		" WHERE e.session_id = q.session_id" \
-		" AND e.accepted_at < q.accepted_at), q.cancelled, q.continues," \
-		" q.paused_at, q.looks," \
-		" q.parked_for, q.ctid " \
+		"SELECT q.run_id, q.session_id, q.owner, q.cancelled, q.continues," \
+		" q.paused_at, q.looks, q.parked_for, q.ctid " \
 		"FROM agno.run_queue q "
 
 static void *
@@ -56,7 +52,6 @@ read_picked(RowReader *row)
 	run->run_id = next_text(row);
 	run->session_id = next_text(row);
 	run->owner = next_oid(row);
-	run->behind = next_bool(row);
 	run->cancelled = next_bool(row);
 	run->continues = next_bool(row);
 	run->paused_at = next_time_or(row, 0);

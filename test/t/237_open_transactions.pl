@@ -73,6 +73,25 @@ $session->query_safe(q(SELECT agno_cancel_run('hangs too')));
 $session->query_safe('COMMIT');
 expect_run('hangs too', { status => 'CANCELLED' }, 'a cancel among them is followed');
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 20000 FROM agno.runs WHERE run_id LIKE 'done-%' AND status = 'COMPLETED')), 'and all are executed when they are committed');
+
+# Nor does it help to have something before them: the dead rows of runs that have been
+# executed, or runs that are behind them in their session.
+$signals->query_safe('BEGIN; SELECT pg_current_xact_id()');
+as('greedy', q(SELECT count(agno_arun('x', model => 'mock:echo', priority => 10, run_id => 'head-' || i)) FROM generate_series(1, 300) i));
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 300 FROM agno.runs WHERE run_id LIKE 'head-%' AND status = 'COMPLETED')), 'runs are executed, and their rows cannot be removed');
+$ready->query_safe('BEGIN');
+$ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, priority, shard, owner)
+	SELECT clock_timestamp(), 'one-' || i, 'one', 'r', 0, 0, 'greedy'::regrole FROM generate_series(1, 500000) i));
+calls_take();
+$busy = calls_take();
+note("behind dead rows, $busy s");
+cmp_ok($busy, '<', 3 * $idle + 1, 'others do not wait for those behind dead rows');
+as('greedy', q(SELECT count(agno_arun('x', model => 'mock:echo', priority => 10, session_id => 'one', run_id => 'behind-' || i)) FROM generate_series(1, 300) i));
+$busy = calls_take();
+note("in a session, $busy s");
+cmp_ok($busy, '<', 3 * $idle + 1, 'nor for runs behind them in their session');
+$_->query_safe('ROLLBACK') foreach $ready, $signals;
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 300 FROM agno.runs WHERE run_id LIKE 'behind-%' AND status = 'COMPLETED')), 'which are executed at last');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 $_->quit foreach $ready, $signals, $session;
 
