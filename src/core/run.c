@@ -139,20 +139,36 @@ run_sent(Run *run)
 }
 
 /*
- * More of the answer has arrived; result->body is all there is of it since this last
- * returned true: then that is not needed any more. A body that has an event in it is
- * no answer as a whole.
+ * How much there is, in bytes, of a streamed answer that has not been read. There is less
+ * of an answer than has been if it has been let go for want of memory.
+ */
+size_t
+run_unread(const Run *run, const HttpResult *result)
+{
+	if (run->stream == NULL || result->status < 200 || result->status >= 300 ||
+		result->body_length < run->streamed_bytes)
+		return 0;
+	return result->body_length - run->streamed_bytes;
+}
+
+/*
+ * More of the answer has arrived: as much of it is read as is at once. result->body is all
+ * there is of it since this last returned true: then that is not needed any more. A body
+ * that has an event in it is no answer as a whole.
  */
 bool
 run_received(Run *run, const HttpResult *result)
 {
-	if (run->stream == NULL || result->status < 200 || result->status >= 300)
+	size_t		length = Min(run_unread(run, result), RUN_PIECE_BYTES);
+
+	if (length == 0)
 		return false;
-	Assert(result->body_length >= run->streamed_bytes);
-	model_stream_feed(run->stream, result->body + run->streamed_bytes,
-					  result->body_length - run->streamed_bytes);
-	run->streamed_bytes = run->stream->has_events ? 0 : result->body_length;
-	return run->stream->has_events;
+	model_stream_feed(run->stream, result->body + run->streamed_bytes, length);
+	run->streamed_bytes += length;
+	if (!run->stream->has_events || run->streamed_bytes < result->body_length)
+		return false;
+	run->streamed_bytes = 0;
+	return true;
 }
 
 /*
@@ -182,7 +198,8 @@ drop_stream(Run *run)
 static void
 end_stream(Run *run, const HttpResult *result, ModelAnswer *answer)
 {
-	(void) run_received(run, result);
+	while (run_unread(run, result) > 0 && !run_received(run, result))
+		;
 	model_stream_end(run->stream, answer);
 	if (answer->outcome == ANSWER_INVALID && !run->stream->has_events)
 	{

@@ -103,9 +103,13 @@ typedef struct Run
 								 * reached */
 } Run;
 
+/* How much of a streamed answer is read at once, in bytes. */
+#define RUN_PIECE_BYTES (256 * 1024)
+
 extern Message *run_add_message(Run *run, MessageRole role, char *content);
 extern void run_write_request(const Run *run, StringInfo body);
 extern void run_sent(Run *run);
+extern size_t run_unread(const Run *run, const HttpResult *result);
 extern bool run_received(Run *run, const HttpResult *result);
 extern bool run_is_told_all(const Run *run);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,

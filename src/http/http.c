@@ -137,6 +137,9 @@ http_create(void)
 	dlist_init(&client->running);
 	dlist_init(&client->done);
 	dlist_init(&client->fresh);
+	dlist_init(&client->later_done);
+	dlist_init(&client->later_fresh);
+	client->later_until = PG_INT64_MAX;
 	dlist_init(&client->spare);
 	dlist_init(&client->may_open);
 	client->turns_due = PG_INT64_MAX;
@@ -205,6 +208,12 @@ http_timeout_ms(HttpClient *client)
 		int64		parked_due = client->parked_until / US_PER_MS + 1;
 
 		due = due < 0 ? parked_due : Min(due, parked_due);
+	}
+	if (client->later_until != PG_INT64_MAX)
+	{
+		int64		later_due = client->later_until / US_PER_MS + 1;
+
+		due = due < 0 ? later_due : Min(due, later_due);
 	}
 	if (!dlist_is_empty(&client->may_open) ||
 		!dlist_is_empty(&client->fresh) || !dlist_is_empty(&client->done))
@@ -315,6 +324,26 @@ end_late(HttpClient *client)
 	}
 }
 
+static void
+move_all(dlist_head *from, dlist_head *to)
+{
+	while (!dlist_is_empty(from))
+		dlist_push_tail(to, dlist_pop_head_node(from));
+}
+
+/*
+ * Whoever was to wait has waited: who need not, or not as long, are returned again.
+ */
+static void
+end_waiting(HttpClient *client)
+{
+	if (client->later_until > clock_now())
+		return;
+	client->later_until = PG_INT64_MAX;
+	move_all(&client->later_fresh, &client->fresh);
+	move_all(&client->later_done, &client->done);
+}
+
 /*
  * Do all that can be done without waiting.
  */
@@ -324,6 +353,7 @@ http_advance(HttpClient *client)
 	sigset_t	mask = block_signals();
 	Lane	   *lane;
 
+	end_waiting(client);
 	reading_advance(client);
 	if (client->origin_learned)
 		lanes_move_to_plain(client);
@@ -385,21 +415,39 @@ http_next_done(HttpClient *client)
 }
 
 /*
- * Let http_next_fresh() return this transfer again, after all others.
+ * Whether what is returned has to wait until this time, as of clock_now().
  */
-void
-http_return_fresh(HttpClient *client, HttpTransfer *transfer)
+static bool
+waits_until(HttpClient *client, int64 after)
 {
-	transfer_tell(transfer);
+	if (after <= clock_now())
+		return false;
+	client->later_until = Min(client->later_until, after);
+	return true;
 }
 
 /*
- * Let http_next_done() return this transfer again, after all others.
+ * Let http_next_fresh() return this transfer again: after all others, and after this time,
+ * as of clock_now().
  */
 void
-http_return_done(HttpClient *client, HttpTransfer *transfer)
+http_return_fresh(HttpClient *client, HttpTransfer *transfer, int64 after)
 {
-	transfer_done(transfer);
+	transfer->is_fresh = true;
+	dlist_push_tail(waits_until(client, after) ?
+					&client->later_fresh : &client->fresh,
+					&transfer->fresh_node);
+}
+
+/*
+ * Let http_next_done() return this transfer again, likewise.
+ */
+void
+http_return_done(HttpClient *client, HttpTransfer *transfer, int64 after)
+{
+	transfer->place = DONE;
+	dlist_push_tail(waits_until(client, after) ?
+					&client->later_done : &client->done, &transfer->node);
 }
 
 /*

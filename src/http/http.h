@@ -46,8 +46,10 @@ extern HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
 extern void http_advance(HttpClient *client);
 extern HttpTransfer *http_next_fresh(HttpClient *client);
 extern HttpTransfer *http_next_done(HttpClient *client);
-extern void http_return_fresh(HttpClient *client, HttpTransfer *transfer);
-extern void http_return_done(HttpClient *client, HttpTransfer *transfer);
+extern void http_return_fresh(HttpClient *client, HttpTransfer *transfer,
+							  int64 after);
+extern void http_return_done(HttpClient *client, HttpTransfer *transfer,
+							 int64 after);
 extern void http_hide(HttpTransfer *transfer, const char *secret);
 extern void http_let_go(HttpTransfer *transfer);
 extern void http_end_soon(HttpTransfer *transfer);

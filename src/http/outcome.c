@@ -59,6 +59,10 @@ classify(const HttpTransfer *transfer, CURLcode code, long status)
 		return HTTP_NO_RESOURCES;
 	if (code != CURLE_OK && transfer->crowded)
 		return HTTP_CROWDED;
+	/* what was left of a handshake then has been blotted out */
+	if (code != CURLE_OK && !transfer->sent && !transfer->too_large &&
+		transfer->deadline <= now_ms())
+		return late_failure(transfer);
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
 	/* of an error, the status says enough */

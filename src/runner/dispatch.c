@@ -25,12 +25,6 @@
 #define STARVED_PAUSE (60 * US_PER_S)
 
 /*
- * How long pieces of answers for one owner, and his answers, may be worked on in a
- * turn of the loop, and as long what he sends: others have their turn then.
- */
-#define OWNER_TURN (50 * US_PER_MS)
-
-/*
  * How much memory an owner's runs may take that have ended and are not stored yet, in
  * bytes, before the next answer is read.
  */
@@ -149,14 +143,33 @@ static bool
 work_on(Dispatch *dispatch, Flight *flight, FlightStep work)
 {
 	Shares	   *shares = dispatch->fleet->shares;
+	Oid			owner = flight->owner;
 	int64		start = clock_now();
 
-	if (shares_spend(shares, flight->owner, dispatch->turn, 0) >= OWNER_TURN)
+	if (!shares_has_time(shares, owner, dispatch->turn))
 		return false;
 	work(dispatch, flight);
-	(void) shares_spend(shares, flight->owner, dispatch->turn,
-						clock_now() - start);
+	shares_spend(shares, owner, clock_now() - start, dispatch->shared);
 	return true;
+}
+
+/*
+ * Until when the owner of a flight leaves others the time, since to read something of his
+ * took long; 0: he does not.
+ */
+static int64
+rests_until(Dispatch *dispatch, Flight *flight)
+{
+	return shares_rests_until(dispatch->fleet->shares, flight->owner);
+}
+
+/*
+ * Read what has arrived for a flight, likewise, unless its owner rests.
+ */
+static bool
+read_for(Dispatch *dispatch, Flight *flight, FlightStep read)
+{
+	return rests_until(dispatch, flight) == 0 && work_on(dispatch, flight, read);
 }
 
 /*-------------------------------------------------------------------------
@@ -519,6 +532,33 @@ has_read_much(Dispatch *dispatch, Oid owner)
 }
 
 /*
+ * A piece of a streamed answer has arrived: as much of it is read as is at once.
+ */
+static void
+piece_step(Dispatch *dispatch, Flight *flight)
+{
+	if (run_received(&flight->run, http_result(flight->transfer)))
+	{
+		http_let_go(flight->transfer);
+		http_charge(flight->transfer,
+					Max(flight_size(flight) - flight->size_sent, 0));
+	}
+	if (run_is_told_all(&flight->run))
+		http_end_soon(flight->transfer);
+	fleet_has_news(dispatch->fleet, flight);
+}
+
+/*
+ * How much has arrived of a streamed answer that has not been read.
+ */
+static size_t
+unread(Flight *flight)
+{
+	return flight->run.step == STEP_AWAIT ?
+		run_unread(&flight->run, http_result(flight->transfer)) : 0;
+}
+
+/*
  * The request of a flight has ended. An answer is not read while those of its owner
  * take much memory that have been, and are not stored yet.
  */
@@ -534,6 +574,14 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	if (!error && has_read_much(dispatch, flight->owner))
 	{
 		fleet_leave_unread(dispatch->fleet, flight);
+		return;
+	}
+	/* Others may have their turn before the rest. */
+	if (unread(flight) > RUN_PIECE_BYTES)
+	{
+		take_step(dispatch, flight, piece_step);
+		if (flight->run.step == STEP_AWAIT)
+			http_return_done(dispatch->http, flight->transfer, 0);
 		return;
 	}
 	/* What is streamed has been read in part. */
@@ -555,23 +603,6 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * A piece of a streamed answer has arrived.
- */
-static void
-piece_step(Dispatch *dispatch, Flight *flight)
-{
-	if (run_received(&flight->run, http_result(flight->transfer)))
-	{
-		http_let_go(flight->transfer);
-		http_charge(flight->transfer,
-					Max(flight_size(flight) - flight->size_sent, 0));
-	}
-	if (run_is_told_all(&flight->run))
-		http_end_soon(flight->transfer);
-	fleet_has_news(dispatch->fleet, flight);
-}
-
-/*
  * More of an answer has arrived, or the request has been sent.
  */
 static void
@@ -580,6 +611,8 @@ receive_piece(Dispatch *dispatch, Flight *flight)
 	note_sent(dispatch, flight);
 	if (flight->run.streamed && flight->run.step == STEP_AWAIT)
 		take_step(dispatch, flight, piece_step);
+	if (unread(flight) > 0)
+		http_return_fresh(dispatch->http, flight->transfer, 0);
 }
 
 /*
@@ -600,7 +633,7 @@ dispatch_advance(Dispatch *dispatch)
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
-		if (!work_on(dispatch, http_owner(transfer), receive_piece))
+		if (!read_for(dispatch, http_owner(transfer), receive_piece))
 			fresh = lappend(fresh, transfer);
 	}
 	/* Whose pieces are left over is left with his answers, too. */
@@ -612,13 +645,15 @@ dispatch_advance(Dispatch *dispatch)
 			*(Oid *) http_owner(transfer) = InvalidOid;
 			http_release(dispatch->http, transfer);
 		}
-		else if (!work_on(dispatch, http_owner(transfer), receive_answer))
+		else if (!read_for(dispatch, http_owner(transfer), receive_answer))
 			done = lappend(done, transfer);
 	}
 	foreach(cell, fresh)
-		http_return_fresh(dispatch->http, lfirst(cell));
+		http_return_fresh(dispatch->http, lfirst(cell),
+						  rests_until(dispatch, http_owner(lfirst(cell))));
 	foreach(cell, done)
-		http_return_done(dispatch->http, lfirst(cell));
+		http_return_done(dispatch->http, lfirst(cell),
+						 rests_until(dispatch, http_owner(lfirst(cell))));
 }
 
 static void
@@ -709,7 +744,7 @@ take_up_unread(Dispatch *dispatch)
 		if (has_read_much(dispatch, flight->owner))
 			continue;
 		fleet_place(fleet, flight);
-		http_return_done(dispatch->http, flight->transfer);
+		http_return_done(dispatch->http, flight->transfer, 0);
 	}
 }
 

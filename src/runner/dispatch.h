@@ -27,12 +27,14 @@ typedef struct Dispatch
 	int64		starved_until;	/* that connections could not be opened has
 								 * been logged, and need not be before, as of
 								 * clock_now() */
-	int64		turn;			/* for shares_spend(): how often all owners
+	int64		turn;			/* for shares_has_time(): how often all owners
 								 * have been given time */
 	Oid			cancels[MAX_CANCELS];	/* owners of cancelled responses whose
 										 * servers are being told; InvalidOid:
 										 * the place is free */
 	bool		pacing_changed; /* there may be room for parked runs now */
+	bool		shared;			/* several owners have work: who takes long
+								 * leaves others the time */
 } Dispatch;
 
 extern void dispatch_advance(Dispatch *dispatch);

@@ -115,6 +115,8 @@ pin_settings(void)
 		/* so that planning executes no constraint of a table's owner */
 		{"constraint_exclusion", "off"},
 		{"plan_cache_mode", "force_generic_plan"},
+		{"hash_mem_multiplier", "2"},
+		{"recursive_worktable_factor", "10"},
 
 		/* The queue may be empty or huge: never trust its statistics. */
 		{"enable_indexscan", "on"},

@@ -26,6 +26,12 @@
  */
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
 
+/*
+ * How long pieces of answers for one owner, and his answers, may be worked on in a turn of
+ * the loop, and as long what he sends, in microseconds: others have their turn then.
+ */
+#define OWNER_TURN (50 * US_PER_MS)
+
 /* What an owner has taken of things of a kind. */
 typedef struct Taken
 {
@@ -40,8 +46,9 @@ typedef struct Share
 	int			in_flight;		/* runs */
 	int64		bytes;			/* of what was handed in with them */
 	Taken		taken[OWNER_WORKS]; /* by kind */
-	int64		turn;			/* of shares_spend(), */
-	int64		spent;			/* and the time spent in it, in microseconds */
+	int64		turn;			/* of shares_has_time(), */
+	int64		spent;			/* the time spent in it, in microseconds, */
+	int64		rests_until;	/* and of shares_rests_until() */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -92,6 +99,7 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 		share->bytes = 0;
 		memset(share->taken, 0, sizeof(share->taken));
 		share->turn = 0;
+		share->rests_until = 0;
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -152,11 +160,11 @@ shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round, int64 bytes,
 }
 
 /*
- * Spend so much time, in microseconds, on an owner with runs in flight. Returns how
- * much that is in this turn, known by its number from 1.
+ * Whether an owner with runs in flight has time left in this turn, known by its number
+ * from 1.
  */
-int64
-shares_spend(Shares *shares, Oid owner, int64 turn, int64 time)
+bool
+shares_has_time(Shares *shares, Oid owner, int64 turn)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
@@ -166,8 +174,36 @@ shares_spend(Shares *shares, Oid owner, int64 turn, int64 time)
 		share->turn = turn;
 		share->spent = 0;
 	}
+	return share->spent < OWNER_TURN;
+}
+
+/*
+ * Until when an owner with runs in flight leaves others the time, as of clock_now(); 0: he
+ * does not.
+ */
+int64
+shares_rests_until(Shares *shares, Oid owner)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	Assert(share != NULL);
+	return share->rests_until > clock_now() ? share->rests_until : 0;
+}
+
+/*
+ * So much time, in microseconds, has been spent on an owner with runs in flight, for a
+ * single thing. If it is long, and he rests then, he does so for as long.
+ */
+void
+shares_spend(Shares *shares, Oid owner, int64 time, bool rests)
+{
+	Share	   *share = share_table_lookup(shares->by_owner, owner);
+
+	if (share == NULL)
+		return;
 	share->spent += time;
-	return share->spent;
+	if (rests && time > OWNER_TURN)
+		share->rests_until = clock_now() + time;
 }
 
 /*

@@ -19,7 +19,9 @@ extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
 extern bool shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round,
 						int64 bytes, int part, int64 part_bytes);
-extern int64 shares_spend(Shares *shares, Oid owner, int64 turn, int64 time);
+extern bool shares_has_time(Shares *shares, Oid owner, int64 turn);
+extern int64 shares_rests_until(Shares *shares, Oid owner);
+extern void shares_spend(Shares *shares, Oid owner, int64 time, bool rests);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);
 extern bool shares_is_full(Shares *shares, Oid owner, int bound);

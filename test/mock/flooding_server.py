@@ -5,7 +5,7 @@ end: an answer of COUNT bytes, each a chunk), headers-COUNT (1,900 of them, once
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
 control characters, which JSON takes six bytes for). Nor is twice: an answer, and a moment
-later another one, to nothing. Neither
+later another one, to nothing; nor event-COUNT: one event of a stream, of COUNT MB of lists. Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
@@ -142,6 +142,12 @@ def serve_http1(connection):
         connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n"
                            % len(body))
         connection.sendall(body)
+        return
+    elif kind == "event":
+        lists = b"[" * 700 + b"]" * 700 + b","
+        connection.sendall(HEAD + b"Connection: close\r\n\r\n"
+                           + b'data: {"type":"response.output_text.delta","lists":['
+                           + lists * (count * 1000000 // len(lists)) + b"1]}\n\n")
         return
     elif kind == "twice":
         for text in "first", "second":
