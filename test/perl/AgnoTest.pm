@@ -260,7 +260,7 @@ sub install_python
 	return "$folder/bin/python" if -e "$folder/complete";
 	system("python3 -m venv $folder "
 		  . "&& $folder/bin/pip install --quiet --disable-pip-version-check "
-		  . "--no-cache-dir --retries 1 --timeout 20 $list "
+		  . "--no-cache-dir --no-compile --retries 1 --timeout 20 $list "
 		  . ">$PostgreSQL::Test::Utils::tmp_check/pip-$name.log 2>&1 "
 		  . "&& touch $folder/complete") == 0
 	  or return undef;
