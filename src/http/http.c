@@ -415,28 +415,15 @@ http_next_done(HttpClient *client)
 }
 
 /*
- * Whether what is returned has to wait until this time, as of clock_now().
- */
-static bool
-waits_until(HttpClient *client, int64 after)
-{
-	if (after <= clock_now())
-		return false;
-	client->later_until = Min(client->later_until, after);
-	return true;
-}
-
-/*
- * Let http_next_fresh() return this transfer again: after all others, and after this time,
- * as of clock_now().
+ * Let http_next_fresh() return this transfer again: not before the next http_advance(), nor
+ * before this time, as of clock_now().
  */
 void
 http_return_fresh(HttpClient *client, HttpTransfer *transfer, int64 after)
 {
 	transfer->is_fresh = true;
-	dlist_push_tail(waits_until(client, after) ?
-					&client->later_fresh : &client->fresh,
-					&transfer->fresh_node);
+	dlist_push_tail(&client->later_fresh, &transfer->fresh_node);
+	client->later_until = Min(client->later_until, after);
 }
 
 /*
@@ -446,8 +433,8 @@ void
 http_return_done(HttpClient *client, HttpTransfer *transfer, int64 after)
 {
 	transfer->place = DONE;
-	dlist_push_tail(waits_until(client, after) ?
-					&client->later_done : &client->done, &transfer->node);
+	dlist_push_tail(&client->later_done, &transfer->node);
+	client->later_until = Min(client->later_until, after);
 }
 
 /*

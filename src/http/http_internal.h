@@ -155,10 +155,10 @@ struct HttpClient
 	dlist_head	running;		/* transfers that libcurl works on */
 	dlist_head	done;			/* transfers that http_next_done() returns */
 	dlist_head	fresh;			/* transfers that http_next_fresh() returns */
-	dlist_head	later_done;		/* transfers that it, or http_next_fresh(), */
-	dlist_head	later_fresh;	/* returns after later_until, as of
-								 * clock_now(); PG_INT64_MAX: there are none */
-	int64		later_until;
+	dlist_head	later_done;		/* transfers that it, */
+	dlist_head	later_fresh;	/* or http_next_fresh(), returns later, */
+	int64		later_until;	/* after this, as of clock_now();
+								 * PG_INT64_MAX: there are none */
 	int			busy_lanes;		/* how many have transfers */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */

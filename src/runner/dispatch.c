@@ -624,36 +624,33 @@ void
 dispatch_advance(Dispatch *dispatch)
 {
 	HttpTransfer *transfer;
-	List	   *fresh = NIL;
-	List	   *done = NIL;
-	ListCell   *cell;
 
 	http_advance(dispatch->http);
 	dispatch->turn++;
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
-		if (!read_for(dispatch, http_owner(transfer), receive_piece))
-			fresh = lappend(fresh, transfer);
+		Flight	   *flight = http_owner(transfer);
+
+		if (!read_for(dispatch, flight, receive_piece))
+			http_return_fresh(dispatch->http, transfer,
+							  rests_until(dispatch, flight));
 	}
 	/* Whose pieces are left over is left with his answers, too. */
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{
-		if (is_cancel(dispatch, http_owner(transfer)))
+		Flight	   *flight = http_owner(transfer);
+
+		if (is_cancel(dispatch, flight))
 		{
 			*(Oid *) http_owner(transfer) = InvalidOid;
 			http_release(dispatch->http, transfer);
 		}
-		else if (!read_for(dispatch, http_owner(transfer), receive_answer))
-			done = lappend(done, transfer);
+		else if (!read_for(dispatch, flight, receive_answer))
+			http_return_done(dispatch->http, transfer,
+							 rests_until(dispatch, flight));
 	}
-	foreach(cell, fresh)
-		http_return_fresh(dispatch->http, lfirst(cell),
-						  rests_until(dispatch, http_owner(lfirst(cell))));
-	foreach(cell, done)
-		http_return_done(dispatch->http, lfirst(cell),
-						 rests_until(dispatch, http_owner(lfirst(cell))));
 }
 
 static void

@@ -376,21 +376,23 @@ sub start_npm
 	return $servers[-1];
 }
 
-# Make the mock the model server "mock" of a database, for everybody.
+# Make what is at a URL the model server "mock" of a database, or one of another name, for
+# everybody.
 sub add_mock_server
 {
 	my $node = node_of(\@_);
 	my ($url, %params) = @_;
 	my $database = $params{database} // 'postgres';
+	my $name = $params{name} // 'mock';
 	my $options = $params{options} // '';
 
 	$node->safe_psql(
 		$database, qq(
-		CREATE SERVER mock FOREIGN DATA WRAPPER agno_bg
+		CREATE SERVER $name FOREIGN DATA WRAPPER agno_bg
 			OPTIONS (api 'openai-responses', base_url '$url' $options);
-		CREATE USER MAPPING FOR PUBLIC SERVER mock
+		CREATE USER MAPPING FOR PUBLIC SERVER $name
 			OPTIONS (api_key 'sk-mock');
-		GRANT USAGE ON FOREIGN SERVER mock TO PUBLIC));
+		GRANT USAGE ON FOREIGN SERVER $name TO PUBLIC));
 }
 
 # What the mock has logged so far, as a list of hashes.

@@ -16,10 +16,7 @@ my $flood = start_flood('flood');
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
-$node->safe_psql('postgres', qq(
-	CREATE SERVER flood FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url '$flood', retries '1');
-	GRANT USAGE ON FOREIGN SERVER flood TO greedy));
+add_mock_server($flood, name => 'flood', options => ", retries '1'");
 
 # So many runs whose answers come at once may take so much more memory, in MB.
 sub crowd

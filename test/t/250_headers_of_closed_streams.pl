@@ -18,10 +18,7 @@ my $node = new_node('main', conf => "agno_bg.max_response_size = '128MB'");
 my $flood = start_flood('flood', "$dir/cert.pem", "$dir/key.pem");
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
-$node->safe_psql('postgres', qq(
-	CREATE SERVER flood FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url '$flood', ca_file '$dir/cert.pem', retries '0');
-	GRANT USAGE ON FOREIGN SERVER flood TO greedy));
+add_mock_server($flood, name => 'flood', options => ", ca_file '$dir/cert.pem', retries '0'");
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
 # How long another role waits, at most, until these runs have ended.

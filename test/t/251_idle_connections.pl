@@ -23,11 +23,8 @@ my $port = start_nginx(qq(
 		location / { proxy_pass http://127.0.0.1:$mock_port; }))
   or plan skip_all => 'there is no nginx';
 my $node = new_node('main');
-$node->safe_psql('postgres', qq(
-	CREATE SERVER idle FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url 'https://127.0.0.1:$port/v1', ca_file '$dir/cert.pem', retries '0');
-	CREATE SERVER flood FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url '$flood', retries '0')));
+add_mock_server("https://127.0.0.1:$port/v1", name => 'idle', options => ", ca_file '$dir/cert.pem', retries '0'");
+add_mock_server($flood, name => 'flood', options => ", retries '0'");
 
 # How many connections to this port of this machine have something to be read.
 sub unread

@@ -21,11 +21,8 @@ my $other_certificate = slurp_file("$dir/cert.pem");
 # As many as a system trusts, and more.
 append_to_file("$dir/ca.pem", $other_certificate x 500 . $server_certificate);
 my $node = new_node('main');
-foreach my $server ('large', 'tls')
-{
-	my $ca_file = $server eq 'large' ? "$dir/ca.pem" : "$dir/one.pem";
-	$node->safe_psql('postgres', "CREATE SERVER $server FOREIGN DATA WRAPPER agno_bg OPTIONS (api 'openai-responses', base_url '$url', ca_file '$ca_file', retries '0')");
-}
+add_mock_server($url, name => 'large', options => ", ca_file '$dir/ca.pem', retries '0'");
+add_mock_server($url, name => 'tls', options => ", ca_file '$dir/one.pem', retries '0'");
 
 enqueue('opens', 'large:echo');
 expect_run('opens', { status => 'COMPLETED' }, 'the server is trusted');

@@ -19,10 +19,7 @@ my $node = new_node('main', fault => 'slow_names');
 my ($port) = start_server('late', 'late_server.py', 20) =~ /:(\d+)/;
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
-$node->safe_psql('postgres', qq(
-	CREATE SERVER three FOREIGN DATA WRAPPER agno_bg
-		OPTIONS (api 'openai-responses', base_url 'https://x.three.invalid:$port/v1', retries '0', unreachable_patience '0');
-	GRANT USAGE ON FOREIGN SERVER three TO greedy));
+add_mock_server("https://x.three.invalid:$port/v1", name => 'three', options => ", retries '0', unreachable_patience '0'");
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
 enqueue('late', 'three:m', role => 'greedy', timeout => '60 s');
