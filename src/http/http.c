@@ -399,7 +399,8 @@ http_next_fresh(HttpClient *client)
 }
 
 /*
- * A transfer that has ended and has not been returned before, or NULL.
+ * A transfer that has ended and has not been returned before, or NULL. Of what has arrived
+ * for it, http_next_fresh() tells no more.
  */
 HttpTransfer *
 http_next_done(HttpClient *client)
@@ -411,6 +412,7 @@ http_next_done(HttpClient *client)
 	transfer = dlist_container(HttpTransfer, node,
 							   dlist_pop_head_node(&client->done));
 	transfer->place = NOWHERE;
+	transfer_untell(transfer);
 	return transfer;
 }
 

@@ -85,14 +85,21 @@ is_of_open_transaction(HeapTuple tuple, TransactionId *open)
 }
 
 /*
- * Whether a row has been deleted, or replaced, by a transaction that has committed. Where it
- * cannot be said at once, it has not.
+ * Whether a row, which is of no open transaction, is of one that has been rolled back, or
+ * has been deleted, or replaced, by one that has committed. Where that cannot be said at
+ * once, it has not.
  */
 static bool
 is_dead(HeapTuple tuple)
 {
 	HeapTupleHeader header = tuple->t_data;
+	TransactionId xmin = HeapTupleHeaderGetXmin(header);
 
+	if (HeapTupleHeaderXminInvalid(header) ||
+		(!HeapTupleHeaderXminCommitted(header) &&
+		 !TransactionIdIsCurrentTransactionId(xmin) &&
+		 !TransactionIdDidCommit(xmin)))
+		return true;
 	if ((header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) != 0 ||
 		HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
 		return false;

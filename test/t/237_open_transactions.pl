@@ -10,23 +10,13 @@ use AgnoTest;
 use AgnoInvariants;
 use PostgreSQL::Test::Cluster;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $node = new_node('main', conf => 'synchronous_commit = off');
 add_mock_server(start_mock('mock'));
 make_user('greedy', 'other');
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
-# How long the other role waits for so many calls.
-sub calls_take
-{
-	my $start = time;
-
-	as('other', q(CALL agno_run('x', model => 'mock:echo'))) foreach 1 .. 30;
-	return time - $start;
-}
-
-my $idle = calls_take();
+my $idle = calls_take('other', 30);
 my ($ready, $signals, $session) = map { $node->background_psql('postgres') } 1 .. 3;
 $_->query_safe('BEGIN') foreach $ready, $signals;
 $ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, priority, shard, owner)
@@ -34,7 +24,7 @@ $ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id
 $ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, run_at, priority, shard, owner)
 	SELECT clock_timestamp(), 'later-' || i, 'later-' || i, 's', now() + interval '1 hour', 0, 0, 'greedy'::regrole FROM generate_series(1, 300000) i));
 enqueue("due-$_", 'echo', role => 'other', run_at => \"now() + interval '$_ s'") foreach 1 .. 3;
-my $busy = calls_take();
+my $busy = calls_take('other', 30);
 note("30 calls of another role take $busy s, and took $idle s before");
 cmp_ok($busy, '<', 3 * $idle + 1, 'others do not wait for runs that are not committed');
 
@@ -43,7 +33,7 @@ expect_run("due-$_", { status => 'COMPLETED' }, 'and are executed when they are 
 enqueue('own', 'echo', role => 'greedy');
 $signals->query_safe(q(INSERT INTO agno.run_signals (run_id, owner, shard)
 	SELECT 'open-' || i, 'greedy'::regrole, 0 FROM generate_series(1, 500000) i));
-$busy = calls_take();
+$busy = calls_take('other', 30);
 note("then $busy s");
 cmp_ok($busy, '<', 3 * $idle + 1, 'nor for their cancels');
 enqueue('hangs', 'hang', role => 'other');
@@ -60,7 +50,7 @@ expect_run('own', { status => 'COMPLETED' }, 'what the role has beside that is e
 $ready->query_safe('BEGIN');
 $ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, priority, shard, owner)
 	SELECT clock_timestamp(), 'few-' || i, 'few-' || i, 'r', 0, 0, 'greedy'::regrole FROM generate_series(1, 30000) i));
-calls_take();
+calls_take('other', 30);
 enqueue('beside', 'echo', role => 'greedy');
 expect_run('beside', { status => 'COMPLETED' }, 'what is beside some thousands is executed');
 $ready->query_safe('ROLLBACK');
@@ -73,25 +63,6 @@ $session->query_safe(q(SELECT agno_cancel_run('hangs too')));
 $session->query_safe('COMMIT');
 expect_run('hangs too', { status => 'CANCELLED' }, 'a cancel among them is followed');
 ok($node->poll_query_until('postgres', q(SELECT count(*) = 20000 FROM agno.runs WHERE run_id LIKE 'done-%' AND status = 'COMPLETED')), 'and all are executed when they are committed');
-
-# Nor does it help to have something before them: the dead rows of runs that have been
-# executed, or runs that are behind them in their session.
-$signals->query_safe('BEGIN; SELECT pg_current_xact_id()');
-as('greedy', q(SELECT count(agno_arun('x', model => 'mock:echo', priority => 10, run_id => 'head-' || i)) FROM generate_series(1, 300) i));
-ok($node->poll_query_until('postgres', q(SELECT count(*) = 300 FROM agno.runs WHERE run_id LIKE 'head-%' AND status = 'COMPLETED')), 'runs are executed, and their rows cannot be removed');
-$ready->query_safe('BEGIN');
-$ready->query_safe(q(INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, priority, shard, owner)
-	SELECT clock_timestamp(), 'one-' || i, 'one', 'r', 0, 0, 'greedy'::regrole FROM generate_series(1, 500000) i));
-calls_take();
-$busy = calls_take();
-note("behind dead rows, $busy s");
-cmp_ok($busy, '<', 3 * $idle + 1, 'others do not wait for those behind dead rows');
-as('greedy', q(SELECT count(agno_arun('x', model => 'mock:echo', priority => 10, session_id => 'one', run_id => 'behind-' || i)) FROM generate_series(1, 300) i));
-$busy = calls_take();
-note("in a session, $busy s");
-cmp_ok($busy, '<', 3 * $idle + 1, 'nor for runs behind them in their session');
-$_->query_safe('ROLLBACK') foreach $ready, $signals;
-ok($node->poll_query_until('postgres', q(SELECT count(*) = 300 FROM agno.runs WHERE run_id LIKE 'behind-%' AND status = 'COMPLETED')), 'which are executed at last');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 $_->quit foreach $ready, $signals, $session;
 
