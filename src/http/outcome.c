@@ -59,10 +59,6 @@ classify(const HttpTransfer *transfer, CURLcode code, long status)
 		return HTTP_NO_RESOURCES;
 	if (code != CURLE_OK && transfer->crowded)
 		return HTTP_CROWDED;
-	/* what was left of a handshake then has been blotted out */
-	if (code != CURLE_OK && !transfer->sent && !transfer->too_large &&
-		transfer->deadline <= now_ms())
-		return late_failure(transfer);
 	if (code != CURLE_OK && transfer->result.long_headers)
 		return HTTP_TOO_LARGE;
 	/* of an error, the status says enough */
@@ -94,7 +90,12 @@ classify(const HttpTransfer *transfer, CURLcode code, long status)
 			/* of the URL, or of the answer: HTTP/0.9 */
 			return transfer->sent ? HTTP_UNREADABLE : HTTP_REFUSED;
 		default:
-			return transfer->too_large ? HTTP_TOO_LARGE : HTTP_INTERRUPTED;
+			if (transfer->too_large)
+				return HTTP_TOO_LARGE;
+			/* what was left of a handshake then has been blotted out */
+			if (!transfer->sent && transfer->deadline <= now_ms())
+				return late_failure(transfer);
+			return HTTP_INTERRUPTED;
 	}
 }
 

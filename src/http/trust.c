@@ -20,11 +20,16 @@
 
 #include "http/http_internal.h"
 
+/* How long a file that cannot be read is not read again if it is the same, in ms. */
+#define UNREADABLE_PAUSE 1000
+
 struct Trust
 {
 	slist_node	node;			/* in HttpClient.trusts */
 	X509_STORE *store;			/* what has been read; owned, or NULL */
-	struct stat file;			/* of which that was */
+	struct stat file;			/* which has been read, or could not be */
+	int64		read_after;		/* it cannot be before then, unless it
+								 * changes, as of now_ms() */
 	bool		is_systems;		/* it is what libcurl trusts by itself */
 	char	   *path;			/* of the file, or NULL; libcurl's if it is
 								 * the system's, else owned */
@@ -98,14 +103,16 @@ has_changed(const Trust *trust, const struct stat *file)
 		file->st_ino != trust->file.st_ino ||
 		file->st_size != trust->file.st_size ||
 		file->st_mtim.tv_sec != trust->file.st_mtim.tv_sec ||
-		file->st_mtim.tv_nsec != trust->file.st_mtim.tv_nsec;
+		file->st_mtim.tv_nsec != trust->file.st_mtim.tv_nsec ||
+		file->st_ctim.tv_sec != trust->file.st_ctim.tv_sec ||
+		file->st_ctim.tv_nsec != trust->file.st_ctim.tv_nsec;
 }
 
 /*
- * Read it. Returns whether it can be read.
+ * Read it. Returns what has been read, or NULL if that is not possible.
  */
-static bool
-trust_read(Trust *trust, const struct stat *file)
+static X509_STORE *
+read_certificates(const Trust *trust)
 {
 	X509_STORE *store = X509_STORE_new();
 
@@ -114,7 +121,7 @@ trust_read(Trust *trust, const struct stat *file)
 	{
 		X509_STORE_free(store);
 		ERR_clear_error();
-		return false;
+		return NULL;
 	}
 
 	/* In a folder, OpenSSL looks for those that it needs; there need be none. */
@@ -125,10 +132,30 @@ trust_read(Trust *trust, const struct stat *file)
 	/* as libcurl has it: an authority need not be the root */
 	X509_STORE_set_flags(store, X509_V_FLAG_TRUSTED_FIRST |
 						 X509_V_FLAG_PARTIAL_CHAIN);
-	X509_STORE_free(trust->store);
-	trust->store = store;
-	trust->file = *file;
-	return true;
+	return store;
+}
+
+/*
+ * Have what is in the file now. Returns whether it can be read: not the end of a pipe, say,
+ * for which one would wait.
+ */
+static bool
+trust_read(Trust *trust)
+{
+	struct stat file = {0};
+
+	if (trust->path != NULL &&
+		(stat(trust->path, &file) != 0 || !S_ISREG(file.st_mode)))
+		return false;
+	if (has_changed(trust, &file) ||
+		(trust->store == NULL && trust->read_after <= now_ms()))
+	{
+		X509_STORE_free(trust->store);
+		trust->store = read_certificates(trust);
+		trust->file = file;
+		trust->read_after = now_ms() + UNREADABLE_PAUSE;
+	}
+	return trust->store != NULL;
 }
 
 /*
@@ -138,12 +165,7 @@ trust_read(Trust *trust, const struct stat *file)
 bool
 trust_apply(Trust *trust, void *context)
 {
-	struct stat file = {0};
-
-	if (trust->path != NULL && stat(trust->path, &file) != 0)
-		return false;
-	if ((trust->store == NULL || has_changed(trust, &file)) &&
-		!trust_read(trust, &file))
+	if (!trust_read(trust))
 		return false;
 	SSL_CTX_set1_cert_store(context, trust->store);
 	return true;
