@@ -355,6 +355,9 @@ http_advance(HttpClient *client)
 
 	end_waiting(client);
 	reading_advance(client);
+	if (client->starved)
+		lanes_close_idle(client);
+	client->starved = false;
 	if (client->origin_learned)
 		lanes_move_to_plain(client);
 	end_late(client);

@@ -180,6 +180,8 @@ struct HttpClient
 	int			waiting;		/* how many transfers wait for an address */
 	int64		waiting_due;	/* when to look at them, as of now_ms() */
 	bool		origin_learned; /* an origin turned out to speak HTTP/1.1 */
+	bool		starved;		/* a transfer has lacked a descriptor, or
+								 * memory */
 };
 
 /* Where a transfer is, by its node. */
@@ -245,7 +247,7 @@ struct HttpTransfer
 	int			codings;		/* of the body, that headers have told of */
 	bool		unreadable;		/* they are not accepted */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
-								 * one */
+								 * one, or for what it takes */
 	int64		started_at;		/* as of clock_now() */
 	int64		answered_at;	/* when the first byte arrived; 0: none has */
 	HttpResult	result;			/* valid once done */
@@ -254,6 +256,7 @@ struct HttpTransfer
 
 /* lane.c */
 extern void lanes_remove_spare(HttpClient *client);
+extern void lanes_close_idle(HttpClient *client);
 extern void lane_enter(HttpTransfer *transfer);
 extern void lane_end_opening(HttpTransfer *transfer);
 extern void lane_end_turns(HttpClient *client);
@@ -329,7 +332,7 @@ extern void transfer_done(HttpTransfer *transfer);
 /* trust.c */
 extern Trust *trust_find(HttpClient *client, const char *ca_file, CURL *easy);
 extern const char *trust_path(const Trust *trust);
-extern bool trust_apply(Trust *trust, void *context);
+extern bool trust_apply(Trust *trust, void *context, bool *lack);
 
 /*
  * Milliseconds of the clock.

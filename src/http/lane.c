@@ -95,6 +95,44 @@ lane_free(Lane *lane)
 }
 
 /*
+ * A multi handle for this lane, or NULL.
+ */
+static CURLM *
+multi_create(Lane *lane)
+{
+	CURLM	   *multi = curl_multi_init();
+
+	if (multi == NULL)
+		return NULL;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, lane);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
+	return multi;
+}
+
+/*
+ * There are no descriptors left: close the connections of lanes without transfers.
+ */
+void
+lanes_close_idle(HttpClient *client)
+{
+	for (int number = 0; number < client->lane_count; number++)
+	{
+		Lane	   *lane = client->lanes[number];
+		CURLM	   *multi = lane->transfers == 0 ? multi_create(lane) : NULL;
+
+		if (multi == NULL)
+			continue;
+		sockets_cut_idle(lane, IDLE_BYTES);
+		curl_multi_cleanup(lane->multi);
+		lane->multi = multi;
+		lane->due = -1;
+	}
+}
+
+/*
  * Add a lane. Returns NULL when there is no memory, or no descriptor.
  */
 static Lane *
@@ -118,7 +156,7 @@ lane_create(HttpClient *client, const Trust *trust, bool multiplexed)
 	}
 	lane->client = client;
 	lane->number = client->lane_count;
-	lane->multi = curl_multi_init();
+	lane->multi = multi_create(lane);
 	lane->poller = poller_create();
 	lane->multiplexed = multiplexed;
 	lane->trust = trust;
@@ -131,11 +169,6 @@ lane_create(HttpClient *client, const Trust *trust, bool multiplexed)
 
 	client->lanes[client->lane_count++] = lane;
 	poller_watch(client->poller, lane->poller, lane->number, POLLER_READ, false);
-	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, socket_callback);
-	curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
-	curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, timer_callback);
-	curl_multi_setopt(lane->multi, CURLMOPT_TIMERDATA, lane);
-	curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
 	return lane;
 }
 

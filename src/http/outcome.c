@@ -123,6 +123,7 @@ outcome_set(HttpTransfer *transfer, CURLcode code)
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
 
 	result->failure = classify(transfer, code, status);
+	transfer->client->starved |= result->failure == HTTP_NO_RESOURCES;
 	if (code == CURLE_SSL_CACERT_BADFILE && trust_path(transfer->trust) != NULL)
 		snprintf(transfer->error, CURL_ERROR_SIZE,
 				 "certificates cannot be read from \"%s\"",

@@ -285,7 +285,7 @@ context_callback(CURL *easy, void *context, void *transfer_arg)
 	SSL_CTX_set_options((SSL_CTX *) context,
 						SSL_OP_NO_RX_CERTIFICATE_COMPRESSION);
 #endif
-	return trust_apply(transfer->trust, context) ?
+	return trust_apply(transfer->trust, context, &transfer->no_socket) ?
 		CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }
 

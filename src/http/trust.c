@@ -136,8 +136,17 @@ read_certificates(const Trust *trust)
 }
 
 /*
+ * Whether this, from errno, says that there is no room for an open file.
+ */
+static bool
+is_lack(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/*
  * Have what is in the file now. Returns whether it can be read: not the end of a pipe, say,
- * for which one would wait.
+ * for which one would wait. If there is no room for an open file, errno says so.
  */
 static bool
 trust_read(Trust *trust)
@@ -152,6 +161,8 @@ trust_read(Trust *trust)
 	{
 		X509_STORE_free(trust->store);
 		trust->store = read_certificates(trust);
+		if (trust->store == NULL && is_lack(errno))
+			return false;
 		trust->file = file;
 		trust->read_after = now_ms() + UNREADABLE_PAUSE;
 	}
@@ -160,13 +171,17 @@ trust_read(Trust *trust)
 
 /*
  * A connection that is about to be opened, for which there is this SSL_CTX, is to trust
- * it. Returns whether it can be read.
+ * it. Returns whether it can be read; *lack tells whether there was only no room for it.
  */
 bool
-trust_apply(Trust *trust, void *context)
+trust_apply(Trust *trust, void *context, bool *lack)
 {
+	errno = 0;
 	if (!trust_read(trust))
+	{
+		*lack = is_lack(errno);
 		return false;
+	}
 	SSL_CTX_set1_cert_store(context, trust->store);
 	return true;
 }
