@@ -4,7 +4,7 @@ by the model: extension (of a chunk), chunks (of a blank), comments (of a stream
 end: an answer of COUNT bytes, each a chunk), headers-COUNT (1,900 of them, once there are
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
-control characters, which JSON takes six bytes for). Nor is twice: an answer, and a moment
+control characters, which JSON takes six bytes for). Nor is again: an answer, and a moment
 later another one, to nothing; nor event-COUNT: one event of a stream, of COUNT MB of lists. Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
@@ -149,7 +149,7 @@ def serve_http1(connection):
                            + b'data: {"type":"response.output_text.delta","lists":['
                            + lists * (count * 1000000 // len(lists)) + b"1]}\n\n")
         return
-    elif kind == "twice":
+    elif kind == "again":
         for text in "first", "second":
             body = answer(text)
             connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)

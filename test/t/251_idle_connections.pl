@@ -45,10 +45,10 @@ foreach my $run (map { "after-$_" } 1 .. 6)
 }
 
 my ($flood_port) = $flood =~ /:(\d+)/;
-enqueue('first', 'flood:twice');
+enqueue('first', 'flood:again');
 expect_run('first', { status => 'COMPLETED', content => 'first' }, 'an answer');
 wait_until('another one', sub { unread($flood_port) == 1 });
-enqueue('next', 'flood:twice', timeout => '20 s');
+enqueue('next', 'flood:again', timeout => '20 s');
 expect_run('next', { status => 'COMPLETED', content => 'first' }, 'is not that to the next request');
 
 $node->stop;
