@@ -2,6 +2,7 @@
 # stays, or goes with ON DELETE; everything else is deleted, new runs are
 # executed at once, and the log says so once. The fault is a foreign key that
 # refuses the deletion, at once or at the commit.
+# Waits: for retention, which comes round now and then.
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
 # A role that changes its user mapping again and again: what the runner knew of the
 # old ones is forgotten, but not what runs wait for.
+# Waits: for what is forgotten after a while.
 
 use strict;
 use warnings;

@@ -2,6 +2,7 @@
 # interrupts, do not keep tool workers from other roles: their places are given to
 # others, but not to their own role, in whatever database. The fault is a function in
 # C that returns when a file is there.
+# Waits: for calls whose time is to be over.
 
 use strict;
 use warnings;
