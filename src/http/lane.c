@@ -101,6 +101,7 @@ static CURLM *
 multi_create(Lane *lane)
 {
 	CURLM	   *multi = curl_multi_init();
+	int			idle = lane->client->capacity / (2 * KEPT_LANES);
 
 	if (multi == NULL)
 		return NULL;
@@ -108,7 +109,13 @@ multi_create(Lane *lane)
 	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, lane);
 	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, timer_callback);
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) PLAIN_LANE_SIZE);
+
+	/*
+	 * Where there may be few open files, those that idle are not to have
+	 * most.
+	 */
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
+					  (long) Max(Min(idle, PLAIN_LANE_SIZE), 1));
 	return multi;
 }
 
@@ -343,6 +350,7 @@ enter(HttpTransfer *transfer)
 	else
 	{
 		transfer->lane = NULL;
+		client->starved = true;
 		transfer->result.failure = HTTP_NO_RESOURCES;
 		transfer->result.reason = curl_multi_strerror(code);
 		transfer_done(transfer);

@@ -541,7 +541,6 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->many_signals = chores->many_signals;
 	turn->signals_after = chores->signals_after;
 	turn->shared = is_shared(chores, now);
-	chores->order.crowds.shared = turn->shared;
 	chores->dispatch->shared = turn->shared;
 	turn->limit = turn_limit(chores, turn->shared);
 	turn->own_limit = chores->faults.limit;

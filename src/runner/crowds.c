@@ -63,15 +63,13 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 }
 
 /*
- * Find out who crowds this place. As long as somebody is alone, he is looked for though it
- * takes long, unless it is known that all that is rows of open transactions.
+ * Find out who crowds this place.
  */
 static void
-check(Crowds *crowds, OpenRows place)
+check(Crowd *crowd, OpenRows place)
 {
-	Crowd	   *crowd = &crowds->places[place];
 	int64		began = clock_now();
-	List	   *found = store_crowding_owners(place, crowds->shared);
+	List	   *found = store_crowding_owners(place);
 	int64		now = clock_now();
 	ListCell   *cell;
 
@@ -104,7 +102,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 	if (now >= crowd->watched_until)
 		crowd->count = 0;
 	else if (now >= crowd->checked_until)
-		check(crowds, place);
+		check(crowd, place);
 	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
 	if (*count > 0)
 		memcpy(all, owners, sizeof(Oid) * *count);

@@ -26,7 +26,6 @@ typedef struct Crowd
 typedef struct Crowds
 {
 	Crowd		places[OPEN_ROWS];
-	bool		shared;			/* several owners have work */
 } Crowds;
 
 extern void crowds_begin_look(Crowds *crowds, OpenRows place);

@@ -24,6 +24,9 @@
 /* How long no connection must have failed before that is logged again. */
 #define STARVED_PAUSE (60 * US_PER_S)
 
+/* After this time it is looked again whether an owner still rests, in microseconds. */
+#define REST_CHECK (10 * US_PER_MS)
+
 /*
  * How much memory an owner's runs may take that have ended and are not stored yet, in
  * bytes, before the next answer is read.
@@ -136,6 +139,24 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 }
 
 /*
+ * To read something of this owner has taken long: he is slow for a while. All who are leave
+ * others as much time, and he leaves the others who are slow theirs.
+ */
+static void
+note_slow(Dispatch *dispatch, Oid owner, int64 took)
+{
+	int64		now = clock_now();
+	int			slow;
+	int			resting;
+
+	(void) rests_owners(dispatch->slow, REST_SLOW, now, &slow);
+	(void) rests_owners(dispatch->slow, REST_RESTING, now, &resting);
+	rests_note(dispatch->slow, owner, WORK_STORE, 1, took, true, now);
+	rests_begin(dispatch->slow, owner, took * (slow + resting + 1), now);
+	dispatch->slow_until = now + took;
+}
+
+/*
  * Work on a flight, unless its owner has had its time: since dispatch->turn has
  * become another number. Returns whether that has been done.
  */
@@ -145,22 +166,32 @@ work_on(Dispatch *dispatch, Flight *flight, FlightStep work)
 	Shares	   *shares = dispatch->fleet->shares;
 	Oid			owner = flight->owner;
 	int64		start = clock_now();
+	int64		took;
 
 	if (!shares_has_time(shares, owner, dispatch->turn))
 		return false;
 	work(dispatch, flight);
-	shares_spend(shares, owner, clock_now() - start, dispatch->shared);
+	took = clock_now() - start;
+	shares_spend(shares, owner, took);
+	if (dispatch->shared && took > OWNER_TURN)
+		note_slow(dispatch, owner, took);
 	return true;
 }
 
 /*
- * Until when the owner of a flight leaves others the time, since to read something of his
- * took long; 0: he does not.
+ * When it may be looked again whether something is to be read for this flight, whose owner
+ * leaves others the time; 0: he does not.
  */
 static int64
 rests_until(Dispatch *dispatch, Flight *flight)
 {
-	return shares_rests_until(dispatch->fleet->shares, flight->owner);
+	int64		now = clock_now();
+
+	if (!rests_is_slow(dispatch->slow, flight->owner, now))
+		return 0;
+	if (dispatch->slow_until > now)
+		return dispatch->slow_until;
+	return rests_has(dispatch->slow, flight->owner, now) ? now + REST_CHECK : 0;
 }
 
 /*
@@ -577,11 +608,13 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 		return;
 	}
 	/* Others may have their turn before the rest. */
-	if (unread(flight) > RUN_PIECE_BYTES)
-	{
+	if (unread(flight) > 0)
 		take_step(dispatch, flight, piece_step);
-		if (flight->run.step == STEP_AWAIT)
-			http_return_done(dispatch->http, flight->transfer, 0);
+	if (flight->run.step != STEP_AWAIT)
+		return;
+	if (unread(flight) > 0)
+	{
+		http_return_done(dispatch->http, flight->transfer, 0);
 		return;
 	}
 	/* What is streamed has been read in part. */

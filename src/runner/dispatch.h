@@ -12,6 +12,7 @@
 #include "runner/conversation_cache.h"
 #include "runner/fleet.h"
 #include "runner/pacing.h"
+#include "runner/rests.h"
 
 /* How many servers may be told at once that nobody wants a response any more. */
 #define MAX_CANCELS 200
@@ -33,8 +34,10 @@ typedef struct Dispatch
 										 * servers are being told; InvalidOid:
 										 * the place is free */
 	bool		pacing_changed; /* there may be room for parked runs now */
-	bool		shared;			/* several owners have work: who takes long
-								 * leaves others the time */
+	bool		shared;			/* several owners have work */
+	Rests	   *slow;			/* owners whose answers take long to be read */
+	int64		slow_until;		/* all of them leave others the time until
+								 * then, as of clock_now() */
 } Dispatch;
 
 extern void dispatch_advance(Dispatch *dispatch);

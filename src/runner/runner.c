@@ -324,6 +324,7 @@ initialize(Runner *runner, int slot, Oid database)
 	dispatch->http = http_create();
 	dispatch->fleet = fleet_create(dispatch->http);
 	dispatch->conversations = conversation_cache_create();
+	dispatch->slow = rests_create();
 	dispatch->pacing = pacing_create(number,
 									 agno_runners > 1 ? &shared_loads : NULL);
 	runner->chores = chores_create(dispatch, extension, wakes, number == 0);

@@ -26,12 +26,6 @@
  */
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
 
-/*
- * How long pieces of answers for one owner, and his answers, may be worked on in a turn of
- * the loop, and as long what he sends, in microseconds: others have their turn then.
- */
-#define OWNER_TURN (50 * US_PER_MS)
-
 /* What an owner has taken of things of a kind. */
 typedef struct Taken
 {
@@ -47,8 +41,7 @@ typedef struct Share
 	int64		bytes;			/* of what was handed in with them */
 	Taken		taken[OWNER_WORKS]; /* by kind */
 	int64		turn;			/* of shares_has_time(), */
-	int64		spent;			/* the time spent in it, in microseconds, */
-	int64		rests_until;	/* and of shares_rests_until() */
+	int64		spent;			/* and the time spent in it, in microseconds */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -99,7 +92,6 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 		share->bytes = 0;
 		memset(share->taken, 0, sizeof(share->taken));
 		share->turn = 0;
-		share->rests_until = 0;
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -178,32 +170,15 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 }
 
 /*
- * Until when an owner with runs in flight leaves others the time, as of clock_now(); 0: he
- * does not.
- */
-int64
-shares_rests_until(Shares *shares, Oid owner)
-{
-	Share	   *share = share_table_lookup(shares->by_owner, owner);
-
-	Assert(share != NULL);
-	return share->rests_until > clock_now() ? share->rests_until : 0;
-}
-
-/*
- * So much time, in microseconds, has been spent on an owner with runs in flight, for a
- * single thing. If it is long, and he rests then, he does so for as long.
+ * So much time, in microseconds, has been spent on an owner.
  */
 void
-shares_spend(Shares *shares, Oid owner, int64 time, bool rests)
+shares_spend(Shares *shares, Oid owner, int64 time)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
-	if (share == NULL)
-		return;
-	share->spent += time;
-	if (rests && time > OWNER_TURN)
-		share->rests_until = clock_now() + time;
+	if (share != NULL)
+		share->spent += time;
 }
 
 /*

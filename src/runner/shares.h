@@ -10,6 +10,12 @@
 
 #include "runner/rests.h"
 
+/*
+ * How long pieces of answers for one owner, and his answers, may be worked on in a turn of
+ * the loop, and as long what he sends, in microseconds: others have their turn then.
+ */
+#define OWNER_TURN (50 * US_PER_MS)
+
 typedef struct Shares Shares;
 
 extern Shares *shares_create(void);
@@ -20,8 +26,7 @@ extern int	shares_count(Shares *shares, Oid owner);
 extern bool shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round,
 						int64 bytes, int part, int64 part_bytes);
 extern bool shares_has_time(Shares *shares, Oid owner, int64 turn);
-extern int64 shares_rests_until(Shares *shares, Oid owner);
-extern void shares_spend(Shares *shares, Oid owner, int64 time, bool rests);
+extern void shares_spend(Shares *shares, Oid owner, int64 time);
 extern int	shares_owners(Shares *shares);
 extern int	shares_limit(void);
 extern bool shares_is_full(Shares *shares, Oid owner, int bound);

@@ -644,6 +644,11 @@ start_ready(Turn *turn, PickedRun **ready, int count, Starts *done)
 						  starts.over.count);
 	if (had < looked)
 		set_locked_aside(ready, looked);
+
+	/* Those that are over may let others of their sessions go ahead. */
+	if (starts.ended_count + starts.cancelled_count + starts.over.count > 0 ||
+		had < looked)
+		turn_again(turn, CHORE_START);
 	*done = starts;
 	return looked;
 }

@@ -40,7 +40,7 @@
 #define FIRST_LOOK 100
 
 /* After so many rows of an owner, of any kind, it takes too long to see whether there is. */
-#define LAST_LOOK 100000
+#define LAST_LOOK 1000000
 
 /*
  * An index whose rows are in the order of their owners, perhaps behind the runner's
@@ -126,10 +126,10 @@ typedef struct OwnerRows
 	int			open;			/* of open transactions */
 	int			others;			/* that somebody who picks does not pass */
 	int			all;
-}			OwnerRows;
+} OwnerRows;
 
 static bool
-is_looked_at_enough(const OwnerRows * rows)
+is_looked_at_enough(const OwnerRows *rows)
 {
 	return rows->open == CROWD || rows->all == LAST_LOOK ||
 		(rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open);
@@ -188,11 +188,10 @@ next_owner(const OpenIndex *open, Oid from)
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here: a list of OIDs. With all, also those of whom so much
- * else is passed that this cannot be said.
+ * transactions are in the way here: a list of OIDs.
  */
 List *
-store_crowding_owners(OpenRows where, bool all)
+store_crowding_owners(OpenRows where)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
@@ -208,7 +207,7 @@ store_crowding_owners(OpenRows where, bool all)
 	do
 	{
 		rows = next_owner(&open, rows.owner + 1);
-		if (rows.open == CROWD || (all && rows.all == LAST_LOOK))
+		if (rows.open == CROWD)
 			crowding = lappend_oid(crowding, rows.owner);
 	} while (OidIsValid(rows.owner) && rows.owner != PG_UINT32_MAX);
 	index_close(open.index, AccessShareLock);

@@ -26,12 +26,9 @@
 #include "utils/plancache.h"
 #include "utils/portal.h"
 
-/* How many rows are fetched at once, and returned at most. */
-#define FETCH_ROWS 100
+/* How many rows are returned where nobody says, and at most. */
+#define DEFAULT_ROWS 100
 #define MOST_ROWS 10000
-
-/* Rows that have more bytes than this are fetched one by one. */
-#define FETCH_BYTES (1024 * 1024)
 
 SQL_FUNCTION(agno_run_sql_query);
 
@@ -82,36 +79,30 @@ return_note(int max_rows, ReturnSetInfo *result)
 static void
 return_rows(Portal portal, int max_rows, ReturnSetInfo *result)
 {
-	int			left = max_rows;
-	int			count = 1;
+	int			left;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg row",
+												  ALLOCSET_SMALL_SIZES);
 
-	while (left > 0)
+	/* One by one: each may be very long. */
+	for (left = max_rows; left > 0; left--)
 	{
-		Size		size = 0;
+		MemoryContext old;
+		Datum		json;
+		bool		isnull = false;
 
-		SPI_cursor_fetch(portal, true, Min(left, count));
+		SPI_cursor_fetch(portal, true, 1);
 		if (SPI_processed == 0)
 			break;
 		BlessTupleDesc(SPI_tuptable->tupdesc);
-		for (uint64 n = 0; n < SPI_processed; n++)
-		{
-			Datum		row =
-				heap_copy_tuple_as_datum(SPI_tuptable->vals[n],
-										 SPI_tuptable->tupdesc);
-			Datum		json = DirectFunctionCall1(row_to_json, row);
-			bool		isnull = false;
-
-			/* A row may be very long. */
-			CHECK_FOR_INTERRUPTS();
-			size += VARSIZE_ANY(DatumGetPointer(json));
-			tuplestore_putvalues(result->setResult, result->setDesc, &json,
-								 &isnull);
-			pfree(DatumGetPointer(row));
-			pfree(DatumGetPointer(json));
-		}
-		left -= (int) SPI_processed;
+		old = MemoryContextSwitchTo(context);
+		json = DirectFunctionCall1(row_to_json,
+								   heap_copy_tuple_as_datum(SPI_tuptable->vals[0],
+															SPI_tuptable->tupdesc));
+		tuplestore_putvalues(result->setResult, result->setDesc, &json, &isnull);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
 		SPI_freetuptable(SPI_tuptable);
-		count = size > FETCH_BYTES ? 1 : Min(count * 2, FETCH_ROWS);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (left > 0)
@@ -140,7 +131,7 @@ agno_run_sql_query(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("query must not be null")));
 	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	max_rows = PG_ARGISNULL(1) ? FETCH_ROWS : PG_GETARG_INT32(1);
+	max_rows = PG_ARGISNULL(1) ? DEFAULT_ROWS : PG_GETARG_INT32(1);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 
 	sub = subtransaction_begin();

@@ -5,7 +5,8 @@ end: an answer of COUNT bytes, each a chunk), headers-COUNT (1,900 of them, once
 COUNT requests, up to 100), nested (20 GB of nothing in 57 kB), and, once there have been
 COUNT requests, answers of 15 MB: large-COUNT, pieces-COUNT (streamed), controls-COUNT (of
 control characters, which JSON takes six bytes for). Nor is again: an answer, and a moment
-later another one, to nothing; nor event-COUNT: one event of a stream, of COUNT MB of lists. Neither
+later another one, to nothing; nor event-COUNT: one event of a stream, of COUNT MB of lists; nor broken-COUNT: COUNT kB of a stream that is whole, by a connection that
+breaks. Neither
 are those without end that are answers in codings: once (gzip), twice (in one header),
 lines (of two headers), transfer (of the connection, not the content), zstd, nonsense. Over HTTP/2 (with a certificate and a
 key): ping (frames that want an answer, before that of the request), empty (frames of
@@ -85,10 +86,10 @@ COUNTED = threading.Condition()
 COUNTS = {"large": 0, "pieces": 0, "controls": 0}
 
 
-def pieces():
-    """An answer as events, which have most of it."""
+def pieces(count):
+    """An answer as events, which have most of it, 10 kB each."""
     events = [{"type": "response.output_text.delta", "item_id": "msg_1",
-               "output_index": 0, "delta": "x" * 10000}] * 1500
+               "output_index": 0, "delta": "x" * 10000}] * count
     events.append({"type": "response.completed",
                    "response": dict(json.loads(answer("")), output=[])})
     return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n"
@@ -98,7 +99,7 @@ def pieces():
 @functools.lru_cache
 def large(kind):
     if kind == "pieces":
-        return pieces()
+        return pieces(1500)
     return answer("x" * 15000000 if kind == "large" else "\x01" * 2500000)
 
 
@@ -148,6 +149,11 @@ def serve_http1(connection):
         connection.sendall(HEAD + b"Connection: close\r\n\r\n"
                            + b'data: {"type":"response.output_text.delta","lists":['
                            + lists * (count * 1000000 // len(lists)) + b"1]}\n\n")
+        return
+    elif kind == "broken":
+        body = pieces(count // 10)
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(body) + 1)
+                           + body)
         return
     elif kind == "again":
         for text in "first", "second":

@@ -29,5 +29,14 @@ foreach my $api ('openai-responses', 'openai-chat', 'anthropic')
 	}
 }
 is(() = mock_requests('mock'), 6, 'each was asked for once');
+
+# A long one as well, of which a piece is read after the end.
+add_mock_server(start_flood('flood'), name => 'flood', options => ", retries '0'");
+foreach my $kb (200, 300, 500, 2000)
+{
+	enqueue("broken-$kb", "flood:broken-$kb", stream => 'on');
+	expect_run("broken-$kb", { status => 'COMPLETED', 'length(content)' => $kb * 1000 }, "an answer of $kb kB is whole though its connection breaks");
+}
+
 $node->stop;
 done_testing();
