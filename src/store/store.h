@@ -516,8 +516,10 @@ extern List *store_parked_owners(const char *key, Oid after, int limit);
 extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
-/* store_signals.c: what cancels leave for the runner */
+/* store_open.c: whose rows of open transactions are in the way */
 extern List *store_crowding_owners(OpenRows where);
+
+/* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(int limit, const Oid *others, int count);
 extern List *store_take_parts_of_signals(List *after, int limit,
 										 const Oid *others, int count);

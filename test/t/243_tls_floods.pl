@@ -26,16 +26,6 @@ $node->safe_psql('postgres', qq(
 	GRANT USAGE ON FOREIGN SERVER $_ TO greedy)) foreach keys %url;
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
-# How long another role waits, at most, until this run has ended.
-sub others_wait
-{
-	my ($run) = @_;
-	my $longest = longest_call('other', sub { value("finished_at IS NOT NULL FROM agno.runs WHERE run_id = '$run'") eq 't' });
-
-	note("another role waited for $longest s");
-	return $longest;
-}
-
 # Those that idle are looked at when the next one is opened: not at so many records.
 enqueue("idle-$_", 'bytes:idle', role => 'greedy', timeout => '20 s') foreach 1, 2;
 expect_run("idle-$_", { status => 'COMPLETED', content => 'well' }, 'a connection idles') foreach 1, 2;
@@ -47,14 +37,14 @@ expect_run('resets', { status => 'COMPLETED', content => '2 resets' }, 'what say
 foreach my $kind ('tickets', 'hello')
 {
 	enqueue("$kind-now", "$kind:now", role => 'greedy');
-	cmp_ok(others_wait("$kind-now"), '<', 3, "$kind: others do not wait for a flood");
+	cmp_ok(others_wait('other', "$kind-now"), '<', 3, "$kind: others do not wait for a flood");
 	expect_run("$kind-now", { status => 'ERROR', "error->>'type'" => 'too_large' }, 'which is ended');
 
 	# The second may be sent on the idle connection, or not.
 	foreach my $run (map { "$kind-idle-$_" } 1 .. 3)
 	{
 		enqueue($run, "$kind:idle", role => 'greedy', timeout => '20 s');
-		cmp_ok(others_wait($run), '<', 3, 'nor for one on an idle connection');
+		cmp_ok(others_wait('other', $run), '<', 3, 'nor for one on an idle connection');
 	}
 	expect_run("$kind-idle-1", { status => 'COMPLETED' }, 'what comes before it is an answer');
 }
