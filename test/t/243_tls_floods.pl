@@ -37,14 +37,14 @@ expect_run('resets', { status => 'COMPLETED', content => '2 resets' }, 'what say
 foreach my $kind ('tickets', 'hello')
 {
 	enqueue("$kind-now", "$kind:now", role => 'greedy');
-	cmp_ok(others_wait('other', "$kind-now"), '<', 3, "$kind: others do not wait for a flood");
+	cmp_ok(longest_until_ended('other', "$kind-now"), '<', 3, "$kind: others do not wait for a flood");
 	expect_run("$kind-now", { status => 'ERROR', "error->>'type'" => 'too_large' }, 'which is ended');
 
 	# The second may be sent on the idle connection, or not.
 	foreach my $run (map { "$kind-idle-$_" } 1 .. 3)
 	{
 		enqueue($run, "$kind:idle", role => 'greedy', timeout => '20 s');
-		cmp_ok(others_wait('other', $run), '<', 3, 'nor for one on an idle connection');
+		cmp_ok(longest_until_ended('other', $run), '<', 3, 'nor for one on an idle connection');
 	}
 	expect_run("$kind-idle-1", { status => 'COMPLETED' }, 'what comes before it is an answer');
 }

@@ -26,7 +26,7 @@ foreach my $round (1 .. 3)
 	enqueue("closed-$round-first", 'flood:closed', role => 'greedy');
 	expect_run("closed-$round-first", { status => 'COMPLETED', content => 'well' }, 'an answer');
 	enqueue("closed-$round-second", 'flood:closed', role => 'greedy');
-	cmp_ok(others_wait('other', "closed-$round-second"), '<', 1.5, 'others do not wait for its headers, again and again');
+	cmp_ok(longest_until_ended('other', "closed-$round-second"), '<', 1.5, 'others do not wait for its headers, again and again');
 	expect_run("closed-$round-second", { status => 'ERROR', "error->>'type'" => 'too_large' }, 'which end the next run');
 }
 
