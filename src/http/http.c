@@ -242,6 +242,7 @@ http_start(HttpClient *client, const HttpRequest *request, void *owner)
 	{
 		if (transfer != NULL)
 			transfer_give_back(transfer);
+		transfer_close_account(client, account);
 		restore_signals(mask);
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

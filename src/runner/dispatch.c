@@ -179,15 +179,26 @@ work_on(Dispatch *dispatch, Flight *flight, FlightStep work)
 }
 
 /*
- * When it may be looked again whether something is to be read for this flight, whose owner
- * leaves others the time; 0: he does not.
+ * Whether what has arrived for a flight may take long to be read, as far as its length
+ * says.
+ */
+static bool
+has_much(const Flight *flight)
+{
+	return http_result(flight->transfer)->body_length > RUN_PIECE_BYTES;
+}
+
+/*
+ * When it may be looked again whether something is to be read for this flight, which
+ * leaves others the time as those do whose owners are slow; 0: it does not.
  */
 static int64
 rests_until(Dispatch *dispatch, Flight *flight)
 {
 	int64		now = clock_now();
 
-	if (!rests_is_slow(dispatch->slow, flight->owner, now))
+	if (!has_much(flight) &&
+		!rests_is_slow(dispatch->slow, flight->owner, now))
 		return 0;
 	if (dispatch->slow_until > now)
 		return dispatch->slow_until;

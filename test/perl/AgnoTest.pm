@@ -12,6 +12,7 @@ use FindBin;
 use IO::Socket::INET;
 use IPC::Run ();
 use JSON::PP ();
+use List::Util qw(max);
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -24,7 +25,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
-  launcher_pid cpu_of busy longest_call longest_until_ended calls_take switches_of status_of logged is_up
+  launcher_pid cpu_of busy longest_call longest_until_ended calls_until_ended calls_take switches_of status_of logged is_up
   wait_through_crashes crash_by_killing);
 
 # Helpers that need a node take it as their first argument; without one, they
@@ -763,31 +764,40 @@ sub calls_take
 	return time - $start;
 }
 
-# How long the longest run of this role takes, one after the other, in seconds, until
-# something else is done; for five minutes at most.
-sub longest_call
+# How long each run of this role takes, one after the other, in seconds, until something
+# else is done; for five minutes at most.
+sub calls_until
 {
 	my ($role, $done) = @_;
-	my ($give_up, $longest) = (time + 300, 0);
+	my $give_up = time + 300;
+	my @took;
 
 	do
 	{
-		my $start = time;
-
-		as($role, q(CALL agno_run('x', model => 'mock:echo')));
-		$longest = time - $start if time - $start > $longest;
+		push @took, calls_take($role, 1);
 	} until $done->() || time > $give_up;
-	return $longest;
+	return @took;
+}
+
+# The longest of them.
+sub longest_call
+{
+	return max(calls_until(@_));
 }
 
 # The same until these runs, of which a pattern tells the ids, have ended.
-sub longest_until_ended
+sub calls_until_ended
 {
 	my ($role, $runs) = @_;
-	my $longest = longest_call($role, sub { value("bool_and(finished_at IS NOT NULL) FROM agno.runs WHERE run_id ~ '^$runs\$'") eq 't' });
+	my @took = calls_until($role, sub { value("bool_and(finished_at IS NOT NULL) FROM agno.runs WHERE run_id ~ '^$runs\$'") eq 't' });
 
-	note("$runs: another role waited for $longest s");
-	return $longest;
+	note(sprintf('%s: another role called %d times, and waited for %.3f s at most', $runs, scalar @took, max(@took)));
+	return @took;
+}
+
+sub longest_until_ended
+{
+	return max(calls_until_ended(@_));
 }
 
 # A number that /proc/PID/status tells of a process, by its name there.

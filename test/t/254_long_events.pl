@@ -18,13 +18,7 @@ add_mock_server($flood, name => 'flood', options => ", retries '0'");
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
 as('greedy', "SELECT count(agno_arun('x', run_id => 'event-' || i, model => 'flood:event-8', stream => true)) FROM generate_series(1, 10) i");
-my $calls = 0;
-until (value(q(bool_and(finished_at IS NOT NULL) FROM agno.runs WHERE run_id ~ '^event')) eq 't')
-{
-	as('other', q(CALL agno_run('x', model => 'mock:echo')));
-	$calls++;
-}
-note("another role calls $calls times meanwhile");
+my $calls = calls_until_ended('other', 'event-.*');
 cmp_ok($calls, '>', 20, 'others wait for one event, not for one at each step');
 is(value("string_agg(DISTINCT error->>'message', ' ') FROM agno.runs WHERE owner = 'greedy'::regrole"),
 	'the stream ended before the answer did', 'all of which are read');
