@@ -60,6 +60,9 @@
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000
 
+/* How long the process of a tool worker that has left may be there still, in ms. */
+#define LONGEST_END_MS 1000
+
 /* A database that allows no connections is looked at again after this. */
 #define CLOSED_PAUSE_MS 10000
 
@@ -408,6 +411,9 @@ look_after_runners(void)
 /* The processes of tool workers that were asked for, by slot; NULL: none. */
 static BackgroundWorkerHandle *tool_handles[MAX_TOOL_WORKERS];
 
+/* Since when one that has left is waited for; 0: none is. */
+static int64 tool_end_since;
+
 /*
  * Ask the postmaster for a tool worker. Returns false when it has no process to
  * give.
@@ -416,6 +422,7 @@ static bool
 ask_for_tool_worker(int slot, Oid database, Oid role)
 {
 	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
 	MemoryContext old;
 	Oid			ids[2] = {database, role};
 	bool		registered;
@@ -425,25 +432,55 @@ ask_for_tool_worker(int slot, Oid database, Oid role)
 	worker.bgw_main_arg = Int32GetDatum(slot);
 	memcpy(worker.bgw_extra, ids, sizeof(ids));
 	worker.bgw_notify_pid = MyProcPid;
-	if (tool_handles[slot] != NULL)
-		pfree(tool_handles[slot]);
-	tool_handles[slot] = NULL;
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	registered = RegisterDynamicBackgroundWorker(&worker, &tool_handles[slot]);
+	registered = RegisterDynamicBackgroundWorker(&worker, &handle);
 	MemoryContextSwitchTo(old);
 	if (registered)
 	{
+		if (tool_handles[slot] != NULL)
+			pfree(tool_handles[slot]);
+		tool_handles[slot] = handle;
+		tool_end_since = 0;
 		out_of_tool_workers = false;
 		return true;
 	}
-	tool_handles[slot] = NULL;
+	return false;
+}
+
+/*
+ * Why there is no process for the tool worker of this slot. Who has left a slot may be
+ * there still, for a moment: its process is the next one to be had.
+ */
+static ToolStartProblem
+find_tool_start_problem(int slot)
+{
+	int64		now = clock_now();
+	bool		ends = false;
+	pid_t		pid;
+
+	for (int i = 0; i < MAX_TOOL_WORKERS && !ends; i++)
+	{
+		ToolWorkerState state = tool_slots_view(i).state;
+
+		ends = tool_handles[i] != NULL &&
+			(i == slot || state == TOOL_WORKER_NONE || state == TOOL_WORKER_DEAD) &&
+			GetBackgroundWorkerPid(tool_handles[i], &pid) != BGWH_STOPPED;
+	}
+	if (!ends || tool_end_since == 0)
+		tool_end_since = ends ? now : 0;
+	return ends && now < tool_end_since + LONGEST_END_MS * US_PER_MS ?
+		TOOL_PROCESS_ENDS : TOOL_NO_PROCESS;
+}
+
+static void
+report_no_tool_process(void)
+{
 	if (!out_of_tool_workers)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no process left for an agno_bg tool worker; runs that call tools wait until there is one"),
 				 errhint("Consider increasing max_worker_processes.")));
 	out_of_tool_workers = true;
-	return false;
 }
 
 /*
@@ -484,7 +521,7 @@ check_tool_start(int slot, int64 since, int64 *next)
 	}
 	if (status != BGWH_STOPPED)
 		TerminateBackgroundWorker(tool_handles[slot]);
-	tool_slots_not_started(slot, true);
+	tool_slots_not_started(slot, TOOL_START_FAILED);
 }
 
 /*
@@ -517,7 +554,13 @@ look_after_tool_workers(void)
 		else if (ask_for_tool_worker(slot, database, role))
 			check_tool_start(slot, clock_now(), &next);
 		else
-			tool_slots_not_started(slot, false);
+		{
+			ToolStartProblem problem = find_tool_start_problem(slot);
+
+			if (problem == TOOL_NO_PROCESS)
+				report_no_tool_process();
+			tool_slots_not_started(slot, problem);
+		}
 	}
 	return next;
 }

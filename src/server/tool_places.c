@@ -285,7 +285,10 @@ tool_slots_supervise(int64 *next)
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	tool_state->allowed = agno_max_tool_workers;
 	if (now < tool_state->scarce_until)
+	{
 		tool_state->allowed = Min(tool_state->allowed, tool_state->processes);
+		*next = Min(*next, tool_state->scarce_until);
+	}
 	surplus = tool_slots_count_all() - tool_slots_count_leaving(now) - tool_state->allowed;
 	for (int i = 0; i < MAX_TOOL_WORKERS; i++)
 	{
@@ -390,25 +393,26 @@ tool_slots_next_start(int *slot, Oid *database, Oid *role, int64 *next)
 }
 
 /*
- * The process that was asked for has not come to run. failed: it died, else there
- * was none to be had. The demand is back, behind others and for later.
+ * The process that was asked for has not come to run. The demand is back, behind others
+ * and for later.
  */
 void
-tool_slots_not_started(int number, bool failed)
+tool_slots_not_started(int number, ToolStartProblem problem)
 {
 	ToolSlot   *slot = &tool_state->slots[number];
+	bool		failed = problem == TOOL_START_FAILED;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	if (slot->state == TOOL_WORKER_STARTING)
 	{
-		int			pause = FIRST_PAUSE_MS;
+		int			pause = problem == TOOL_PROCESS_ENDS ? END_PAUSE_MS : FIRST_PAUSE_MS;
 
 		for (int i = 0; failed && i < slot->failures && pause < LAST_PAUSE_MS; i++)
 			pause *= 2;
 		tool_demand_later(slot->database, slot->role, Min(pause, LAST_PAUSE_MS),
 						  slot->failures + failed);
 		tool_slot_free(slot);
-		if (!failed)
+		if (problem == TOOL_NO_PROCESS)
 		{
 			/* So those who wait take turns with those who have one. */
 			tool_state->processes = Max(tool_slots_count_all(), 1);

@@ -69,12 +69,20 @@ extern List *tool_slots_take_dead(Oid database, int *next);
 extern bool tool_slots_hold(Oid database, Oid role);
 extern void tool_slots_unhold(Oid database, Oid role);
 
+/* Why a process that was asked for has not come to run. */
+typedef enum ToolStartProblem
+{
+	TOOL_START_FAILED,			/* it died */
+	TOOL_NO_PROCESS,			/* there is none to be had */
+	TOOL_PROCESS_ENDS			/* nor is that of one that has left, yet */
+} ToolStartProblem;
+
 /* For the launcher. */
 extern void tool_slots_yield(void);
 extern void tool_slots_supervise(int64 *next);
 extern bool tool_slots_next_start(int *slot, Oid *database, Oid *role,
 								  int64 *next);
-extern void tool_slots_not_started(int slot, bool failed);
+extern void tool_slots_not_started(int slot, ToolStartProblem problem);
 extern void tool_slots_unwanted(int slot);
 
 /* For the tool worker whose process this is. */

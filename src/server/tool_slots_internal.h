@@ -33,6 +33,9 @@
 /* No more processes are asked for, for so long, when there was none, in ms. */
 #define SCARCE_MS 5000
 
+/* When another is asked for while the process of one that has left still ends, in ms. */
+#define END_PAUSE_MS 20
+
 /* The pause after a start that failed doubles from the first to the last. */
 #define FIRST_PAUSE_MS 1000
 #define LAST_PAUSE_MS 60000

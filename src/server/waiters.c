@@ -41,8 +41,11 @@ typedef struct Waiters
 static Waiters *shared;
 static LWLock *lock;
 
-/* This process has its waiter in use. */
-static bool waiting;
+/*
+ * The subtransaction in which this process has taken its waiter into use;
+ * InvalidSubTransactionId: it has not.
+ */
+static SubTransactionId waiting_in = InvalidSubTransactionId;
 
 static Size
 shared_size(void)
@@ -109,7 +112,7 @@ static void
 end_at_subabort(SubXactEvent event, SubTransactionId my_id,
 				SubTransactionId parent_id, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
+	if (event == SUBXACT_EVENT_ABORT_SUB && my_id == waiting_in)
 		waiters_end();
 }
 
@@ -141,7 +144,7 @@ waiters_begin(const char *run_id)
 	waiter->run_hash = hash_run_id(run_id);
 	LWLockRelease(lock);
 	pg_atomic_fetch_add_u32(&shared->count, 1);
-	waiting = true;
+	waiting_in = GetCurrentSubTransactionId();
 }
 
 /*
@@ -150,9 +153,9 @@ waiters_begin(const char *run_id)
 void
 waiters_end(void)
 {
-	if (!waiting)
+	if (waiting_in == InvalidSubTransactionId)
 		return;
-	waiting = false;
+	waiting_in = InvalidSubTransactionId;
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	shared->waiters[my_process()].database = InvalidOid;

@@ -30,6 +30,7 @@
 #include "server/runner_slots.h"
 #include "server/tool_slots.h"
 #include "server/sql_function.h"
+#include "server/subtransaction.h"
 #include "server/time_zone.h"
 #include "server/wait_event.h"
 #include "server/waiters.h"
@@ -42,7 +43,6 @@
 #include "storage/latch.h"
 #include "store/store.h"
 #include "store/store_callbacks.h"
-#include "tcop/utility.h"
 #include "tools/callback.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -120,7 +120,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	RunRow		state;
 	StoreUser	user;
 
-	PreventCommandIfReadOnly("agno_requeue_run()");
+	check_may_write("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
 	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
@@ -151,7 +151,7 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
 	StoreUser	user;
 	int			shard;
 
-	PreventCommandIfReadOnly("agno_requeue_callback()");
+	check_may_write("agno_requeue_callback()");
 	if (callback_is_under_way())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -194,6 +194,34 @@ look_at_run(const char *run_id, Oid caller, RunRow *state)
 		has_privs_of_role(caller, state->owner);
 
 	store_leave(user);
+	return found;
+}
+
+/*
+ * The same, in a subtransaction that is undone, so that nothing is kept locked: a command
+ * that needs agno.runs for itself would wait for the caller, the runner for that command,
+ * and the caller for the runner.
+ */
+static bool
+glance_at_run(const char *run_id, Oid caller, RunRow *state)
+{
+	ErrorData  *volatile error = NULL;
+	volatile bool found = false;
+	SubTransaction sub;
+
+	sub = subtransaction_begin();
+	PG_TRY();
+	{
+		found = look_at_run(run_id, caller, state);
+		subtransaction_end(&sub, false);
+	}
+	PG_CATCH();
+	{
+		error = subtransaction_catch(&sub);
+	}
+	PG_END_TRY();
+	if (error != NULL)
+		ReThrowError(error);
 	return found;
 }
 
@@ -278,7 +306,7 @@ wait_for_run(const char *run_id, Oid caller, int64 deadline, RunRow *state)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		found = look_at_run(run_id, caller, state);
+		found = glance_at_run(run_id, caller, state);
 		if (!found || is_settled(state->status))
 			break;
 		check_wait(state);

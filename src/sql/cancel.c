@@ -22,7 +22,6 @@
 #include "sql/arguments.h"
 #include "sql/cancel.h"
 #include "store/store.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -240,7 +239,7 @@ agno_cancel_run(PG_FUNCTION_ARGS)
 	RunRow		state;
 	bool		cancelled = false;
 
-	PreventCommandIfReadOnly("agno_cancel_run()");
+	check_may_write("agno_cancel_run()");
 	if (run_id[0] == '\0' || strlen(run_id) > MAX_ID)
 		argument_error(psprintf("run_id must have from 1 to %d bytes",
 								MAX_ID), NULL);

@@ -29,7 +29,6 @@
 #include "sql/requirement_dict.h"
 #include "sql/run_ref.h"
 #include "store/store_decisions.h"
-#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -518,7 +517,7 @@ confirm(FunctionCallInfo fcinfo, bool approves)
 Datum
 agno_approve_call(PG_FUNCTION_ARGS)
 {
-	PreventCommandIfReadOnly("agno_approve_call()");
+	check_may_write("agno_approve_call()");
 	return confirm(fcinfo, true);
 }
 
@@ -531,7 +530,7 @@ agno_approve_call(PG_FUNCTION_ARGS)
 Datum
 agno_reject_call(PG_FUNCTION_ARGS)
 {
-	PreventCommandIfReadOnly("agno_reject_call()");
+	check_may_write("agno_reject_call()");
 	return confirm(fcinfo, false);
 }
 
@@ -567,7 +566,7 @@ agno_answer_call(PG_FUNCTION_ARGS)
 	Jsonb	   *answer;
 	char	   *text;
 
-	PreventCommandIfReadOnly("agno_answer_call()");
+	check_may_write("agno_answer_call()");
 	if (id == NULL || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -699,7 +698,7 @@ agno_continue_run(PG_FUNCTION_ARGS)
 	bool		any = false;
 	int			count = 0;
 
-	PreventCommandIfReadOnly("agno_continue_run()");
+	check_may_write("agno_continue_run()");
 	if (dicts != NULL &&
 		(!JB_ROOT_IS_ARRAY(dicts) || JB_ROOT_IS_SCALAR(dicts)))
 		argument_error("requirements must be a JSON array",

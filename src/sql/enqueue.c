@@ -26,11 +26,11 @@
 #include "server/model_server.h"
 #include "server/run_context.h"
 #include "server/settings.h"
+#include "server/sql_function.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
 #include "sql/enqueue.h"
 #include "sql/slots.h"
-#include "tcop/utility.h"
 #include "tools/callback.h"
 #include "tools/delegate.h"
 #include "tools/tool_definition.h"
@@ -615,7 +615,7 @@ enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 	char	   *model;
 	bool		id_given;
 
-	PreventCommandIfReadOnly("agno_arun()");
+	check_may_write("agno_arun()");
 	id_given = read_arguments(fcinfo, &run);
 	model = argument_text(fcinfo, ARG_MODEL);
 	if (!run.agent_id.isnull)

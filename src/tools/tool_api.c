@@ -17,7 +17,6 @@
 #include "server/subtransaction.h"
 #include "store/store.h"
 #include "store/store_tools.h"
-#include "tcop/utility.h"
 #include "tools/tool_call.h"
 #include "tools/tool_definition.h"
 #include "utils/builtins.h"
@@ -194,7 +193,7 @@ agno_update_session_state(PG_FUNCTION_ARGS)
 	StoreUser	user;
 	Jsonb	   *state;
 
-	PreventCommandIfReadOnly("agno_update_session_state()");
+	check_may_write("agno_update_session_state()");
 	if (!JB_ROOT_IS_OBJECT(patch))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

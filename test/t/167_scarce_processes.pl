@@ -1,5 +1,6 @@
 # There are fewer processes than agno_bg.max_tool_workers: roles take turns with those
-# that there are.
+# that there are. Nobody waits longer for one than a call of another role may take, for the
+# process of a worker that has left has ended a moment later.
 
 use strict;
 use warnings;
@@ -30,5 +31,18 @@ call_tools('boss', 'boss', [ [ ['nap'] ] ], role => 'boss');
 expect_run('boss', { status => 'COMPLETED', content => 'Results: slept' }, 'another one gets one');
 cmp_ok(time - $start, '<', 8, 'soon');
 cmp_ok(value(q(count(*) FROM agno.runs WHERE owner = 'app'::regrole AND status <> 'COMPLETED')), '>', 0, 'before the first has no more to do');
+
+as('app', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE finished_at IS NULL));
+$node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM agno.workers WHERE kind = 'tool worker')));
+configure(tool_timeout => '5 s');
+$node->safe_psql('postgres', q(CREATE FUNCTION night() RETURNS text LANGUAGE sql AS $$ SELECT 'slept' || pg_sleep(60)::text $$));
+as('app', q(INSERT INTO agno.agents (agent_id, model, tools) VALUES ('night', 'mock:tools', '{public.night}')));
+as('app', q(SELECT count(agno_arun('{"calls": [[{"name": "night", "arguments": {}}]]}', 'night')) FROM generate_series(1, 12)));
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 3 FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy')), 'a role has all there are, for long calls');
+$start = time;
+call_tools('night', 'boss', [ [ ['nap'] ] ], role => 'boss');
+expect_run('night', { status => 'COMPLETED', content => 'Results: slept' }, 'another one gets one');
+note('after ' . (time - $start) . ' s');
+cmp_ok(time - $start, '<', 9, 'when the time of a call is over');
 $node->stop;
 done_testing();

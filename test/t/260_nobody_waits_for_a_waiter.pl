@@ -1,0 +1,42 @@
+# Who waits for a run keeps nothing locked: a command that needs agno.runs for itself is
+# executed meanwhile. Else it would wait for the caller, the runner, which is to store the
+# run, for the command, and the caller for the run.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+add_mock_server(start_mock('mock'));
+make_user('app');
+
+my %waits = (
+	'CALL agno_run' => q(CALL agno_run('x', model => 'mock:gate', run_id => 'call')),
+	agno_wait_run => q(SELECT status FROM agno_wait_run('wait')),
+	'agno_wait_run with a timeout' => q(SELECT status FROM agno_wait_run('timeout', '1 min')),
+	'agno_wait_run in a subtransaction' => q(BEGIN; SAVEPOINT s; SELECT status FROM agno_wait_run('savepoint'); ROLLBACK TO s; COMMIT));
+enqueue($_, 'mock:gate', role => 'app') foreach qw(wait timeout savepoint);
+my @sessions;
+foreach my $wait (values %waits)
+{
+	my $session = $node->background_psql('postgres', extra_params => [ '-U', 'app' ]);
+
+	$session->query_until(qr/begun/, "\\echo begun\n$wait;\n\\echo ended\n");
+	push @sessions, $session;
+}
+ok($node->poll_query_until('postgres', "SELECT count(*) = 4 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Extension'"), 'callers wait');
+is(value("count(*) FROM pg_locks WHERE relation = 'agno.runs'::regclass AND pid IN (SELECT pid FROM pg_stat_activity WHERE usename = 'app')"), 0, 'and keep nothing locked');
+my $result = $node->psql('postgres', q(SET statement_timeout = '30 s'; VACUUM FULL agno.runs));
+is($result, 0, 'a command that needs the table for itself is executed');
+open_gate();
+$_->query_until(qr/ended/, '') foreach @sessions;
+is(value("string_agg(run_id || ' ' || status, ', ' ORDER BY run_id) FROM agno.runs"),
+	'call COMPLETED, savepoint COMPLETED, timeout COMPLETED, wait COMPLETED', 'and the callers hear of the ends of their runs');
+$_->quit foreach @sessions;
+
+$node->stop;
+done_testing();
