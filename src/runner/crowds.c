@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * crowds.c
- *	  Owners whose uncommitted rows are in the way.
+ *	  Owners whose rows are in the way.
  *
  * Who has enqueued, or cancelled, very many runs in a transaction that is still open makes
- * every look for what is ready, or signalled, long. As soon as a look has taken long, it
- * is found out who that is, and he is passed by until the transaction has ended, for ten
- * times as long as a look takes that does not: so there is such a look now and then, for
- * what else he has.
+ * every look for what is ready, or signalled, long; so do rows that are dead, while an old
+ * snapshot keeps them. As soon as a look has taken long, it is found out who that is, and
+ * he is passed by until that has ended, for several times as long as a look takes that does
+ * not: so there is such a look now and then, for what else he has.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,8 +21,13 @@
 /* How long it is watched who crowds, after a look that took long, or somebody who did. */
 #define WATCH_TIME (5 * US_PER_S)
 
-/* For how many times as long as a look took nobody looks like that again. */
-#define PASSED_TIMES 10
+/*
+ * For how many times as long as a look took nobody looks like that again, and after one
+ * that others notice.
+ */
+#define PASSED_TIMES 3
+#define LONG_PASSED_TIMES 10
+#define LONG_LOOK (100 * US_PER_MS)
 
 /* For no longer than this. */
 #define LONGEST_PASSED (10 * US_PER_S)
@@ -59,27 +64,49 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 	if (now >= crowd->watched_until)
 		crowd->checked_until = 0;
 	crowd->watched_until = now + WATCH_TIME;
-	crowd->passed_until = now + Min(took * PASSED_TIMES, LONGEST_PASSED);
+	took *= took > LONG_LOOK ? LONG_PASSED_TIMES : PASSED_TIMES;
+	crowd->passed_until = now + Min(took, LONGEST_PASSED);
 }
 
 /*
- * Find out who crowds this place.
+ * Nobody is known to crowd this place.
+ */
+static void
+forget(Crowd *crowd)
+{
+	crowd->count = 0;
+	crowd->next = InvalidOid;
+}
+
+/*
+ * Find out who crowds this place: of the owners from crowd->next on, as far as the time
+ * allows. Of others it is known.
  */
 static void
 check(Crowd *crowd, OpenRows place)
 {
 	int64		began = clock_now();
-	List	   *found = store_crowding_owners(place);
+	Oid			first = crowd->next;
+	List	   *found = store_crowding_owners(place, &crowd->next);
 	int64		now = clock_now();
+	Oid		   *owners = MemoryContextAlloc(TopMemoryContext, sizeof(Oid) *
+											(list_length(found) + crowd->count + 1));
+	int			count = 0;
 	ListCell   *cell;
 
+	foreach(cell, found)
+		owners[count++] = lfirst_oid(cell);
+	for (int i = 0; i < crowd->count; i++)
+	{
+		Oid			owner = crowd->owners[i];
+
+		if (owner < first || (OidIsValid(crowd->next) && owner >= crowd->next))
+			owners[count++] = owner;
+	}
 	if (crowd->owners != NULL)
 		pfree(crowd->owners);
-	crowd->count = 0;
-	crowd->owners = MemoryContextAlloc(TopMemoryContext,
-									   sizeof(Oid) * (list_length(found) + 1));
-	foreach(cell, found)
-		crowd->owners[crowd->count++] = lfirst_oid(cell);
+	crowd->owners = owners;
+	crowd->count = count;
 	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * CHECK_TIMES);
 	if (crowd->count > 0)
 		crowd->watched_until = crowd->checked_until + WATCH_TIME;
@@ -100,7 +127,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 	if (crowd->began != 0)
 		crowds_end_look(crowds, place);
 	if (now >= crowd->watched_until)
-		crowd->count = 0;
+		forget(crowd);
 	else if (now >= crowd->checked_until)
 		check(crowd, place);
 	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
@@ -137,7 +164,7 @@ crowds_end_turn(Crowds *crowds)
 	for (int place = 0; place < OPEN_ROWS; place++)
 	{
 		if (crowds->places[place].checked_until <= now)
-			crowds->places[place].count = 0;
+			forget(&crowds->places[place]);
 	}
 }
 

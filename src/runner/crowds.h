@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * crowds.h
- *	  Owners whose uncommitted rows are in the way.
+ *	  Owners whose rows are in the way.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +20,8 @@ typedef struct Crowd
 	int64		passed_until;	/* they are passed by until then */
 	Oid		   *owners;			/* who crowd it, in TopMemoryContext */
 	int			count;
+	Oid			next;			/* the check goes on with this one, or with
+								 * the first */
 } Crowd;
 
 /* By places. Lives as long as the process. */

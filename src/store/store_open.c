@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "core/clock.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
 #include "store/store.h"
@@ -39,8 +40,17 @@
  */
 #define FIRST_LOOK 100
 
-/* After so many rows of an owner, of any kind, it takes too long to see whether there is. */
-#define LAST_LOOK 1000000
+/*
+ * How long it is looked at the rows of an owner, in microseconds: who has so many, of any
+ * kind, that most of them are not there for all to see, is in the way in any case. And how
+ * long at those of all: the rest is looked at later. A turn of the runner may take no
+ * longer than 200 ms.
+ */
+#define OWNER_LOOK (20 * US_PER_MS)
+#define WHOLE_LOOK (80 * US_PER_MS)
+
+/* After so many rows the time is looked at. */
+#define ROWS_PER_CHECK 256
 
 /*
  * An index whose rows are in the order of their owners, perhaps behind the runner's
@@ -126,13 +136,23 @@ typedef struct OwnerRows
 	int			open;			/* of open transactions */
 	int			others;			/* that somebody who picks does not pass */
 	int			all;
+	bool		crowd;			/* he has a crowd, or too many */
 } OwnerRows;
 
+/*
+ * Whether a look at these rows, which began then, has come to its end: at that of a crowd.
+ */
 static bool
-is_looked_at_enough(const OwnerRows *rows)
+has_crowd(const OwnerRows *rows, int64 began)
 {
-	return rows->open == CROWD || rows->all == LAST_LOOK ||
-		(rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open);
+	return rows->open == CROWD ||
+		(rows->all % ROWS_PER_CHECK == 0 && clock_now() - began > OWNER_LOOK);
+}
+
+static bool
+has_none(const OwnerRows *rows)
+{
+	return rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open;
 }
 
 /*
@@ -151,6 +171,7 @@ next_owner(const OpenIndex *open, Oid from)
 	int			count = 0;
 	TransactionId open_xid = InvalidTransactionId;
 	OwnerRows	rows = {InvalidOid};
+	int64		began = clock_now();
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
@@ -165,7 +186,7 @@ next_owner(const OpenIndex *open, Oid from)
 				F_OIDGE, ObjectIdGetDatum(from));
 	scan = systable_beginscan_ordered(open->table, open->index, SnapshotAny,
 									  count, keys);
-	while (!is_looked_at_enough(&rows) &&
+	while (!rows.crowd && !has_none(&rows) &&
 		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
@@ -180,6 +201,7 @@ next_owner(const OpenIndex *open, Oid from)
 			rows.open++;
 		else if (!is_dead(tuple) && !is_claimed(tuple, desc, claimed_column))
 			rows.others++;
+		rows.crowd = has_crowd(&rows, began);
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
@@ -188,28 +210,41 @@ next_owner(const OpenIndex *open, Oid from)
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here: a list of OIDs.
+ * transactions are in the way here, or too many that are not there for all to see: a list
+ * of OIDs. Only those from *from on are looked at, and as many as the time allows: *from is
+ * where to go on then, or InvalidOid after all of them.
  */
 List *
-store_crowding_owners(OpenRows where)
+store_crowding_owners(OpenRows where, Oid *from)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
 	Oid			table = get_relname_relid(open.table_name, schema);
 	Oid			index = get_relname_relid(open.index_name, schema);
 	List	   *crowding = NIL;
-	OwnerRows	rows = {InvalidOid};
+	int64		began = clock_now();
+	Oid			next = *from;
 
+	*from = InvalidOid;
 	if (!OidIsValid(table) || !OidIsValid(index))
 		return NIL;
 	open.table = table_open(table, AccessShareLock);
 	open.index = index_open(index, AccessShareLock);
-	do
+	for (;;)
 	{
-		rows = next_owner(&open, rows.owner + 1);
-		if (rows.open == CROWD)
+		OwnerRows	rows = next_owner(&open, next);
+
+		if (rows.crowd)
 			crowding = lappend_oid(crowding, rows.owner);
-	} while (OidIsValid(rows.owner) && rows.owner != PG_UINT32_MAX);
+		if (!OidIsValid(rows.owner) || rows.owner == PG_UINT32_MAX)
+			break;
+		next = rows.owner + 1;
+		if (clock_now() - began > WHOLE_LOOK)
+		{
+			*from = next;
+			break;
+		}
+	}
 	index_close(open.index, AccessShareLock);
 	table_close(open.table, AccessShareLock);
 	return crowding;

@@ -1,0 +1,36 @@
+# An old snapshot keeps very many dead rows of the queue, of two roles: it would take longer
+# than a turn of the runner may take to look past them. They are passed by, as a crowd is,
+# and others do not wait. (The rows are put there by hand: that is quicker.)
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main', conf => 'synchronous_commit = off');
+add_mock_server(start_mock('mock'));
+make_user('greedy1', 'greedy2', 'other');
+as('other', q(CALL agno_run('x', model => 'mock:echo')));
+my $idle = calls_take('other', 30);
+my $horizon = $node->background_psql('postgres');
+$horizon->query_safe('BEGIN; SELECT pg_current_xact_id()');
+
+# Nobody looks while they are not committed, nor at any that are there for all to see.
+$node->safe_psql('postgres', qq(
+	BEGIN;
+	INSERT INTO agno.run_queue (accepted_at, run_id, session_id, state, priority, shard, owner)
+		SELECT clock_timestamp(), 'r-' || i, 's-' || i, 'r', 0, 0, CASE i % 2 WHEN 0 THEN 'greedy1'::regrole ELSE 'greedy2'::regrole END FROM generate_series(1, 400000) i;
+	DELETE FROM agno.run_queue WHERE run_id ~ '^r-';
+	COMMIT));
+calls_take('other', 10);
+my $busy = calls_take('other', 30);
+note("idle $idle s, busy $busy s");
+cmp_ok($busy, '<', 3 * $idle + 0.5, 'others do not wait for what is dead');
+like(as('greedy1', q(CALL agno_run('x', model => 'mock:echo'))), qr/COMPLETED/, 'and runs of such a role are executed');
+$horizon->quit;
+
+$node->stop;
+done_testing();
