@@ -131,7 +131,9 @@ typedef struct Account
 								 * http_keep() was told */
 	int64		read_for;		/* how long it has been read in this
 								 * http_advance(), in microseconds */
-	int64		unread_until;	/* nothing is read before, as of clock_now() */
+	int64		heavy_until;	/* it is read after others until then, as of
+								 * clock_now() */
+	int64		unread_until;	/* and not at all until then, likewise */
 } Account;
 
 struct HttpClient
@@ -162,6 +164,8 @@ struct HttpClient
 	int			busy_lanes;		/* how many have transfers */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
+	int64		slice;			/* how long a role is read in this
+								 * http_advance(), in microseconds */
 	int64		call_began;		/* when libcurl was called, as of clock_now() */
 	int			call_records;	/* of TLS, received since then */
 	int64		call_bytes;		/* received by TLS since then in excess of

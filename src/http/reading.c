@@ -6,9 +6,10 @@
  * The process that reads is one that all roles share, and what arrives may take long to
  * be read: an answer whose chunks have a byte each, for one. So libcurl is called for the
  * lanes of a role for no longer than a slice, or once, before it is for those of others.
- * Who was read for longer while others have transfers is not read for as long as that
- * took: his lanes are parked, with their sockets and all that libcurl would do by itself.
- * What has arrived stays where it is.
+ * Who has had his slice is heavy for a while, and is read after the others, as far as the
+ * time of the round allows. And who has been read for very long while others have
+ * transfers leaves them as much time: his lanes are parked, with their sockets and all
+ * that libcurl would do by itself. What has arrived stays where it is.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,8 +19,15 @@
 #include "http/http_internal.h"
 #include "http/poller.h"
 
-/* How long a role is read before others are, in microseconds. */
+/*
+ * How long a role is read in a round, in microseconds, or its part of this, if it has less
+ * then; and for how long those are begun to be read who are heavy.
+ */
 #define ROLE_SLICE (20 * US_PER_MS)
+#define ROUND_TIME (50 * US_PER_MS)
+
+/* How long a role is heavy that has had its slice, in microseconds. */
+#define HEAVY_FOR (10 * US_PER_S)
 
 /*
  * What takes a role longer than this, in microseconds, others may have waited for without
@@ -61,9 +69,19 @@ account_of(const Lane *lane)
  * Whether the lanes of this account have had their time for now.
  */
 static bool
-is_read_enough(const Account *account)
+is_read_enough(const HttpClient *client, const Account *account)
 {
-	return account != NULL && account->read_for > ROLE_SLICE;
+	return account != NULL && account->read_for > client->slice;
+}
+
+/*
+ * Whether they have been read for so long that others have had to wait.
+ */
+static bool
+is_read_too_long(HttpClient *client, const Account *account, int64 now)
+{
+	return account->read_for > ROLE_SLICE &&
+		(is_shared(client, now) || account->read_for > LONG_CALL);
 }
 
 /*
@@ -128,7 +146,7 @@ read_sockets(Lane *lane, Account *account)
 	int			count = poller_collect(lane->poller, events, EVENT_BATCH);
 	int			first = any_of(count);
 
-	for (int i = 0; i < count && !is_read_enough(account); i++)
+	for (int i = 0; i < count && !is_read_enough(lane->client, account); i++)
 	{
 		PollerEvent *event = &events[(first + i) % count];
 		int			what = 0;
@@ -193,7 +211,7 @@ read_lane(Lane *lane, int64 now)
 	}
 	reading_unpark(lane);
 	/* Neither is to have all of the time. */
-	for (int part = 0; part < 2 && !is_read_enough(account); part++)
+	for (int part = 0; part < 2 && !is_read_enough(lane->client, account); part++)
 	{
 		if (part != timers && lane->ready)
 			read_sockets(lane, account);
@@ -224,28 +242,69 @@ find_ready(HttpClient *client)
 }
 
 /*
+ * Read the lanes of those who are heavy, or of all others.
+ */
+static void
+read_lanes(HttpClient *client, bool heavy, int64 began)
+{
+	int			first = any_of(client->lane_count);
+
+	for (int i = 0; i < client->lane_count; i++)
+	{
+		Lane	   *lane = client->lanes[(first + i) % client->lane_count];
+		Account    *account = account_of(lane);
+
+		if ((account != NULL && account->heavy_until > began) != heavy)
+			continue;
+		if (!heavy || clock_now() - began <= ROUND_TIME)
+			read_lane(lane, began);
+		else if (lane->parked)
+			park(lane, account->unread_until);
+	}
+}
+
+/*
+ * Those who have had their slices are heavy; of those who have been read for very long
+ * nothing is read for as long as that was, in all.
+ */
+static void
+end_round(HttpClient *client)
+{
+	int64		now = clock_now();
+	int64		took = 0;
+	HASH_SEQ_STATUS all;
+	Account    *account;
+
+	hash_seq_init(&all, client->accounts);
+	while ((account = hash_seq_search(&all)) != NULL)
+	{
+		if (is_read_too_long(client, account, now))
+			took += account->read_for;
+	}
+	hash_seq_init(&all, client->accounts);
+	while ((account = hash_seq_search(&all)) != NULL)
+	{
+		if (is_read_enough(client, account))
+			account->heavy_until = now + HEAVY_FOR;
+		if (is_read_too_long(client, account, now))
+			account->unread_until = now + took;
+		account->read_for = 0;
+	}
+}
+
+/*
  * Read what has arrived, and do what is due.
  */
 void
 reading_advance(HttpClient *client)
 {
-	int64		now = clock_now();
-	int			first = any_of(client->lane_count);
-	HASH_SEQ_STATUS all;
-	Account    *account;
+	int64		began = clock_now();
+	int			roles = (int) hash_get_num_entries(client->accounts);
 
 	find_ready(client);
 	client->parked_until = PG_INT64_MAX;
-	for (int i = 0; i < client->lane_count; i++)
-		read_lane(client->lanes[(first + i) % client->lane_count], now);
-
-	now = clock_now();
-	hash_seq_init(&all, client->accounts);
-	while ((account = hash_seq_search(&all)) != NULL)
-	{
-		if (is_read_enough(account) &&
-			(is_shared(client, now) || account->read_for > LONG_CALL))
-			account->unread_until = now + account->read_for;
-		account->read_for = 0;
-	}
+	client->slice = Min(ROLE_SLICE, ROUND_TIME / Max(roles, 1));
+	read_lanes(client, false, began);
+	read_lanes(client, true, began);
+	end_round(client);
 }

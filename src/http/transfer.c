@@ -117,6 +117,7 @@ transfer_account(HttpClient *client, Oid role)
 		account->bytes = 0;
 		account->kept = 0;
 		account->read_for = 0;
+		account->heavy_until = 0;
 		account->unread_until = 0;
 	}
 	return account;

@@ -24,9 +24,6 @@
 /* How long no connection must have failed before that is logged again. */
 #define STARVED_PAUSE (60 * US_PER_S)
 
-/* After this time it is looked again whether an owner still rests, in microseconds. */
-#define REST_CHECK (10 * US_PER_MS)
-
 /*
  * How much memory an owner's runs may take that have ended and are not stored yet, in
  * bytes, before the next answer is read.
@@ -139,79 +136,35 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 }
 
 /*
- * To read something of this owner has taken long: he is slow for a while. All who are leave
- * others as much time, and he leaves the others who are slow theirs.
- */
-static void
-note_slow(Dispatch *dispatch, Oid owner, int64 took)
-{
-	int64		now = clock_now();
-	int			slow;
-	int			resting;
-
-	(void) rests_owners(dispatch->slow, REST_SLOW, now, &slow);
-	(void) rests_owners(dispatch->slow, REST_RESTING, now, &resting);
-	rests_note(dispatch->slow, owner, WORK_STORE, 1, took, true, now);
-	rests_begin(dispatch->slow, owner, took * (slow + resting + 1), now);
-	dispatch->slow_until = now + took;
-}
-
-/*
- * Work on a flight, unless its owner has had its time: since dispatch->turn has
- * become another number. Returns whether that has been done.
- */
-static bool
-work_on(Dispatch *dispatch, Flight *flight, FlightStep work)
-{
-	Shares	   *shares = dispatch->fleet->shares;
-	Oid			owner = flight->owner;
-	int64		start = clock_now();
-	int64		took;
-
-	if (!shares_has_time(shares, owner, dispatch->turn))
-		return false;
-	work(dispatch, flight);
-	took = clock_now() - start;
-	shares_spend(shares, owner, took);
-	if (dispatch->shared && took > OWNER_TURN)
-		note_slow(dispatch, owner, took);
-	return true;
-}
-
-/*
- * Whether what has arrived for a flight may take long to be read, as far as its length
- * says.
- */
-static bool
-has_much(const Flight *flight)
-{
-	return http_result(flight->transfer)->body_length > RUN_PIECE_BYTES;
-}
-
-/*
- * When it may be looked again whether something is to be read for this flight, which
- * leaves others the time as those do whose owners are slow; 0: it does not.
+ * Work on a flight, for something that is large, or not. Returns 0, or when to try again
+ * if it is not the turn of its owner: he may have had his time since dispatch->turn has
+ * become another number, or leave it to others.
  */
 static int64
-rests_until(Dispatch *dispatch, Flight *flight)
+work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 {
-	int64		now = clock_now();
+	Shares	   *shares = dispatch->fleet->shares;
+	Heavies    *heavies = dispatch->heavies;
+	Oid			owner = flight->owner;
+	int64		start = clock_now();
+	int64		end;
+	int64		next_turn;
+	bool		heavy = large || heavies_has(heavies, owner, start);
 
-	if (!has_much(flight) &&
-		!rests_is_slow(dispatch->slow, flight->owner, now))
-		return 0;
-	if (dispatch->slow_until > now)
-		return dispatch->slow_until;
-	return rests_has(dispatch->slow, flight->owner, now) ? now + REST_CHECK : 0;
-}
-
-/*
- * Read what has arrived for a flight, likewise, unless its owner rests.
- */
-static bool
-read_for(Dispatch *dispatch, Flight *flight, FlightStep read)
-{
-	return rests_until(dispatch, flight) == 0 && work_on(dispatch, flight, read);
+	if (heavy)
+	{
+		next_turn = heavies_next_turn(heavies, owner, start);
+		if (next_turn != 0)
+			return next_turn;
+	}
+	if (!shares_has_time(shares, owner, dispatch->turn))
+		return start;
+	work(dispatch, flight);
+	end = clock_now();
+	shares_spend(shares, owner, end - start);
+	heavies_spend(heavies, owner, end - start, heavy, large, dispatch->shared,
+				  end);
+	return 0;
 }
 
 /*-------------------------------------------------------------------------
@@ -660,6 +613,16 @@ receive_piece(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * Whether what has arrived for a flight may take long to be read, as far as its length
+ * says.
+ */
+static bool
+has_much_to_read(const Flight *flight)
+{
+	return http_result(flight->transfer)->body_length > RUN_PIECE_BYTES;
+}
+
+/*
  * Advance the transfers, and hand to the runs what has arrived. An answer may take a
  * second to be read: an owner of many has the others wait for one, not for all. What
  * is left over has its turn next, without a pause, and a stop does not wait for it.
@@ -669,31 +632,37 @@ dispatch_advance(Dispatch *dispatch)
 {
 	HttpTransfer *transfer;
 
+	heavies_begin_round(dispatch->heavies, clock_now());
 	http_advance(dispatch->http);
 	dispatch->turn++;
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_fresh(dispatch->http)) != NULL)
 	{
 		Flight	   *flight = http_owner(transfer);
+		int64		next_turn = work_on(dispatch, flight,
+										has_much_to_read(flight),
+										receive_piece);
 
-		if (!read_for(dispatch, flight, receive_piece))
-			http_return_fresh(dispatch->http, transfer,
-							  rests_until(dispatch, flight));
+		if (next_turn != 0)
+			http_return_fresh(dispatch->http, transfer, next_turn);
 	}
 	/* Whose pieces are left over is left with his answers, too. */
 	while (!ShutdownRequestPending &&
 		   (transfer = http_next_done(dispatch->http)) != NULL)
 	{
 		Flight	   *flight = http_owner(transfer);
+		int64		next_turn;
 
 		if (is_cancel(dispatch, flight))
 		{
 			*(Oid *) http_owner(transfer) = InvalidOid;
 			http_release(dispatch->http, transfer);
+			continue;
 		}
-		else if (!read_for(dispatch, flight, receive_answer))
-			http_return_done(dispatch->http, transfer,
-							 rests_until(dispatch, flight));
+		next_turn = work_on(dispatch, flight, has_much_to_read(flight),
+							receive_answer);
+		if (next_turn != 0)
+			http_return_done(dispatch->http, transfer, next_turn);
 	}
 }
 
@@ -790,9 +759,29 @@ take_up_unread(Dispatch *dispatch)
 }
 
 /*
+ * Those whose owners have left the time to others are to be sent, in their order.
+ */
+static void
+take_up_held(Dispatch *dispatch)
+{
+	Fleet	   *fleet = dispatch->fleet;
+
+	if (dispatch->held_until > clock_now())
+		return;
+	dispatch->held_until = NEVER;
+	while (!dlist_is_empty(&fleet->held))
+	{
+		dlist_node *last = dlist_tail_node(&fleet->held);
+
+		dlist_delete(last);
+		dlist_push_head(&fleet->to_send, last);
+	}
+}
+
+/*
  * Send what is to be sent, and abort what has been cancelled. A run may take a second
  * to begin, or to be sent: those of an owner that are left over keep their order, and
- * have their turn next.
+ * have their turn next, or when he has left others the time.
  */
 void
 dispatch_send(Dispatch *dispatch)
@@ -807,15 +796,35 @@ dispatch_send(Dispatch *dispatch)
 		cancel_response(dispatch, flight);
 	}
 	take_up_unread(dispatch);
+	take_up_held(dispatch);
 
 	dispatch->turn++;
 	dlist_foreach_modify(iter, &dispatch->fleet->to_send)
 	{
+		Flight	   *flight = dlist_container(Flight, node, iter.cur);
+		int64		next_turn;
+
 		if (ShutdownRequestPending)
 			break;
-		(void) work_on(dispatch, dlist_container(Flight, node, iter.cur),
-					   begin_and_send);
+		next_turn = work_on(dispatch, flight, flight->bytes > RUN_PIECE_BYTES,
+							begin_and_send);
+		if (next_turn <= clock_now())
+			continue;
+		dlist_delete(&flight->node);
+		dlist_push_tail(&dispatch->fleet->held, &flight->node);
+		dispatch->held_until = Min(dispatch->held_until, next_turn);
 	}
+}
+
+/*
+ * When to send next: NEVER if nothing is to be sent.
+ */
+int64
+dispatch_next_send(const Dispatch *dispatch)
+{
+	if (!dlist_is_empty(&dispatch->fleet->to_send))
+		return 0;
+	return dlist_is_empty(&dispatch->fleet->held) ? NEVER : dispatch->held_until;
 }
 
 /*

@@ -11,8 +11,8 @@
 #include "nodes/pg_list.h"
 #include "runner/conversation_cache.h"
 #include "runner/fleet.h"
+#include "runner/heavies.h"
 #include "runner/pacing.h"
-#include "runner/rests.h"
 
 /* How many servers may be told at once that nobody wants a response any more. */
 #define MAX_CANCELS 200
@@ -35,14 +35,16 @@ typedef struct Dispatch
 										 * the place is free */
 	bool		pacing_changed; /* there may be room for parked runs now */
 	bool		shared;			/* several owners have work */
-	Rests	   *slow;			/* owners whose answers take long to be read */
-	int64		slow_until;		/* all of them leave others the time until
-								 * then, as of clock_now() */
+	Heavies    *heavies;		/* owners whose requests take long */
+	int64		held_until;		/* when the flights of fleet->held are to be
+								 * sent, as of clock_now(); NEVER: there are
+								 * none */
 } Dispatch;
 
 extern void dispatch_advance(Dispatch *dispatch);
 extern void dispatch_wake(Dispatch *dispatch);
 extern void dispatch_send(Dispatch *dispatch);
+extern int64 dispatch_next_send(const Dispatch *dispatch);
 extern void dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 						  const char *message);
 extern void dispatch_shed(Dispatch *dispatch, Flight *flight, const char *type,

@@ -86,6 +86,7 @@ fleet_create(HttpClient *http)
 	fleet->http = http;
 	fleet->shares = shares_create();
 	dlist_init(&fleet->to_send);
+	dlist_init(&fleet->held);
 	dlist_init(&fleet->unread);
 	dlist_init(&fleet->ended);
 	dlist_init(&fleet->with_news);

@@ -23,6 +23,8 @@ typedef struct Fleet
 	Shares	   *shares;			/* whose they are */
 	HttpClient *http;			/* is told what those keep that have ended */
 	dlist_head	to_send;		/* flights at STEP_SEND */
+	dlist_head	held;			/* likewise, whose owners leave others the
+								 * time */
 	dlist_head	unread;			/* flights at STEP_AWAIT whose answers have
 								 * come, and are not to be read yet */
 	dlist_head	ended;			/* flights at STEP_STORE */

@@ -164,9 +164,8 @@ sleep_ms(Runner *runner)
 	/* Whoever waits for a lock in a turn resets the latch. */
 	if (ShutdownRequestPending || ConfigReloadPending || runner_slot_held())
 		return 0;
-	if (!dlist_is_empty(&runner->dispatch.fleet->to_send))
-		return 0;
-	wake_at = chores_next_at(runner->chores);
+	wake_at = Min(chores_next_at(runner->chores),
+				  dispatch_next_send(&runner->dispatch));
 	if (sleeper != NULL)
 		wake_at = Min(wake_at, sleeper->run.wake_at);
 	if (wake_at != NEVER)
@@ -324,7 +323,8 @@ initialize(Runner *runner, int slot, Oid database)
 	dispatch->http = http_create();
 	dispatch->fleet = fleet_create(dispatch->http);
 	dispatch->conversations = conversation_cache_create();
-	dispatch->slow = rests_create();
+	dispatch->heavies = heavies_create();
+	dispatch->held_until = NEVER;
 	dispatch->pacing = pacing_create(number,
 									 agno_runners > 1 ? &shared_loads : NULL);
 	runner->chores = chores_create(dispatch, extension, wakes, number == 0);

@@ -166,7 +166,7 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 		share->turn = turn;
 		share->spent = 0;
 	}
-	return share->spent < OWNER_TURN;
+	return share->spent < Min(OWNER_TURN, ALL_TURN / shares_owners(shares));
 }
 
 /*

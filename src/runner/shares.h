@@ -12,9 +12,11 @@
 
 /*
  * How long pieces of answers for one owner, and his answers, may be worked on in a turn of
- * the loop, and as long what he sends, in microseconds: others have their turn then.
+ * the loop, and as long what he sends, in microseconds, or his part of how long that may
+ * be for all, if he has less then: others have their turn then.
  */
 #define OWNER_TURN (50 * US_PER_MS)
+#define ALL_TURN (200 * US_PER_MS)
 
 typedef struct Shares Shares;
 

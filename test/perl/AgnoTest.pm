@@ -25,7 +25,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
-  launcher_pid cpu_of busy longest_call longest_until_ended calls_until_ended calls_take switches_of status_of logged is_up
+  launcher_pid cpu_of busy longest_call longest_until_ended calls_until calls_until_ended calls_take switches_of status_of logged is_up
   wait_through_crashes crash_by_killing);
 
 # Helpers that need a node take it as their first argument; without one, they
