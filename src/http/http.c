@@ -559,6 +559,7 @@ http_release(HttpClient *client, HttpTransfer *transfer)
 	transfer_stop_timer(transfer);
 	transfer->approach->transfers--;
 	transfer->account->bytes -= transfer->held;
+	transfer->account->done -= transfer->is_done;
 	transfer->account->transfers--;
 	transfer_close_account(client, transfer->account);
 	transfer_give_back(transfer);

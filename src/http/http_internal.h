@@ -125,7 +125,8 @@ typedef struct Approach
 typedef struct Account
 {
 	Oid			role;			/* whose transfers */
-	int			transfers;		/* how many there are */
+	int			transfers;		/* how many there are, */
+	int			done;			/* and of these, how many have come to an end */
 	int64		bytes;			/* the sum of their HttpTransfer.held */
 	int64		kept;			/* bytes that are left of others, as
 								 * http_keep() was told */
@@ -250,6 +251,7 @@ struct HttpTransfer
 	size_t		header_bytes;	/* that headers count for */
 	int			codings;		/* of the body, that headers have told of */
 	bool		unreadable;		/* they are not accepted */
+	bool		is_done;		/* it has come to an end */
 	bool		no_socket;		/* there was no descriptor, or no memory, for
 								 * one, or for what it takes */
 	int64		started_at;		/* as of clock_now() */
@@ -315,6 +317,7 @@ extern HTAB *transfer_create_accounts(void);
 extern Account *transfer_account(HttpClient *client, Oid role);
 extern void transfer_close_account(HttpClient *client, Account *account);
 extern void transfer_let_go(HttpTransfer *transfer);
+extern bool transfer_is_behind(const Account *account);
 extern void transfer_charge(HttpTransfer *transfer);
 extern CURLcode transfer_set_options(HttpTransfer *transfer,
 									 const HttpRequest *request);

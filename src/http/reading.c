@@ -26,6 +26,12 @@
 #define ROLE_SLICE (20 * US_PER_MS)
 #define ROUND_TIME (50 * US_PER_MS)
 
+/*
+ * After this time, in microseconds, it is looked again whether a role has had enough of
+ * its answers read to receive more.
+ */
+#define BEHIND_PAUSE (10 * US_PER_MS)
+
 /* How long a role is heavy that has had its slice, in microseconds. */
 #define HEAVY_FOR (10 * US_PER_S)
 
@@ -209,6 +215,11 @@ read_lane(Lane *lane, int64 now)
 		park(lane, account->unread_until);
 		return;
 	}
+	if (account != NULL && transfer_is_behind(account))
+	{
+		park(lane, now + BEHIND_PAUSE);
+		return;
+	}
 	reading_unpark(lane);
 	/* Neither is to have all of the time. */
 	for (int part = 0; part < 2 && !is_read_enough(lane->client, account); part++)
@@ -259,7 +270,7 @@ read_lanes(HttpClient *client, bool heavy, int64 began)
 		if (!heavy || clock_now() - began <= ROUND_TIME)
 			read_lane(lane, began);
 		else if (lane->parked)
-			park(lane, account->unread_until);
+			park(lane, Max(account->unread_until, began));
 	}
 }
 

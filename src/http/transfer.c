@@ -117,6 +117,7 @@ transfer_account(HttpClient *client, Oid role)
 		account->bytes = 0;
 		account->kept = 0;
 		account->read_for = 0;
+		account->done = 0;
 		account->heavy_until = 0;
 		account->unread_until = 0;
 	}
@@ -131,6 +132,16 @@ transfer_close_account(HttpClient *client, Account *account)
 {
 	if (account->transfers == 0 && account->kept == 0)
 		hash_search(client->accounts, &account->role, HASH_REMOVE, NULL);
+}
+
+/*
+ * Whether a role has answers that are to be read before more of others is received.
+ */
+bool
+transfer_is_behind(const Account *account)
+{
+	return account->done > 0 &&
+		account->bytes + account->kept > ROLE_BYTES / 2;
 }
 
 /*
@@ -759,6 +770,9 @@ void
 transfer_done(HttpTransfer *transfer)
 {
 	transfer_stop_timer(transfer);
+	if (!transfer->is_done)
+		transfer->account->done++;
+	transfer->is_done = true;
 	transfer->place = DONE;
 	dlist_push_tail(&transfer->client->done, &transfer->node);
 }
