@@ -26,6 +26,8 @@
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/tool_slots.h"
+#include "server/waiters.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -35,6 +37,9 @@
  */
 #define DUE_PAUSE (100 * US_PER_MS)
 #define IDLE_DUE_PAUSE (1 * US_PER_S)
+
+/* Turns that fail for a lock do so for the same one if no more time is between them. */
+#define LOCKED_OUT_PAUSE (2 * US_PER_S)
 
 /*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
@@ -101,6 +106,8 @@ struct Chores
 								 * there was none */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
+	int64		locked_out_at;	/* the last turn failed for a lock then, */
+	int64		locked_out_since;	/* and the first one, or it was looked why */
 	Oid			worked_for;		/* whom the last turn that was about anybody
 								 * was about, at its end, */
 	int64		worked_at;		/* which was then */
@@ -364,6 +371,34 @@ note_owners(Chores *chores, const Turn *turn)
 	return is_shared(chores, now) || turn->shared;
 }
 
+static void
+tell_who_is_in_the_way(void *arg)
+{
+	waiters_are_in_the_way(store_in_the_way());
+}
+
+/*
+ * A turn has failed, since somebody has locked a table, or waits for that: perhaps for a
+ * caller who waits for a run, which cannot be stored before. After as long as a deadlock
+ * may last, he is told.
+ */
+static void
+end_waits_in_the_way(Chores *chores)
+{
+	static bool failed;
+	int64		now = clock_now();
+
+	/* Turns that need no such table may succeed in between. */
+	if (now - chores->locked_out_at > LOCKED_OUT_PAUSE)
+		chores->locked_out_since = now;
+	chores->locked_out_at = now;
+	if (now - chores->locked_out_since < DeadlockTimeout * US_PER_MS)
+		return;
+	chores->locked_out_since = now;
+	(void) apart_look("agno_bg: looking who is in the way",
+					  tell_who_is_in_the_way, NULL, &failed);
+}
+
 /*
  * Execute a turn, and report and survive its errors. Returns whether it
  * succeeded.
@@ -401,6 +436,8 @@ try_turn(Chores *chores, Turn *turn)
 	turn_note_time(turn);
 	turn->shared = note_owners(chores, turn);
 	faults_note(&chores->faults, turn, error, at_commit);
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		end_waits_in_the_way(chores);
 	return false;
 }
 
@@ -541,6 +578,7 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->many_signals = chores->many_signals;
 	turn->signals_after = chores->signals_after;
 	turn->shared = is_shared(chores, now);
+	chores->order.shared = turn->shared;
 	chores->dispatch->shared = turn->shared;
 	turn->limit = turn_limit(chores, turn->shared);
 	turn->own_limit = chores->faults.limit;

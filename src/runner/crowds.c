@@ -4,10 +4,13 @@
  *	  Owners whose rows are in the way.
  *
  * Who has enqueued, or cancelled, very many runs in a transaction that is still open makes
- * every look for what is ready, or signalled, long; so do rows that are dead, while an old
- * snapshot keeps them. As soon as a look has taken long, it is found out who that is, and
- * he is passed by until that has ended, for several times as long as a look takes that does
- * not: so there is such a look now and then, for what else he has.
+ * every look for what is ready, or signalled, long. As soon as a look has taken long, it
+ * is found out who that is, and he is passed by until the transaction has ended, for ten
+ * times as long as a look takes that does not: so there is such a look now and then, for
+ * what else he has.
+ *
+ * While an old snapshot keeps what is dead, dead rows do that as well. Nobody has chosen
+ * those, and their owner may have others: what follows is the business of those who look.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,13 +24,8 @@
 /* How long it is watched who crowds, after a look that took long, or somebody who did. */
 #define WATCH_TIME (5 * US_PER_S)
 
-/*
- * For how many times as long as a look took nobody looks like that again, and after one
- * that others notice.
- */
-#define PASSED_TIMES 3
-#define LONG_PASSED_TIMES 10
-#define LONG_LOOK (100 * US_PER_MS)
+/* For how many times as long as a look took nobody looks like that again. */
+#define PASSED_TIMES 10
 
 /* For no longer than this. */
 #define LONGEST_PASSED (10 * US_PER_S)
@@ -64,8 +62,7 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 	if (now >= crowd->watched_until)
 		crowd->checked_until = 0;
 	crowd->watched_until = now + WATCH_TIME;
-	took *= took > LONG_LOOK ? LONG_PASSED_TIMES : PASSED_TIMES;
-	crowd->passed_until = now + Min(took, LONGEST_PASSED);
+	crowd->passed_until = now + Min(took * PASSED_TIMES, LONGEST_PASSED);
 }
 
 /*
@@ -74,41 +71,59 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 static void
 forget(Crowd *crowd)
 {
-	crowd->count = 0;
+	list_free(crowd->owners);
+	list_free(crowd->others);
+	crowd->owners = NIL;
+	crowd->others = NIL;
 	crowd->next = InvalidOid;
 }
 
 /*
+ * What is known of owners when those from this one on, up to crowd->next, have been looked
+ * at: what was known of the others, and what has been found.
+ */
+static List *
+update(const Crowd *crowd, List *known, Oid first, List *found)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	List	   *result = list_copy(found);
+	ListCell   *cell;
+
+	foreach(cell, known)
+	{
+		Oid			owner = lfirst_oid(cell);
+
+		if (owner < first || (OidIsValid(crowd->next) && owner >= crowd->next))
+			result = lappend_oid(result, owner);
+	}
+	list_free(known);
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+static bool
+is_known(const Crowd *crowd)
+{
+	return crowd->owners != NIL || crowd->others != NIL;
+}
+
+/*
  * Find out who crowds this place: of the owners from crowd->next on, as far as the time
- * allows. Of others it is known.
+ * allows.
  */
 static void
 check(Crowd *crowd, OpenRows place)
 {
 	int64		began = clock_now();
 	Oid			first = crowd->next;
-	List	   *found = store_crowding_owners(place, &crowd->next);
+	List	   *others;
+	List	   *found = store_crowding_owners(place, &crowd->next, &others);
 	int64		now = clock_now();
-	Oid		   *owners = MemoryContextAlloc(TopMemoryContext, sizeof(Oid) *
-											(list_length(found) + crowd->count + 1));
-	int			count = 0;
-	ListCell   *cell;
 
-	foreach(cell, found)
-		owners[count++] = lfirst_oid(cell);
-	for (int i = 0; i < crowd->count; i++)
-	{
-		Oid			owner = crowd->owners[i];
-
-		if (owner < first || (OidIsValid(crowd->next) && owner >= crowd->next))
-			owners[count++] = owner;
-	}
-	if (crowd->owners != NULL)
-		pfree(crowd->owners);
-	crowd->owners = owners;
-	crowd->count = count;
+	crowd->owners = update(crowd, crowd->owners, first, found);
+	crowd->others = update(crowd, crowd->others, first, others);
 	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * CHECK_TIMES);
-	if (crowd->count > 0)
+	if (is_known(crowd))
 		crowd->watched_until = crowd->checked_until + WATCH_TIME;
 }
 
@@ -122,6 +137,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 	Crowd	   *crowd = &crowds->places[place];
 	int64		now = clock_now();
 	Oid		   *all;
+	ListCell   *cell;
 
 	/* A look that has not come to its end took too long, too. */
 	if (crowd->began != 0)
@@ -130,12 +146,25 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 		forget(crowd);
 	else if (now >= crowd->checked_until)
 		check(crowd, place);
-	all = palloc(sizeof(Oid) * (*count + crowd->count + 1));
+	all = palloc(sizeof(Oid) * (*count + list_length(crowd->owners) + 1));
 	if (*count > 0)
 		memcpy(all, owners, sizeof(Oid) * *count);
-	for (int i = 0; i < crowd->count && now < crowd->passed_until; i++)
-		all[(*count)++] = crowd->owners[i];
+	if (now < crowd->passed_until)
+	{
+		foreach(cell, crowd->owners)
+			all[(*count)++] = lfirst_oid(cell);
+	}
 	return all;
+}
+
+/*
+ * Those who have too many dead rows in this place to see whether they crowd it, as is known
+ * by crowds_add(): a list of OIDs.
+ */
+const List *
+crowds_others(const Crowds *crowds, OpenRows place)
+{
+	return crowds->places[place].others;
 }
 
 /*
@@ -178,7 +207,7 @@ crowds_next_check(const Crowds *crowds)
 
 	for (int place = 0; place < OPEN_ROWS; place++)
 	{
-		if (crowds->places[place].count > 0)
+		if (is_known(&crowds->places[place]))
 			next = Min(next, crowds->places[place].checked_until);
 	}
 	return next;

@@ -157,7 +157,8 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 		if (next_turn != 0)
 			return next_turn;
 	}
-	if (!shares_has_time(shares, owner, dispatch->turn))
+	/* A turn of the heavy is his, or it would be nobody's. */
+	else if (!shares_has_time(shares, owner, dispatch->turn))
 		return start;
 	work(dispatch, flight);
 	end = clock_now();

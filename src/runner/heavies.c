@@ -19,12 +19,16 @@
 
 #include "common/hashfn.h"
 #include "runner/heavies.h"
-#include "runner/rests.h"
 #include "utils/memutils.h"
+
+/*
+ * What takes longer than this, in microseconds, or has in a round, is more than others may
+ * be asked to wait for without having as much themselves.
+ */
+#define LONG_WORK (50 * US_PER_MS)
 
 /* How long all of an owner is heavy, after something that took so long. */
 #define HEAVY_FOR (10 * US_PER_S)
-#define HEAVY_WORK (50 * US_PER_MS)
 
 /* How long the last turn of an owner is known, after he has waited for another. */
 #define KNOWN_FOR (60 * US_PER_S)
@@ -50,24 +54,17 @@ typedef struct Heavy
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* What is done with what is heavy, in a round. */
-typedef enum HeavyState
-{
-	HEAVY_TURNS,				/* whoever's turn it is is worked for */
-	HEAVY_REST,					/* others have the time */
-	HEAVY_GATHER				/* it is found out who waits, after a rest */
-} HeavyState;
-
 struct Heavies
 {
 	heavy_table_hash *by_owner;
-	HeavyState	state;
 	int64		round;			/* their number, from 1 */
 	int64		spent;			/* on what is heavy, in this one, in
 								 * microseconds */
 	int64		next;			/* the turn is of those whose last one was no
 								 * later than this */
-	int64		rest_until;		/* when HEAVY_REST ends */
+	bool		resting;		/* others have the time, */
+	int64		rest_until;		/* until then, */
+	int64		rest_round;		/* and have had it since this round */
 };
 
 Heavies *
@@ -81,30 +78,30 @@ heavies_create(void)
 }
 
 /*
- * A round begins: of those who waited in the last one, whoever had his last turn first is
- * next. Call this before it is looked for what may be done again now.
+ * A round begins: of those who waited in the last one, or in the rest that ends now,
+ * whoever had his last turn first is next. Call this before it is looked for what may be
+ * done again now.
  */
 void
 heavies_begin_round(Heavies *heavies, int64 now)
 {
+	bool		ends = heavies->resting && heavies->rest_until <= now;
+	int64		since = ends ? heavies->rest_round : heavies->round;
 	heavy_table_iterator iterator;
 	Heavy	   *heavy;
 
+	heavies->resting = heavies->rest_until > now;
 	heavies->next = PG_INT64_MAX;
 	heavy_table_start_iterate(heavies->by_owner, &iterator);
 	while ((heavy = heavy_table_iterate(heavies->by_owner, &iterator)) != NULL)
 	{
 		if (heavy->known_until <= now)
 			heavy_table_delete_item(heavies->by_owner, heavy);
-		else if (heavy->waited_in == heavies->round)
+		else if (heavy->waited_in >= since)
 			heavies->next = Min(heavies->next, heavy->last);
 	}
 	heavies->round++;
 	heavies->spent = 0;
-	if (heavies->rest_until > now)
-		heavies->state = HEAVY_REST;
-	else
-		heavies->state = heavies->state == HEAVY_REST ? HEAVY_GATHER : HEAVY_TURNS;
 }
 
 /*
@@ -144,9 +141,9 @@ heavies_next_turn(Heavies *heavies, Oid owner, int64 now)
 	Heavy	   *heavy = find_or_add(heavies, owner, now);
 
 	heavy->waited_in = heavies->round;
-	if (heavies->state == HEAVY_REST)
+	if (heavies->resting)
 		return Max(heavies->rest_until, now);
-	return heavies->state == HEAVY_TURNS && heavy->last <= heavies->next ? 0 : now;
+	return heavy->last <= heavies->next ? 0 : now;
 }
 
 /*
@@ -159,16 +156,17 @@ heavies_spend(Heavies *heavies, Oid owner, int64 took, bool heavy, bool large,
 {
 	Heavy	   *its;
 
-	if (!heavy && took <= OWNER_SLICE)
+	if (!heavy && took <= LONG_WORK)
 		return;
 	its = find_or_add(heavies, owner, now);
 	its->last = now;
-	if (!large && took > HEAVY_WORK)
+	if (!large && took > LONG_WORK)
 		its->heavy_until = now + HEAVY_FOR;
 	heavies->spent += took;
-	if (shared && heavies->spent > OWNER_SLICE)
+	if (shared && heavies->spent > LONG_WORK)
 	{
+		heavies->resting = true;
 		heavies->rest_until = now + heavies->spent;
-		heavies->state = HEAVY_REST;
+		heavies->rest_round = heavies->round;
 	}
 }

@@ -10,16 +10,21 @@
  * even if all are taken.
  *
  * Owners who may not have more are stepped over, however many runs they have
- * waiting: the queue is read in ranges between them.
+ * waiting: the queue is read in ranges between them. So are those whose runs are behind
+ * very many dead rows, for whom there are turns of their own.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "runner/deadline.h"
 #include "runner/pick.h"
 #include "server/settings.h"
 #include "store/store.h"
 #include "utils/builtins.h"
+
+/* For how many times as long as it took nobody picks behind dead rows again. */
+#define HIDDEN_RESTS 3
 
 /* A pick that is under way. */
 typedef struct Pick
@@ -147,6 +152,48 @@ join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 }
 
 /*
+ * Whether this owner's runs are behind very many dead rows.
+ */
+static bool
+is_hidden(const Pick *pick, Oid owner)
+{
+	return list_member_oid(crowds_others(&pick->order->crowds, OPEN_READY), owner);
+}
+
+/*
+ * Those whose runs are, are slow: to find them takes long.
+ */
+static void
+note_hidden(Pick *pick)
+{
+	ListCell   *cell;
+
+	foreach(cell, crowds_others(&pick->order->crowds, OPEN_READY))
+		rests_note(pick->order->rests, lfirst_oid(cell), WORK_START, pick->most,
+				   OWNER_SLICE, true, pick->order->now);
+}
+
+/*
+ * Pick from such an owner, who is slow: that takes as long as it does, and is not done
+ * again for three times as long, unless nobody but him has runs.
+ */
+static void
+pick_hidden(Pick *pick, Oid owner)
+{
+	int64		began = clock_now();
+	int64		now;
+	List	   *found;
+
+	(void) deadline_end();
+	found = store_pick(owner, owner, pick->quota);
+	take(pick, found);
+	pick->more |= list_length(found) == pick->quota;
+	now = clock_now();
+	if (pick->order->shared || found == NIL)
+		rests_begin(pick->order->rests, owner, (now - began) * HIDDEN_RESTS, now);
+}
+
+/*
  * Find out who gets none: those who have enough in flight, those who rest, and those whose
  * uncommitted runs are in the way.
  */
@@ -160,6 +207,7 @@ find_full(Pick *pick)
 										  &pick->full_count);
 
 	full = crowds_add(&pick->order->crowds, OPEN_READY, full, &pick->full_count);
+	note_hidden(pick);
 	pick->full = join_owners(full, &pick->full_count, resting, resting_count);
 }
 
@@ -184,7 +232,10 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 			continue;
 		order->last_started = owner;
 		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
-		pick_between(pick, owner, owner);
+		if (is_hidden(pick, owner))
+			pick_hidden(pick, owner);
+		else
+			pick_between(pick, owner, owner);
 	}
 	order->last_owner = last_owner;
 }

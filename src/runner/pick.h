@@ -21,6 +21,7 @@ typedef struct PickOrder
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
 	Crowds		crowds;			/* owners who are passed by */
+	bool		shared;			/* several owners have runs */
 	int64		now;			/* when the turn began: who rests then does so
 								 * in all of it, as of clock_now() */
 	int64		rounds[OWNER_WORKS];	/* how many times all owners had their

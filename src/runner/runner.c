@@ -83,6 +83,7 @@ exit_unwanted(void)
 {
 	ereport(DEBUG1,
 			(errmsg_internal("agno_bg runner leaves: the extension is not there")));
+	runner_slot_leave();
 	proc_exit(0);
 }
 

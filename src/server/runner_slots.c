@@ -49,7 +49,8 @@ typedef struct RunnerSlot
 								 * tables */
 	int64		restoring_until;	/* while there are any: no runner before,
 									 * as of clock_now() */
-	bool		stepped_aside;	/* the last one left because of them */
+	bool		stepped_aside;	/* the last one left because of them, or of
+								 * runner_slot_leave() */
 	int			pid;			/* of the process, 0 when there is none */
 	TimestampTz since;			/* when the process started, else 0 */
 
@@ -529,6 +530,18 @@ runner_slots_not_started(int slot, bool still_wanted)
  *-------------------------------------------------------------------------
  */
 
+/* This runner has nothing to do here, which is no failure. */
+static bool leaving;
+
+/*
+ * This runner is about to exit, since the extension is not there any more.
+ */
+void
+runner_slot_leave(void)
+{
+	leaving = true;
+}
+
 /*
  * A runner says goodbye; the launcher is to start another, unless
  * runner_slot_unwanted() has freed the slot.
@@ -545,7 +558,7 @@ runner_detach(int code, Datum arg)
 		slot->pid = 0;
 		slot->since = 0;
 		slot->state = RUNNER_WANTED;
-		slot->stepped_aside = is_held(slot);
+		slot->stepped_aside = leaving || is_held(slot);
 	}
 	wake_process(shared->launcher);
 	LWLockRelease(runners_lock);

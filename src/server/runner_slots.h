@@ -38,7 +38,8 @@ typedef struct RunnerView
 	int			number;			/* of the runner in its database */
 	RunnerState state;
 	bool		held;			/* no process is to be there now */
-	bool		stepped_aside;	/* the last one left because it was asked to */
+	bool		stepped_aside;	/* the last one left because it was asked to,
+								 * or had nothing to do there */
 	int64		restoring_until;	/* no process before, as of clock_now();
 									 * 0: there is no restore */
 	int			pid;			/* of the process; 0: none */
@@ -76,6 +77,7 @@ extern bool runner_slot_attach(int slot, Oid database);
 extern int	runner_slot_number(void);
 extern void runner_slot_want_siblings(void);
 extern void runner_slot_wake_siblings(uint32 numbers);
+extern void runner_slot_leave(void);
 extern void runner_slot_unwanted(uint64 wakes_seen);
 extern uint64 runner_slot_wakes(void);
 extern bool runner_slot_held(void);

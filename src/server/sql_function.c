@@ -16,7 +16,7 @@
  * How deep subtransactions may be nested in which something is written that runners look
  * at.
  */
-#define DEEPEST_NESTING 100
+#define DEEPEST_NESTING 10
 
 void
 check_may_write(const char *function)

@@ -183,36 +183,50 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
  *-------------------------------------------------------------------------
  */
 
-/*
- * Look at a run for this role. False when there is none that it may see.
- */
-static bool
-look_at_run(const char *run_id, Oid caller, RunRow *state)
+/* A run that somebody waits for. */
+typedef struct Wait
+{
+	const char *run_id;
+	Oid			caller;			/* the role that waits */
+	bool		found;			/* there is such a run that it may see: */
+	RunRow		state;			/* as look_at_run() found it, */
+	HeapTuple	tuple;			/* and as copy_run() did, or NULL */
+} Wait;
+
+static void
+look_at_run(Wait *wait)
 {
 	StoreUser	user = store_enter();
-	bool		found = store_find_run(run_id, state) &&
-		has_privs_of_role(caller, state->owner);
 
+	wait->found = store_find_run(wait->run_id, &wait->state) &&
+		has_privs_of_role(wait->caller, wait->state.owner);
 	store_leave(user);
-	return found;
+}
+
+static void
+copy_run(Wait *wait)
+{
+	StoreUser	user = store_enter();
+
+	wait->tuple = store_copy_run(wait->run_id, wait->state.owner);
+	store_leave(user);
 }
 
 /*
- * The same, in a subtransaction that is undone, so that nothing is kept locked: a command
- * that needs agno.runs for itself would wait for the caller, the runner for that command,
- * and the caller for the runner.
+ * Do one of these in a subtransaction that is undone, so that nothing is kept locked: a
+ * command that needs agno.runs for itself would wait for the caller, the runner for that
+ * command, and the caller for the runner.
  */
-static bool
-glance_at_run(const char *run_id, Oid caller, RunRow *state)
+static void
+glance(Wait *wait, void (*look) (Wait *))
 {
 	ErrorData  *volatile error = NULL;
-	volatile bool found = false;
 	SubTransaction sub;
 
 	sub = subtransaction_begin();
 	PG_TRY();
 	{
-		found = look_at_run(run_id, caller, state);
+		look(wait);
 		subtransaction_end(&sub, false);
 	}
 	PG_CATCH();
@@ -222,7 +236,20 @@ glance_at_run(const char *run_id, Oid caller, RunRow *state)
 	PG_END_TRY();
 	if (error != NULL)
 		ReThrowError(error);
-	return found;
+}
+
+/*
+ * Complain if this transaction itself keeps the run from being stored.
+ */
+static void
+check_way(const char *run_id)
+{
+	if (waiters_is_in_the_way())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("cannot wait for run \"%s\" any longer", run_id),
+				 errdetail("A command waits for a lock that this transaction has on a table of agno_bg, and no run can be stored before that command."),
+				 errhint("Wait in a transaction, and a statement, that has read no such table before.")));
 }
 
 /*
@@ -291,25 +318,31 @@ sleep_on_latch(long timeout_ms)
 }
 
 /*
- * Sleep until the run has settled, or until the deadline; 0: none. False when
- * there is no run that the caller may see. Leaves no snapshot behind.
+ * Sleep until the run has settled, or until the deadline; 0: none. Leaves no snapshot
+ * behind.
  */
-static bool
-wait_for_run(const char *run_id, Oid caller, int64 deadline, RunRow *state)
+static void
+wait_for_run(Wait *wait, int64 deadline)
 {
-	bool		found;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext look = AllocSetContextCreate(caller, "agno_bg wait",
+											   ALLOCSET_SMALL_SIZES);
 
-	waiters_begin(run_id);
+	waiters_begin(wait->run_id);
 	for (;;)
 	{
 		long		timeout_ms = -1;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		found = glance_at_run(run_id, caller, state);
-		if (!found || is_settled(state->status))
+		check_way(wait->run_id);
+		MemoryContextReset(look);
+		MemoryContextSwitchTo(look);
+		glance(wait, look_at_run);
+		MemoryContextSwitchTo(caller);
+		if (!wait->found || is_settled(wait->state.status))
 			break;
-		check_wait(state);
+		check_wait(&wait->state);
 
 		if (deadline != 0)
 		{
@@ -325,28 +358,26 @@ wait_for_run(const char *run_id, Oid caller, int64 deadline, RunRow *state)
 		sleep_on_latch(timeout_ms);
 	}
 	waiters_end();
-	return found;
 }
 
 /*
  * agno_wait_run(run_id text, timeout interval) returns setof agno.runs
  *
  * Errors: object_not_in_prerequisite_state for a run of this transaction and
- * on a standby, active_sql_transaction with a snapshot that is too old.
+ * on a standby, active_sql_transaction with a snapshot that is too old,
+ * deadlock_detected if the transaction itself keeps the run from being stored.
  */
 Datum
 agno_wait_run(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	int64		deadline = 0;
-	Oid			caller = GetUserId();
-	char	   *run_id;
-	RunRow		state;
+	Wait		wait = {.caller = GetUserId()};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	wait.run_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(1))
 	{
 		double		ms = argument_interval_ms(PG_GETARG_DATUM(1));
@@ -356,15 +387,11 @@ agno_wait_run(PG_FUNCTION_ARGS)
 			deadline = clock_now() + (int64) (Max(ms, 0) * US_PER_MS);
 	}
 
-	if (wait_for_run(run_id, caller, deadline, &state))
-	{
-		StoreUser	user = store_enter();
-		HeapTuple	tuple = store_copy_run(run_id, state.owner);
-
-		if (tuple != NULL)
-			tuplestore_puttuple(result->setResult, tuple);
-		store_leave(user);
-	}
+	wait_for_run(&wait, deadline);
+	if (wait.found)
+		glance(&wait, copy_run);
+	if (wait.tuple != NULL)
+		tuplestore_puttuple(result->setResult, wait.tuple);
 	PG_RETURN_NULL();
 }
 
@@ -380,14 +407,12 @@ Datum
 agno_run(PG_FUNCTION_ARGS)
 {
 	CallContext *context = castNode(CallContext, fcinfo->context);
-	Oid			caller = GetUserId();
+	Wait		wait = {.caller = GetUserId()};
 	RunRow		state;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false};
-	char	   *run_id;
 	bool		isolated;
-	bool		found;
 
 	if (context->atomic)
 		ereport(ERROR,
@@ -399,7 +424,7 @@ agno_run(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	desc = CreateTupleDescCopy(desc);
 	enqueue_run(fcinfo, &state);
-	run_id = pstrdup(state.run_id);
+	wait.run_id = pstrdup(state.run_id);
 
 	store_commit_call();
 
@@ -410,16 +435,16 @@ agno_run(PG_FUNCTION_ARGS)
 	isolated = IsolationUsesXactSnapshot();
 	if (isolated)
 		XactIsoLevel = XACT_READ_COMMITTED;
-	found = wait_for_run(run_id, caller, 0, &state);
-	values[0] = CStringGetTextDatum(run_id);
-	nulls[1] = nulls[2] = !found;
-	if (found)
+	wait_for_run(&wait, 0);
+	values[0] = CStringGetTextDatum(wait.run_id);
+	nulls[1] = nulls[2] = !wait.found;
+	if (wait.found)
 	{
-		values[1] = run_ref_status(state.status,
+		values[1] = run_ref_status(wait.state.status,
 								   TupleDescAttr(desc, 1)->atttypid);
-		nulls[2] = state.content == NULL;
-		if (state.content != NULL)
-			values[2] = CStringGetTextDatum(state.content);
+		nulls[2] = wait.state.content == NULL;
+		if (wait.state.content != NULL)
+			values[2] = CStringGetTextDatum(wait.state.content);
 	}
 	/* And what the caller does next is isolated as it expects. */
 	if (isolated)

@@ -517,7 +517,10 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_open.c: whose rows of open transactions are in the way */
-extern List *store_crowding_owners(OpenRows where, Oid *from);
+extern List *store_crowding_owners(OpenRows where, Oid *from, List **others);
+
+/* store_locks.c: who keeps others from the tables */
+extern List *store_in_the_way(void);
 
 /* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(int limit, const Oid *others, int count);

@@ -41,10 +41,9 @@
 #define FIRST_LOOK 100
 
 /*
- * How long it is looked at the rows of an owner, in microseconds: who has so many, of any
- * kind, that most of them are not there for all to see, is in the way in any case. And how
- * long at those of all: the rest is looked at later. A turn of the runner may take no
- * longer than 200 ms.
+ * How long it is looked at the rows of an owner, in microseconds: it takes too long to see
+ * whether he has a crowd, and so it does to look past them. And how long at those of all:
+ * the rest is looked at later. A turn of the runner may take no longer than 200 ms.
  */
 #define OWNER_LOOK (20 * US_PER_MS)
 #define WHOLE_LOOK (80 * US_PER_MS)
@@ -136,23 +135,14 @@ typedef struct OwnerRows
 	int			open;			/* of open transactions */
 	int			others;			/* that somebody who picks does not pass */
 	int			all;
-	bool		crowd;			/* he has a crowd, or too many */
+	bool		too_many;		/* to see what they are */
 } OwnerRows;
 
-/*
- * Whether a look at these rows, which began then, has come to its end: at that of a crowd.
- */
 static bool
-has_crowd(const OwnerRows *rows, int64 began)
+is_looked_at_enough(const OwnerRows *rows)
 {
-	return rows->open == CROWD ||
-		(rows->all % ROWS_PER_CHECK == 0 && clock_now() - began > OWNER_LOOK);
-}
-
-static bool
-has_none(const OwnerRows *rows)
-{
-	return rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open;
+	return rows->open == CROWD || rows->too_many ||
+		(rows->others + rows->open >= FIRST_LOOK && rows->others > rows->open);
 }
 
 /*
@@ -186,7 +176,7 @@ next_owner(const OpenIndex *open, Oid from)
 				F_OIDGE, ObjectIdGetDatum(from));
 	scan = systable_beginscan_ordered(open->table, open->index, SnapshotAny,
 									  count, keys);
-	while (!rows.crowd && !has_none(&rows) &&
+	while (!is_looked_at_enough(&rows) &&
 		   (tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
@@ -201,7 +191,8 @@ next_owner(const OpenIndex *open, Oid from)
 			rows.open++;
 		else if (!is_dead(tuple) && !is_claimed(tuple, desc, claimed_column))
 			rows.others++;
-		rows.crowd = has_crowd(&rows, began);
+		rows.too_many = rows.all % ROWS_PER_CHECK == 0 &&
+			clock_now() - began > OWNER_LOOK;
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
@@ -210,12 +201,13 @@ next_owner(const OpenIndex *open, Oid from)
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here, or too many that are not there for all to see: a list
- * of OIDs. Only those from *from on are looked at, and as many as the time allows: *from is
- * where to go on then, or InvalidOid after all of them.
+ * transactions are in the way here: a list of OIDs. *others are those who have too many
+ * that are dead, though not for all, to see whether there are. Only those from *from on are
+ * looked at, and as many as the time allows: *from is where to go on then, or InvalidOid
+ * after all of them.
  */
 List *
-store_crowding_owners(OpenRows where, Oid *from)
+store_crowding_owners(OpenRows where, Oid *from, List **others)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
@@ -226,6 +218,7 @@ store_crowding_owners(OpenRows where, Oid *from)
 	Oid			next = *from;
 
 	*from = InvalidOid;
+	*others = NIL;
 	if (!OidIsValid(table) || !OidIsValid(index))
 		return NIL;
 	open.table = table_open(table, AccessShareLock);
@@ -234,8 +227,10 @@ store_crowding_owners(OpenRows where, Oid *from)
 	{
 		OwnerRows	rows = next_owner(&open, next);
 
-		if (rows.crowd)
+		if (rows.open == CROWD)
 			crowding = lappend_oid(crowding, rows.owner);
+		else if (rows.too_many)
+			*others = lappend_oid(*others, rows.owner);
 		if (!OidIsValid(rows.owner) || rows.owner == PG_UINT32_MAX)
 			break;
 		next = rows.owner + 1;

@@ -82,6 +82,20 @@ is(wait_run('flying', 'two'),
 	'COMPLETED',
 	'a run completes after DROP and CREATE EXTENSION with another in flight');
 
+# Neither has a runner failed that has left so, however often.
+my $start = time;
+foreach my $round (1 .. 4)
+{
+	$node->safe_psql('two', 'DROP EXTENSION agno_bg CASCADE');
+	$node->poll_query_until('postgres',
+		q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'two' AND backend_type = 'agno_bg runner')));
+	$node->safe_psql('two', 'CREATE EXTENSION agno_bg');
+	add_mock_server($url, database => 'two');
+	like($node->safe_psql('two', q(CALL agno_run('x', model => 'mock:echo'))),
+		qr/COMPLETED/, 'nor does the next one wait');
+}
+cmp_ok(time - $start, '<', 10, 'as after a failure');
+
 # Without the preload, the error says what to do.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;

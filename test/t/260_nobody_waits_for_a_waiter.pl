@@ -1,6 +1,7 @@
 # Who waits for a run keeps nothing locked: a command that needs agno.runs for itself is
 # executed meanwhile. Else it would wait for the caller, the runner, which is to store the
-# run, for the command, and the caller for the run.
+# run, for the command, and the caller for the run. Where the caller's own statement, or
+# transaction, has the table locked, it is told of that deadlock.
 
 use strict;
 use warnings;
@@ -18,8 +19,10 @@ my %waits = (
 	'CALL agno_run' => q(CALL agno_run('x', model => 'mock:gate', run_id => 'call')),
 	agno_wait_run => q(SELECT status FROM agno_wait_run('wait')),
 	'agno_wait_run with a timeout' => q(SELECT status FROM agno_wait_run('timeout', '1 min')),
+	'the second one in a statement' => q(SELECT w.status FROM unnest('{done,second}'::text[]) i, agno_wait_run(i) w),
 	'agno_wait_run in a subtransaction' => q(BEGIN; SAVEPOINT s; SELECT status FROM agno_wait_run('savepoint'); ROLLBACK TO s; COMMIT));
-enqueue($_, 'mock:gate', role => 'app') foreach qw(wait timeout savepoint);
+like(as('app', q(CALL agno_run('x', model => 'mock:echo', run_id => 'done'))), qr/COMPLETED/, 'a run');
+enqueue($_, 'gate', role => 'app') foreach qw(wait timeout second savepoint);
 my @sessions;
 foreach my $wait (values %waits)
 {
@@ -28,15 +31,34 @@ foreach my $wait (values %waits)
 	$session->query_until(qr/begun/, "\\echo begun\n$wait;\n\\echo ended\n");
 	push @sessions, $session;
 }
-ok($node->poll_query_until('postgres', "SELECT count(*) = 4 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Extension'"), 'callers wait');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 5 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Extension'"), 'callers wait');
 is(value("count(*) FROM pg_locks WHERE relation = 'agno.runs'::regclass AND pid IN (SELECT pid FROM pg_stat_activity WHERE usename = 'app')"), 0, 'and keep nothing locked');
 my $result = $node->psql('postgres', q(SET statement_timeout = '30 s'; VACUUM FULL agno.runs));
 is($result, 0, 'a command that needs the table for itself is executed');
 open_gate();
 $_->query_until(qr/ended/, '') foreach @sessions;
 is(value("string_agg(run_id || ' ' || status, ', ' ORDER BY run_id) FROM agno.runs"),
-	'call COMPLETED, savepoint COMPLETED, timeout COMPLETED, wait COMPLETED', 'and the callers hear of the ends of their runs');
+	'call COMPLETED, done COMPLETED, savepoint COMPLETED, second COMPLETED, timeout COMPLETED, wait COMPLETED', 'and the callers hear of the ends of their runs');
 $_->quit foreach @sessions;
+
+# The runner has something to store, which it cannot, and finds out why.
+close_gate();
+foreach my $statement (
+	q(SELECT w.status FROM agno.runs r, agno_wait_run(r.run_id) w WHERE r.run_id LIKE 'late%'),
+	q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late'); COMMIT))
+{
+	$node->safe_psql('postgres', q(DELETE FROM agno.runs WHERE run_id = 'late'));
+	enqueue('late', 'slow-500', role => 'app');
+	my $session = $node->background_psql('postgres', extra_params => [ '-U', 'app' ], on_error_stop => 0);
+
+	$session->query_until(qr/begun/, "\\echo begun\n$statement;\n\\echo ended\n");
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Extension'"), 'a caller waits that has the table locked');
+	is($node->psql('postgres', q(SET statement_timeout = '30 s'; VACUUM FULL agno.runs)), 0, 'the command is executed');
+	$session->query_until(qr/ended/, '');
+	like($session->{stderr}, qr/ERROR:  cannot wait for run "late" any longer.*HINT:  Wait in a transaction/s, 'after the caller has been told');
+	expect_run('late', { status => 'COMPLETED' }, 'and so is the run');
+	$session->quit;
+}
 
 $node->stop;
 done_testing();

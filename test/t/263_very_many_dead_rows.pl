@@ -1,6 +1,7 @@
 # An old snapshot keeps very many dead rows of the queue, of two roles: it would take longer
-# than a turn of the runner may take to look past them. They are passed by, as a crowd is,
-# and others do not wait. (The rows are put there by hand: that is quicker.)
+# than a turn of the runner may take to look past them. There are looks of their own for
+# these roles, now and then, and others do not wait. (The rows are put there by hand: that
+# is quicker.)
 
 use strict;
 use warnings;
