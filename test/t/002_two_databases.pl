@@ -86,10 +86,8 @@ is(wait_run('flying', 'two'),
 my $start = time;
 foreach my $round (1 .. 4)
 {
-	$node->safe_psql('two', 'DROP EXTENSION agno_bg CASCADE');
-	$node->poll_query_until('postgres',
-		q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'two' AND backend_type = 'agno_bg runner')));
-	$node->safe_psql('two', 'CREATE EXTENSION agno_bg');
+	$node->safe_psql('two',
+		'BEGIN; DROP EXTENSION agno_bg CASCADE; CREATE EXTENSION agno_bg; COMMIT');
 	add_mock_server($url, database => 'two');
 	like($node->safe_psql('two', q(CALL agno_run('x', model => 'mock:echo'))),
 		qr/COMPLETED/, 'nor does the next one wait');
