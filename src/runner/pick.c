@@ -233,9 +233,13 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 		order->last_started = owner;
 		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
 		if (is_hidden(pick, owner))
+		{
+			/* Once in a turn: it may take long to find nothing. */
 			pick_hidden(pick, owner);
-		else
-			pick_between(pick, owner, owner);
+			pick->more = true;
+			break;
+		}
+		pick_between(pick, owner, owner);
 	}
 	order->last_owner = last_owner;
 }

@@ -335,7 +335,6 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		check_way(wait->run_id);
 		MemoryContextReset(look);
 		MemoryContextSwitchTo(look);
 		glance(wait, look_at_run);
@@ -343,6 +342,7 @@ wait_for_run(Wait *wait, int64 deadline)
 		if (!wait->found || is_settled(wait->state.status))
 			break;
 		check_wait(&wait->state);
+		check_way(wait->run_id);
 
 		if (deadline != 0)
 		{
