@@ -63,6 +63,7 @@ typedef struct Lane
 	bool		ready;			/* some of its sockets are */
 	bool		parked;			/* its poller is not watched: its role is not
 								 * read */
+	int64		unparked_at;	/* it was, until then, as of clock_now() */
 } Lane;
 
 /* How many names are looked up, or known, at a time (lookups.c). */

@@ -151,6 +151,18 @@ outcome_set(HttpTransfer *transfer, CURLcode code)
 }
 
 /*
+ * Whether libcurl has not been called for a transfer all of the time: its role was not
+ * read. That says nothing of the server.
+ */
+static bool
+has_been_parked(const HttpTransfer *transfer)
+{
+	return transfer->lane != NULL &&
+		(transfer->lane->parked ||
+		 transfer->lane->unparked_at > transfer->started_at);
+}
+
+/*
  * The result of a transfer whose time is over, or that has received too much, while
  * libcurl has nothing to say.
  */
@@ -165,7 +177,8 @@ outcome_set_late(HttpTransfer *transfer)
 		transfer->place == WAITING ? "Resolving timed out" :
 		"Connection timed out";
 	result->untried = !transfer->sent &&
-		(transfer->place != RUNNING || transfer->hurried);
+		(transfer->place != RUNNING || transfer->hurried ||
+		 has_been_parked(transfer));
 	if (transfer->answered_at != 0)
 		result->time_to_first_byte =
 			(transfer->answered_at - transfer->started_at) / 1e6;

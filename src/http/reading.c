@@ -195,10 +195,12 @@ park(Lane *lane, int64 until)
 void
 reading_unpark(Lane *lane)
 {
-	if (lane->parked)
-		poller_watch(lane->client->poller, lane->poller, lane->number,
-					 POLLER_READ, false);
+	if (!lane->parked)
+		return;
+	poller_watch(lane->client->poller, lane->poller, lane->number, POLLER_READ,
+				 false);
 	lane->parked = false;
+	lane->unparked_at = clock_now();
 }
 
 /*

@@ -143,7 +143,7 @@ heavies_next_turn(Heavies *heavies, Oid owner, int64 now)
 	heavy->waited_in = heavies->round;
 	if (heavies->resting)
 		return Max(heavies->rest_until, now);
-	return heavy->last <= heavies->next ? 0 : now;
+	return heavy->last <= heavies->next && heavies->spent <= LONG_WORK ? 0 : now;
 }
 
 /*
