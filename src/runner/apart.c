@@ -15,18 +15,19 @@
 #include "store/store.h"
 
 /*
- * Do this work in a transaction that is begun so.
+ * Do this work in a transaction of its own. Failures that follow each other are
+ * reported once; *failed says whether the last time was one. Returns whether it is
+ * done: it has not failed either when its deadline has passed.
  */
-static bool
-do_apart(void (*begin) (const char *), const char *activity,
-		 void (*work) (void *), void *arg, bool *failed)
+bool
+apart_do(const char *activity, void (*work) (void *), void *arg, bool *failed)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	volatile bool done = false;
 
 	PG_TRY();
 	{
-		begin(activity);
+		store_begin(activity);
 		work(arg);
 		store_commit();
 		*failed = false;
@@ -49,24 +50,4 @@ do_apart(void (*begin) (const char *), const char *activity,
 	}
 	PG_END_TRY();
 	return done;
-}
-
-/*
- * Do this work in a transaction of its own. Failures that follow each other are
- * reported once; *failed says whether the last time was one. Returns whether it is
- * done: it has not failed either when its deadline has passed.
- */
-bool
-apart_do(const char *activity, void (*work) (void *), void *arg, bool *failed)
-{
-	return do_apart(store_begin, activity, work, arg, failed);
-}
-
-/*
- * The same, for work that needs none of the tables.
- */
-bool
-apart_look(const char *activity, void (*work) (void *), void *arg, bool *failed)
-{
-	return do_apart(store_begin_to_look, activity, work, arg, failed);
 }

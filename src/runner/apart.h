@@ -10,7 +10,5 @@
 
 extern bool apart_do(const char *activity, void (*work) (void *), void *arg,
 					 bool *failed);
-extern bool apart_look(const char *activity, void (*work) (void *), void *arg,
-					   bool *failed);
 
 #endif							/* AGNO_APART_H */

@@ -26,8 +26,6 @@
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/tool_slots.h"
-#include "server/waiters.h"
-#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -37,9 +35,6 @@
  */
 #define DUE_PAUSE (100 * US_PER_MS)
 #define IDLE_DUE_PAUSE (1 * US_PER_S)
-
-/* Turns that fail for a lock do so for the same one if no more time is between them. */
-#define LOCKED_OUT_PAUSE (2 * US_PER_S)
 
 /*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
@@ -106,8 +101,6 @@ struct Chores
 								 * there was none */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
-	int64		locked_out_at;	/* the last turn failed for a lock then, */
-	int64		locked_out_since;	/* and the first one, or it was looked why */
 	Oid			worked_for;		/* whom the last turn that was about anybody
 								 * was about, at its end, */
 	int64		worked_at;		/* which was then */
@@ -371,34 +364,6 @@ note_owners(Chores *chores, const Turn *turn)
 	return is_shared(chores, now) || turn->shared;
 }
 
-static void
-tell_who_is_in_the_way(void *arg)
-{
-	waiters_are_in_the_way(store_in_the_way());
-}
-
-/*
- * A turn has failed, since somebody has locked a table, or waits for that: perhaps for a
- * caller who waits for a run, which cannot be stored before. After as long as a deadlock
- * may last, he is told.
- */
-static void
-end_waits_in_the_way(Chores *chores)
-{
-	static bool failed;
-	int64		now = clock_now();
-
-	/* Turns that need no such table may succeed in between. */
-	if (now - chores->locked_out_at > LOCKED_OUT_PAUSE)
-		chores->locked_out_since = now;
-	chores->locked_out_at = now;
-	if (now - chores->locked_out_since < DeadlockTimeout * US_PER_MS)
-		return;
-	chores->locked_out_since = now;
-	(void) apart_look("agno_bg: looking who is in the way",
-					  tell_who_is_in_the_way, NULL, &failed);
-}
-
 /*
  * Execute a turn, and report and survive its errors. Returns whether it
  * succeeded.
@@ -436,8 +401,6 @@ try_turn(Chores *chores, Turn *turn)
 	turn_note_time(turn);
 	turn->shared = note_owners(chores, turn);
 	faults_note(&chores->faults, turn, error, at_commit);
-	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		end_waits_in_the_way(chores);
 	return false;
 }
 
@@ -603,6 +566,16 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 }
 
 /*
+ * When something may be done for somebody for whom it is not now: NEVER if there is nobody.
+ */
+static int64
+next_end_of_rests(const Chores *chores, int64 now)
+{
+	return Min(rests_next_end(chores->order.rests, now),
+			   rests_next_end(chores->order.hidden, now));
+}
+
+/*
  * A turn that began then has succeeded: carry out what it has decided, and note what it
  * says about the next ones.
  */
@@ -627,7 +600,7 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 		keep_signals(chores, turn);
 	note_clock(chores, turn, began);
 	note_turn_time(chores, turn, began);
-	chores->rested_at = rests_next_end(chores->order.rests, began);
+	chores->rested_at = next_end_of_rests(chores, began);
 	turn_carry_out(turn);
 	if ((turn->left_out & (1U << PART_DEAD_TOOLS)) == 0)
 	{
@@ -647,7 +620,7 @@ static void
 end_failed_turn(Chores *chores, const Turn *turn, Oid last_owner, int64 began)
 {
 	if (chores->rested_at > began)
-		chores->rested_at = rests_next_end(chores->order.rests, began);
+		chores->rested_at = next_end_of_rests(chores, began);
 	/* Those who crowded may have gone just now, and nobody else says so. */
 	if (crowds_look_failed(&chores->order.crowds))
 		chores->again |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_START);
@@ -825,6 +798,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	patrol_create(&chores->patrol, first);
 	retention_init(&chores->retention);
 	chores->order.rests = rests_create();
+	chores->order.hidden = rests_create();
 	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
 													"agno_bg signals",
 													ALLOCSET_SMALL_SIZES);

@@ -190,7 +190,7 @@ pick_hidden(Pick *pick, Oid owner)
 	pick->more |= list_length(found) == pick->quota;
 	now = clock_now();
 	if (pick->order->shared || found == NIL)
-		rests_begin(pick->order->rests, owner, (now - began) * HIDDEN_RESTS, now);
+		rests_begin(pick->order->hidden, owner, (now - began) * HIDDEN_RESTS, now);
 }
 
 /*
@@ -228,7 +228,7 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 	{
 		Oid			owner = slow[(first + i) % count];
 
-		if (is_full(pick, owner))
+		if (is_full(pick, owner) || rests_has(order->hidden, owner, order->now))
 			continue;
 		order->last_started = owner;
 		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);

@@ -20,6 +20,8 @@ typedef struct PickOrder
 	int			waiting;		/* how many owners were seen to have ready
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
+	Rests	   *hidden;			/* owners for whom it is not looked behind
+								 * dead rows now */
 	Crowds		crowds;			/* owners who are passed by */
 	bool		shared;			/* several owners have runs */
 	int64		now;			/* when the turn began: who rests then does so

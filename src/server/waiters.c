@@ -30,8 +30,6 @@ typedef struct Waiter
 	/* guarded by the lock of the tranche */
 	Oid			database;		/* invalid: this process does not wait */
 	uint64		run_hash;		/* of the id of the run it waits for */
-	int			pid;
-	bool		in_the_way;		/* see waiters_are_in_the_way() */
 } Waiter;
 
 typedef struct Waiters
@@ -144,8 +142,6 @@ waiters_begin(const char *run_id)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	waiter->database = MyDatabaseId;
 	waiter->run_hash = hash_run_id(run_id);
-	waiter->pid = MyProcPid;
-	waiter->in_the_way = false;
 	LWLockRelease(lock);
 	pg_atomic_fetch_add_u32(&shared->count, 1);
 	waiting_in = GetCurrentSubTransactionId();
@@ -166,20 +162,6 @@ waiters_end(void)
 	LWLockRelease(lock);
 }
 
-/*
- * Whether this process, which waits, has been told that it is in the way.
- */
-bool
-waiters_is_in_the_way(void)
-{
-	bool		result;
-
-	LWLockAcquire(lock, LW_SHARED);
-	result = shared->waiters[my_process()].in_the_way;
-	LWLockRelease(lock);
-	return result;
-}
-
 /*-------------------------------------------------------------------------
  * Runners
  *-------------------------------------------------------------------------
@@ -192,29 +174,6 @@ compare_hashes(const void *a, const void *b)
 	uint64		right = *(const uint64 *) b;
 
 	return left < right ? -1 : left > right;
-}
-
-/*
- * Those of these processes that wait, and are of this database, keep others from a table
- * without which no run can be stored: they are to wait no more.
- */
-void
-waiters_are_in_the_way(const List *pids)
-{
-	if (pids == NIL || pg_atomic_read_u32(&shared->count) == 0)
-		return;
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	for (int process = 0; process < MaxBackends; process++)
-	{
-		Waiter	   *waiter = &shared->waiters[process];
-
-		if (waiter->database != MyDatabaseId ||
-			!list_member_int(pids, waiter->pid))
-			continue;
-		waiter->in_the_way = true;
-		wake_process(process);
-	}
-	LWLockRelease(lock);
 }
 
 /*

@@ -34,6 +34,7 @@
 #include "server/time_zone.h"
 #include "server/wait_event.h"
 #include "server/waiters.h"
+#include "storage/proc.h"
 #include "server/wake.h"
 #include "sql/arguments.h"
 #include "sql/cancel.h"
@@ -244,7 +245,7 @@ glance(Wait *wait, void (*look) (Wait *))
 static void
 check_way(const char *run_id)
 {
-	if (waiters_is_in_the_way())
+	if (store_is_in_the_way())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 				 errmsg("cannot wait for run \"%s\" any longer", run_id),
@@ -327,6 +328,7 @@ wait_for_run(Wait *wait, int64 deadline)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext look = AllocSetContextCreate(caller, "agno_bg wait",
 											   ALLOCSET_SMALL_SIZES);
+	int64		check_at = clock_now() + DeadlockTimeout * US_PER_MS;
 
 	waiters_begin(wait->run_id);
 	for (;;)
@@ -342,7 +344,6 @@ wait_for_run(Wait *wait, int64 deadline)
 		if (!wait->found || is_settled(wait->state.status))
 			break;
 		check_wait(&wait->state);
-		check_way(wait->run_id);
 
 		if (deadline != 0)
 		{
@@ -351,6 +352,18 @@ wait_for_run(Wait *wait, int64 deadline)
 			if (left <= 0)
 				break;
 			timeout_ms = Min(left / US_PER_MS + 1, INT_MAX);
+		}
+
+		/* It may come to be in the way as long as it has locked something. */
+		if (store_has_locked())
+		{
+			if (clock_now() >= check_at)
+			{
+				check_way(wait->run_id);
+				check_at = clock_now() + DeadlockTimeout * US_PER_MS;
+			}
+			timeout_ms = timeout_ms < 0 ? DeadlockTimeout :
+				Min(timeout_ms, DeadlockTimeout);
 		}
 
 		/* Looking at the run left a snapshot of the catalogs behind. */

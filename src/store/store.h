@@ -520,7 +520,8 @@ extern TimestampTz store_waits_since(const char *key);
 extern List *store_crowding_owners(OpenRows where, Oid *from, List **others);
 
 /* store_locks.c: who keeps others from the tables */
-extern List *store_in_the_way(void);
+extern bool store_has_locked(void);
+extern bool store_is_in_the_way(void);
 
 /* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(int limit, const Oid *others, int count);

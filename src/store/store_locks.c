@@ -3,8 +3,8 @@
  * store_locks.c
  *	  The tables of agno_bg: who keeps others from them.
  *
- * For a runner that has been locked out, between store_begin_to_look() and store_commit().
- * This locks no table itself, so it asks PostgreSQL's table of locks, and no view.
+ * For a backend that waits for something that a runner is to do. This locks no table
+ * itself, so it asks PostgreSQL's table of locks, and no view.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,39 +33,69 @@ is_waited_for(const LockInstanceData *lock, Oid schema)
 }
 
 /*
- * Add the processes that this one waits for.
+ * Whether this process is one of those that another one waits for.
  */
-static List *
-add_blockers(List *pids, int waiter)
+static bool
+blocks(int waiter)
 {
 	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
 															   Int32GetDatum(waiter)));
 	Datum	   *elements;
 	int			count;
+	bool		found = false;
 
 	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
 					  &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
-		pids = list_append_unique_int(pids, DatumGetInt32(elements[i]));
-	return pids;
+		found |= DatumGetInt32(elements[i]) == MyProcPid;
+	return found;
 }
 
 /*
- * The processes that somebody waits for who wants one of the tables for himself: a list of
- * PIDs.
+ * Whether this transaction has locked one of the tables that runners write, and users may
+ * read.
  */
-List *
-store_in_the_way(void)
+bool
+store_has_locked(void)
+{
+	static const char *const names[] = {
+		"runs", "sessions", "run_events", "tool_calls", "requirements"
+	};
+	Oid			schema = get_namespace_oid("agno", true);
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		LOCKTAG		tag;
+
+		SET_LOCKTAG_RELATION(tag, MyDatabaseId, get_relname_relid(names[i], schema));
+		for (LOCKMODE mode = AccessShareLock; mode <= MaxLockMode; mode++)
+		{
+#if PG_VERSION_NUM >= 170000
+			if (LockHeldByMe(&tag, mode, false))
+#else
+			if (LockHeldByMe(&tag, mode))
+#endif
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Whether somebody waits for this process who wants one of the tables for himself: so do
+ * runners, behind him.
+ */
+bool
+store_is_in_the_way(void)
 {
 	Oid			schema = get_namespace_oid("agno", true);
 	LockData   *locks = GetLockStatusData();
-	List	   *pids = NIL;
 
 	for (int i = 0; i < locks->nelements; i++)
 	{
-		if (is_waited_for(&locks->locks[i], schema))
-			pids = add_blockers(pids, locks->locks[i].pid);
-		CHECK_FOR_INTERRUPTS();
+		if (is_waited_for(&locks->locks[i], schema) &&
+			blocks(locks->locks[i].pid))
+			return true;
 	}
-	return pids;
+	return false;
 }

@@ -41,14 +41,14 @@ is(value("string_agg(run_id || ' ' || status, ', ' ORDER BY run_id) FROM agno.ru
 	'call COMPLETED, done COMPLETED, savepoint COMPLETED, second COMPLETED, timeout COMPLETED, wait COMPLETED', 'and the callers hear of the ends of their runs');
 $_->quit foreach @sessions;
 
-# The runner has something to store, which it cannot, and finds out why.
+# A caller that has the table locked looks now and then whether it is in the way.
 close_gate();
 foreach my $statement (
 	q(SELECT w.status FROM agno.runs r, agno_wait_run(r.run_id) w WHERE r.run_id LIKE 'late%'),
-	q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late'); COMMIT))
+	q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT))
 {
 	$node->safe_psql('postgres', q(DELETE FROM agno.runs WHERE run_id = 'late'));
-	enqueue('late', 'slow-500', role => 'app');
+	enqueue('late', 'slow-6000', role => 'app');
 	my $session = $node->background_psql('postgres', extra_params => [ '-U', 'app' ], on_error_stop => 0);
 
 	$session->query_until(qr/begun/, "\\echo begun\n$statement;\n\\echo ended\n");
