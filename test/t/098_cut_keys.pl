@@ -52,7 +52,8 @@ if ($server == 0)
 		my $status = $model =~ /^(half|call|odd)/ ? 200 : 400;
 		my $more = $model =~ /^half/ ? 1 : 0;
 		$body = answer("plain$1") if $model =~ /^odd(\d+)/;
-		$socket->syswrite("HTTP/1.1 $status X\r\nContent-Length: "
+		# it closes the connection, so no other request is to be sent on it
+		$socket->syswrite("HTTP/1.1 $status X\r\nConnection: close\r\nContent-Length: "
 			  . (length($body) + $more) . "\r\n\r\n$body");
 		# what has not been read would break the connection
 		$socket->shutdown(1) unless $more;
