@@ -187,7 +187,6 @@ pick_hidden(Pick *pick, Oid owner)
 	(void) deadline_end();
 	found = store_pick(owner, owner, pick->quota);
 	take(pick, found);
-	pick->more |= list_length(found) == pick->quota;
 	now = clock_now();
 	if (pick->order->shared || found == NIL)
 		rests_begin(pick->order->hidden, owner, (now - began) * HIDDEN_RESTS, now);
@@ -234,7 +233,7 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
 		if (is_hidden(pick, owner))
 		{
-			/* Once in a turn: it may take long to find nothing. */
+			/* Once in a turn: there may be more, but it may take long. */
 			pick_hidden(pick, owner);
 			pick->more = true;
 			break;
