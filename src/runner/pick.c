@@ -211,6 +211,21 @@ find_full(Pick *pick)
 }
 
 /*
+ * Keep slots for this owner, who is slow and may have more runs than there was room for:
+ * as many as he may start next time, within his share.
+ */
+static void
+keep_slots(Pick *pick, Oid owner)
+{
+	int			picked = list_length(pick->runs);
+	int			share = pick->bound - shares_count(pick->shares, owner);
+
+	if (picked == pick->most)
+		pick->order->kept = Max(rests_limit(pick->order->rests, owner,
+											WORK_START, share) - picked, 0);
+}
+
+/*
  * Pick from the next owner who is slow and has runs, after the one who came last.
  */
 static void
@@ -239,6 +254,7 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 			break;
 		}
 		pick_between(pick, owner, owner);
+		keep_slots(pick, owner);
 	}
 	order->last_owner = last_owner;
 }
@@ -258,9 +274,12 @@ pick_in_turn(Pick *pick)
 	find_full(pick);
 	if (pick->own)
 	{
+		pick->order->kept = 0;
 		pick_of_slow(pick, slow, slow_count);
 		return;
 	}
+	if (slow_count == 0)
+		pick->order->kept = 0;
 	pick->full = join_owners(pick->full, &pick->full_count, slow, slow_count);
 	if (start < PG_UINT32_MAX)
 		pick_range(pick, start + 1, PG_UINT32_MAX);
@@ -301,7 +320,8 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 {
 	int			limit = shares_limit();
 	int			waiting = Max(order->waiting, 1);
-	int			contenders = Max(shares_owners(shares), waiting);
+	int			contenders = Max(shares_owners(shares),
+								 waiting + (order->kept > 0 ? 1 : 0));
 	Pick		pick = {
 		.order = order,
 		.shares = shares,
@@ -323,7 +343,10 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 	}
 	if (pick.runs == NIL && pick.bound < limit)
 	{
-		/* No owner with less than a share waits. */
+		/* No owner with less than a share waits, but one who is slow may. */
+		if (!own)
+			pick.most = Min(room - order->kept, most);
+		pick.more |= pick.most < Min(room, most);
 		pick.bound = limit;
 		pick_in_turn(&pick);
 	}
@@ -349,8 +372,14 @@ pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
 		.bound = 1,
 	};
 
-	if (most <= 0)
-		return NIL;
-	pick_in_turn(&pick);
+	if (most > 0)
+		pick_in_turn(&pick);
+
+	/*
+	 * Those who are slow and have some may have more: it is looked when there
+	 * is room.
+	 */
+	if (own)
+		order->kept = 1;
 	return pick.runs;
 }

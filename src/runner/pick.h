@@ -32,6 +32,8 @@ typedef struct PickOrder
 	Oid			last_started;	/* whose runs were started, */
 	Oid			last_stored;	/* whose ends were stored, */
 	Oid			last_flushed;	/* and whose events */
+	int			kept;			/* how many slots the others leave for them,
+								 * but for shares */
 } PickOrder;
 
 extern List *pick_runs(PickOrder *order, Shares *shares, int room, int most,
