@@ -305,7 +305,11 @@ chores_due(Chores *chores, int64 now)
 
 	/* Those who have rested have something to do most likely. */
 	if (chores->rested_at <= now)
+	{
 		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_STORE);
+		if (crowds_hidden(&chores->order.crowds, OPEN_DUE) != NIL)
+			todo |= CHORE_BIT(CHORE_CLOCK);
+	}
 
 	/* Whoever takes over, or may have overlooked something, looks everywhere. */
 	if ((todo & CHORE_BIT(CHORE_PATROL)) != 0)
@@ -571,8 +575,11 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 static int64
 next_end_of_rests(const Chores *chores, int64 now)
 {
-	return Min(rests_next_end(chores->order.rests, now),
-			   rests_next_end(chores->order.hidden, now));
+	int64		next = rests_next_end(chores->order.rests, now);
+
+	for (int place = 0; place < OPEN_ROWS; place++)
+		next = Min(next, sweep_next_at(&chores->order.sweeps[place], now));
+	return next;
 }
 
 /*
@@ -703,8 +710,12 @@ read_clock(void *arg)
 	Crowds	   *crowds = &chores->order.crowds;
 	int			count = 0;
 	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &count);
+	int			hidden_count;
+	Oid		   *hidden = crowds_hidden_but(crowds, OPEN_DUE, crowding, count,
+										   &hidden_count);
 	TimestampTz next;
 
+	crowding = crowds_join(crowding, &count, hidden, hidden_count);
 	crowds_begin_look(crowds, OPEN_DUE);
 	chores->clock_at = store_next_time(crowding, count, &next) ?
 		Max(Min(from_timestamp(next), clock_now() + CLOCK_TRUST),
@@ -798,7 +809,6 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	patrol_create(&chores->patrol, first);
 	retention_init(&chores->retention);
 	chores->order.rests = rests_create();
-	chores->order.hidden = rests_create();
 	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
 													"agno_bg signals",
 													ALLOCSET_SMALL_SIZES);

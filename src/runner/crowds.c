@@ -10,7 +10,7 @@
  * what else he has.
  *
  * While an old snapshot keeps what is dead, dead rows do that as well. Nobody has chosen
- * those, and their owner may have others: what follows is the business of those who look.
+ * those, and their owner may have others: he is hidden, and sweep.c finds what he has.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,9 +72,9 @@ static void
 forget(Crowd *crowd)
 {
 	list_free(crowd->owners);
-	list_free(crowd->others);
+	list_free(crowd->hidden);
 	crowd->owners = NIL;
-	crowd->others = NIL;
+	crowd->hidden = NIL;
 	crowd->next = InvalidOid;
 }
 
@@ -104,7 +104,7 @@ update(const Crowd *crowd, List *known, Oid first, List *found)
 static bool
 is_known(const Crowd *crowd)
 {
-	return crowd->owners != NIL || crowd->others != NIL;
+	return crowd->owners != NIL || crowd->hidden != NIL;
 }
 
 /*
@@ -116,12 +116,12 @@ check(Crowd *crowd, OpenRows place)
 {
 	int64		began = clock_now();
 	Oid			first = crowd->next;
-	List	   *others;
-	List	   *found = store_crowding_owners(place, &crowd->next, &others);
+	List	   *hidden;
+	List	   *found = store_crowding_owners(place, &crowd->next, &hidden);
 	int64		now = clock_now();
 
 	crowd->owners = update(crowd, crowd->owners, first, found);
-	crowd->others = update(crowd, crowd->others, first, others);
+	crowd->hidden = update(crowd, crowd->hidden, first, hidden);
 	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * CHECK_TIMES);
 	if (is_known(crowd))
 		crowd->watched_until = crowd->checked_until + WATCH_TIME;
@@ -162,9 +162,50 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
  * by crowds_add(): a list of OIDs.
  */
 const List *
-crowds_others(const Crowds *crowds, OpenRows place)
+crowds_hidden(const Crowds *crowds, OpenRows place)
 {
-	return crowds->places[place].others;
+	return crowds->places[place].hidden;
+}
+
+/*
+ * Likewise, but for these owners: *count of them, in palloc'd memory.
+ */
+Oid *
+crowds_hidden_but(const Crowds *crowds, OpenRows place, const Oid *but,
+				  int but_count, int *count)
+{
+	const List *hidden = crowds_hidden(crowds, place);
+	Oid		   *owners = palloc(sizeof(Oid) * (list_length(hidden) + 1));
+	ListCell   *cell;
+
+	*count = 0;
+	foreach(cell, hidden)
+	{
+		Oid			owner = lfirst_oid(cell);
+		bool		found = false;
+
+		for (int i = 0; i < but_count && !found; i++)
+			found = but[i] == owner;
+		if (!found)
+			owners[(*count)++] = owner;
+	}
+	return owners;
+}
+
+/*
+ * These owners, *count of them, and those: in palloc'd memory.
+ */
+Oid *
+crowds_join(const Oid *owners, int *count, const Oid *others, int other_count)
+{
+	Oid		   *all = palloc(sizeof(Oid) * (*count + other_count + 1));
+
+	if (*count > 0)
+		memcpy(all, owners, sizeof(Oid) * *count);
+	if (other_count > 0)
+		memcpy(all + *count, others, sizeof(Oid) * other_count);
+	*count += other_count;
+	return all;
 }
 
 /*

@@ -19,7 +19,7 @@ typedef struct Crowd
 	int64		checked_until;	/* the owners are those until then */
 	int64		passed_until;	/* they are passed by until then */
 	List	   *owners;			/* OIDs of those who crowd it, */
-	List	   *others;			/* and of those who have too many rows to see
+	List	   *hidden;			/* and of those who have too many rows to see
 								 * whether they do; in TopMemoryContext */
 	Oid			next;			/* the check goes on with this one, or with
 								 * the first */
@@ -34,7 +34,11 @@ typedef struct Crowds
 extern void crowds_begin_look(Crowds *crowds, OpenRows place);
 extern void crowds_end_look(Crowds *crowds, OpenRows place);
 extern Oid *crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count);
-extern const List *crowds_others(const Crowds *crowds, OpenRows place);
+extern const List *crowds_hidden(const Crowds *crowds, OpenRows place);
+extern Oid *crowds_hidden_but(const Crowds *crowds, OpenRows place,
+							  const Oid *but, int but_count, int *count);
+extern Oid *crowds_join(const Oid *owners, int *count, const Oid *others,
+						int other_count);
 extern bool crowds_look_failed(const Crowds *crowds);
 extern void crowds_end_turn(Crowds *crowds);
 extern int64 crowds_next_check(const Crowds *crowds);

@@ -11,20 +11,16 @@
  *
  * Owners who may not have more are stepped over, however many runs they have
  * waiting: the queue is read in ranges between them. So are those whose runs are behind
- * very many dead rows, for whom there are turns of their own.
+ * very many dead rows, for whom there are turns of their own, with sweeps.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "runner/deadline.h"
 #include "runner/pick.h"
 #include "server/settings.h"
 #include "store/store.h"
 #include "utils/builtins.h"
-
-/* For how many times as long as it took nobody picks behind dead rows again. */
-#define HIDDEN_RESTS 3
 
 /* A pick that is under way. */
 typedef struct Pick
@@ -140,13 +136,10 @@ is_full(const Pick *pick, Oid owner)
  * Owners, sorted, of two arrays.
  */
 static Oid *
-join_owners(Oid *owners, int *count, const Oid *others, int other_count)
+join_owners(const Oid *owners, int *count, const Oid *others, int other_count)
 {
-	Oid		   *all = palloc(sizeof(Oid) * (*count + other_count + 1));
+	Oid		   *all = crowds_join(owners, count, others, other_count);
 
-	memcpy(all, owners, sizeof(Oid) * *count);
-	memcpy(all + *count, others, sizeof(Oid) * other_count);
-	*count += other_count;
 	qsort(all, *count, sizeof(Oid), oid_cmp);
 	return all;
 }
@@ -157,7 +150,7 @@ join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 static bool
 is_hidden(const Pick *pick, Oid owner)
 {
-	return list_member_oid(crowds_others(&pick->order->crowds, OPEN_READY), owner);
+	return list_member_oid(crowds_hidden(&pick->order->crowds, OPEN_READY), owner);
 }
 
 /*
@@ -168,28 +161,44 @@ note_hidden(Pick *pick)
 {
 	ListCell   *cell;
 
-	foreach(cell, crowds_others(&pick->order->crowds, OPEN_READY))
+	foreach(cell, crowds_hidden(&pick->order->crowds, OPEN_READY))
 		rests_note(pick->order->rests, lfirst_oid(cell), WORK_START, pick->most,
 				   OWNER_SLICE, true, pick->order->now);
 }
 
 /*
- * Pick from such an owner, who is slow: that takes as long as it does, and is not done
- * again for three times as long, unless nobody but him has runs.
+ * Pick from one of those, whoever has a run in the next piece of the queue.
  */
 static void
-pick_hidden(Pick *pick, Oid owner)
+pick_hidden(Pick *pick)
 {
-	int64		began = clock_now();
-	int64		now;
+	PickOrder  *order = pick->order;
+	Sweep	   *sweep = &order->sweeps[OPEN_READY];
+	TablePiece	piece;
 	List	   *found;
+	List	   *its = NIL;
+	ListCell   *cell;
 
-	(void) deadline_end();
-	found = store_pick(owner, owner, pick->quota);
-	take(pick, found);
-	now = clock_now();
-	if (pick->order->shared || found == NIL)
-		rests_begin(pick->order->hidden, owner, (now - began) * HIDDEN_RESTS, now);
+	sweep_begin(sweep, OPEN_READY, &piece);
+	piece.owners = crowds_hidden_but(&order->crowds, OPEN_READY, pick->full,
+									 pick->full_count, &piece.count);
+	found = store_pick_of(&piece, pick->most);
+	foreach(cell, found)
+	{
+		PickedRun  *run = lfirst(cell);
+
+		if (run->owner == ((PickedRun *) linitial(found))->owner)
+			its = lappend(its, run);
+	}
+	if (its != NIL)
+		pick->quota = rests_limit(order->rests,
+								  ((PickedRun *) linitial(its))->owner,
+								  WORK_START, pick->most);
+	take(pick, its);
+	pick->more |= sweep_end(sweep, &piece, found != NIL,
+							list_length(found) < pick->most &&
+							list_length(found) == list_length(pick->runs),
+							order->shared);
 }
 
 /*
@@ -242,17 +251,19 @@ pick_of_slow(Pick *pick, Oid *slow, int count)
 	{
 		Oid			owner = slow[(first + i) % count];
 
-		if (is_full(pick, owner) || rests_has(order->hidden, owner, order->now))
+		if (is_full(pick, owner))
 			continue;
-		order->last_started = owner;
-		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
 		if (is_hidden(pick, owner))
 		{
-			/* Once in a turn: there may be more, but it may take long. */
-			pick_hidden(pick, owner);
-			pick->more = true;
+			/* One step does for all of them, once in a turn. */
+			if (sweep_rests(&order->sweeps[OPEN_READY], clock_now()))
+				continue;
+			order->last_started = owner;
+			pick_hidden(pick);
 			break;
 		}
+		order->last_started = owner;
+		pick->quota = rests_limit(order->rests, owner, WORK_START, pick->most);
 		pick_between(pick, owner, owner);
 		keep_slots(pick, owner);
 	}

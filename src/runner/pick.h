@@ -12,6 +12,7 @@
 #include "runner/crowds.h"
 #include "runner/rests.h"
 #include "runner/shares.h"
+#include "runner/sweep.h"
 
 /* Whose turn it is. Its own memory; lives as long as the process. */
 typedef struct PickOrder
@@ -20,9 +21,10 @@ typedef struct PickOrder
 	int			waiting;		/* how many owners were seen to have ready
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */
-	Rests	   *hidden;			/* owners for whom it is not looked behind
-								 * dead rows now */
-	Crowds		crowds;			/* owners who are passed by */
+	Crowds		crowds;			/* owners who are passed by, and those of them
+								 * who are hidden: */
+	Sweep		sweeps[OPEN_ROWS];	/* how far it is with their rows, by
+									 * places */
 	bool		shared;			/* several owners have runs */
 	int64		now;			/* when the turn began: who rests then does so
 								 * in all of it, as of clock_now() */

@@ -165,22 +165,55 @@ begin_part(Turn *turn, TurnPart part)
 }
 
 /*
+ * Scheduled runs that are due, of owners who are hidden. Returns whether there may be more
+ * of them.
+ */
+static bool
+promote_hidden(Turn *turn, TablePiece *piece)
+{
+	PickOrder  *order = turn->order;
+	Sweep	   *sweep = &order->sweeps[OPEN_DUE];
+	bool		found;
+	bool		more;
+
+	if (piece->count == 0 || sweep_rests(sweep, clock_now()))
+		return false;
+	sweep_begin(sweep, OPEN_DUE, piece);
+	more = store_promote_due_of(piece, TURN_BATCH, &found);
+	return sweep_end(sweep, piece, found, !more, order->shared);
+}
+
+/*
+ * Scheduled runs that are due. Returns whether there may be more of them.
+ */
+static bool
+promote_due(Turn *turn)
+{
+	Crowds	   *crowds = &turn->order->crowds;
+	int			count = 0;
+	Oid		   *others = crowds_add(crowds, OPEN_DUE, NULL, &count);
+	TablePiece	piece;
+	bool		more;
+
+	piece.owners = crowds_hidden_but(crowds, OPEN_DUE, others, count,
+									 &piece.count);
+	others = crowds_join(others, &count, piece.owners, piece.count);
+	crowds_begin_look(crowds, OPEN_DUE);
+	more = store_promote_due(TURN_BATCH, others, count);
+	crowds_end_look(crowds, OPEN_DUE);
+	return promote_hidden(turn, &piece) || more;
+}
+
+/*
  * What has come due by the clock.
  */
 static void
 follow_clock(Turn *turn)
 {
-	Crowds	   *crowds = &turn->order->crowds;
-	int			crowding_count = 0;
-	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &crowding_count);
 	bool		more = false;
 
 	if (begin_part(turn, PART_DUE))
-	{
-		crowds_begin_look(crowds, OPEN_DUE);
-		more |= store_promote_due(TURN_BATCH, crowding, crowding_count);
-		crowds_end_look(crowds, OPEN_DUE);
-	}
+		more |= promote_due(turn);
 	if (begin_part(turn, PART_LATE))
 		more |= store_promote_late(Min(TURN_BATCH, turn->limit));
 	if (begin_part(turn, PART_EXPIRED))

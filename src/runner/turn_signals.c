@@ -331,6 +331,25 @@ not_read(Turn *turn, int *count)
 }
 
 /*
+ * Read signals of owners who are hidden, no more than most: they are added to the others.
+ */
+static List *
+add_hidden(Turn *turn, List *signals, TablePiece *piece, int most)
+{
+	PickOrder  *order = turn->order;
+	Sweep	   *sweep = &order->sweeps[OPEN_SIGNALS];
+	List	   *found;
+
+	if (piece->count == 0 || most <= 0 || sweep_rests(sweep, clock_now()))
+		return signals;
+	sweep_begin(sweep, OPEN_SIGNALS, piece);
+	found = store_take_signals_from(piece, most);
+	if (sweep_end(sweep, piece, found != NIL, list_length(found) < most, order->shared))
+		turn_again(turn, CHORE_SIGNALS);
+	return list_concat(signals, found);
+}
+
+/*
  * Read what backends have signalled, and follow it.
  */
 void
@@ -339,16 +358,22 @@ turn_read_signals(Turn *turn)
 	Crowds	   *crowds = &turn->order->crowds;
 	int			others_count;
 	Oid		   *others = not_read(turn, &others_count);
+	TablePiece	piece;
 	List	   *signals;
 	ListCell   *cell;
 
 	others = crowds_add(crowds, OPEN_SIGNALS, others, &others_count);
+	piece.owners = crowds_hidden_but(crowds, OPEN_SIGNALS, others, others_count,
+									 &piece.count);
+	others = crowds_join(others, &others_count, piece.owners, piece.count);
 	crowds_begin_look(crowds, OPEN_SIGNALS);
 	signals = turn->many_signals || turn->own ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
 									others, others_count) :
 		store_take_signals(turn->signal_limit, others, others_count);
 	crowds_end_look(crowds, OPEN_SIGNALS);
+	signals = add_hidden(turn, signals, &piece,
+						 turn->signal_limit - list_length(signals));
 	foreach(cell, signals)
 	{
 		if (((Signal *) lfirst(cell))->is_last)

@@ -459,7 +459,18 @@ typedef enum OpenRows
 	OPEN_ROWS
 } OpenRows;
 
+/* A piece of a table, and whose rows of it. */
+typedef struct TablePiece
+{
+	int64		first;			/* the first block, */
+	int64		end;			/* and the one after the last */
+	bool		is_last;		/* that is the end of the table */
+	const Oid  *owners;			/* count of them, in the caller's memory */
+	int			count;
+} TablePiece;
+
 extern bool store_promote_due(int limit, const Oid *others, int count);
+extern bool store_promote_due_of(const TablePiece *piece, int limit, bool *found);
 extern bool store_promote_late(int limit);
 extern bool store_next_time(const Oid *others, int count, TimestampTz *next);
 extern List *store_set_behind(char *const *run_ids, int count);
@@ -475,6 +486,7 @@ extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 
 /* store_ready.c: picking runs, and reading what they need */
 extern List *store_pick(Oid from, Oid to, int limit);
+extern List *store_pick_of(const TablePiece *piece, int limit);
 extern List *store_pick_locked(int limit);
 extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
 extern List *store_lock_ready(PickedRun **picked, int count);
@@ -517,7 +529,8 @@ extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_open.c: whose rows of open transactions are in the way */
-extern List *store_crowding_owners(OpenRows where, Oid *from, List **others);
+extern List *store_crowding_owners(OpenRows where, Oid *from, List **hidden);
+extern int64 store_blocks(OpenRows where);
 
 /* store_locks.c: who keeps others from the tables */
 extern bool store_has_locked(void);
@@ -525,6 +538,7 @@ extern bool store_is_in_the_way(void);
 
 /* store_signals.c: what cancels leave for the runner */
 extern List *store_take_signals(int limit, const Oid *others, int count);
+extern List *store_take_signals_from(const TablePiece *piece, int limit);
 extern List *store_take_parts_of_signals(List *after, int limit,
 										 const Oid *others, int count);
 extern List *store_take_signals_of(char *const *run_ids, const Oid *owners,

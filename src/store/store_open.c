@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/procarray.h"
 #include "store/store.h"
 #include "store/store_queue.h"
@@ -201,13 +202,13 @@ next_owner(const OpenIndex *open, Oid from)
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here: a list of OIDs. *others are those who have too many
+ * transactions are in the way here: a list of OIDs. *hidden are those who have too many
  * that are dead, though not for all, to see whether there are. Only those from *from on are
  * looked at, and as many as the time allows: *from is where to go on then, or InvalidOid
  * after all of them.
  */
 List *
-store_crowding_owners(OpenRows where, Oid *from, List **others)
+store_crowding_owners(OpenRows where, Oid *from, List **hidden)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
@@ -218,7 +219,7 @@ store_crowding_owners(OpenRows where, Oid *from, List **others)
 	Oid			next = *from;
 
 	*from = InvalidOid;
-	*others = NIL;
+	*hidden = NIL;
 	if (!OidIsValid(table) || !OidIsValid(index))
 		return NIL;
 	open.table = table_open(table, AccessShareLock);
@@ -230,7 +231,7 @@ store_crowding_owners(OpenRows where, Oid *from, List **others)
 		if (rows.open == CROWD)
 			crowding = lappend_oid(crowding, rows.owner);
 		else if (rows.too_many)
-			*others = lappend_oid(*others, rows.owner);
+			*hidden = lappend_oid(*hidden, rows.owner);
 		if (!OidIsValid(rows.owner) || rows.owner == PG_UINT32_MAX)
 			break;
 		next = rows.owner + 1;
@@ -243,6 +244,40 @@ store_crowding_owners(OpenRows where, Oid *from, List **others)
 	index_close(open.index, AccessShareLock);
 	table_close(open.table, AccessShareLock);
 	return crowding;
+}
+
+/*
+ * How many blocks the table has.
+ */
+int64
+store_blocks(OpenRows where)
+{
+	Oid			schema = get_namespace_oid("agno", false);
+	Oid			oid = get_relname_relid(indexes[where].table_name, schema);
+	Relation	table;
+	int64		blocks;
+
+	if (!OidIsValid(oid))
+		return 0;
+	table = table_open(oid, AccessShareLock);
+	blocks = RelationGetNumberOfBlocks(table);
+	table_close(table, AccessShareLock);
+	return blocks;
+}
+
+/*
+ * A piece of a table, as the three arguments that OF_PIECE() needs.
+ */
+void
+bind_piece(Arguments *args, const TablePiece *piece)
+{
+	Column		owners = {INT4OID};
+
+	for (int i = 0; i < piece->count; i++)
+		add_int(&owners, (int) piece->owners[i]);
+	bind_text(args, psprintf("(" INT64_FORMAT ",0)", piece->first));
+	bind_text(args, psprintf("(" INT64_FORMAT ",0)", piece->end));
+	bind_column(args, &owners);
 }
 
 /*

@@ -192,6 +192,30 @@ store_promote_due(int limit, const Oid *others, int count)
 }
 
 /*
+ * Likewise, those in this piece of agno.run_queue, whether they are first or not. *found
+ * tells whether there were any.
+ */
+bool
+store_promote_due_of(const TablePiece *piece, int limit, bool *found)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET " BECOMES_READY
+		" WHERE q.ctid = ANY (ARRAY(SELECT l.row FROM "
+		OF_PIECE("agno.run_queue") " AND l.state = " SCHEDULED
+		" AND l.run_at <= " THIS_TURN " LIMIT $6))"
+	};
+	Arguments	args = {0};
+	uint64		promoted;
+
+	bind_mine(&args);
+	bind_piece(&args, piece);
+	bind_int(&args, limit);
+	promoted = store_execute(&statement, &args);
+	*found = promoted > 0;
+	return promoted == limit;
+}
+
+/*
  * The time of these runs is over while their tools are called: they are ready, to
  * be ended. Returns whether there may be more than about limit of them.
  */

@@ -245,6 +245,16 @@ slice_is_over(TimestampTz start)
 		" AND " alias ".owner <= g.last::pg_catalog.oid::pg_catalog.regrole"
 
 /*
+ * The rows of this table, as l, in a piece of it, and of its owners that bind_piece() has
+ * bound as $3 to $5. No condition but these is within: no index is to be used, however
+ * well it fits.
+ */
+#define OF_PIECE(table) "(SELECT a.ctid AS row, a.* FROM " table " a" \
+		" WHERE a.ctid >= $3::pg_catalog.tid AND a.ctid < $4::pg_catalog.tid" \
+		" OFFSET 0) l WHERE l.owner::pg_catalog.oid" \
+		" = ANY ($5::pg_catalog.oid[]) AND " MINE("l")
+
+/*
  * How much is read of a call, in bytes: its result, and about this much to keep it.
  */
 #define CALL_BYTES(alias) "octet_length(coalesce(" alias ".shown, " alias ".result, " \
@@ -281,6 +291,7 @@ extern ThisRunner this_runner;
 extern void bind_signals(Arguments *args, Signal **signals, int count);
 extern void bind_mine(Arguments *args);
 extern void bind_all_but(Arguments *args, const Oid *owners, int count);
+extern void bind_piece(Arguments *args, const TablePiece *piece);
 extern void store_keep_retries(const char *run_id, Oid owner, int retries);
 extern void store_set_running(ReadyRun **runs, int count);
 extern void add_parent(RowReader *row, Column *parents, Column *owners,

@@ -87,6 +87,28 @@ store_pick(Oid from, Oid to, int limit)
 }
 
 /*
+ * The first ready runs in this piece of agno.run_queue: a list of at most limit
+ * PickedRuns, one owner after the other.
+ */
+List *
+store_pick_of(const TablePiece *piece, int limit)
+{
+	static Statement statement = {
+		PICKED_COLUMNS
+		"WHERE q.ctid = ANY (ARRAY(SELECT l.row FROM " OF_PIECE("agno.run_queue")
+		" AND l.state = " READY " AND NOT l.claimed ORDER BY l.owner,"
+		" l.priority DESC, l.accepted_at LIMIT $6))"
+		" ORDER BY q.owner, q.priority DESC, q.accepted_at"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_piece(&args, piece);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_picked);
+}
+
+/*
  * The runs that could not be had and are to be looked at again: a list of at
  * most limit PickedRuns. Owners get equal parts.
  */

@@ -56,6 +56,25 @@ store_take_signals(int limit, const Oid *others, int count)
 }
 
 /*
+ * Likewise, those in this piece of the table.
+ */
+List *
+store_take_signals_from(const TablePiece *piece, int limit)
+{
+	static Statement statement = {
+		"DELETE FROM agno.run_signals s WHERE s.ctid = ANY (ARRAY("
+		"SELECT l.row FROM " OF_PIECE("agno.run_signals") " LIMIT $6)) "
+		"RETURNING s.run_id, s.owner, s.kind, false"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_piece(&args, piece);
+	bind_int(&args, limit);
+	return store_read_list(&statement, &args, read_signal);
+}
+
+/*
  * Likewise, when there are many: owners get equal parts. Of owners who have sent the
  * signals in this list, those about runs are read whose ids come after theirs: so that
  * what is deleted, and cannot be removed yet, is not passed again and again. Of each

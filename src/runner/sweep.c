@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.c
+ *	  Looking for rows that are hidden behind dead ones.
+ *
+ * While somebody has an old snapshot, an index is full of what is dead, and who looks for
+ * the rows of an owner in it passes all of that, each time, and cannot say beforehand how
+ * long it takes. So the rows of such owners are looked for in the table itself, so many
+ * blocks at a time as take a slice of time, round and round; and where others have work,
+ * or there is nothing, it rests for three times as long.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/clock.h"
+#include "runner/rests.h"
+#include "runner/sweep.h"
+
+/* How many blocks are looked at in the first step, and at most. */
+#define FIRST_BLOCKS 128
+#define MOST_BLOCKS 65536
+
+/* For how many times as long as it took it rests; but for so long. */
+#define RESTS 3
+#define LEAST_REST (5 * US_PER_MS)
+
+/*
+ * A step begins: it is about this piece of the table of that place.
+ */
+void
+sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece)
+{
+	int64		blocks;
+
+	/* One that has not come to its end took too long. */
+	if (sweep->blocks == 0)
+		sweep->blocks = FIRST_BLOCKS;
+	else if (sweep->began != 0)
+		sweep->blocks = Max(sweep->blocks / 4, 1);
+	blocks = store_blocks(place);
+	if (sweep->next >= blocks)
+		sweep->next = 0;
+	piece->first = sweep->next;
+	piece->end = Min(sweep->next + sweep->blocks, blocks);
+	piece->is_last = piece->end == blocks;
+	sweep->began = clock_now();
+}
+
+/*
+ * The step about this piece has come to its end, and has found something, or not: the same
+ * piece is looked at again unless that was all. The runner is shared by several owners, or
+ * not. Returns whether to go on at once.
+ */
+bool
+sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
+		  bool shared)
+{
+	int64		now = clock_now();
+	int64		took = now - sweep->began;
+	int64		rest = shared ? took : 0;
+
+	sweep->began = 0;
+	sweep->took += took;
+	sweep->found |= found;
+	if (all)
+		sweep->next = piece->end;
+	if (took > OWNER_SLICE)
+		sweep->blocks = Max(sweep->blocks / 2, 1);
+	else if (took < OWNER_SLICE / 2)
+		sweep->blocks = Min(sweep->blocks * 2, MOST_BLOCKS);
+	if (all && piece->is_last)
+	{
+		if (!shared && !sweep->found)
+			rest = sweep->took;
+		sweep->took = 0;
+		sweep->found = false;
+	}
+	if (rest > 0)
+		sweep->rests_until = now + Max(rest * RESTS, LEAST_REST);
+	return rest == 0;
+}
+
+/*
+ * When its rest is over: NEVER if it does not rest.
+ */
+int64
+sweep_next_at(const Sweep *sweep, int64 now)
+{
+	return sweep_rests(sweep, now) ? sweep->rests_until : NEVER;
+}

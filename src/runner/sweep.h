@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.h
+ *	  Looking for rows that are hidden behind dead ones.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef AGNO_SWEEP_H
+#define AGNO_SWEEP_H
+
+#include "store/store.h"
+
+/*
+ * How far it is. Times are those of clock_now(), in microseconds. Lives as long as the
+ * process.
+ */
+typedef struct Sweep
+{
+	int64		next;			/* the block that it goes on with */
+	int64		blocks;			/* how many are looked at in a step */
+	int64		began;			/* a step that has not come to its end, or 0 */
+	int64		took;			/* all steps since the first block */
+	bool		found;			/* one of them has found something */
+	int64		rests_until;	/* nobody looks until then */
+} Sweep;
+
+extern void sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece);
+extern bool sweep_end(Sweep *sweep, const TablePiece *piece, bool found,
+					  bool all, bool shared);
+extern int64 sweep_next_at(const Sweep *sweep, int64 now);
+
+static inline bool
+sweep_rests(const Sweep *sweep, int64 now)
+{
+	return sweep->rests_until > now;
+}
+
+#endif							/* AGNO_SWEEP_H */
