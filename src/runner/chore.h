@@ -21,6 +21,7 @@ typedef enum Chore
 	CHORE_FLUSH,				/* store events of streamed runs */
 	CHORE_CLOCK,				/* what has come due: scheduled and locked
 								 * runs, markers that met no run */
+	CHORE_SWEEP,				/* scheduled runs of owners who are hidden */
 	CHORE_UNPARK,				/* fetch runs that wait for their model
 								 * servers, or give them up */
 	CHORE_START,				/* start ready runs */

@@ -37,6 +37,14 @@
 #define IDLE_DUE_PAUSE (1 * US_PER_S)
 
 /*
+ * For how many times as long as it took it is not looked at what is due, if that took
+ * long; but for no longer than this.
+ */
+#define LONG_CLOCK_LOOK (50 * US_PER_MS)
+#define CLOCK_RESTS 10
+#define LONGEST_CLOCK_REST (1 * US_PER_S)
+
+/*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
  * and for a while after, a turn is to work no longer than this, or than its commit
  * takes, but for some runs.
@@ -99,6 +107,7 @@ struct Chores
 	int64		clock_from;		/* but not before this */
 	int64		unclear_since;	/* turns may have brought that nearer; NEVER:
 								 * there was none */
+	int64		clear_after;	/* it is not looked how near before this */
 	int64		prepared_at;	/* when to look for prepared transactions */
 	int64		shared_until;	/* turns are to be short until then */
 	Oid			worked_for;		/* whom the last turn that was about anybody
@@ -243,6 +252,9 @@ due_at(Chores *chores, Chore chore)
 			return next_flush_at(chores, again);
 		case CHORE_CLOCK:
 			return chores->clock_at;
+		case CHORE_SWEEP:
+			return crowds_hidden(&chores->order.crowds, OPEN_DUE) != NIL ?
+				chores->order.sweeps[OPEN_DUE].rests_until : NEVER;
 		case CHORE_UNPARK:
 			return Max(Max(next_unpark_at(chores), chores->faults.scarce_until),
 					   Max(chores->faults.left_out_until[PART_GIVE_UP],
@@ -284,9 +296,9 @@ next_turn_at(Chores *chores)
 int64
 chores_next_at(Chores *chores)
 {
-	if (chores->unclear_since != NEVER)
-		return 0;
-	return Min(next_turn_at(chores), due_at(chores, CHORE_EXPIRE));
+	int64		next = Min(next_turn_at(chores), due_at(chores, CHORE_EXPIRE));
+
+	return chores->unclear_since != NEVER ? Min(next, chores->clear_after) : next;
 }
 
 /*
@@ -305,11 +317,7 @@ chores_due(Chores *chores, int64 now)
 
 	/* Those who have rested have something to do most likely. */
 	if (chores->rested_at <= now)
-	{
 		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_STORE);
-		if (crowds_hidden(&chores->order.crowds, OPEN_DUE) != NIL)
-			todo |= CHORE_BIT(CHORE_CLOCK);
-	}
 
 	/* Whoever takes over, or may have overlooked something, looks everywhere. */
 	if ((todo & CHORE_BIT(CHORE_PATROL)) != 0)
@@ -409,6 +417,16 @@ try_turn(Chores *chores, Turn *turn)
 }
 
 /*
+ * For how long it is not looked at what is due after a look that took so long.
+ */
+static int64
+clock_rest(int64 took)
+{
+	return took > LONG_CLOCK_LOOK ?
+		Min(took * CLOCK_RESTS, LONGEST_CLOCK_REST) : 0;
+}
+
+/*
  * The clock of the runner, for a time of the database's.
  */
 static int64
@@ -430,9 +448,12 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
 		/* What is due and could not be done now is for later. */
 		if ((turn->again & CHORE_BIT(CHORE_CLOCK)) == 0)
 			chores->clock_from = began +
-				((turn->todo & CHORE_BIT(CHORE_START)) != 0 ?
-				 DUE_PAUSE : IDLE_DUE_PAUSE);
+				Max((turn->todo & CHORE_BIT(CHORE_START)) != 0 ?
+					DUE_PAUSE : IDLE_DUE_PAUSE, clock_rest(turn->clock_took));
 	}
+	if ((turn->todo & CHORE_BIT(CHORE_SWEEP)) != 0 &&
+		(turn->again & CHORE_BIT(CHORE_SWEEP)) == 0)
+		sweep_put_off(&chores->order.sweeps[OPEN_DUE], began + DUE_PAUSE);
 	chores->unclear_since = Min(chores->unclear_since, began);
 }
 
@@ -710,12 +731,9 @@ read_clock(void *arg)
 	Crowds	   *crowds = &chores->order.crowds;
 	int			count = 0;
 	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &count);
-	int			hidden_count;
-	Oid		   *hidden = crowds_hidden_but(crowds, OPEN_DUE, crowding, count,
-										   &hidden_count);
 	TimestampTz next;
 
-	crowding = crowds_join(crowding, &count, hidden, hidden_count);
+	crowding = crowds_add_hidden(crowds, OPEN_DUE, crowding, &count);
 	crowds_begin_look(crowds, OPEN_DUE);
 	chores->clock_at = store_next_time(crowding, count, &next) ?
 		Max(Min(from_timestamp(next), clock_now() + CLOCK_TRUST),
@@ -727,11 +745,15 @@ static void
 look_at_clock(Chores *chores)
 {
 	static bool failed;
+	int64		began = clock_now();
+	int64		now;
 
 	chores->unclear_since = NEVER;
 	if (!apart_do("agno_bg: looking for what is due next", read_clock, chores,
 				  &failed))
 		chores->clock_at = clock_now() + IDLE_DUE_PAUSE;
+	now = clock_now();
+	chores->clear_after = now + clock_rest(now - began);
 }
 
 /*
@@ -840,7 +862,7 @@ chores_do(Chores *chores)
 			return false;
 	}
 	/* Requests that a turn has begun are sent first. */
-	if (chores->unclear_since != NEVER &&
+	if (chores->unclear_since != NEVER && chores->clear_after <= now &&
 		(!due || clock_now() - chores->unclear_since > DUE_PAUSE))
 		look_at_clock(chores);
 	if (due_at(chores, CHORE_EXPIRE) <= clock_now())

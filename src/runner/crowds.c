@@ -193,18 +193,21 @@ crowds_hidden_but(const Crowds *crowds, OpenRows place, const Oid *but,
 }
 
 /*
- * These owners, *count of them, and those: in palloc'd memory.
+ * To these owners, *count of them, add those who are hidden in this place: both in palloc'd
+ * memory.
  */
 Oid *
-crowds_join(const Oid *owners, int *count, const Oid *others, int other_count)
+crowds_add_hidden(const Crowds *crowds, OpenRows place, Oid *owners,
+				  int *count)
 {
-	Oid		   *all = palloc(sizeof(Oid) * (*count + other_count + 1));
+	const List *hidden = crowds_hidden(crowds, place);
+	Oid		   *all = palloc(sizeof(Oid) * (*count + list_length(hidden) + 1));
+	ListCell   *cell;
 
 	if (*count > 0)
 		memcpy(all, owners, sizeof(Oid) * *count);
-	if (other_count > 0)
-		memcpy(all + *count, others, sizeof(Oid) * other_count);
-	*count += other_count;
+	foreach(cell, hidden)
+		all[(*count)++] = lfirst_oid(cell);
 	return all;
 }
 

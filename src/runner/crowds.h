@@ -37,8 +37,8 @@ extern Oid *crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count);
 extern const List *crowds_hidden(const Crowds *crowds, OpenRows place);
 extern Oid *crowds_hidden_but(const Crowds *crowds, OpenRows place,
 							  const Oid *but, int but_count, int *count);
-extern Oid *crowds_join(const Oid *owners, int *count, const Oid *others,
-						int other_count);
+extern Oid *crowds_add_hidden(const Crowds *crowds, OpenRows place,
+							  Oid *owners, int *count);
 extern bool crowds_look_failed(const Crowds *crowds);
 extern void crowds_end_turn(Crowds *crowds);
 extern int64 crowds_next_check(const Crowds *crowds);

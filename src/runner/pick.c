@@ -136,10 +136,13 @@ is_full(const Pick *pick, Oid owner)
  * Owners, sorted, of two arrays.
  */
 static Oid *
-join_owners(const Oid *owners, int *count, const Oid *others, int other_count)
+join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 {
-	Oid		   *all = crowds_join(owners, count, others, other_count);
+	Oid		   *all = palloc(sizeof(Oid) * (*count + other_count + 1));
 
+	memcpy(all, owners, sizeof(Oid) * *count);
+	memcpy(all + *count, others, sizeof(Oid) * other_count);
+	*count += other_count;
 	qsort(all, *count, sizeof(Oid), oid_cmp);
 	return all;
 }

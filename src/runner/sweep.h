@@ -29,6 +29,15 @@ extern bool sweep_end(Sweep *sweep, const TablePiece *piece, bool found,
 					  bool all, bool shared);
 extern int64 sweep_next_at(const Sweep *sweep, int64 now);
 
+/*
+ * Nobody looks before this time.
+ */
+static inline void
+sweep_put_off(Sweep *sweep, int64 until)
+{
+	sweep->rests_until = Max(sweep->rests_until, until);
+}
+
 static inline bool
 sweep_rests(const Sweep *sweep, int64 now)
 {

@@ -165,26 +165,8 @@ begin_part(Turn *turn, TurnPart part)
 }
 
 /*
- * Scheduled runs that are due, of owners who are hidden. Returns whether there may be more
- * of them.
- */
-static bool
-promote_hidden(Turn *turn, TablePiece *piece)
-{
-	PickOrder  *order = turn->order;
-	Sweep	   *sweep = &order->sweeps[OPEN_DUE];
-	bool		found;
-	bool		more;
-
-	if (piece->count == 0 || sweep_rests(sweep, clock_now()))
-		return false;
-	sweep_begin(sweep, OPEN_DUE, piece);
-	more = store_promote_due_of(piece, TURN_BATCH, &found);
-	return sweep_end(sweep, piece, found, !more, order->shared);
-}
-
-/*
- * Scheduled runs that are due. Returns whether there may be more of them.
+ * Scheduled runs that are due become ready, but for those of owners who are in the way, or
+ * hidden. Returns whether there may be more of them.
  */
 static bool
 promote_due(Turn *turn)
@@ -192,16 +174,13 @@ promote_due(Turn *turn)
 	Crowds	   *crowds = &turn->order->crowds;
 	int			count = 0;
 	Oid		   *others = crowds_add(crowds, OPEN_DUE, NULL, &count);
-	TablePiece	piece;
 	bool		more;
 
-	piece.owners = crowds_hidden_but(crowds, OPEN_DUE, others, count,
-									 &piece.count);
-	others = crowds_join(others, &count, piece.owners, piece.count);
+	others = crowds_add_hidden(crowds, OPEN_DUE, others, &count);
 	crowds_begin_look(crowds, OPEN_DUE);
 	more = store_promote_due(TURN_BATCH, others, count);
 	crowds_end_look(crowds, OPEN_DUE);
-	return promote_hidden(turn, &piece) || more;
+	return more;
 }
 
 /*
@@ -210,6 +189,7 @@ promote_due(Turn *turn)
 static void
 follow_clock(Turn *turn)
 {
+	int64		began = clock_now();
 	bool		more = false;
 
 	if (begin_part(turn, PART_DUE))
@@ -221,6 +201,29 @@ follow_clock(Turn *turn)
 									 &turn->tried_expired);
 	if (more)
 		turn_again(turn, CHORE_CLOCK);
+	turn->clock_took += clock_now() - began;
+}
+
+/*
+ * Scheduled runs that are due, of owners who are hidden, become ready.
+ */
+static void
+promote_hidden(Turn *turn)
+{
+	PickOrder  *order = turn->order;
+	Sweep	   *sweep = &order->sweeps[OPEN_DUE];
+	TablePiece	piece;
+	bool		found;
+	bool		more;
+
+	if (!begin_part(turn, PART_DUE))
+		return;
+	piece.owners = crowds_hidden_but(&order->crowds, OPEN_DUE, NULL, 0,
+									 &piece.count);
+	sweep_begin(sweep, OPEN_DUE, &piece);
+	more = store_promote_due_of(&piece, TURN_BATCH, &found);
+	if (sweep_end(sweep, &piece, found, !more, order->shared))
+		turn_again(turn, CHORE_SWEEP);
 }
 
 /*
@@ -235,6 +238,8 @@ ready_runs(Turn *turn)
 	turn->readied = true;
 	if (turn_is_to(turn, CHORE_CLOCK))
 		follow_clock(turn);
+	if (turn_is_to(turn, CHORE_SWEEP))
+		promote_hidden(turn);
 	if (begin_part(turn, PART_GIVE_UP))
 		turn_give_up(turn);
 	if (begin_part(turn, PART_UNPARK))

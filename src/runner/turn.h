@@ -144,6 +144,7 @@ typedef struct Turn
 								 * nothing else */
 	bool		only_large;		/* it has done something large, to find out
 								 * how long it takes: likewise */
+	int64		clock_took;		/* how long it has looked at what is due */
 	bool		more_signals;	/* there may be more signals: */
 	List	   *last_signals;	/* after these, of owners who have more */
 	bool		unflushed;		/* it is to be flushed once tools are called */

@@ -365,7 +365,7 @@ turn_read_signals(Turn *turn)
 	others = crowds_add(crowds, OPEN_SIGNALS, others, &others_count);
 	piece.owners = crowds_hidden_but(crowds, OPEN_SIGNALS, others, others_count,
 									 &piece.count);
-	others = crowds_join(others, &others_count, piece.owners, piece.count);
+	others = crowds_add_hidden(crowds, OPEN_SIGNALS, others, &others_count);
 	crowds_begin_look(crowds, OPEN_SIGNALS);
 	signals = turn->many_signals || turn->own ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,

@@ -151,6 +151,7 @@ may_start(Turn *turn, const PickedRun *run, int room)
 static List *
 pick_locked(Turn *turn, int most, int room)
 {
+	int64		began = clock_now();
 	List	   *due = store_pick_locked(most);
 	RunKeys		later = run_keys(list_length(due));
 	List	   *cancelled = NIL;
@@ -171,6 +172,7 @@ pick_locked(Turn *turn, int most, int room)
 			run_keys_add(&later, run->run_id, run->session_id);
 	}
 	store_set_locked(later.run_ids, later.count);
+	turn->clock_took += clock_now() - began;
 	return cancelled;
 }
 

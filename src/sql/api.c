@@ -184,6 +184,13 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
  *-------------------------------------------------------------------------
  */
 
+/*
+ * The transaction that has waited last, by when it began, and when to look whether it is in
+ * the way, as of clock_now(). A backend's own.
+ */
+static TimestampTz checked_transaction;
+static int64 check_at;
+
 /* A run that somebody waits for. */
 typedef struct Wait
 {
@@ -240,17 +247,38 @@ glance(Wait *wait, void (*look) (Wait *))
 }
 
 /*
- * Complain if this transaction itself keeps the run from being stored.
+ * This transaction waits, and has locked something: it is looked whether it is in the way
+ * as often as PostgreSQL looks for deadlocks, however short its waits are.
+ */
+static void
+begin_checks(void)
+{
+	TimestampTz start = GetCurrentTransactionStartTimestamp();
+
+	if (checked_transaction == start)
+		return;
+	checked_transaction = start;
+	check_at = clock_now() + DeadlockTimeout * US_PER_MS;
+}
+
+/*
+ * Complain, when it is time to look, if this transaction itself keeps the run from being
+ * stored.
  */
 static void
 check_way(const char *run_id)
 {
+	int64		now = clock_now();
+
+	if (now < check_at)
+		return;
+	check_at = now + DeadlockTimeout * US_PER_MS;
 	if (store_is_in_the_way())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 				 errmsg("cannot wait for run \"%s\" any longer", run_id),
-				 errdetail("A command waits for a lock that this transaction has on a table of agno_bg, and no run can be stored before that command."),
-				 errhint("Wait in a transaction, and a statement, that has read no such table before.")));
+				 errdetail("A command that keeps a table of agno_bg to itself waits for a lock of this transaction, and runs wait for that command."),
+				 errhint("Wait in a transaction, and a statement, that has read no table before.")));
 }
 
 /*
@@ -287,12 +315,13 @@ check_wait(const RunRow *state)
 }
 
 /*
- * Sleep until the latch is set or the time is over; -1: no time. A client that
+ * Sleep until the latch is set or the time is over; -1: no time. Returns whether somebody
+ * has set it. A client that
  * goes away ends its session, as with client_connection_check_interval but
  * without looking again and again: to wait on would keep a connection, and a
  * lock on agno.runs, for as long as the run takes.
  */
-static void
+static bool
 sleep_on_latch(long timeout_ms)
 {
 	WaitEvent	event;
@@ -300,15 +329,17 @@ sleep_on_latch(long timeout_ms)
 	/* a process without a client */
 	if (FeBeWaitSet == NULL || !WaitEventSetCanReportClosed())
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-						 (timeout_ms >= 0 ? WL_TIMEOUT : 0),
-						 timeout_ms, wait_event(WAIT_FOR_RUN));
-		return;
+		int			events = WaitLatch(MyLatch, WL_LATCH_SET |
+									   WL_EXIT_ON_PM_DEATH |
+									   (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+									   timeout_ms, wait_event(WAIT_FOR_RUN));
+
+		return (events & WL_LATCH_SET) != 0;
 	}
 	ModifyWaitEvent(FeBeWaitSet, FeBeWaitSetSocketPos, WL_SOCKET_CLOSED, NULL);
 	if (WaitEventSetWait(FeBeWaitSet, timeout_ms, &event, 1,
 						 wait_event(WAIT_FOR_RUN)) == 0)
-		return;
+		return false;
 	if (event.events & WL_POSTMASTER_DEATH)
 		proc_exit(1);
 	if (event.events & WL_SOCKET_CLOSED)
@@ -316,6 +347,7 @@ sleep_on_latch(long timeout_ms)
 		ClientConnectionLost = true;
 		InterruptPending = true;
 	}
+	return true;
 }
 
 /*
@@ -328,8 +360,11 @@ wait_for_run(Wait *wait, int64 deadline)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext look = AllocSetContextCreate(caller, "agno_bg wait",
 											   ALLOCSET_SMALL_SIZES);
-	int64		check_at = clock_now() + DeadlockTimeout * US_PER_MS;
+	bool		has_locked = store_has_locked();
+	bool		woken = false;
 
+	if (has_locked)
+		begin_checks();
 	waiters_begin(wait->run_id);
 	for (;;)
 	{
@@ -337,6 +372,13 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+
+		/*
+		 * It may come to be in the way as long as it has locked something;
+		 * but a run that has ended comes first.
+		 */
+		if (has_locked && !woken)
+			check_way(wait->run_id);
 		MemoryContextReset(look);
 		MemoryContextSwitchTo(look);
 		glance(wait, look_at_run);
@@ -345,30 +387,21 @@ wait_for_run(Wait *wait, int64 deadline)
 			break;
 		check_wait(&wait->state);
 
+		if (has_locked)
+			timeout_ms = DeadlockTimeout;
 		if (deadline != 0)
 		{
 			int64		left = deadline - clock_now();
 
 			if (left <= 0)
 				break;
-			timeout_ms = Min(left / US_PER_MS + 1, INT_MAX);
-		}
-
-		/* It may come to be in the way as long as it has locked something. */
-		if (store_has_locked())
-		{
-			if (clock_now() >= check_at)
-			{
-				check_way(wait->run_id);
-				check_at = clock_now() + DeadlockTimeout * US_PER_MS;
-			}
-			timeout_ms = timeout_ms < 0 ? DeadlockTimeout :
-				Min(timeout_ms, DeadlockTimeout);
+			left = Min(left / US_PER_MS + 1, INT_MAX);
+			timeout_ms = timeout_ms < 0 ? left : Min(timeout_ms, left);
 		}
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
 		InvalidateCatalogSnapshotConditionally();
-		sleep_on_latch(timeout_ms);
+		woken = sleep_on_latch(timeout_ms);
 	}
 	waiters_end();
 }

@@ -14,87 +14,159 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "store/store.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
+/* Of how many processes that wait for locks it is found out whom they wait for. */
+#define MOST_LOOKED_AT 200
+
+/* A process that waits for a lock. */
+typedef struct Waiter
+{
+	int			pid;
+	List	   *blockers;		/* PIDs of those whom it waits for */
+} Waiter;
+
 /*
- * Whether somebody waits for this lock, on a table of this schema, with which nobody else
- * could write there.
+ * The processes whom this one waits for.
+ */
+static List *
+blockers_of(int pid)
+{
+	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
+															   Int32GetDatum(pid)));
+	Datum	   *elements;
+	int			count;
+	List	   *blockers = NIL;
+
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
+					  &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		blockers = lappend_int(blockers, DatumGetInt32(elements[i]));
+	return blockers;
+}
+
+/*
+ * The processes that wait for locks: a list of Waiters. That one waits is looked at without
+ * a lock, and one that does so for long is seen the next time at the latest.
+ */
+static List *
+find_waiters(void)
+{
+	List	   *waiters = NIL;
+
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		int			pid = proc->pid;
+		Waiter	   *waiter;
+
+		if (proc->waitLock == NULL || pid == 0 || pid == MyProcPid)
+			continue;
+		waiter = palloc(sizeof(Waiter));
+		waiter->pid = pid;
+		waiter->blockers = blockers_of(pid);
+		waiters = lappend(waiters, waiter);
+		if (list_length(waiters) == MOST_LOOKED_AT)
+			break;
+	}
+	return waiters;
+}
+
+/*
+ * This process, and those that wait for it, or for one of them: a list of PIDs.
+ */
+static List *
+find_behind(void)
+{
+	List	   *behind = list_make1_int(MyProcPid);
+	List	   *waiters = find_waiters();
+	bool		more = waiters != NIL;
+
+	while (more)
+	{
+		ListCell   *cell;
+
+		more = false;
+		foreach(cell, waiters)
+		{
+			Waiter	   *waiter = lfirst(cell);
+
+			if (list_intersection_int(waiter->blockers, behind) == NIL)
+				continue;
+			behind = lappend_int(behind, waiter->pid);
+			waiters = foreach_delete_current(waiters, cell);
+			more = true;
+		}
+	}
+	return behind;
+}
+
+/*
+ * Whether this lock, of somebody who has it or waits for it, is one with which nobody else
+ * can write a table of this schema.
  */
 static bool
-is_waited_for(const LockInstanceData *lock, Oid schema)
+keeps_others_out(const LockInstanceData *lock, Oid schema)
 {
-	return lock->waitLockMode >= ShareLock &&
+	return (lock->waitLockMode >= ShareLock ||
+			lock->holdMask >= LOCKBIT_ON(ShareLock)) &&
 		lock->locktag.locktag_type == LOCKTAG_RELATION &&
 		lock->locktag.locktag_field1 == MyDatabaseId &&
 		get_rel_namespace(lock->locktag.locktag_field2) == schema;
 }
 
 /*
- * Whether this process is one of those that another one waits for.
- */
-static bool
-blocks(int waiter)
-{
-	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-															   Int32GetDatum(waiter)));
-	Datum	   *elements;
-	int			count;
-	bool		found = false;
-
-	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
-					  &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-		found |= DatumGetInt32(elements[i]) == MyProcPid;
-	return found;
-}
-
-/*
- * Whether this transaction has locked one of the tables that runners write, and users may
- * read.
+ * Whether this transaction has locked anything: nobody waits for it otherwise.
  */
 bool
 store_has_locked(void)
 {
-	static const char *const names[] = {
-		"runs", "sessions", "run_events", "tool_calls", "requirements"
-	};
-	Oid			schema = get_namespace_oid("agno", true);
-
-	for (int i = 0; i < (int) lengthof(names); i++)
+#if PG_VERSION_NUM >= 180000
+	for (int i = 0; i < FastPathLockGroupsPerBackend; i++)
 	{
-		LOCKTAG		tag;
-
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, get_relname_relid(names[i], schema));
-		for (LOCKMODE mode = AccessShareLock; mode <= MaxLockMode; mode++)
-		{
-#if PG_VERSION_NUM >= 170000
-			if (LockHeldByMe(&tag, mode, false))
+		if (MyProc->fpLockBits[i] != 0)
+			return true;
+	}
 #else
-			if (LockHeldByMe(&tag, mode))
+	if (MyProc->fpLockBits != 0)
+		return true;
 #endif
-				return true;
-		}
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; i++)
+	{
+#if PG_VERSION_NUM >= 160000
+		if (!dlist_is_empty(&MyProc->myProcLocks[i]))
+#else
+		if (!SHMQueueEmpty(&MyProc->myProcLocks[i]))
+#endif
+			return true;
 	}
 	return false;
 }
 
 /*
- * Whether somebody waits for this process who wants one of the tables for himself: so do
- * runners, behind him.
+ * Whether somebody waits for this process, maybe for one that waits for it, who keeps
+ * others, or will, from writing a table of agno_bg: so runners wait for it, too.
  */
 bool
 store_is_in_the_way(void)
 {
 	Oid			schema = get_namespace_oid("agno", true);
-	LockData   *locks = GetLockStatusData();
+	List	   *behind = find_behind();
+	LockData   *locks;
 
+	if (list_length(behind) == 1)
+		return false;
+	locks = GetLockStatusData();
 	for (int i = 0; i < locks->nelements; i++)
 	{
-		if (is_waited_for(&locks->locks[i], schema) &&
-			blocks(locks->locks[i].pid))
+		const LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->pid != MyProcPid && list_member_int(behind, lock->pid) &&
+			keeps_others_out(lock, schema))
 			return true;
 	}
 	return false;

@@ -1,7 +1,7 @@
 # Who waits for a run keeps nothing locked: a command that needs agno.runs for itself is
 # executed meanwhile. Else it would wait for the caller, the runner, which is to store the
 # run, for the command, and the caller for the run. Where the caller's own statement, or
-# transaction, has the table locked, it is told of that deadlock.
+# transaction, has a table locked that the command waits for, it is told of that deadlock.
 
 use strict;
 use warnings;
@@ -11,7 +11,7 @@ use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => q(deadlock_timeout = '300 ms'));
 add_mock_server(start_mock('mock'));
 make_user('app');
 
@@ -43,17 +43,24 @@ $_->quit foreach @sessions;
 
 # A caller that has the table locked looks now and then whether it is in the way.
 close_gate();
-foreach my $statement (
-	q(SELECT w.status FROM agno.runs r, agno_wait_run(r.run_id) w WHERE r.run_id LIKE 'late%'),
-	q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT))
+$node->safe_psql('postgres', 'CREATE TABLE tickets AS SELECT 1 AS a; GRANT SELECT ON tickets TO app');
+my $full = 'VACUUM FULL agno.runs';
+foreach my $pair (
+	[ q(SELECT w.status FROM agno.runs r, agno_wait_run(r.run_id) w WHERE r.run_id LIKE 'late%'), $full ],
+	[ q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), $full ],
+	[ q(BEGIN; SELECT count(*) FROM agno.runs; DO $$ BEGIN FOR i IN 1..200 LOOP PERFORM FROM agno_wait_run('late', '100 ms'); END LOOP; END $$; COMMIT), $full ],
+	[ q(BEGIN; SELECT count(*) FROM agno.agents; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), 'VACUUM FULL agno.agents' ],
+	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; LOCK TABLE tickets; COMMIT' ])
 {
+	my ($statement, $command) = @$pair;
+
 	$node->safe_psql('postgres', q(DELETE FROM agno.runs WHERE run_id = 'late'));
-	enqueue('late', 'slow-6000', role => 'app');
+	enqueue('late', 'slow-3000', role => 'app');
 	my $session = $node->background_psql('postgres', extra_params => [ '-U', 'app' ], on_error_stop => 0);
 
 	$session->query_until(qr/begun/, "\\echo begun\n$statement;\n\\echo ended\n");
 	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Extension'"), 'a caller waits that has the table locked');
-	is($node->psql('postgres', q(SET statement_timeout = '30 s'; VACUUM FULL agno.runs)), 0, 'the command is executed');
+	is($node->psql('postgres', "SET statement_timeout = '20 s'; $command"), 0, "the command is executed: $command");
 	$session->query_until(qr/ended/, '');
 	like($session->{stderr}, qr/ERROR:  cannot wait for run "late" any longer.*HINT:  Wait in a transaction/s, 'after the caller has been told');
 	expect_run('late', { status => 'COMPLETED' }, 'and so is the run');
