@@ -135,6 +135,7 @@ typedef struct Account
 								 * http_advance(), in microseconds */
 	int64		heavy_until;	/* it is read after others until then, as of
 								 * clock_now() */
+	int64		last_read;		/* when it had its last turn among the heavy */
 	int64		unread_until;	/* and not at all until then, likewise */
 } Account;
 

@@ -111,6 +111,19 @@ answer_header(HttpTransfer *transfer, const char *name)
 }
 
 /*
+ * Whether libcurl has not been called for a transfer all of the time: its role was not
+ * read. That says nothing of the server.
+ */
+static bool
+has_been_parked(const HttpTransfer *transfer)
+{
+	return transfer->lane != NULL &&
+		(transfer->lane->parked ||
+		 transfer->lane->unparked_at > transfer->started_at ||
+		 transfer->account->heavy_until > transfer->started_at);
+}
+
+/*
  * The result of a transfer that libcurl has ended, with this code.
  */
 void
@@ -135,6 +148,8 @@ outcome_set(HttpTransfer *transfer, CURLcode code)
 	else
 		result->reason = transfer->error[0] != '\0' ?
 			transfer->error : curl_easy_strerror(code);
+	result->untried = code == CURLE_OPERATION_TIMEDOUT && !transfer->sent &&
+		has_been_parked(transfer);
 	result->status = (int) status;
 	if (transfer->answered_at != 0)
 		result->time_to_first_byte =
@@ -148,18 +163,6 @@ outcome_set(HttpTransfer *transfer, CURLcode code)
 		result->should_retry = 1;
 	else if (should_retry != NULL && pg_strcasecmp(should_retry, "false") == 0)
 		result->should_retry = 0;
-}
-
-/*
- * Whether libcurl has not been called for a transfer all of the time: its role was not
- * read. That says nothing of the server.
- */
-static bool
-has_been_parked(const HttpTransfer *transfer)
-{
-	return transfer->lane != NULL &&
-		(transfer->lane->parked ||
-		 transfer->lane->unparked_at > transfer->started_at);
 }
 
 /*

@@ -32,8 +32,12 @@
  */
 #define BEHIND_PAUSE (10 * US_PER_MS)
 
-/* How long a role is heavy that has had its slice, in microseconds. */
+/*
+ * How long a role is heavy that has had its slice, and no less than this, which is more than
+ * a handshake of TLS takes; in microseconds.
+ */
 #define HEAVY_FOR (10 * US_PER_S)
+#define LEAST_HEAVY (5 * US_PER_MS)
 
 /*
  * What takes a role longer than this, in microseconds, others may have waited for without
@@ -255,23 +259,87 @@ find_ready(HttpClient *client)
 }
 
 /*
- * Read the lanes of those who are heavy, or of all others.
+ * Whether this is a lane of a role that is heavy.
+ */
+static bool
+is_heavy(const Account *account, int64 began)
+{
+	return account != NULL && account->heavy_until > began;
+}
+
+/*
+ * Read the lanes of those who are not heavy.
  */
 static void
-read_lanes(HttpClient *client, bool heavy, int64 began)
+read_light(HttpClient *client, int64 began)
 {
 	int			first = any_of(client->lane_count);
 
 	for (int i = 0; i < client->lane_count; i++)
 	{
 		Lane	   *lane = client->lanes[(first + i) % client->lane_count];
-		Account    *account = account_of(lane);
 
-		if ((account != NULL && account->heavy_until > began) != heavy)
-			continue;
-		if (!heavy || clock_now() - began <= ROUND_TIME)
+		if (!is_heavy(account_of(lane), began))
 			read_lane(lane, began);
-		else if (lane->parked)
+	}
+}
+
+/*
+ * Read the lanes of this role, which is heavy.
+ */
+static void
+read_heavy(HttpClient *client, Account *account, int64 began)
+{
+	int			first = any_of(client->lane_count);
+
+	account->last_read = clock_now();
+	for (int i = 0; i < client->lane_count; i++)
+	{
+		Lane	   *lane = client->lanes[(first + i) % client->lane_count];
+
+		if (lane->transfers > 0 && lane->role == account->role)
+			read_lane(lane, began);
+	}
+}
+
+/*
+ * Of those who are heavy, the one who has had no turn for the longest time, and none in
+ * this round; or NULL.
+ */
+static Account *
+next_heavy(HttpClient *client, int64 began)
+{
+	Account    *next = NULL;
+	Account    *account;
+	HASH_SEQ_STATUS all;
+
+	hash_seq_init(&all, client->accounts);
+	while ((account = hash_seq_search(&all)) != NULL)
+	{
+		if (is_heavy(account, began) && account->last_read < began &&
+			(next == NULL || account->last_read < next->last_read))
+			next = account;
+	}
+	return next;
+}
+
+/*
+ * Read the lanes of those who are heavy, in turn, as far as there is time.
+ */
+static void
+read_heavies(HttpClient *client, int64 began)
+{
+	Account    *account;
+
+	while (clock_now() - began <= ROUND_TIME &&
+		   (account = next_heavy(client, began)) != NULL)
+		read_heavy(client, account, began);
+	for (int number = 0; number < client->lane_count; number++)
+	{
+		Lane	   *lane = client->lanes[number];
+
+		account = account_of(lane);
+		if (is_heavy(account, began) && account->last_read < began && lane->parked)
 			park(lane, Max(account->unread_until, began));
 	}
 }
@@ -297,7 +365,7 @@ end_round(HttpClient *client)
 	hash_seq_init(&all, client->accounts);
 	while ((account = hash_seq_search(&all)) != NULL)
 	{
-		if (is_read_enough(client, account))
+		if (account->read_for > Max(client->slice, LEAST_HEAVY))
 			account->heavy_until = now + HEAVY_FOR;
 		if (is_read_too_long(client, account, now))
 			account->unread_until = now + took;
@@ -317,7 +385,7 @@ reading_advance(HttpClient *client)
 	find_ready(client);
 	client->parked_until = PG_INT64_MAX;
 	client->slice = Min(ROLE_SLICE, ROUND_TIME / Max(roles, 1));
-	read_lanes(client, false, began);
-	read_lanes(client, true, began);
+	read_light(client, began);
+	read_heavies(client, began);
 	end_round(client);
 }

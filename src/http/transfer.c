@@ -24,8 +24,11 @@
 #include "core/version.h"
 #include "http/http_internal.h"
 
-/* The buffer of a transfer, in bytes: texts are small, transfers many. */
-#define READ_BUFFER_SIZE 8192L
+/*
+ * The buffer of a transfer, in bytes: the least that libcurl takes, which fills it up to a
+ * hundred times for each transfer of a lane when it is called once.
+ */
+#define READ_BUFFER_SIZE 1024L
 
 /*
  * So many bytes of an answer are worth a record of TLS, and so many of a request, which a
@@ -120,6 +123,7 @@ transfer_account(HttpClient *client, Oid role)
 		account->done = 0;
 		account->heavy_until = 0;
 		account->unread_until = 0;
+		account->last_read = 0;
 	}
 	return account;
 }
