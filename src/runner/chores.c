@@ -254,7 +254,7 @@ due_at(Chores *chores, Chore chore)
 			return chores->clock_at;
 		case CHORE_SWEEP:
 			return crowds_hidden(&chores->order.crowds, OPEN_DUE) != NIL ?
-				chores->order.sweeps[OPEN_DUE].rests_until : NEVER;
+				sweep_due_at(&chores->order.sweeps[OPEN_DUE]) : NEVER;
 		case CHORE_UNPARK:
 			return Max(Max(next_unpark_at(chores), chores->faults.scarce_until),
 					   Max(chores->faults.left_out_until[PART_GIVE_UP],

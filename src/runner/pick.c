@@ -27,7 +27,9 @@ typedef struct Pick
 {
 	PickOrder  *order;
 	Shares	   *shares;
-	int			bound;			/* how many runs an owner may have in flight */
+	int			share;			/* how many runs an owner may have in flight
+								 * while others wait, */
+	int			bound;			/* and how many now */
 	int			quota;			/* how many an owner gets this time */
 	int			most;			/* how many there are to be in all */
 	bool		own;			/* of one owner who is slow, not of others */
@@ -230,11 +232,11 @@ static void
 keep_slots(Pick *pick, Oid owner)
 {
 	int			picked = list_length(pick->runs);
-	int			share = pick->bound - shares_count(pick->shares, owner);
+	int			left = pick->share - shares_count(pick->shares, owner);
 
 	if (picked == pick->most)
 		pick->order->kept = Max(rests_limit(pick->order->rests, owner,
-											WORK_START, share) - picked, 0);
+											WORK_START, left) - picked, 0);
 }
 
 /*
@@ -346,7 +348,8 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 	*more = false;
 	if (pick.most <= 0)
 		return NIL;
-	pick.bound = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
+	pick.share = Min(Max(agno_max_concurrent_runs / contenders, 1), limit);
+	pick.bound = pick.share;
 	/* When there are few slots, the first owner is not to have all of them. */
 	if (pick.most < contenders && !own)
 		waiting = Max(pick_one_each(&pick), 1);

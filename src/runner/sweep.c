@@ -25,6 +25,9 @@
 #define RESTS 3
 #define LEAST_REST (5 * US_PER_MS)
 
+/* After a round without anything nobody is woken for the next one for so long. */
+#define IDLE_PAUSE (1 * US_PER_S)
+
 /*
  * A step begins: it is about this piece of the table of that place.
  */
@@ -71,6 +74,8 @@ sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
 		sweep->blocks = Min(sweep->blocks * 2, MOST_BLOCKS);
 	if (all && piece->is_last)
 	{
+		if (!sweep->found)
+			sweep->idle_until = now + IDLE_PAUSE;
 		if (!shared && !sweep->found)
 			rest = sweep->took;
 		sweep->took = 0;
@@ -82,10 +87,21 @@ sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
 }
 
 /*
- * When its rest is over: NEVER if it does not rest.
+ * When somebody is to look.
+ */
+int64
+sweep_due_at(const Sweep *sweep)
+{
+	return Max(sweep->rests_until, sweep->idle_until);
+}
+
+/*
+ * When that comes: NEVER if it has come.
  */
 int64
 sweep_next_at(const Sweep *sweep, int64 now)
 {
-	return sweep_rests(sweep, now) ? sweep->rests_until : NEVER;
+	int64		due_at = sweep_due_at(sweep);
+
+	return due_at > now ? due_at : NEVER;
 }

@@ -21,12 +21,15 @@ typedef struct Sweep
 	int64		began;			/* a step that has not come to its end, or 0 */
 	int64		took;			/* all steps since the first block */
 	bool		found;			/* one of them has found something */
-	int64		rests_until;	/* nobody looks until then */
+	int64		rests_until;	/* nobody looks until then, */
+	int64		idle_until;		/* or, but who looks for other things as well,
+								 * until then */
 } Sweep;
 
 extern void sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece);
 extern bool sweep_end(Sweep *sweep, const TablePiece *piece, bool found,
 					  bool all, bool shared);
+extern int64 sweep_due_at(const Sweep *sweep);
 extern int64 sweep_next_at(const Sweep *sweep, int64 now);
 
 /*

@@ -216,10 +216,10 @@ promote_hidden(Turn *turn)
 	bool		found;
 	bool		more;
 
-	if (!begin_part(turn, PART_DUE))
-		return;
 	piece.owners = crowds_hidden_but(&order->crowds, OPEN_DUE, NULL, 0,
 									 &piece.count);
+	if (piece.count == 0 || !begin_part(turn, PART_DUE))
+		return;
 	sweep_begin(sweep, OPEN_DUE, &piece);
 	more = store_promote_due_of(&piece, TURN_BATCH, &found);
 	if (sweep_end(sweep, &piece, found, !more, order->shared))
