@@ -30,6 +30,9 @@ typedef struct Waiter
 	/* guarded by the lock of the tranche */
 	Oid			database;		/* invalid: this process does not wait */
 	uint64		run_hash;		/* of the id of the run it waits for */
+
+	/* of its own */
+	pg_atomic_uint32 woken;		/* somebody has woken it */
 } Waiter;
 
 typedef struct Waiters
@@ -78,6 +81,8 @@ waiters_startup(void)
 	{
 		memset(shared, 0, shared_size());
 		pg_atomic_init_u32(&shared->count, 0);
+		for (int process = 0; process < MaxBackends; process++)
+			pg_atomic_init_u32(&shared->waiters[process].woken, 0);
 	}
 	lock = &GetNamedLWLockTranche(LOCK_TRANCHE)[0].lock;
 	LWLockRelease(AddinShmemInitLock);
@@ -148,6 +153,16 @@ waiters_begin(const char *run_id)
 }
 
 /*
+ * Whether somebody has woken this process since it asked. The latch does not tell: whoever
+ * waits for a lock resets it.
+ */
+bool
+waiters_woken(void)
+{
+	return pg_atomic_exchange_u32(&shared->waiters[my_process()].woken, 0) != 0;
+}
+
+/*
  * Wait no more. Does nothing in a process that does not wait.
  */
 void
@@ -203,7 +218,10 @@ waiters_wake(char *const *run_ids, int count)
 		if (waiter->database == MyDatabaseId &&
 			bsearch(&waiter->run_hash, hashes, count, sizeof(uint64),
 					compare_hashes) != NULL)
+		{
+			pg_atomic_write_u32(&waiter->woken, 1);
 			wake_process(process);
+		}
 	}
 	LWLockRelease(lock);
 	if (count > 1)

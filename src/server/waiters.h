@@ -13,6 +13,7 @@ extern void waiters_startup(void);
 
 /* For backends. */
 extern void waiters_begin(const char *run_id);
+extern bool waiters_woken(void);
 extern void waiters_end(void);
 
 /* For runners. */

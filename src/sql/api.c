@@ -372,6 +372,7 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		(void) waiters_woken();
 
 		/*
 		 * It may come to be in the way as long as it has locked something;
@@ -401,7 +402,7 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
 		InvalidateCatalogSnapshotConditionally();
-		woken = sleep_on_latch(timeout_ms);
+		woken = waiters_woken() || sleep_on_latch(timeout_ms);
 	}
 	waiters_end();
 }

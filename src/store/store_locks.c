@@ -24,11 +24,11 @@
 #define MOST_LOOKED_AT 200
 
 /* A process that waits for a lock. */
-typedef struct Waiter
+typedef struct LockWaiter
 {
 	int			pid;
 	List	   *blockers;		/* PIDs of those whom it waits for */
-} Waiter;
+} LockWaiter;
 
 /*
  * The processes whom this one waits for.
@@ -50,7 +50,7 @@ blockers_of(int pid)
 }
 
 /*
- * The processes that wait for locks: a list of Waiters. That one waits is looked at without
+ * The processes that wait for locks: a list of LockWaiters. That one waits is looked at without
  * a lock, and one that does so for long is seen the next time at the latest.
  */
 static List *
@@ -62,11 +62,11 @@ find_waiters(void)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
 		int			pid = proc->pid;
-		Waiter	   *waiter;
+		LockWaiter *waiter;
 
 		if (proc->waitLock == NULL || pid == 0 || pid == MyProcPid)
 			continue;
-		waiter = palloc(sizeof(Waiter));
+		waiter = palloc(sizeof(LockWaiter));
 		waiter->pid = pid;
 		waiter->blockers = blockers_of(pid);
 		waiters = lappend(waiters, waiter);
@@ -93,7 +93,7 @@ find_behind(void)
 		more = false;
 		foreach(cell, waiters)
 		{
-			Waiter	   *waiter = lfirst(cell);
+			LockWaiter *waiter = lfirst(cell);
 
 			if (list_intersection_int(waiter->blockers, behind) == NIL)
 				continue;
