@@ -380,10 +380,19 @@ wait_for_run(Wait *wait, int64 deadline)
 		 */
 		if (has_locked && !woken)
 			check_way(wait->run_id);
-		MemoryContextReset(look);
-		MemoryContextSwitchTo(look);
-		glance(wait, look_at_run);
-		MemoryContextSwitchTo(caller);
+
+
+		/*
+		 * Nor is it to wait for somebody who will wait for it, and who would
+		 * be the one to be told of the deadlock.
+		 */
+		if (!has_locked || !wait->found || store_can_read_runs())
+		{
+			MemoryContextReset(look);
+			MemoryContextSwitchTo(look);
+			glance(wait, look_at_run);
+			MemoryContextSwitchTo(caller);
+		}
 		if (!wait->found || is_settled(wait->state.status))
 			break;
 		check_wait(&wait->state);

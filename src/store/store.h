@@ -533,6 +533,7 @@ extern List *store_crowding_owners(OpenRows where, Oid *from, List **hidden);
 extern int64 store_blocks(OpenRows where);
 
 /* store_locks.c: who keeps others from the tables */
+extern bool store_can_read_runs(void);
 extern bool store_has_locked(void);
 extern bool store_is_in_the_way(void);
 

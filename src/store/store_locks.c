@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "store/store.h"
@@ -145,6 +146,20 @@ store_has_locked(void)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Whether agno.runs can be read without waiting for somebody who has it to himself.
+ */
+bool
+store_can_read_runs(void)
+{
+	Oid			runs = get_relname_relid("runs", get_namespace_oid("agno", true));
+
+	if (!ConditionalLockRelationOid(runs, AccessShareLock))
+		return false;
+	UnlockRelationOid(runs, AccessShareLock);
+	return true;
 }
 
 /*

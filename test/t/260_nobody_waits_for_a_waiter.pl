@@ -50,7 +50,8 @@ foreach my $pair (
 	[ q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), $full ],
 	[ q(BEGIN; SELECT count(*) FROM agno.runs; DO $$ BEGIN FOR i IN 1..200 LOOP PERFORM FROM agno_wait_run('late', '100 ms'); END LOOP; END $$; COMMIT), $full ],
 	[ q(BEGIN; SELECT count(*) FROM agno.agents; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), 'VACUUM FULL agno.agents' ],
-	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; LOCK TABLE tickets; COMMIT' ])
+	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; LOCK TABLE tickets; COMMIT' ],
+	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; SELECT pg_sleep(1.5); LOCK TABLE tickets; COMMIT' ])
 {
 	my ($statement, $command) = @$pair;
 
