@@ -362,6 +362,7 @@ wait_for_run(Wait *wait, int64 deadline)
 											   ALLOCSET_SMALL_SIZES);
 	bool		has_locked = store_has_locked();
 	bool		woken = false;
+	bool		was_woken = false;
 
 	if (has_locked)
 		begin_checks();
@@ -376,10 +377,12 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		/*
 		 * It may come to be in the way as long as it has locked something;
-		 * but a run that has ended comes first.
+		 * but a run that has ended comes first. (Who listens is woken again
+		 * and again.)
 		 */
-		if (has_locked && !woken)
+		if (has_locked && !(woken && !was_woken))
 			check_way(wait->run_id);
+		was_woken = woken;
 
 
 		/*
@@ -398,7 +401,7 @@ wait_for_run(Wait *wait, int64 deadline)
 		check_wait(&wait->state);
 
 		if (has_locked)
-			timeout_ms = DeadlockTimeout;
+			timeout_ms = Max(check_at - clock_now(), 0) / US_PER_MS + 1;
 		if (deadline != 0)
 		{
 			int64		left = deadline - clock_now();

@@ -192,6 +192,9 @@ store_enter(void)
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 							 0, false);
+	/* The queue was large once, maybe, and may be taken to be so still. */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	SetUserIdAndSecContext(owner, user.security_context |
 						   SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();

@@ -21,89 +21,40 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
-/* Of how many processes that wait for locks it is found out whom they wait for. */
-#define MOST_LOOKED_AT 200
-
-/* A process that waits for a lock. */
-typedef struct LockWaiter
-{
-	int			pid;
-	List	   *blockers;		/* PIDs of those whom it waits for */
-} LockWaiter;
+/* So many processes are asked whom they wait for. */
+#define MOST_ASKED 1000
 
 /*
- * The processes whom this one waits for.
+ * Whether any process waits for a lock. That is looked at without one: who waits for long
+ * is seen the next time at the latest.
+ */
+static bool
+anybody_waits(void)
+{
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		if (ProcGlobal->allProcs[i].waitLock != NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * To these processes, a list of PIDs, add those whom this one waits for.
  */
 static List *
-blockers_of(int pid)
+add_blockers(List *pids, int pid)
 {
 	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
 															   Int32GetDatum(pid)));
 	Datum	   *elements;
 	int			count;
-	List	   *blockers = NIL;
 
 	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
 					  &elements, NULL, &count);
 	for (int i = 0; i < count; i++)
-		blockers = lappend_int(blockers, DatumGetInt32(elements[i]));
-	return blockers;
-}
-
-/*
- * The processes that wait for locks: a list of LockWaiters. That one waits is looked at without
- * a lock, and one that does so for long is seen the next time at the latest.
- */
-static List *
-find_waiters(void)
-{
-	List	   *waiters = NIL;
-
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC	   *proc = &ProcGlobal->allProcs[i];
-		int			pid = proc->pid;
-		LockWaiter *waiter;
-
-		if (proc->waitLock == NULL || pid == 0 || pid == MyProcPid)
-			continue;
-		waiter = palloc(sizeof(LockWaiter));
-		waiter->pid = pid;
-		waiter->blockers = blockers_of(pid);
-		waiters = lappend(waiters, waiter);
-		if (list_length(waiters) == MOST_LOOKED_AT)
-			break;
-	}
-	return waiters;
-}
-
-/*
- * This process, and those that wait for it, or for one of them: a list of PIDs.
- */
-static List *
-find_behind(void)
-{
-	List	   *behind = list_make1_int(MyProcPid);
-	List	   *waiters = find_waiters();
-	bool		more = waiters != NIL;
-
-	while (more)
-	{
-		ListCell   *cell;
-
-		more = false;
-		foreach(cell, waiters)
-		{
-			LockWaiter *waiter = lfirst(cell);
-
-			if (list_intersection_int(waiter->blockers, behind) == NIL)
-				continue;
-			behind = lappend_int(behind, waiter->pid);
-			waiters = foreach_delete_current(waiters, cell);
-			more = true;
-		}
-	}
-	return behind;
+		pids = list_append_unique_int(pids, DatumGetInt32(elements[i]));
+	return pids;
 }
 
 /*
@@ -118,6 +69,25 @@ keeps_others_out(const LockInstanceData *lock, Oid schema)
 		lock->locktag.locktag_type == LOCKTAG_RELATION &&
 		lock->locktag.locktag_field1 == MyDatabaseId &&
 		get_rel_namespace(lock->locktag.locktag_field2) == schema;
+}
+
+/*
+ * Those who have such locks, or wait for one: a list of PIDs.
+ */
+static List *
+find_exclusive(void)
+{
+	Oid			schema = get_namespace_oid("agno", true);
+	LockData   *locks = GetLockStatusData();
+	List	   *pids = NIL;
+
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		if (locks->locks[i].pid != MyProcPid &&
+			keeps_others_out(&locks->locks[i], schema))
+			pids = list_append_unique_int(pids, locks->locks[i].pid);
+	}
+	return pids;
 }
 
 /*
@@ -163,25 +133,21 @@ store_can_read_runs(void)
 }
 
 /*
- * Whether somebody waits for this process, maybe for one that waits for it, who keeps
- * others, or will, from writing a table of agno_bg: so runners wait for it, too.
+ * Whether somebody who keeps others from writing a table of agno_bg, or is to, waits for
+ * this process, maybe for one that waits for it: so do runners then.
  */
 bool
 store_is_in_the_way(void)
 {
-	Oid			schema = get_namespace_oid("agno", true);
-	List	   *behind = find_behind();
-	LockData   *locks;
+	List	   *pids;
 
-	if (list_length(behind) == 1)
+	if (!anybody_waits())
 		return false;
-	locks = GetLockStatusData();
-	for (int i = 0; i < locks->nelements; i++)
+	pids = find_exclusive();
+	for (int i = 0; i < Min(list_length(pids), MOST_ASKED); i++)
 	{
-		const LockInstanceData *lock = &locks->locks[i];
-
-		if (lock->pid != MyProcPid && list_member_int(behind, lock->pid) &&
-			keeps_others_out(lock, schema))
+		pids = add_blockers(pids, list_nth_int(pids, i));
+		if (list_member_int(pids, MyProcPid))
 			return true;
 	}
 	return false;

@@ -9,6 +9,7 @@ use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main', conf => q(deadlock_timeout = '300 ms'));
@@ -45,10 +46,13 @@ $_->quit foreach @sessions;
 close_gate();
 $node->safe_psql('postgres', 'CREATE TABLE tickets AS SELECT 1 AS a; GRANT SELECT ON tickets TO app');
 my $full = 'VACUUM FULL agno.runs';
+append_to_file("$PostgreSQL::Test::Utils::tmp_check/often.sql", "NOTIFY often;\n\\sleep 100 ms\n");
+my $often = start_program('pgbench', '-n', '-d', $node->connstr('postgres'), '-T', 600, '-f', "$PostgreSQL::Test::Utils::tmp_check/often.sql");
 foreach my $pair (
 	[ q(SELECT w.status FROM agno.runs r, agno_wait_run(r.run_id) w WHERE r.run_id LIKE 'late%'), $full ],
 	[ q(BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), $full ],
 	[ q(BEGIN; SELECT count(*) FROM agno.runs; DO $$ BEGIN FOR i IN 1..200 LOOP PERFORM FROM agno_wait_run('late', '100 ms'); END LOOP; END $$; COMMIT), $full ],
+	[ q(LISTEN often; BEGIN; SELECT count(*) FROM agno.runs; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), $full ],
 	[ q(BEGIN; SELECT count(*) FROM agno.agents; SELECT status FROM agno_wait_run('late', '1 h'); COMMIT), 'VACUUM FULL agno.agents' ],
 	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; LOCK TABLE tickets; COMMIT' ],
 	[ q(SELECT w.status FROM tickets t, agno_wait_run('late') w), 'BEGIN; LOCK TABLE agno.runs; SELECT pg_sleep(1.5); LOCK TABLE tickets; COMMIT' ])
@@ -68,5 +72,6 @@ foreach my $pair (
 	$session->quit;
 }
 
+$often->kill_kill;
 $node->stop;
 done_testing();
