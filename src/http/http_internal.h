@@ -64,6 +64,7 @@ typedef struct Lane
 	bool		parked;			/* its poller is not watched: its role is not
 								 * read */
 	int64		unparked_at;	/* it was, until then, as of clock_now() */
+	int64		read_at;		/* when it was read last, likewise */
 } Lane;
 
 /* How many names are looked up, or known, at a time (lookups.c). */
@@ -133,10 +134,11 @@ typedef struct Account
 								 * http_keep() was told */
 	int64		read_for;		/* how long it has been read in this
 								 * http_advance(), in microseconds */
-	int64		heavy_until;	/* it is read after others until then, as of
-								 * clock_now() */
-	int64		last_read;		/* when it had its last turn among the heavy */
-	int64		unread_until;	/* and not at all until then, likewise */
+	int64		used;			/* how long it has been read lately, likewise:
+								 * that is halved again and again */
+	int64		read_at;		/* when it was read last, as of clock_now() */
+	int64		passed_at;		/* when there was no time to read it, likewise */
+	int64		unread_until;	/* it is not read at all until then, likewise */
 } Account;
 
 struct HttpClient
@@ -165,6 +167,8 @@ struct HttpClient
 	int64		later_until;	/* after this, as of clock_now();
 								 * PG_INT64_MAX: there are none */
 	int			busy_lanes;		/* how many have transfers */
+	int64		halved_at;		/* when what accounts have used was halved, as
+								 * of clock_now() */
 	int64		parked_until;	/* when lanes that are parked may be read
 								 * again, as of clock_now() */
 	int64		slice;			/* how long a role is read in this

@@ -120,7 +120,7 @@ has_been_parked(const HttpTransfer *transfer)
 	return transfer->lane != NULL &&
 		(transfer->lane->parked ||
 		 transfer->lane->unparked_at > transfer->started_at ||
-		 transfer->account->heavy_until > transfer->started_at);
+		 transfer->account->passed_at > transfer->started_at);
 }
 
 /*

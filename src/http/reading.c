@@ -6,8 +6,8 @@
  * The process that reads is one that all roles share, and what arrives may take long to
  * be read: an answer whose chunks have a byte each, for one. So libcurl is called for the
  * lanes of a role for no longer than a slice, or once, before it is for those of others.
- * Who has had his slice is heavy for a while, and is read after the others, as far as the
- * time of the round allows. And who has been read for very long while others have
+ * Who has used least of its time lately comes first, as far as the time of the round allows:
+ * so nobody waits for those who use more. And who has been read for very long while others have
  * transfers leaves them as much time: his lanes are parked, with their sockets and all
  * that libcurl would do by itself. What has arrived stays where it is.
  *
@@ -20,11 +20,12 @@
 #include "http/poller.h"
 
 /*
- * How long a role is read in a round, in microseconds, or its part of this, if it has less
- * then; and for how long those are begun to be read who are heavy.
+ * How long a role is read in a round, in microseconds: its part of a round, but more than
+ * two handshakes of TLS take, and no more than that.
  */
+#define ROUND_TIME (20 * US_PER_MS)
+#define LEAST_SLICE (5 * US_PER_MS)
 #define ROLE_SLICE (20 * US_PER_MS)
-#define ROUND_TIME (50 * US_PER_MS)
 
 /*
  * After this time, in microseconds, it is looked again whether a role has had enough of
@@ -33,11 +34,11 @@
 #define BEHIND_PAUSE (10 * US_PER_MS)
 
 /*
- * How long a role is heavy that has had its slice, and no less than this, which is more than
- * a handshake of TLS takes; in microseconds.
+ * After this time, in microseconds, what a role has used counts for half, and less than that
+ * for nothing.
  */
-#define HEAVY_FOR (10 * US_PER_S)
-#define LEAST_HEAVY (5 * US_PER_MS)
+#define HALF_LIFE (1 * US_PER_S)
+#define LEAST_USED 100
 
 /*
  * What takes a role longer than this, in microseconds, others may have waited for without
@@ -105,6 +106,19 @@ reading_takes_long(const HttpClient *client)
 }
 
 /*
+ * How much of the processor this process has had, in microseconds: others may have it for
+ * longer than any of our roles.
+ */
+static int64
+processor_time(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (int64) now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+/*
  * Let libcurl do what there is to do for a socket, or, with CURL_SOCKET_TIMEOUT, for what
  * has no more time.
  */
@@ -112,17 +126,17 @@ static void
 call(Lane *lane, Account *account, curl_socket_t fd, int what)
 {
 	HttpClient *client = lane->client;
-	int64		began = clock_now();
+	int64		began = processor_time();
 	int			running;
 
-	client->call_began = began;
+	client->call_began = clock_now();
 	client->call_records = 0;
 	client->call_bytes = 0;
 	client->call_inflated = 0;
 	client->call_cut = false;
 	curl_multi_socket_action(lane->multi, fd, what, &running);
 	if (account != NULL)
-		account->read_for += clock_now() - began;
+		account->read_for += processor_time() - began;
 }
 
 /*
@@ -171,14 +185,18 @@ read_sockets(Lane *lane, Account *account)
 
 /*
  * A transfer has just been handed to libcurl in this lane: let it begin, unless the lane
- * is parked.
+ * is parked, or its role is to wait for its turn, since it has used much. (What is read for
+ * others in the lane counts as well.)
  */
 void
 reading_begin(Lane *lane)
 {
-	if (lane->parked)
+	Account    *account = account_of(lane);
+
+	if (lane->parked ||
+		(account != NULL && account->used + account->read_for > LEAST_SLICE))
 		return;
-	read_timers(lane, account_of(lane));
+	read_timers(lane, account);
 	lane_collect(lane);
 }
 
@@ -258,95 +276,127 @@ find_ready(HttpClient *client)
 	} while (count == EVENT_BATCH && --rounds > 0);
 }
 
-/*
- * Whether this is a lane of a role that is heavy.
- */
-static bool
-is_heavy(const Account *account, int64 began)
+/* A lane in which something may be to be read. */
+typedef struct Work
 {
-	return account != NULL && account->heavy_until > began;
-}
+	Lane	   *lane;
+	Account    *account;		/* its role's, or NULL */
+} Work;
 
 /*
- * Read the lanes of those who are not heavy.
+ * Who has used least comes first, and then who has not been read for longest; of one role,
+ * the lane that has not.
  */
-static void
-read_light(HttpClient *client, int64 began)
+static int
+compare_work(const void *a, const void *b)
 {
-	int			first = any_of(client->lane_count);
+	const Work *left = a;
+	const Work *right = b;
 
-	for (int i = 0; i < client->lane_count; i++)
+	if (left->account != right->account)
 	{
-		Lane	   *lane = client->lanes[(first + i) % client->lane_count];
+		int64		left_used = left->account == NULL ? -1 : left->account->used;
+		int64		right_used = right->account == NULL ? -1 : right->account->used;
 
-		if (!is_heavy(account_of(lane), began))
-			read_lane(lane, began);
+		if (left_used != right_used)
+			return left_used < right_used ? -1 : 1;
+		if (left->account->read_at != right->account->read_at)
+			return left->account->read_at < right->account->read_at ? -1 : 1;
+		return left->account < right->account ? -1 : 1;
 	}
+	return left->lane->read_at < right->lane->read_at ? -1 :
+		left->lane->read_at > right->lane->read_at;
 }
 
 /*
- * Read the lanes of this role, which is heavy.
+ * The lanes in which something may be to be read, in their order: *count of them, in
+ * palloc'd memory.
  */
-static void
-read_heavy(HttpClient *client, Account *account, int64 began)
+static Work *
+find_work(HttpClient *client, int *count)
 {
-	int			first = any_of(client->lane_count);
+	Work	   *work = palloc(sizeof(Work) * (client->lane_count + 1));
+	int64		now = now_ms();
 
-	account->last_read = clock_now();
-	for (int i = 0; i < client->lane_count; i++)
-	{
-		Lane	   *lane = client->lanes[(first + i) % client->lane_count];
-
-		if (lane->transfers > 0 && lane->role == account->role)
-			read_lane(lane, began);
-	}
-}
-
-/*
- * Of those who are heavy, the one who has had no turn for the longest time, and none in
- * this round; or NULL.
- */
-static Account *
-next_heavy(HttpClient *client, int64 began)
-{
-	Account    *next = NULL;
-	Account    *account;
-	HASH_SEQ_STATUS all;
-
-	hash_seq_init(&all, client->accounts);
-	while ((account = hash_seq_search(&all)) != NULL)
-	{
-		if (is_heavy(account, began) && account->last_read < began &&
-			(next == NULL || account->last_read < next->last_read))
-			next = account;
-	}
-	return next;
-}
-
-/*
- * Read the lanes of those who are heavy, in turn, as far as there is time.
- */
-static void
-read_heavies(HttpClient *client, int64 began)
-{
-	Account    *account;
-
-	while (clock_now() - began <= ROUND_TIME &&
-		   (account = next_heavy(client, began)) != NULL)
-		read_heavy(client, account, began);
+	*count = 0;
 	for (int number = 0; number < client->lane_count; number++)
 	{
 		Lane	   *lane = client->lanes[number];
 
-		account = account_of(lane);
-		if (is_heavy(account, began) && account->last_read < began && lane->parked)
-			park(lane, Max(account->unread_until, began));
+		if (lane->ready || lane->parked || (lane->due >= 0 && lane->due <= now))
+			work[(*count)++] = (Work)
+		{
+			lane, account_of(lane)
+		};
+	}
+	qsort(work, *count, sizeof(Work), compare_work);
+	return work;
+}
+
+/*
+ * There is no time to read this lane in this round.
+ */
+static void
+pass(Lane *lane, Account *account, int64 began)
+{
+	account->passed_at = began;
+	if (lane->parked)
+		park(lane, Max(account->unread_until, began));
+}
+
+/*
+ * Read lanes, as far as there is time for their roles, and in all.
+ */
+static void
+read_lanes(HttpClient *client, int64 began)
+{
+	int			count;
+	Work	   *work = find_work(client, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		Lane	   *lane = work[i].lane;
+		Account    *account = work[i].account;
+		int64		now = clock_now();
+
+		if (account != NULL &&
+			(now - began > ROUND_TIME || is_read_enough(client, account)))
+			pass(lane, account, began);
+		else
+		{
+			read_lane(lane, began);
+			lane->read_at = now;
+			if (account != NULL)
+				account->read_at = now;
+		}
+	}
+	pfree(work);
+}
+
+/*
+ * What has been used lately counts for half from time to time: accounts of which nothing is
+ * left are forgotten.
+ */
+static void
+forget_used(HttpClient *client, int64 now)
+{
+	HASH_SEQ_STATUS all;
+	Account    *account;
+
+	if (now < client->halved_at + HALF_LIFE)
+		return;
+	client->halved_at = now;
+	hash_seq_init(&all, client->accounts);
+	while ((account = hash_seq_search(&all)) != NULL)
+	{
+		account->used = account->used >= LEAST_USED ? account->used / 2 : 0;
+		transfer_close_account(client, account);
 	}
 }
 
 /*
- * Those who have had their slices are heavy; of those who have been read for very long
- * nothing is read for as long as that was, in all.
+ * Note what each role has used. Of those who have been read for very long nothing is read
+ * for as long as that was, in all.
  */
 static void
 end_round(HttpClient *client)
@@ -365,12 +415,12 @@ end_round(HttpClient *client)
 	hash_seq_init(&all, client->accounts);
 	while ((account = hash_seq_search(&all)) != NULL)
 	{
-		if (account->read_for > Max(client->slice, LEAST_HEAVY))
-			account->heavy_until = now + HEAVY_FOR;
 		if (is_read_too_long(client, account, now))
 			account->unread_until = now + took;
+		account->used += account->read_for;
 		account->read_for = 0;
 	}
+	forget_used(client, now);
 }
 
 /*
@@ -384,8 +434,7 @@ reading_advance(HttpClient *client)
 
 	find_ready(client);
 	client->parked_until = PG_INT64_MAX;
-	client->slice = Min(ROLE_SLICE, ROUND_TIME / Max(roles, 1));
-	read_light(client, began);
-	read_heavies(client, began);
+	client->slice = Min(Max(ROUND_TIME / Max(roles, 1), LEAST_SLICE), ROLE_SLICE);
+	read_lanes(client, began);
 	end_round(client);
 }

@@ -121,9 +121,10 @@ transfer_account(HttpClient *client, Oid role)
 		account->kept = 0;
 		account->read_for = 0;
 		account->done = 0;
-		account->heavy_until = 0;
+		account->used = 0;
+		account->read_at = 0;
+		account->passed_at = 0;
 		account->unread_until = 0;
-		account->last_read = 0;
 	}
 	return account;
 }
@@ -134,7 +135,7 @@ transfer_account(HttpClient *client, Oid role)
 void
 transfer_close_account(HttpClient *client, Account *account)
 {
-	if (account->transfers == 0 && account->kept == 0)
+	if (account->transfers == 0 && account->kept == 0 && account->used == 0)
 		hash_search(client->accounts, &account->role, HASH_REMOVE, NULL);
 }
 

@@ -258,7 +258,7 @@ class ByteSession(Session):
     def serve(self, seconds):
         if self.read_model() == b"idle":
             records = self.make_records()
-            self.both.wait(seconds)
+            self.both.wait(8 * seconds)
             self.answer("well")
             try:
                 self.flood(seconds, records)
