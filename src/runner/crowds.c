@@ -32,10 +32,11 @@
 
 /*
  * How long what has been found out is taken to be so; or so many times as long as that
- * took, if that is longer.
+ * took, if that is longer. Who is hidden stays so for long, and loses less by it.
  */
 #define CHECK_PAUSE (US_PER_S / 4)
 #define CHECK_TIMES 10
+#define HIDDEN_CHECK_TIMES 30
 
 /*
  * Somebody looks into this place now.
@@ -119,10 +120,12 @@ check(Crowd *crowd, OpenRows place)
 	List	   *hidden;
 	List	   *found = store_crowding_owners(place, &crowd->next, &hidden);
 	int64		now = clock_now();
+	int			times = found == NIL && hidden != NIL ? HIDDEN_CHECK_TIMES :
+		CHECK_TIMES;
 
 	crowd->owners = update(crowd, crowd->owners, first, found);
 	crowd->hidden = update(crowd, crowd->hidden, first, hidden);
-	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * CHECK_TIMES);
+	crowd->checked_until = now + Max(CHECK_PAUSE, (now - began) * times);
 	if (is_known(crowd))
 		crowd->watched_until = crowd->checked_until + WATCH_TIME;
 }

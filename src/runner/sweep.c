@@ -25,7 +25,11 @@
 #define RESTS 3
 #define LEAST_REST (5 * US_PER_MS)
 
-/* After a round without anything nobody is woken for the next one for so long. */
+/*
+ * After a round without anything nobody is woken for the next one for so many times as long
+ * as it took; but for so long.
+ */
+#define IDLE_RESTS 10
 #define IDLE_PAUSE (1 * US_PER_S)
 
 /*
@@ -75,7 +79,7 @@ sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
 	if (all && piece->is_last)
 	{
 		if (!sweep->found)
-			sweep->idle_until = now + IDLE_PAUSE;
+			sweep->idle_until = now + Max(sweep->took * IDLE_RESTS, IDLE_PAUSE);
 		if (!shared && !sweep->found)
 			rest = sweep->took;
 		sweep->took = 0;
