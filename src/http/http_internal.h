@@ -180,6 +180,8 @@ struct HttpClient
 	int64		call_inflated;	/* bytes that have been made of compressed
 								 * ones since then */
 	bool		call_cut;		/* what idles has been cut since then */
+	bool		contended;		/* in this http_advance() there was no time
+								 * for a role at all */
 	int64		shared_until;	/* several roles have transfers, or had just
 								 * now, until then, as of clock_now() */
 	CURLSH	   *share;			/* addresses, for all lanes */

@@ -37,7 +37,7 @@
  * After this time, in microseconds, what a role has used counts for half, and less than that
  * for nothing.
  */
-#define HALF_LIFE (1 * US_PER_S)
+#define HALF_LIFE (US_PER_S / 4)
 #define LEAST_USED 100
 
 /*
@@ -185,8 +185,7 @@ read_sockets(Lane *lane, Account *account)
 
 /*
  * A transfer has just been handed to libcurl in this lane: let it begin, unless the lane
- * is parked, or its role is to wait for its turn, since it has used much. (What is read for
- * others in the lane counts as well.)
+ * is parked, or what is read for others in it has taken its role long since the last round.
  */
 void
 reading_begin(Lane *lane)
@@ -194,7 +193,7 @@ reading_begin(Lane *lane)
 	Account    *account = account_of(lane);
 
 	if (lane->parked ||
-		(account != NULL && account->used + account->read_for > LEAST_SLICE))
+		(account != NULL && account->read_for > LEAST_SLICE))
 		return;
 	read_timers(lane, account);
 	lane_collect(lane);
@@ -340,6 +339,8 @@ static void
 pass(Lane *lane, Account *account, int64 began)
 {
 	account->passed_at = began;
+	if (account->read_for == 0)
+		lane->client->contended = true;
 	if (lane->parked)
 		park(lane, Max(account->unread_until, began));
 }
@@ -383,19 +384,22 @@ forget_used(HttpClient *client, int64 now)
 	HASH_SEQ_STATUS all;
 	Account    *account;
 
-	if (now < client->halved_at + HALF_LIFE)
+	int64		halvings = Min((now - client->halved_at) / HALF_LIFE, 30);
+
+	if (halvings == 0)
 		return;
 	client->halved_at = now;
 	hash_seq_init(&all, client->accounts);
 	while ((account = hash_seq_search(&all)) != NULL)
 	{
-		account->used = account->used >= LEAST_USED ? account->used / 2 : 0;
+		account->used = account->used >= LEAST_USED ?
+			account->used >> halvings : 0;
 		transfer_close_account(client, account);
 	}
 }
 
 /*
- * Note what each role has used. Of those who have been read for very long nothing is read
+ * Note what each role has used, if another had to do without. Of those who have been read for very long nothing is read
  * for as long as that was, in all.
  */
 static void
@@ -417,7 +421,8 @@ end_round(HttpClient *client)
 	{
 		if (is_read_too_long(client, account, now))
 			account->unread_until = now + took;
-		account->used += account->read_for;
+		if (client->contended)
+			account->used += account->read_for;
 		account->read_for = 0;
 	}
 	forget_used(client, now);
@@ -433,6 +438,7 @@ reading_advance(HttpClient *client)
 	int			roles = (int) hash_get_num_entries(client->accounts);
 
 	find_ready(client);
+	client->contended = false;
 	client->parked_until = PG_INT64_MAX;
 	client->slice = Min(Max(ROUND_TIME / Max(roles, 1), LEAST_SLICE), ROLE_SLICE);
 	read_lanes(client, began);

@@ -184,6 +184,9 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
  *-------------------------------------------------------------------------
  */
 
+/* How long it is waited until a run can be looked at that cannot be now. */
+#define LOOK_PAUSE_MS 50
+
 /*
  * The transaction that has waited last, by when it began, and when to look whether it is in
  * the way, as of clock_now(). A backend's own.
@@ -370,6 +373,7 @@ wait_for_run(Wait *wait, int64 deadline)
 	for (;;)
 	{
 		long		timeout_ms = -1;
+		bool		may_look;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -389,7 +393,8 @@ wait_for_run(Wait *wait, int64 deadline)
 		 * Nor is it to wait for somebody who will wait for it, and who would
 		 * be the one to be told of the deadlock.
 		 */
-		if (!has_locked || !wait->found || store_can_read_runs())
+		may_look = !has_locked || !wait->found || store_can_read_runs();
+		if (may_look)
 		{
 			MemoryContextReset(look);
 			MemoryContextSwitchTo(look);
@@ -402,6 +407,8 @@ wait_for_run(Wait *wait, int64 deadline)
 
 		if (has_locked)
 			timeout_ms = Max(check_at - clock_now(), 0) / US_PER_MS + 1;
+		if (!may_look)
+			timeout_ms = Min(timeout_ms, LOOK_PAUSE_MS);
 		if (deadline != 0)
 		{
 			int64		left = deadline - clock_now();

@@ -10,19 +10,30 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "store/store.h"
-#include "utils/array.h"
-#include "utils/fmgrprotos.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
 
-/* So many processes are asked whom they wait for. */
-#define MOST_ASKED 1000
+/*
+ * What PostgreSQL's table of locks says, in a moment, and of whom. Lives as long as the look
+ * at it.
+ */
+typedef struct Locks
+{
+	LockData   *all;			/* of all processes */
+	List	   *behind;			/* those of this process, and of those who
+								 * wait for it, or for one of them */
+} Locks;
 
 /*
  * Whether any process waits for a lock. That is looked at without one: who waits for long
@@ -40,21 +51,99 @@ anybody_waits(void)
 }
 
 /*
- * To these processes, a list of PIDs, add those whom this one waits for.
+ * Whether somebody who waits does so because of this lock, which another one has, or has
+ * been waiting for for longer.
  */
-static List *
-add_blockers(List *pids, int pid)
+static bool
+waits_for(const LockInstanceData *waiter, const LockInstanceData *lock)
 {
-	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-															   Int32GetDatum(pid)));
-	Datum	   *elements;
-	int			count;
+	if (memcmp(&waiter->locktag, &lock->locktag, sizeof(LOCKTAG)) != 0)
+		return false;
+	for (LOCKMODE mode = AccessShareLock; mode <= MaxLockMode; mode++)
+	{
+		bool		is_before = mode == lock->waitLockMode &&
+			lock->waitStart < waiter->waitStart;
 
-	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT,
-					  &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-		pids = list_append_unique_int(pids, DatumGetInt32(elements[i]));
-	return pids;
+		if (((lock->holdMask & LOCKBIT_ON(mode)) != 0 || is_before) &&
+			DoLockModesConflict(waiter->waitLockMode, mode))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Add the locks of this process, or group of them, to those behind.
+ */
+static void
+add_behind(Locks *locks, int leader)
+{
+	for (int i = 0; i < locks->all->nelements; i++)
+	{
+		if (locks->all->locks[i].leaderPid == leader)
+			locks->behind = lappend(locks->behind, &locks->all->locks[i]);
+	}
+}
+
+static bool
+is_behind(const Locks *locks, const LockInstanceData *waiter)
+{
+	ListCell   *cell;
+
+	foreach(cell, locks->behind)
+	{
+		const LockInstanceData *lock = lfirst(cell);
+
+		if (waiter->leaderPid != lock->leaderPid && waits_for(waiter, lock))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Find who waits for this process, or for one who does.
+ */
+static void
+find_behind(Locks *locks)
+{
+	List	   *found = list_make1_int(MyProcPid);
+	int			before;
+
+	add_behind(locks, MyProcPid);
+	do
+	{
+		before = list_length(found);
+		for (int i = 0; i < locks->all->nelements; i++)
+		{
+			const LockInstanceData *lock = &locks->all->locks[i];
+
+			if (lock->waitLockMode == NoLock ||
+				list_member_int(found, lock->leaderPid) || !is_behind(locks, lock))
+				continue;
+			found = lappend_int(found, lock->leaderPid);
+			add_behind(locks, lock->leaderPid);
+		}
+	} while (list_length(found) > before);
+}
+
+/*
+ * Whether somebody who may do as the owner of this table does, has this lock or waits for
+ * it. Others may lock some tables, too, but what they do is not to end what others do.
+ */
+static bool
+is_of_owner(const LockInstanceData *lock)
+{
+	PGPROC	   *proc = BackendPidGetProc(lock->pid);
+	HeapTuple	tuple = SearchSysCache1(RELOID,
+										ObjectIdGetDatum(lock->locktag.locktag_field2));
+	bool		result = false;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	if (proc != NULL)
+		result = has_privs_of_role(proc->roleId,
+								   ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+	ReleaseSysCache(tuple);
+	return result;
 }
 
 /*
@@ -68,26 +157,29 @@ keeps_others_out(const LockInstanceData *lock, Oid schema)
 			lock->holdMask >= LOCKBIT_ON(ShareLock)) &&
 		lock->locktag.locktag_type == LOCKTAG_RELATION &&
 		lock->locktag.locktag_field1 == MyDatabaseId &&
-		get_rel_namespace(lock->locktag.locktag_field2) == schema;
+		get_rel_namespace(lock->locktag.locktag_field2) == schema &&
+		is_of_owner(lock);
 }
 
 /*
- * Those who have such locks, or wait for one: a list of PIDs.
+ * Whether one of those who wait for this process keeps others out.
  */
-static List *
-find_exclusive(void)
+static bool
+is_in_the_way(void)
 {
 	Oid			schema = get_namespace_oid("agno", true);
-	LockData   *locks = GetLockStatusData();
-	List	   *pids = NIL;
+	Locks		locks = {GetLockStatusData()};
+	ListCell   *cell;
 
-	for (int i = 0; i < locks->nelements; i++)
+	find_behind(&locks);
+	foreach(cell, locks.behind)
 	{
-		if (locks->locks[i].pid != MyProcPid &&
-			keeps_others_out(&locks->locks[i], schema))
-			pids = list_append_unique_int(pids, locks->locks[i].pid);
+		const LockInstanceData *lock = lfirst(cell);
+
+		if (lock->leaderPid != MyProcPid && keeps_others_out(lock, schema))
+			return true;
 	}
-	return pids;
+	return false;
 }
 
 /*
@@ -139,16 +231,17 @@ store_can_read_runs(void)
 bool
 store_is_in_the_way(void)
 {
-	List	   *pids;
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context;
+	bool		result;
 
 	if (!anybody_waits())
 		return false;
-	pids = find_exclusive();
-	for (int i = 0; i < Min(list_length(pids), MOST_ASKED); i++)
-	{
-		pids = add_blockers(pids, list_nth_int(pids, i));
-		if (list_member_int(pids, MyProcPid))
-			return true;
-	}
-	return false;
+	context = AllocSetContextCreate(caller, "agno_bg locks",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	result = is_in_the_way();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+	return result;
 }

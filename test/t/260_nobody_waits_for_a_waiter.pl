@@ -72,6 +72,18 @@ foreach my $pair (
 	$session->quit;
 }
 
+# Who has no more rights than others cannot have them told that.
+$node->safe_psql('postgres', q(DELETE FROM agno.runs WHERE run_id = 'late'));
+make_user('greedy');
+enqueue('late', 'slow-3000', role => 'app');
+my ($waiter, $greedy) = map { $node->background_psql('postgres', extra_params => [ '-U', $_ ], on_error_stop => 0) } 'app', 'greedy';
+$waiter->query_until(qr/begun/, "SELECT pg_advisory_lock(1);\n\\echo begun\nSELECT status FROM agno_wait_run('late');\n\\echo ended\n");
+$greedy->query_until(qr/begun/, "\\echo begun\nBEGIN; LOCK TABLE agno.agents IN SHARE MODE;\nSELECT pg_advisory_lock(1);\n");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'greedy' AND wait_event_type = 'Lock'"), 'somebody waits who has locked a table');
+$waiter->query_until(qr/ended/, '');
+is($waiter->{stderr} =~ /cannot wait/ ? 'told' : '', '', 'who waits for a run is not told');
+$_->quit foreach $waiter, $greedy;
+
 $often->kill_kill;
 $node->stop;
 done_testing();
