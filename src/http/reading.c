@@ -7,8 +7,8 @@
  * be read: an answer whose chunks have a byte each, for one. So libcurl is called for the
  * lanes of a role for no longer than a slice, or once, before it is for those of others.
  * Who has used least of its time lately comes first, as far as the time of the round allows:
- * so nobody waits for those who use more. And who has been read for very long while others have
- * transfers leaves them as much time: his lanes are parked, with their sockets and all
+ * so nobody waits for those who use more. And who has been read for very long while others
+ * have transfers leaves them as much time: his lanes are parked, with their sockets and all
  * that libcurl would do by itself. What has arrived stays where it is.
  *
  *-------------------------------------------------------------------------
@@ -20,12 +20,11 @@
 #include "http/poller.h"
 
 /*
- * How long a role is read in a round, in microseconds: its part of a round, but more than
- * two handshakes of TLS take, and no more than that.
+ * How long a round is, in microseconds, and how long a role is read in it: its part, but
+ * more than two handshakes of TLS take.
  */
 #define ROUND_TIME (20 * US_PER_MS)
 #define LEAST_SLICE (5 * US_PER_MS)
-#define ROLE_SLICE (20 * US_PER_MS)
 
 /*
  * After this time, in microseconds, it is looked again whether a role has had enough of
@@ -91,7 +90,7 @@ is_read_enough(const HttpClient *client, const Account *account)
 static bool
 is_read_too_long(HttpClient *client, const Account *account, int64 now)
 {
-	return account->read_for > ROLE_SLICE &&
+	return account->read_for > ROUND_TIME &&
 		(is_shared(client, now) || account->read_for > LONG_CALL);
 }
 
@@ -383,7 +382,6 @@ forget_used(HttpClient *client, int64 now)
 {
 	HASH_SEQ_STATUS all;
 	Account    *account;
-
 	int64		halvings = Min((now - client->halved_at) / HALF_LIFE, 30);
 
 	if (halvings == 0)
@@ -399,8 +397,8 @@ forget_used(HttpClient *client, int64 now)
 }
 
 /*
- * Note what each role has used, if another had to do without. Of those who have been read for very long nothing is read
- * for as long as that was, in all.
+ * Note what each role has used, if another had to do without. Of those who have been read
+ * for very long nothing is read for as long as that was, in all.
  */
 static void
 end_round(HttpClient *client)
@@ -440,7 +438,7 @@ reading_advance(HttpClient *client)
 	find_ready(client);
 	client->contended = false;
 	client->parked_until = PG_INT64_MAX;
-	client->slice = Min(Max(ROUND_TIME / Max(roles, 1), LEAST_SLICE), ROLE_SLICE);
+	client->slice = Max(ROUND_TIME / Max(roles, 1), LEAST_SLICE);
 	read_lanes(client, began);
 	end_round(client);
 }

@@ -131,6 +131,22 @@ check(Crowd *crowd, OpenRows place)
 }
 
 /*
+ * To these owners, *count of them, add those of this list: all in palloc'd memory.
+ */
+static Oid *
+add_owners(const Oid *owners, int *count, const List *added)
+{
+	Oid		   *all = palloc(sizeof(Oid) * (*count + list_length(added) + 1));
+	ListCell   *cell;
+
+	if (*count > 0)
+		memcpy(all, owners, sizeof(Oid) * *count);
+	foreach(cell, added)
+		all[(*count)++] = lfirst_oid(cell);
+	return all;
+}
+
+/*
  * To these owners, *count of them, add those who crowd this place, and are to be passed by
  * now: both in palloc'd memory.
  */
@@ -139,8 +155,6 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 {
 	Crowd	   *crowd = &crowds->places[place];
 	int64		now = clock_now();
-	Oid		   *all;
-	ListCell   *cell;
 
 	/* A look that has not come to its end took too long, too. */
 	if (crowd->began != 0)
@@ -149,15 +163,7 @@ crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
 		forget(crowd);
 	else if (now >= crowd->checked_until)
 		check(crowd, place);
-	all = palloc(sizeof(Oid) * (*count + list_length(crowd->owners) + 1));
-	if (*count > 0)
-		memcpy(all, owners, sizeof(Oid) * *count);
-	if (now < crowd->passed_until)
-	{
-		foreach(cell, crowd->owners)
-			all[(*count)++] = lfirst_oid(cell);
-	}
-	return all;
+	return add_owners(owners, count, now < crowd->passed_until ? crowd->owners : NIL);
 }
 
 /*
@@ -203,15 +209,7 @@ Oid *
 crowds_add_hidden(const Crowds *crowds, OpenRows place, Oid *owners,
 				  int *count)
 {
-	const List *hidden = crowds_hidden(crowds, place);
-	Oid		   *all = palloc(sizeof(Oid) * (*count + list_length(hidden) + 1));
-	ListCell   *cell;
-
-	if (*count > 0)
-		memcpy(all, owners, sizeof(Oid) * *count);
-	foreach(cell, hidden)
-		all[(*count)++] = lfirst_oid(cell);
-	return all;
+	return add_owners(owners, count, crowds_hidden(crowds, place));
 }
 
 /*

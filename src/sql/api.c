@@ -318,11 +318,10 @@ check_wait(const RunRow *state)
 }
 
 /*
- * Sleep until the latch is set or the time is over; -1: no time. Returns whether somebody
- * has set it. A client that
- * goes away ends its session, as with client_connection_check_interval but
- * without looking again and again: to wait on would keep a connection, and a
- * lock on agno.runs, for as long as the run takes.
+ * Sleep until the latch is set or the time is over; -1: no time. Returns whether
+ * somebody has set it. A client that goes away ends its session, as with
+ * client_connection_check_interval but without looking again and again: to wait on would
+ * keep a connection for as long as the run takes.
  */
 static bool
 sleep_on_latch(long timeout_ms)
@@ -384,10 +383,9 @@ wait_for_run(Wait *wait, int64 deadline)
 		 * but a run that has ended comes first. (Who listens is woken again
 		 * and again.)
 		 */
-		if (has_locked && !(woken && !was_woken))
+		if (has_locked && (!woken || was_woken))
 			check_way(wait->run_id);
 		was_woken = woken;
-
 
 		/*
 		 * Nor is it to wait for somebody who will wait for it, and who would
