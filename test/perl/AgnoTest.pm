@@ -26,7 +26,7 @@ our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
   launcher_pid cpu_of busy longest_call longest_until_ended calls_until calls_until_ended calls_take switches_of status_of logged is_up
-  wait_through_crashes crash_by_killing);
+  wait_through_crashes crash_by_killing put_dead_rows);
 
 # Helpers that need a node take it as their first argument; without one, they
 # mean the node that new_node has made last, which most tests have only one of.
@@ -798,6 +798,22 @@ sub calls_until_ended
 sub longest_until_ended
 {
 	return max(calls_until_ended(@_));
+}
+
+# Put so many rows of greedy1 and greedy2 into a table, with these values of i, and delete them:
+# nobody looks while they are not committed, nor at any that are there for all to see.
+sub put_dead_rows
+{
+	my $node = node_of(\@_);
+	my ($count, $table, $columns, $values) = @_;
+
+	$node->safe_psql('postgres', qq(
+		BEGIN;
+		INSERT INTO agno.$table (run_id, owner, shard, $columns)
+			SELECT 'r-' || i, CASE i % 2 WHEN 0 THEN 'greedy1'::regrole ELSE 'greedy2'::regrole END, 0, $values FROM generate_series(1, $count) i;
+		DELETE FROM agno.$table WHERE run_id ~ '^r-';
+		COMMIT));
+	return;
 }
 
 # A number that /proc/PID/status tells of a process, by its name there.

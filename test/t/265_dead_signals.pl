@@ -19,20 +19,7 @@ my $idle = calls_take('other', 30);
 my $horizon = $node->background_psql('postgres');
 $horizon->query_safe('BEGIN; SELECT pg_current_xact_id()');
 
-# Put rows there and delete them: nobody looks while they are not committed.
-sub put_dead_rows
-{
-	my ($table, $columns, $values) = @_;
-
-	$node->safe_psql('postgres', qq(
-		BEGIN;
-		INSERT INTO agno.$table (run_id, owner, shard, $columns)
-			SELECT 'r-' || i, CASE i % 2 WHEN 0 THEN 'greedy1'::regrole ELSE 'greedy2'::regrole END, 0, $values FROM generate_series(1, 800000) i;
-		DELETE FROM agno.$table WHERE run_id ~ '^r-';
-		COMMIT));
-}
-
-put_dead_rows('run_signals', 'kind', q('c'));
+put_dead_rows(800000, 'run_signals', 'kind', q('c'));
 calls_take('other', 10);
 my $busy = calls_take('other', 30);
 note("idle $idle s, beside dead signals $busy s");
@@ -42,7 +29,7 @@ ok($node->poll_query_until('postgres', q(SELECT status = 'RUNNING' FROM agno.run
 as('greedy1', q(SELECT agno_cancel_run('hangs')));
 expect_run('hangs', { status => 'CANCELLED' }, 'and is cancelled');
 
-put_dead_rows('run_queue', 'accepted_at, session_id, state, priority, run_at', q(clock_timestamp(), 's-' || i, 's', 0, clock_timestamp() - '1 h'::interval));
+put_dead_rows(800000, 'run_queue', 'accepted_at, session_id, state, priority, run_at', q(clock_timestamp(), 's-' || i, 's', 0, clock_timestamp() - '1 h'::interval));
 calls_take('other', 10);
 $busy = calls_take('other', 30);
 note("beside dead rows of scheduled runs as well $busy s");
