@@ -41,6 +41,15 @@ run_status_name(RunStatus status)
 }
 
 /*
+ * Whether a run has ended, or waits for somebody to decide.
+ */
+bool
+run_status_is_settled(RunStatus status)
+{
+	return status != RUN_PENDING && status != RUN_RUNNING;
+}
+
+/*
  * A run that ends in ERROR for a reason that lies with us, and said nothing.
  */
 RunOutcome
