@@ -61,9 +61,14 @@ typedef struct Wait
 {
 	const char *run_id;
 	Oid			caller;			/* the role that waits */
-	bool		found;			/* there is such a run that it may see: */
-	RunRow		state;			/* as look_at_run() found it, */
-	HeapTuple	tuple;			/* and as copy_run() did, or NULL */
+	int64		deadline;		/* until when, as of clock_now(); 0: none */
+	bool		wants_row;		/* of agno.runs, at the end */
+
+	/* as look_at_run() found it, in the memory of the last look: */
+	bool		found;			/* there is such a run that it may see */
+	bool		over;			/* nothing is left to wait for */
+	RunRow		state;			/* if found */
+	HeapTuple	row;			/* if it is over and wanted; or NULL */
 } Wait;
 
 static void
@@ -73,25 +78,20 @@ look_at_run(Wait *wait)
 
 	wait->found = store_find_run(wait->run_id, &wait->state) &&
 		has_privs_of_role(wait->caller, wait->state.owner);
-	store_leave(user);
-}
-
-static void
-copy_run(Wait *wait)
-{
-	StoreUser	user = store_enter();
-
-	wait->tuple = store_copy_run(wait->run_id, wait->state.owner);
+	wait->over = !wait->found || run_status_is_settled(wait->state.status) ||
+		(wait->deadline != 0 && clock_now() >= wait->deadline);
+	if (wait->found && wait->over && wait->wants_row)
+		wait->row = store_copy_run(wait->run_id, wait->state.owner);
 	store_leave(user);
 }
 
 /*
- * Do one of these in a subtransaction that is undone, so that nothing is kept locked: a
+ * Look at it in a subtransaction that is undone, so that nothing is kept locked: a
  * command that needs agno.runs for itself would wait for the caller, the runner for that
  * command, and the caller for the runner.
  */
 static void
-glance(Wait *wait, void (*look) (Wait *))
+glance(Wait *wait)
 {
 	ErrorData  *volatile error = NULL;
 	SubTransaction sub;
@@ -99,7 +99,7 @@ glance(Wait *wait, void (*look) (Wait *))
 	sub = subtransaction_begin();
 	PG_TRY();
 	{
-		look(wait);
+		look_at_run(wait);
 		subtransaction_end(&sub, false);
 	}
 	PG_CATCH();
@@ -215,11 +215,10 @@ sleep_on_latch(long timeout_ms)
 }
 
 /*
- * Sleep until the run has settled, or until the deadline; 0: none. Leaves no snapshot
- * behind.
+ * Sleep until the run has settled, or until the deadline. Leaves no snapshot behind.
  */
 static void
-wait_for_run(Wait *wait, int64 deadline)
+wait_for_run(Wait *wait)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext look = AllocSetContextCreate(caller, "agno_bg wait",
@@ -258,26 +257,28 @@ wait_for_run(Wait *wait, int64 deadline)
 		{
 			MemoryContextReset(look);
 			MemoryContextSwitchTo(look);
-			glance(wait, look_at_run);
+			glance(wait);
 			MemoryContextSwitchTo(caller);
-		}
-		if (!wait->found || run_status_is_settled(wait->state.status))
-			break;
-		check_wait(&wait->state);
-
-		if (has_locked)
-			timeout_ms = Max(check_at - clock_now(), 0) / US_PER_MS + 1;
-		if (!may_look)
-			timeout_ms = Min(timeout_ms, LOOK_PAUSE_MS);
-		if (deadline != 0)
-		{
-			int64		left = deadline - clock_now();
-
-			if (left <= 0)
+			if (wait->found && !run_status_is_settled(wait->state.status))
+				check_wait(&wait->state);
+			if (wait->over)
 				break;
-			left = Min(left / US_PER_MS + 1, INT_MAX);
+		}
+
+		if (wait->deadline != 0)
+		{
+			int64		left = Max(wait->deadline - clock_now(), 0);
+
+			timeout_ms = Min(left / US_PER_MS + 1, INT_MAX);
+		}
+		if (has_locked)
+		{
+			long		left = Max(check_at - clock_now(), 0) / US_PER_MS + 1;
+
 			timeout_ms = timeout_ms < 0 ? left : Min(timeout_ms, left);
 		}
+		if (!may_look)
+			timeout_ms = LOOK_PAUSE_MS;
 
 		/* Looking at the run left a snapshot of the catalogs behind. */
 		InvalidateCatalogSnapshotConditionally();
@@ -297,8 +298,7 @@ Datum
 agno_wait_run(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	int64		deadline = 0;
-	Wait		wait = {.caller = GetUserId()};
+	Wait		wait = {.caller = GetUserId(),.wants_row = true};
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
@@ -310,14 +310,12 @@ agno_wait_run(PG_FUNCTION_ARGS)
 
 		/* Beyond that, it is no timeout. */
 		if (ms < ARGUMENT_MAX_MS)
-			deadline = clock_now() + (int64) (Max(ms, 0) * US_PER_MS);
+			wait.deadline = clock_now() + (int64) (Max(ms, 0) * US_PER_MS);
 	}
 
-	wait_for_run(&wait, deadline);
-	if (wait.found)
-		glance(&wait, copy_run);
-	if (wait.tuple != NULL)
-		tuplestore_puttuple(result->setResult, wait.tuple);
+	wait_for_run(&wait);
+	if (wait.row != NULL)
+		tuplestore_puttuple(result->setResult, wait.row);
 	PG_RETURN_NULL();
 }
 
@@ -361,7 +359,7 @@ agno_run(PG_FUNCTION_ARGS)
 	isolated = IsolationUsesXactSnapshot();
 	if (isolated)
 		XactIsoLevel = XACT_READ_COMMITTED;
-	wait_for_run(&wait, 0);
+	wait_for_run(&wait);
 	values[0] = CStringGetTextDatum(wait.run_id);
 	nulls[1] = nulls[2] = !wait.found;
 	if (wait.found)
