@@ -25,14 +25,25 @@
 #include "utils/syscache.h"
 
 /*
- * What PostgreSQL's table of locks says, in a moment, and of whom. Lives as long as the look
- * at it.
+ * A process, or group of them, that waits for a lock.
+ */
+typedef struct Waiter
+{
+	const LockInstanceData *lock;	/* which one, and how */
+	bool		keeps_others_out;	/* it has a table of agno_bg to itself, or
+									 * is to */
+	bool		visited;		/* it, or one that does, waits for it */
+} Waiter;
+
+/*
+ * What PostgreSQL's table of locks says, in a moment. Lives as long as the look at it.
  */
 typedef struct Locks
 {
-	LockData   *all;			/* of all processes */
-	List	   *behind;			/* those of this process, and of those who
-								 * wait for it, or for one of them */
+	const LockInstanceData **all;	/* of all processes, by what is locked */
+	int			count;			/* of these */
+	Waiter	   *waiters;		/* by the process */
+	int			waiter_count;	/* of these */
 } Locks;
 
 /*
@@ -51,14 +62,12 @@ anybody_waits(void)
 }
 
 /*
- * Whether somebody who waits does so because of this lock, which another one has, or has
- * been waiting for for longer.
+ * Whether somebody who waits does so because of this lock of the same object, which another
+ * one has, or has been waiting for for longer.
  */
 static bool
 waits_for(const LockInstanceData *waiter, const LockInstanceData *lock)
 {
-	if (memcmp(&waiter->locktag, &lock->locktag, sizeof(LOCKTAG)) != 0)
-		return false;
 	for (LOCKMODE mode = AccessShareLock; mode <= MaxLockMode; mode++)
 	{
 		bool		is_before = mode == lock->waitLockMode &&
@@ -71,70 +80,70 @@ waits_for(const LockInstanceData *waiter, const LockInstanceData *lock)
 	return false;
 }
 
-/*
- * Add the locks of this process, or group of them, to those behind.
- */
-static void
-add_behind(Locks *locks, int leader)
+static int
+compare_tags(const void *a, const void *b)
 {
-	for (int i = 0; i < locks->all->nelements; i++)
-	{
-		if (locks->all->locks[i].leaderPid == leader)
-			locks->behind = lappend(locks->behind, &locks->all->locks[i]);
-	}
+	const LockInstanceData *const *left = a;
+	const LockInstanceData *const *right = b;
+
+	return memcmp(&(*left)->locktag, &(*right)->locktag, sizeof(LOCKTAG));
 }
 
-static bool
-is_behind(const Locks *locks, const LockInstanceData *waiter)
+static int
+compare_waiters(const void *a, const void *b)
 {
-	ListCell   *cell;
+	int			left = ((const Waiter *) a)->lock->leaderPid;
+	int			right = ((const Waiter *) b)->lock->leaderPid;
 
-	foreach(cell, locks->behind)
-	{
-		const LockInstanceData *lock = lfirst(cell);
-
-		if (waiter->leaderPid != lock->leaderPid && waits_for(waiter, lock))
-			return true;
-	}
-	return false;
+	return left < right ? -1 : left > right;
 }
 
-/*
- * Find who waits for this process, or for one who does.
- */
 static void
-find_behind(Locks *locks)
+read_locks(Locks *locks)
 {
-	List	   *found = list_make1_int(MyProcPid);
-	int			before;
+	LockData   *data = GetLockStatusData();
 
-	add_behind(locks, MyProcPid);
-	do
+	locks->count = data->nelements;
+	locks->all = palloc(sizeof(locks->all[0]) * (data->nelements + 1));
+	locks->waiters = palloc(sizeof(Waiter) * (data->nelements + 1));
+	locks->waiter_count = 0;
+	for (int i = 0; i < data->nelements; i++)
 	{
-		before = list_length(found);
-		for (int i = 0; i < locks->all->nelements; i++)
+		locks->all[i] = &data->locks[i];
+		if (data->locks[i].waitLockMode != NoLock)
+			locks->waiters[locks->waiter_count++] = (Waiter)
 		{
-			const LockInstanceData *lock = &locks->all->locks[i];
-
-			if (lock->waitLockMode == NoLock ||
-				list_member_int(found, lock->leaderPid) || !is_behind(locks, lock))
-				continue;
-			found = lappend_int(found, lock->leaderPid);
-			add_behind(locks, lock->leaderPid);
-		}
-	} while (list_length(found) > before);
+			.lock = &data->locks[i]
+		};
+	}
+	qsort(locks->waiters, locks->waiter_count, sizeof(Waiter), compare_waiters);
 }
 
 /*
- * Whether somebody who may do as the owner of this table does, has this lock or waits for
- * it. Others may lock some tables, too, but what they do is not to end what others do.
+ * The first one of this process, or group, that waits; its others follow. Or NULL.
+ */
+static Waiter *
+first_waiter(const Locks *locks, const LockInstanceData *of)
+{
+	Waiter		key = {.lock = of};
+	Waiter	   *found = bsearch(&key, locks->waiters, locks->waiter_count,
+								sizeof(Waiter), compare_waiters);
+
+	while (found != NULL && found > locks->waiters &&
+		   compare_waiters(found - 1, &key) == 0)
+		found--;
+	return found;
+}
+
+/*
+ * Whether somebody may do as the owner of this table does. Others may lock some tables,
+ * too, but what they do is not to end what others do.
  */
 static bool
-is_of_owner(const LockInstanceData *lock)
+is_owner(int pid, Oid table)
 {
-	PGPROC	   *proc = BackendPidGetProc(lock->pid);
-	HeapTuple	tuple = SearchSysCache1(RELOID,
-										ObjectIdGetDatum(lock->locktag.locktag_field2));
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
 	bool		result = false;
 
 	if (!HeapTupleIsValid(tuple))
@@ -158,28 +167,113 @@ keeps_others_out(const LockInstanceData *lock, Oid schema)
 		lock->locktag.locktag_type == LOCKTAG_RELATION &&
 		lock->locktag.locktag_field1 == MyDatabaseId &&
 		get_rel_namespace(lock->locktag.locktag_field2) == schema &&
-		is_of_owner(lock);
+		is_owner(lock->pid, lock->locktag.locktag_field2);
 }
 
 /*
- * Whether one of those who wait for this process keeps others out.
+ * Find those who keep others out, and wait themselves. Is there one?
  */
+static bool
+find_those_who_keep_out(Locks *locks)
+{
+	Oid			schema = get_namespace_oid("agno", true);
+	bool		found = false;
+
+	for (int i = 0; i < locks->count; i++)
+	{
+		Waiter	   *waiter;
+
+		if (locks->all[i]->leaderPid == MyProcPid ||
+			!keeps_others_out(locks->all[i], schema))
+			continue;
+		waiter = first_waiter(locks, locks->all[i]);
+		if (waiter != NULL)
+			found = waiter->keeps_others_out = true;
+	}
+	return found;
+}
+
+/*
+ * The first lock of what this one is for; its others follow. (It is there itself.)
+ */
+static int
+first_of_tag(const Locks *locks, const LockInstanceData *lock)
+{
+	int			low = 0;
+	int			high = locks->count;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_tags(&locks->all[middle], &lock) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/*
+ * Add this process, or group, to those who are waited for: they follow each other in
+ * found, whose length this returns.
+ */
+static int
+visit(const Locks *locks, const LockInstanceData *of, Waiter **found, int length)
+{
+	Waiter	   *end = locks->waiters + locks->waiter_count;
+
+	for (Waiter *waiter = first_waiter(locks, of);
+		 waiter != NULL && waiter < end &&
+		 waiter->lock->leaderPid == of->leaderPid && !waiter->visited; waiter++)
+	{
+		waiter->visited = true;
+		found[length++] = waiter;
+	}
+	return length;
+}
+
+/*
+ * Whether one of those who keep others out waits for this process, or for one who does.
+ */
+static bool
+do_they_wait_for_us(Locks *locks)
+{
+	Waiter	  **found = palloc(sizeof(Waiter *) * locks->waiter_count);
+	int			length = 0;
+
+	qsort(locks->all, locks->count, sizeof(locks->all[0]), compare_tags);
+	for (int i = 0; i < locks->waiter_count; i++)
+	{
+		if (locks->waiters[i].keeps_others_out)
+			length = visit(locks, locks->waiters[i].lock, found, length);
+	}
+	for (int i = 0; i < length; i++)
+	{
+		const LockInstanceData *waiter = found[i]->lock;
+
+		for (int j = first_of_tag(locks, waiter);
+			 j < locks->count && compare_tags(&locks->all[j], &waiter) == 0; j++)
+		{
+			const LockInstanceData *lock = locks->all[j];
+
+			if (lock->leaderPid == waiter->leaderPid || !waits_for(waiter, lock))
+				continue;
+			if (lock->leaderPid == MyProcPid)
+				return true;
+			length = visit(locks, lock, found, length);
+		}
+	}
+	return false;
+}
+
 static bool
 is_in_the_way(void)
 {
-	Oid			schema = get_namespace_oid("agno", true);
-	Locks		locks = {GetLockStatusData()};
-	ListCell   *cell;
+	Locks		locks;
 
-	find_behind(&locks);
-	foreach(cell, locks.behind)
-	{
-		const LockInstanceData *lock = lfirst(cell);
-
-		if (lock->leaderPid != MyProcPid && keeps_others_out(lock, schema))
-			return true;
-	}
-	return false;
+	read_locks(&locks);
+	return find_those_who_keep_out(&locks) && do_they_wait_for_us(&locks);
 }
 
 /*
