@@ -32,6 +32,9 @@
 #define LOCK_TIMEOUT "10ms"
 #define MAX_LOCKED 10
 
+/* How many runs are looked at, for each that is deleted in a step at most. */
+#define LOOKED_AT 4
+
 /* How many runs of families are looked at in a step, and deleted. */
 #define FAMILY_RUNS 1000
 
@@ -325,29 +328,63 @@ nothing_is_executed(void)
 }
 
 /*
- * Find runs that ended at least age seconds ago, the next after a place, and
- * lock them: rows of run_id and created_at. Not those that are kept for
- * a run that has enqueued them. Returns how many there are, at most limit.
+ * Look at the next runs after a place, and find those that ended at least age seconds ago:
+ * at most limit, in roots, but not those that are kept for a run that has enqueued them.
+ * There may be very many before them that have not ended, so no more are looked at than
+ * LOOKED_AT times limit, and *after is how far that is. Returns whether there may be more.
  */
-static uint64
-find_expired(const RunPlace *after, int limit, int age)
+static bool
+find_expired(RunPlace *after, int limit, int age, Column *roots)
 {
 	static Statement statement = {
-		"SELECT o.run_id, o.created_at FROM agno.runs o"
-		" WHERE o.created_at >= $3 AND (o.created_at, o.run_id) > ($3, $4)"
-		" AND o.created_at < " THIS_TURN " - make_interval(secs => $2)"
-		" AND o.finished_at < clock_timestamp() - make_interval(secs => $2)"
+		"SELECT o.run_id, o.created_at, coalesce("
+		"o.finished_at < clock_timestamp() - make_interval(secs => $2)"
 		" AND o.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" AND (o.parent_run_id IS NULL OR NOT EXISTS"
-		" (SELECT FROM agno.runs p WHERE p.run_id = o.parent_run_id))"
-		" ORDER BY o.created_at, o.run_id LIMIT $1 FOR UPDATE SKIP LOCKED"
+		" (SELECT FROM agno.runs p WHERE p.run_id = o.parent_run_id)), false)"
+		" FROM (SELECT r.run_id, r.created_at, r.finished_at, r.status,"
+		" r.parent_run_id FROM agno.runs r"
+		" WHERE r.created_at >= $3 AND (r.created_at, r.run_id) > ($3, $4)"
+		" AND r.created_at < " THIS_TURN " - make_interval(secs => $2)"
+		" ORDER BY r.created_at, r.run_id LIMIT $1) o"
+		" ORDER BY o.created_at, o.run_id"
 	};
 	Arguments	args = {0};
+	int			most = limit * LOOKED_AT;
+	uint64		seen;
 
-	bind_int(&args, limit);
+	bind_int(&args, most);
 	bind_int(&args, age);
 	bind_time(&args, after->created_at);
 	bind_text(&args, after->run_id);
+	seen = store_execute(&statement, &args);
+	for (uint64 n = 0; n < seen && roots->count < limit; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		after->run_id = next_text(&row);
+		after->created_at = next_time(&row);
+		if (next_bool(&row))
+			add_text(roots, after->run_id);
+	}
+	return seen == most || roots->count == limit;
+}
+
+/*
+ * Lock those of these runs that nobody else has locked: rows of run_id and created_at, in
+ * their order. Returns how many there are.
+ */
+static uint64
+lock_expired(const Column *run_ids)
+{
+	static Statement statement = {
+		"SELECT r.run_id, r.created_at FROM agno.runs r"
+		" WHERE r.run_id = ANY ($1)"
+		" ORDER BY r.created_at, r.run_id FOR UPDATE SKIP LOCKED"
+	};
+	Arguments	args = {0};
+
+	bind_column(&args, run_ids);
 	return store_execute(&statement, &args);
 }
 
@@ -506,8 +543,8 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 
 /*
  * Delete runs that ended at least age seconds ago, with all that they have enqueued,
- * the sessions that have none left, and what belongs to them: looks at no more than
- * limit, those accepted first, and at fewer if their families are large. With a limit of
+ * the sessions that have none left, and what belongs to them: no more than limit,
+ * those accepted first, and fewer if their families are large. With a limit of
  * 1, what belongs to a run is deleted in portions before it goes itself. *after is the
  * place to go on after, until there are no more: then the next call begins anew.
  * Returns whether there may be more. Errors: any that a trigger or a foreign key raises
@@ -519,6 +556,9 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	static Statement immediate = {
 		"SET CONSTRAINTS ALL IMMEDIATE"
 	};
+	RunPlace	end = *after;
+	Column		expired = {TEXTOID};
+	bool		more;
 	uint64		found;
 	uint64		ended;
 	int			looked;
@@ -533,7 +573,8 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	store_execute(&immediate, NULL);
 	if (!nothing_is_executed())
 		return false;
-	found = find_expired(after, limit, age);
+	more = find_expired(&end, limit, age, &expired);
+	found = lock_expired(&expired);
 	places = palloc(sizeof(RunPlace) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
 	{
@@ -556,12 +597,13 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	}
 	if (limit == 1 && delete_portion(run_ids, (int) ended))
 		return true;
-	if (looked > 0)
-		*after = places[looked - 1];
 	if (ended > 0)
 		delete_runs(run_ids, session_ids, (int) ended, age);
-	if (found == (uint64) limit || (uint64) looked < found)
+	if ((uint64) looked < found)
+	{
+		*after = places[looked - 1];
 		return true;
-	*after = store_first_place();
-	return false;
+	}
+	*after = more ? end : store_first_place();
+	return more;
 }
