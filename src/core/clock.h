@@ -4,7 +4,9 @@
  *	  The clock of a machine.
  *
  * Microseconds of a clock that never jumps: it is that of all processes of this machine,
- * and means nothing to others. Times of the database are TimestampTz instead.
+ * and means nothing to others. Times of the database are TimestampTz instead. What somebody
+ * has had of a processor is counted by a clock of its own, which stands still while others
+ * have it.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,6 +32,18 @@ clock_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64) now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+/*
+ * How much of the processors the calling thread has had, in microseconds.
+ */
+static inline int64
+clock_processor(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (int64) used.tv_sec * US_PER_S + used.tv_nsec / 1000;
 }
 
 #endif							/* AGNO_CLOCK_H */

@@ -105,19 +105,6 @@ reading_takes_long(const HttpClient *client)
 }
 
 /*
- * How much of the processor this process has had, in microseconds: others may have it for
- * longer than any of our roles.
- */
-static int64
-processor_time(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (int64) now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
-
-/*
  * Let libcurl do what there is to do for a socket, or, with CURL_SOCKET_TIMEOUT, for what
  * has no more time.
  */
@@ -125,7 +112,7 @@ static void
 call(Lane *lane, Account *account, curl_socket_t fd, int what)
 {
 	HttpClient *client = lane->client;
-	int64		began = processor_time();
+	int64		began = clock_processor();
 	int			running;
 
 	client->call_began = clock_now();
@@ -135,7 +122,7 @@ call(Lane *lane, Account *account, curl_socket_t fd, int what)
 	client->call_cut = false;
 	curl_multi_socket_action(lane->multi, fd, what, &running);
 	if (account != NULL)
-		account->read_for += processor_time() - began;
+		account->read_for += clock_processor() - began;
 }
 
 /*

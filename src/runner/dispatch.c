@@ -138,7 +138,8 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 /*
  * Work on a flight, for something that is large, or not. Returns 0, or when to try again
  * if it is not the turn of its owner: he may have had his time since dispatch->turn has
- * become another number, or leave it to others.
+ * become another number, or leave it to others. His time is that of the processor: others
+ * may have had it meanwhile.
  */
 static int64
 work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
@@ -147,7 +148,8 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 	Heavies    *heavies = dispatch->heavies;
 	Oid			owner = flight->owner;
 	int64		start = clock_now();
-	int64		end;
+	int64		began;
+	int64		took;
 	int64		next_turn;
 	bool		heavy = large || heavies_has(heavies, owner, start);
 
@@ -160,11 +162,12 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 	/* A turn of the heavy is his, or it would be nobody's. */
 	else if (!shares_has_time(shares, owner, dispatch->turn))
 		return start;
+	began = clock_processor();
 	work(dispatch, flight);
-	end = clock_now();
-	shares_spend(shares, owner, end - start);
-	heavies_spend(heavies, owner, end - start, heavy, large, dispatch->shared,
-				  end);
+	took = clock_processor() - began;
+	shares_spend(shares, owner, took);
+	heavies_spend(heavies, owner, took, heavy, large, dispatch->shared,
+				  clock_now());
 	return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "core/clock.h"
 #include "runner/shares.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
@@ -25,6 +26,13 @@
  * in bytes. It takes several times as much memory.
  */
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
+
+/*
+ * After this time, in microseconds, what an owner has used counts for half. Who has used less
+ * than that lately has his turn though others have had all of its time.
+ */
+#define HALF_LIFE (US_PER_S / 4)
+#define LITTLE_USED (5 * US_PER_MS)
 
 /* What an owner has taken of things of a kind. */
 typedef struct Taken
@@ -42,6 +50,8 @@ typedef struct Share
 	Taken		taken[OWNER_WORKS]; /* by kind */
 	int64		turn;			/* of shares_has_time(), */
 	int64		spent;			/* and the time spent in it, in microseconds */
+	int64		used;			/* the time spent lately, */
+	int64		used_at;		/* as of then, by clock_now() */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -59,12 +69,14 @@ typedef struct Share
 struct Shares
 {
 	share_table_hash *by_owner; /* those who have runs in flight */
+	int64		turn;			/* the last one of shares_has_time(), */
+	int64		spent;			/* and the time spent in it on all of them */
 };
 
 Shares *
 shares_create(void)
 {
-	Shares	   *shares = MemoryContextAlloc(TopMemoryContext, sizeof(Shares));
+	Shares	   *shares = MemoryContextAllocZero(TopMemoryContext, sizeof(Shares));
 
 	shares->by_owner = share_table_create(TopMemoryContext, 16, NULL);
 	return shares;
@@ -92,6 +104,8 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 		share->bytes = 0;
 		memset(share->taken, 0, sizeof(share->taken));
 		share->turn = 0;
+		share->used = 0;
+		share->used_at = 0;
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -152,8 +166,22 @@ shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round, int64 bytes,
 }
 
 /*
+ * How much time has been spent lately on an owner.
+ */
+static int64
+used_lately(Share *share, int64 now)
+{
+	int64		halvings = Min((now - share->used_at) / HALF_LIFE, 62);
+
+	share->used >>= halvings;
+	share->used_at = share->used == 0 ? now :
+		share->used_at + halvings * HALF_LIFE;
+	return share->used;
+}
+
+/*
  * Whether an owner with runs in flight has time left in this turn, known by its number
- * from 1.
+ * from 1: his part of it, if others have left him any, or he has used little lately.
  */
 bool
 shares_has_time(Shares *shares, Oid owner, int64 turn)
@@ -161,12 +189,19 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
 	Assert(share != NULL);
+	if (shares->turn != turn)
+	{
+		shares->turn = turn;
+		shares->spent = 0;
+	}
 	if (share->turn != turn)
 	{
 		share->turn = turn;
 		share->spent = 0;
 	}
-	return share->spent < Min(OWNER_TURN, ALL_TURN / shares_owners(shares));
+	return share->spent < ALL_TURN / shares_owners(shares) &&
+		(shares->spent < ALL_TURN ||
+		 used_lately(share, clock_now()) < LITTLE_USED);
 }
 
 /*
@@ -177,8 +212,12 @@ shares_spend(Shares *shares, Oid owner, int64 time)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
 
+	shares->spent += time;
 	if (share != NULL)
+	{
 		share->spent += time;
+		share->used = used_lately(share, clock_now()) + time;
+	}
 }
 
 /*

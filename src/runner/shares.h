@@ -11,12 +11,11 @@
 #include "runner/rests.h"
 
 /*
- * How long pieces of answers for one owner, and his answers, may be worked on in a turn of
- * the loop, and as long what he sends, in microseconds, or his part of how long that may
- * be for all, if he has less then: others have their turn then.
+ * How long pieces of answers, and answers, may be worked on in a turn of the loop, and as
+ * long what is sent, in microseconds, for all owners: each has his part of that. Others have
+ * their turn then.
  */
-#define OWNER_TURN (50 * US_PER_MS)
-#define ALL_TURN (200 * US_PER_MS)
+#define ALL_TURN (20 * US_PER_MS)
 
 typedef struct Shares Shares;
 
