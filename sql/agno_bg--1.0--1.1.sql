@@ -577,6 +577,8 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
 
+CREATE INDEX run_queue_owner_idx ON agno.run_queue (owner);
+
 COMMENT ON COLUMN agno.run_queue.accepted_at IS
 	'its place in its session: agno.runs.created_at; 2,000 years earlier if it goes on';
 

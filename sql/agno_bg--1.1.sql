@@ -819,6 +819,7 @@ CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
 	  AND waits_since IS NOT NULL;
 CREATE INDEX run_queue_session_idx ON agno.run_queue (session_id, accepted_at);
+CREATE INDEX run_queue_owner_idx ON agno.run_queue (owner);
 
 COMMENT ON TABLE agno.run_queue IS
 	'the runs that have not ended: agno_arun inserts a row, and from then on '

@@ -47,7 +47,7 @@
 /*
  * Others wait for their turn meanwhile: so as long as several owners have runs,
  * and for a while after, a turn is to work no longer than this, or than its commit
- * takes, but for some runs.
+ * takes, or than what is done between turns did, but for some runs.
  */
 #define SHARED_TURN_TIME (2 * US_PER_MS)
 #define SHARED_PAUSE (1 * US_PER_S)
@@ -113,6 +113,10 @@ struct Chores
 	Oid			worked_for;		/* whom the last turn that was about anybody
 								 * was about, at its end, */
 	int64		worked_at;		/* which was then */
+	int64		used;			/* what this process had had of the processors
+								 * when the last one ended, */
+	int64		used_elsewhere; /* and has had from then to this one, in
+								 * microseconds */
 	double		run_time;		/* what a run takes of a turn, in
 								 * microseconds, and */
 	double		commit_time;	/* what its commit does: averages */
@@ -253,7 +257,7 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_CLOCK:
 			return chores->clock_at;
 		case CHORE_SWEEP:
-			return crowds_hidden(&chores->order.crowds, OPEN_DUE) != NIL ?
+			return chores->order.crowds.places[OPEN_DUE].hidden != NIL ?
 				sweep_due_at(&chores->order.sweeps[OPEN_DUE]) : NEVER;
 		case CHORE_UNPARK:
 			return Max(Max(next_unpark_at(chores), chores->faults.scarce_until),
@@ -470,8 +474,9 @@ turn_limit(Chores *chores, bool shared)
 	/* It stores as many as it starts. */
 	if (shared && chores->run_time > 0)
 	{
-		double		time = Max(SHARED_TURN_TIME,
-							   Min(chores->commit_time, TURN_MOST / 2));
+		double		other = Max(chores->commit_time,
+								Min(chores->used_elsewhere, OWNER_SLICE));
+		double		time = Max(SHARED_TURN_TIME, Min(other, TURN_MOST / 2));
 
 		bound = (int) Min(time / (2 * chores->run_time), MOST_AT_ONCE);
 	}
@@ -598,7 +603,7 @@ next_end_of_rests(const Chores *chores, int64 now)
 {
 	int64		next = rests_next_end(chores->order.rests, now);
 
-	for (int place = 0; place < OPEN_ROWS; place++)
+	for (OpenRows place = 0; place < OPEN_PARKED; place++)
 		next = Min(next, sweep_next_at(&chores->order.sweeps[place], now));
 	return next;
 }
@@ -687,6 +692,7 @@ do_turn(Chores *chores, uint32 todo)
 	bool		own;
 	bool		done;
 
+	chores->used_elsewhere = clock_processor() - chores->used;
 	prepare_turn(chores, &turn, todo, &patrol, now);
 	own = turn.own;
 	chores->turned_at = now;
@@ -695,6 +701,7 @@ do_turn(Chores *chores, uint32 todo)
 	done = try_turn(chores, &turn);
 	crowds_end_turn(&chores->order.crowds);
 	note_kind(chores, &turn, own, done);
+	chores->used = clock_processor();
 	if (!done)
 	{
 		end_failed_turn(chores, &turn, last_owner, now);
@@ -728,17 +735,17 @@ static void
 read_clock(void *arg)
 {
 	Chores	   *chores = arg;
-	Crowds	   *crowds = &chores->order.crowds;
+	Crowd	   *crowd = &chores->order.crowds.places[OPEN_DUE];
 	int			count = 0;
-	Oid		   *crowding = crowds_add(crowds, OPEN_DUE, NULL, &count);
+	Oid		   *crowding = crowd_add(crowd, NULL, &count);
 	TimestampTz next;
 
-	crowding = crowds_add_hidden(crowds, OPEN_DUE, crowding, &count);
-	crowds_begin_look(crowds, OPEN_DUE);
+	crowding = crowd_add_hidden(crowd, crowding, &count);
+	crowd_begin_look(crowd);
 	chores->clock_at = store_next_time(crowding, count, &next) ?
 		Max(Min(from_timestamp(next), clock_now() + CLOCK_TRUST),
 			chores->clock_from) : NEVER;
-	crowds_end_look(crowds, OPEN_DUE);
+	crowd_end_look(crowd);
 }
 
 static void
@@ -831,6 +838,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	patrol_create(&chores->patrol, first);
 	retention_init(&chores->retention);
 	chores->order.rests = rests_create();
+	crowds_init(&chores->order.crowds);
 	chores->signals_context = AllocSetContextCreate(TopMemoryContext,
 													"agno_bg signals",
 													ALLOCSET_SMALL_SIZES);

@@ -39,21 +39,31 @@
 #define HIDDEN_CHECK_TIMES 30
 
 /*
+ * Nothing is known of this place.
+ */
+void
+crowd_init(Crowd *crowd, OpenRows place, const char *key)
+{
+	memset(crowd, 0, sizeof(Crowd));
+	crowd->place = place;
+	crowd->key = key;
+}
+
+/*
  * Somebody looks into this place now.
  */
 void
-crowds_begin_look(Crowds *crowds, OpenRows place)
+crowd_begin_look(Crowd *crowd)
 {
-	crowds->places[place].began = clock_now();
+	crowd->began = clock_now();
 }
 
 /*
  * The look has come to its end.
  */
 void
-crowds_end_look(Crowds *crowds, OpenRows place)
+crowd_end_look(Crowd *crowd)
 {
-	Crowd	   *crowd = &crowds->places[place];
 	int64		now = clock_now();
 	int64		took = now - crowd->began;
 
@@ -69,8 +79,8 @@ crowds_end_look(Crowds *crowds, OpenRows place)
 /*
  * Nobody is known to crowd this place.
  */
-static void
-forget(Crowd *crowd)
+void
+crowd_forget(Crowd *crowd)
 {
 	list_free(crowd->owners);
 	list_free(crowd->hidden);
@@ -113,12 +123,13 @@ is_known(const Crowd *crowd)
  * allows.
  */
 static void
-check(Crowd *crowd, OpenRows place)
+check(Crowd *crowd)
 {
 	int64		began = clock_now();
 	Oid			first = crowd->next;
 	List	   *hidden;
-	List	   *found = store_crowding_owners(place, &crowd->next, &hidden);
+	List	   *found = store_crowding_owners(crowd->place, crowd->key,
+											  &crowd->next, &hidden);
 	int64		now = clock_now();
 	int			times = found == NIL && hidden != NIL ? HIDDEN_CHECK_TIMES :
 		CHECK_TIMES;
@@ -151,44 +162,32 @@ add_owners(const Oid *owners, int *count, const List *added)
  * now: both in palloc'd memory.
  */
 Oid *
-crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count)
+crowd_add(Crowd *crowd, Oid *owners, int *count)
 {
-	Crowd	   *crowd = &crowds->places[place];
 	int64		now = clock_now();
 
 	/* A look that has not come to its end took too long, too. */
 	if (crowd->began != 0)
-		crowds_end_look(crowds, place);
+		crowd_end_look(crowd);
 	if (now >= crowd->watched_until)
-		forget(crowd);
+		crowd_forget(crowd);
 	else if (now >= crowd->checked_until)
-		check(crowd, place);
+		check(crowd);
 	return add_owners(owners, count, now < crowd->passed_until ? crowd->owners : NIL);
 }
 
 /*
  * Those who have too many dead rows in this place to see whether they crowd it, as is known
- * by crowds_add(): a list of OIDs.
- */
-const List *
-crowds_hidden(const Crowds *crowds, OpenRows place)
-{
-	return crowds->places[place].hidden;
-}
-
-/*
- * Likewise, but for these owners: *count of them, in palloc'd memory.
+ * by crowd_add(), but for these owners: *count of them, in palloc'd memory.
  */
 Oid *
-crowds_hidden_but(const Crowds *crowds, OpenRows place, const Oid *but,
-				  int but_count, int *count)
+crowd_hidden_but(const Crowd *crowd, const Oid *but, int but_count, int *count)
 {
-	const List *hidden = crowds_hidden(crowds, place);
-	Oid		   *owners = palloc(sizeof(Oid) * (list_length(hidden) + 1));
+	Oid		   *owners = palloc(sizeof(Oid) * (list_length(crowd->hidden) + 1));
 	ListCell   *cell;
 
 	*count = 0;
-	foreach(cell, hidden)
+	foreach(cell, crowd->hidden)
 	{
 		Oid			owner = lfirst_oid(cell);
 		bool		found = false;
@@ -206,10 +205,16 @@ crowds_hidden_but(const Crowds *crowds, OpenRows place, const Oid *but,
  * memory.
  */
 Oid *
-crowds_add_hidden(const Crowds *crowds, OpenRows place, Oid *owners,
-				  int *count)
+crowd_add_hidden(const Crowd *crowd, Oid *owners, int *count)
 {
-	return add_owners(owners, count, crowds_hidden(crowds, place));
+	return add_owners(owners, count, crowd->hidden);
+}
+
+void
+crowds_init(Crowds *crowds)
+{
+	for (OpenRows place = 0; place < OPEN_PARKED; place++)
+		crowd_init(&crowds->places[place], place, NULL);
 }
 
 /*
@@ -218,7 +223,7 @@ crowds_add_hidden(const Crowds *crowds, OpenRows place, Oid *owners,
 bool
 crowds_look_failed(const Crowds *crowds)
 {
-	for (int place = 0; place < OPEN_ROWS; place++)
+	for (OpenRows place = 0; place < OPEN_PARKED; place++)
 	{
 		if (crowds->places[place].began != 0)
 			return true;
@@ -235,10 +240,10 @@ crowds_end_turn(Crowds *crowds)
 {
 	int64		now = clock_now();
 
-	for (int place = 0; place < OPEN_ROWS; place++)
+	for (OpenRows place = 0; place < OPEN_PARKED; place++)
 	{
 		if (crowds->places[place].checked_until <= now)
-			forget(&crowds->places[place]);
+			crowd_forget(&crowds->places[place]);
 	}
 }
 
@@ -250,7 +255,7 @@ crowds_next_check(const Crowds *crowds)
 {
 	int64		next = NEVER;
 
-	for (int place = 0; place < OPEN_ROWS; place++)
+	for (OpenRows place = 0; place < OPEN_PARKED; place++)
 	{
 		if (is_known(&crowds->places[place]))
 			next = Min(next, crowds->places[place].checked_until);

@@ -13,6 +13,9 @@
 /* What is known of one place. */
 typedef struct Crowd
 {
+	OpenRows	place;
+	const char *key;			/* what it is for: of parked runs; or NULL.
+								 * The owner's of the crowd */
 	int64		began;			/* a look into it that has not come to its
 								 * end, or 0; as of clock_now(), as the rest */
 	int64		watched_until;	/* a look has taken long just now */
@@ -25,20 +28,25 @@ typedef struct Crowd
 								 * the first */
 } Crowd;
 
-/* By places. Lives as long as the process. */
+/*
+ * By places, but for OPEN_PARKED, of which pacing.c has one for each key. Lives as long as
+ * the process.
+ */
 typedef struct Crowds
 {
-	Crowd		places[OPEN_ROWS];
+	Crowd		places[OPEN_PARKED];
 } Crowds;
 
-extern void crowds_begin_look(Crowds *crowds, OpenRows place);
-extern void crowds_end_look(Crowds *crowds, OpenRows place);
-extern Oid *crowds_add(Crowds *crowds, OpenRows place, Oid *owners, int *count);
-extern const List *crowds_hidden(const Crowds *crowds, OpenRows place);
-extern Oid *crowds_hidden_but(const Crowds *crowds, OpenRows place,
-							  const Oid *but, int but_count, int *count);
-extern Oid *crowds_add_hidden(const Crowds *crowds, OpenRows place,
-							  Oid *owners, int *count);
+extern void crowd_init(Crowd *crowd, OpenRows place, const char *key);
+extern void crowd_forget(Crowd *crowd);
+extern void crowd_begin_look(Crowd *crowd);
+extern void crowd_end_look(Crowd *crowd);
+extern Oid *crowd_add(Crowd *crowd, Oid *owners, int *count);
+extern Oid *crowd_hidden_but(const Crowd *crowd, const Oid *but,
+							 int but_count, int *count);
+extern Oid *crowd_add_hidden(const Crowd *crowd, Oid *owners, int *count);
+
+extern void crowds_init(Crowds *crowds);
 extern bool crowds_look_failed(const Crowds *crowds);
 extern void crowds_end_turn(Crowds *crowds);
 extern int64 crowds_next_check(const Crowds *crowds);

@@ -256,6 +256,7 @@ forget_idle(Pacing *pacing, int64 now)
 		if (--pace->target->paces == 0)
 			forget_target(pacing, pace->target);
 		release_load(pacing, pace->load, pace->own_load);
+		crowd_forget(&pace->crowd);
 		pfree(pace->key);
 		pfree(pace);
 	}
@@ -285,6 +286,7 @@ pacing_find(Pacing *pacing, const char *server, Oid mapping)
 	pace->key = pstrdup(key);
 	pace->target = find_target(pacing, server);
 	pace->load = find_load(pacing, key, &pace->own_load);
+	crowd_init(&pace->crowd, OPEN_PARKED, pace->key);
 	pace->give_up_at = NEVER;
 	pace->used_in = pacing->turn;
 	pace->target->paces++;
@@ -321,6 +323,7 @@ set_parked(Pacing *pacing, Pace *pace, bool parked)
 	if (pace->parked != parked)
 		target->parked += parked ? 1 : -1;
 	pace->parked = parked;
+	pace->rests_until = 0;
 	if (!parked)
 	{
 		pace->give_up_at = NEVER;
@@ -453,6 +456,8 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 {
 	int			room;
 
+	if (pace->rests_until > now)
+		return 0;
 	if (pace->deserted)
 	{
 		pace->deserted = false;
@@ -776,6 +781,19 @@ pacing_next_parked(Pacing *pacing, Pace *after)
 }
 
 /*
+ * pacing_next_parked() begins after this pace, and comes to it last.
+ */
+void
+pacing_begin_after(Pacing *pacing, Pace *pace)
+{
+	dlist_node *head = &pacing->paces.head;
+
+	/* The list is a ring, in which the head stands before the first one. */
+	dlist_delete(head);
+	dlist_insert_after(&pace->node, head);
+}
+
+/*
  * When there may be room for parked runs of this pace, or they have waited long
  * enough.
  */
@@ -818,7 +836,7 @@ pacing_next_at(Pacing *pacing, int64 now)
 		{
 			int64		at = room_from(pace, now);
 
-			next = Min(next, at);
+			next = Min(next, Max(at, Min(pace->rests_until, pace->give_up_at)));
 		}
 	}
 	unlock_loads(pacing);

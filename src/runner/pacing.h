@@ -10,7 +10,9 @@
 
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
+#include "runner/crowds.h"
 #include "runner/shares.h"
+#include "runner/sweep.h"
 #include "server/model_server.h"
 #include "server/settings.h"
 
@@ -91,6 +93,10 @@ typedef struct Pace
 	bool		deserted;		/* some of them may be for another key by now,
 								 * and have to find that out */
 	Oid			last_owner;		/* whose parked runs were fetched last */
+	Crowd		crowd;			/* owners whose parked runs are hidden, */
+	Sweep		sweep;			/* and how far it is with them: */
+	int64		rests_until;	/* there are no others, and nobody looks until
+								 * then */
 	int64		probe_at;		/* when one of them is to ask all the same, to
 								 * find out about other limits */
 	int64		give_up_at;		/* when the first of them has waited long
@@ -128,6 +134,7 @@ extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
 extern bool pacing_owner_may(Pace *pace, Oid owner);
+extern void pacing_begin_after(Pacing *pacing, Pace *pace);
 extern void pacing_stall(Pacing *pacing, Pace *pace);
 extern int	pacing_unparkable(Pacing *pacing, Pace *pace, int64 now);
 extern void pacing_none_parked(Pacing *pacing, Pace *pace);

@@ -85,13 +85,13 @@ pick_between(Pick *pick, Oid from, Oid to)
 {
 	while (from <= to && list_length(pick->runs) < pick->most)
 	{
-		Crowds	   *crowds = &pick->order->crowds;
+		Crowd	   *crowd = &pick->order->crowds.places[OPEN_READY];
 		List	   *found;
 		PickedRun  *last;
 
-		crowds_begin_look(crowds, OPEN_READY);
+		crowd_begin_look(crowd);
 		found = store_pick(from, to, pick->quota);
-		crowds_end_look(crowds, OPEN_READY);
+		crowd_end_look(crowd);
 		if (found == NIL)
 			return;
 		last = llast(found);
@@ -155,7 +155,7 @@ join_owners(Oid *owners, int *count, const Oid *others, int other_count)
 static bool
 is_hidden(const Pick *pick, Oid owner)
 {
-	return list_member_oid(crowds_hidden(&pick->order->crowds, OPEN_READY), owner);
+	return list_member_oid(pick->order->crowds.places[OPEN_READY].hidden, owner);
 }
 
 /*
@@ -166,7 +166,7 @@ note_hidden(Pick *pick)
 {
 	ListCell   *cell;
 
-	foreach(cell, crowds_hidden(&pick->order->crowds, OPEN_READY))
+	foreach(cell, pick->order->crowds.places[OPEN_READY].hidden)
 		rests_note(pick->order->rests, lfirst_oid(cell), WORK_START, pick->most,
 				   OWNER_SLICE, true, pick->order->now);
 }
@@ -185,8 +185,8 @@ pick_hidden(Pick *pick)
 	ListCell   *cell;
 
 	sweep_begin(sweep, OPEN_READY, &piece);
-	piece.owners = crowds_hidden_but(&order->crowds, OPEN_READY, pick->full,
-									 pick->full_count, &piece.count);
+	piece.owners = crowd_hidden_but(&order->crowds.places[OPEN_READY], pick->full,
+									pick->full_count, &piece.count);
 	found = store_pick_of(&piece, pick->most);
 	foreach(cell, found)
 	{
@@ -219,7 +219,7 @@ find_full(Pick *pick)
 	Oid		   *full = shares_full_owners(pick->shares, pick->bound,
 										  &pick->full_count);
 
-	full = crowds_add(&pick->order->crowds, OPEN_READY, full, &pick->full_count);
+	full = crowd_add(&pick->order->crowds.places[OPEN_READY], full, &pick->full_count);
 	note_hidden(pick);
 	pick->full = join_owners(full, &pick->full_count, resting, resting_count);
 }

@@ -23,8 +23,8 @@ typedef struct PickOrder
 	Rests	   *rests;			/* owners whose turn it is not */
 	Crowds		crowds;			/* owners who are passed by, and those of them
 								 * who are hidden: */
-	Sweep		sweeps[OPEN_ROWS];	/* how far it is with their rows, by
-									 * places */
+	Sweep		sweeps[OPEN_PARKED];	/* how far it is with their rows, by
+										 * places */
 	bool		shared;			/* several owners have runs */
 	int64		now;			/* when the turn began: who rests then does so
 								 * in all of it, as of clock_now() */

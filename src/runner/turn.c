@@ -171,15 +171,15 @@ begin_part(Turn *turn, TurnPart part)
 static bool
 promote_due(Turn *turn)
 {
-	Crowds	   *crowds = &turn->order->crowds;
+	Crowd	   *crowd = &turn->order->crowds.places[OPEN_DUE];
 	int			count = 0;
-	Oid		   *others = crowds_add(crowds, OPEN_DUE, NULL, &count);
+	Oid		   *others = crowd_add(crowd, NULL, &count);
 	bool		more;
 
-	others = crowds_add_hidden(crowds, OPEN_DUE, others, &count);
-	crowds_begin_look(crowds, OPEN_DUE);
+	others = crowd_add_hidden(crowd, others, &count);
+	crowd_begin_look(crowd);
 	more = store_promote_due(TURN_BATCH, others, count);
-	crowds_end_look(crowds, OPEN_DUE);
+	crowd_end_look(crowd);
 	return more;
 }
 
@@ -216,8 +216,8 @@ promote_hidden(Turn *turn)
 	bool		found;
 	bool		more;
 
-	piece.owners = crowds_hidden_but(&order->crowds, OPEN_DUE, NULL, 0,
-									 &piece.count);
+	piece.owners = crowd_hidden_but(&order->crowds.places[OPEN_DUE], NULL, 0,
+									&piece.count);
 	if (piece.count == 0 || !begin_part(turn, PART_DUE))
 		return;
 	sweep_begin(sweep, OPEN_DUE, &piece);

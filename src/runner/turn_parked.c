@@ -15,14 +15,72 @@
 #include "runner/turn_internal.h"
 
 /*
- * Fetch the first runs that are parked for this. Their owners take turns.
+ * How long nobody looks for runs of owners who are hidden, in microseconds, while none of
+ * them may have more in flight; or for those of others, while none of these may.
  */
-static void
-unpark_some(Turn *turn, Pace *pace, int room)
+#define HIDDEN_PAUSE (100 * US_PER_MS)
+
+/*
+ * For how many times as long as a look took it is not looked again whether runs have waited
+ * for long enough, which may be late by that.
+ */
+#define GIVE_UP_RESTS 10
+
+/*
+ * Of these owners, those who may have more runs in flight for this: *count of them, in
+ * palloc'd memory.
+ */
+static Oid *
+who_may(Pace *pace, const Oid *owners, int *count)
 {
-	bool		reached = pacing_problem(turn->dispatch->pacing, pace) == NULL;
+	Oid		   *may = palloc(sizeof(Oid) * (*count + 1));
+	int			found = 0;
+
+	for (int i = 0; i < *count; i++)
+	{
+		if (pacing_owner_may(pace, owners[i]))
+			may[found++] = owners[i];
+	}
+	*count = found;
+	return may;
+}
+
+/*
+ * Fetch runs that are parked for this, of owners who are hidden, and nobody looks for them
+ * again for a while. Returns how many.
+ */
+static int
+unpark_hidden(Turn *turn, Pace *pace, bool reached, int room)
+{
+	Sweep	   *sweep = &pace->sweep;
+	int			fetched = 0;
+	TablePiece	piece;
+
+	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &piece.count);
+	piece.owners = who_may(pace, piece.owners, &piece.count);
+	if (piece.count == 0)
+		sweep_put_off(sweep, clock_now() + HIDDEN_PAUSE);
+	else if (!sweep_rests(sweep, clock_now()))
+	{
+		sweep_begin(sweep, OPEN_PARKED, &piece);
+		fetched = store_unpark_of(&piece, pace->key, reached, room);
+		(void) sweep_end(sweep, &piece, fetched > 0, fetched < room,
+						 turn->order->shared);
+	}
+	return fetched;
+}
+
+/*
+ * Fetch the first runs that are parked for this, but for those of the others, count of
+ * them. Owners take turns. Sets whether there are any, and returns how many it were.
+ */
+static int
+unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
+			 bool *any)
+{
 	int			most = room + shares_owners(pace->target->shares);
-	List	   *owners = store_parked_owners(pace->key, pace->last_owner, most);
+	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
+											 count, most);
 	List	   *waiting = NIL;
 	int			quota;
 	int			fetched = 0;
@@ -44,26 +102,65 @@ unpark_some(Turn *turn, Pace *pace, int room)
 								Min(quota, room - fetched));
 		pace->last_owner = owner;
 	}
-	if (owners == NIL)
-		pacing_none_parked(turn->dispatch->pacing, pace);
-	else if (fetched == 0)
-		pacing_stall(turn->dispatch->pacing, pace);
+	*any = owners != NIL;
+	return fetched;
 }
 
 /*
- * Fetch parked runs whose model servers have room.
+ * Fetch runs that are parked for this.
+ */
+static void
+unpark_some(Turn *turn, Pace *pace, int room)
+{
+	Pacing	   *pacing = turn->dispatch->pacing;
+	bool		reached = pacing_problem(pacing, pace) == NULL;
+	int			count = 0;
+	Oid		   *others = crowd_add_hidden(&pace->crowd,
+										  crowd_add(&pace->crowd, NULL, &count),
+										  &count);
+	bool		any;
+	int			fetched;
+
+	crowd_begin_look(&pace->crowd);
+	fetched = unpark_first(pace, reached, room, others, count, &any);
+	crowd_end_look(&pace->crowd);
+	if (count > 0)
+	{
+		if (fetched < room)
+			fetched += unpark_hidden(turn, pace, reached, room - fetched);
+		if (fetched == 0)
+			pace->rests_until = Min(sweep_due_at(&pace->sweep),
+									any ? clock_now() + HIDDEN_PAUSE : NEVER);
+	}
+	else if (!any)
+		pacing_none_parked(pacing, pace);
+	else if (fetched == 0)
+		pacing_stall(pacing, pace);
+}
+
+/*
+ * Fetch parked runs whose model servers have room: for one server after the other, as far
+ * as the time allows.
  */
 void
 turn_unpark(Turn *turn)
 {
+	Pacing	   *pacing = turn->dispatch->pacing;
+	int64		began = clock_now();
 	Pace	   *pace = NULL;
 
-	while ((pace = pacing_next_parked(turn->dispatch->pacing, pace)) != NULL)
+	while ((pace = pacing_next_parked(pacing, pace)) != NULL)
 	{
-		int			room = pacing_unparkable(turn->dispatch->pacing, pace, clock_now());
+		int			room = pacing_unparkable(pacing, pace, clock_now());
 
-		if (room > 0)
-			unpark_some(turn, pace, Min(room, turn->limit));
+		if (room == 0)
+			continue;
+		unpark_some(turn, pace, Min(room, turn->limit));
+		if (clock_now() - began > OWNER_SLICE)
+		{
+			pacing_begin_after(pacing, pace);
+			return;
+		}
 	}
 }
 
@@ -153,6 +250,7 @@ turn_give_up(Turn *turn)
 		int64		now = clock_now();
 		List	   *picked;
 		TimestampTz since;
+		int64		took;
 
 		if (problem == NULL)
 			pace->give_up_at = NEVER;
@@ -163,7 +261,9 @@ turn_give_up(Turn *turn)
 		if (picked != NIL)
 			end_given_up(turn, pace, picked, problem);
 		since = store_waits_since(pace->key);
-		pace->give_up_at = since == 0 ? NEVER :
-			now + Max(since + patience_ms * 1000 - GetCurrentTimestamp(), 0);
+		took = clock_now() - now;
+		pace->give_up_at = since == 0 ? NEVER : now + took +
+			Max(since + patience_ms * 1000 - GetCurrentTimestamp(),
+				took > OWNER_SLICE ? took * GIVE_UP_RESTS : 0);
 	}
 }

@@ -355,23 +355,23 @@ add_hidden(Turn *turn, List *signals, TablePiece *piece, int most)
 void
 turn_read_signals(Turn *turn)
 {
-	Crowds	   *crowds = &turn->order->crowds;
+	Crowd	   *crowd = &turn->order->crowds.places[OPEN_SIGNALS];
 	int			others_count;
 	Oid		   *others = not_read(turn, &others_count);
 	TablePiece	piece;
 	List	   *signals;
 	ListCell   *cell;
 
-	others = crowds_add(crowds, OPEN_SIGNALS, others, &others_count);
-	piece.owners = crowds_hidden_but(crowds, OPEN_SIGNALS, others, others_count,
-									 &piece.count);
-	others = crowds_add_hidden(crowds, OPEN_SIGNALS, others, &others_count);
-	crowds_begin_look(crowds, OPEN_SIGNALS);
+	others = crowd_add(crowd, others, &others_count);
+	piece.owners = crowd_hidden_but(crowd, others, others_count,
+									&piece.count);
+	others = crowd_add_hidden(crowd, others, &others_count);
+	crowd_begin_look(crowd);
 	signals = turn->many_signals || turn->own ?
 		store_take_parts_of_signals(turn->signals_after, turn->signal_limit,
 									others, others_count) :
 		store_take_signals(turn->signal_limit, others, others_count);
-	crowds_end_look(crowds, OPEN_SIGNALS);
+	crowd_end_look(crowd);
 	signals = add_hidden(turn, signals, &piece,
 						 turn->signal_limit - list_length(signals));
 	foreach(cell, signals)

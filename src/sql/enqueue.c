@@ -517,7 +517,8 @@ insert_run(NewRun *run, bool id_given)
 /*
  * Complain if there are too many runs already that have not ended, of this owner
  * or, if it is invalid, of all. They are not counted each time: who has found
- * plenty of room may take a part of it first.
+ * plenty of room may take a part of it first. Nor while there are few in all: what is dead
+ * would be counted, too, in vain, and that may be much more.
  */
 static void
 check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
@@ -533,7 +534,8 @@ check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
 		room->left--;
 		return;
 	}
-	count = store_count_queue(owner, most);
+	count = store_queue_is_short(most) ? most / 2 :
+		store_count_queue(owner, most);
 	if (count >= most)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

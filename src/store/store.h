@@ -142,6 +142,7 @@ extern HeapTuple store_copy_run(const char *run_id, Oid owner);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
 								  RunRow *run);
+extern bool store_queue_is_short(int limit);
 extern int64 store_count_queue(Oid owner, int limit);
 
 /* store_runs.c: accepting runs, and putting them back into the queue */
@@ -456,6 +457,7 @@ typedef enum OpenRows
 	OPEN_READY,					/* ready runs */
 	OPEN_DUE,					/* scheduled runs */
 	OPEN_SIGNALS,				/* signals */
+	OPEN_PARKED,				/* parked runs, by their keys */
 	OPEN_ROWS
 } OpenRows;
 
@@ -524,12 +526,16 @@ extern uint32 store_told_runners(void);
 /* store_parked.c: runs that wait for their model servers */
 extern void store_park(ParkedRun *runs, int count);
 extern void store_hold_back(EndedRun *runs, int count);
-extern List *store_parked_owners(const char *key, Oid after, int limit);
+extern List *store_parked_owners(const char *key, Oid after, const Oid *others,
+								 int count, int limit);
 extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
+extern int	store_unpark_of(const TablePiece *piece, const char *key, bool reached,
+							int limit);
 extern TimestampTz store_waits_since(const char *key);
 
 /* store_open.c: whose rows of open transactions are in the way */
-extern List *store_crowding_owners(OpenRows where, Oid *from, List **hidden);
+extern List *store_crowding_owners(OpenRows where, const char *key, Oid *from,
+								   List **hidden);
 extern int64 store_blocks(OpenRows where);
 
 /* store_locks.c: who keeps others from the tables */

@@ -54,7 +54,7 @@
 
 /*
  * An index whose rows are in the order of their owners, perhaps behind the runner's
- * number and a state.
+ * number and a state, or behind a key.
  */
 typedef struct OpenIndex
 {
@@ -62,6 +62,8 @@ typedef struct OpenIndex
 	const char *index_name;
 	bool		by_runner;
 	char		state;			/* or 0 */
+	const char *key_column;		/* or NULL */
+	const char *key;			/* what is to be in it */
 	Relation	table;			/* once it is open */
 	Relation	index;			/* likewise */
 } OpenIndex;
@@ -71,6 +73,7 @@ static const OpenIndex indexes[OPEN_ROWS] = {
 	[OPEN_READY] = {"run_queue", "run_queue_ready_idx", true, 0},
 	[OPEN_DUE] = {"run_queue", "run_queue_due_idx", true, QUEUE_SCHEDULED},
 	[OPEN_SIGNALS] = {"run_signals", "run_signals_owner_idx", false, 0},
+	[OPEN_PARKED] = {"run_queue", "run_queue_parked_idx", false, 0, "parked_for"},
 };
 
 /*
@@ -173,6 +176,10 @@ next_owner(const OpenIndex *open, Oid from)
 	if (open->state != 0)
 		ScanKeyInit(&keys[count++], get_attnum(table, "state"),
 					BTEqualStrategyNumber, F_CHAREQ, CharGetDatum(open->state));
+	if (open->key_column != NULL)
+		ScanKeyInit(&keys[count++], get_attnum(table, open->key_column),
+					BTEqualStrategyNumber, F_TEXTEQ,
+					CStringGetTextDatum(open->key));
 	ScanKeyInit(&keys[count++], owner_column, BTGreaterEqualStrategyNumber,
 				F_OIDGE, ObjectIdGetDatum(from));
 	scan = systable_beginscan_ordered(open->table, open->index, SnapshotAny,
@@ -202,13 +209,14 @@ next_owner(const OpenIndex *open, Oid from)
 
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
- * transactions are in the way here: a list of OIDs. *hidden are those who have too many
+ * transactions are in the way here, with this key where the place has keys: a list of OIDs.
+ * *hidden are those who have too many
  * that are dead, though not for all, to see whether there are. Only those from *from on are
  * looked at, and as many as the time allows: *from is where to go on then, or InvalidOid
  * after all of them.
  */
 List *
-store_crowding_owners(OpenRows where, Oid *from, List **hidden)
+store_crowding_owners(OpenRows where, const char *key, Oid *from, List **hidden)
 {
 	OpenIndex	open = indexes[where];
 	Oid			schema = get_namespace_oid("agno", false);
@@ -222,6 +230,7 @@ store_crowding_owners(OpenRows where, Oid *from, List **hidden)
 	*hidden = NIL;
 	if (!OidIsValid(table) || !OidIsValid(index))
 		return NIL;
+	open.key = key;
 	open.table = table_open(table, AccessShareLock);
 	open.index = index_open(index, AccessShareLock);
 	for (;;)

@@ -137,16 +137,17 @@ store_hold_back(EndedRun *runs, int count)
 }
 
 /*
- * The next owner, from this OID on, with runs that are parked for this; false
+ * The next owner, of those in this range of OIDs, with runs that are parked for this; false
  * if there is none.
  */
 static bool
-next_parked_owner(const char *key, Oid from, Oid *owner)
+next_parked_owner(const char *key, Oid from, Oid to, Oid *owner)
 {
 	static Statement statement = {
 		"SELECT q.owner FROM agno.run_queue q"
 		" WHERE q.state = " PARKED " AND q.parked_for = $3"
 		" AND q.owner >= $4::pg_catalog.regrole"
+		" AND q.owner <= $5::pg_catalog.regrole"
 		" AND " MINE("q") " ORDER BY q.owner LIMIT 1"
 	};
 	Arguments	args = {0};
@@ -155,6 +156,7 @@ next_parked_owner(const char *key, Oid from, Oid *owner)
 	bind_mine(&args);
 	bind_text(&args, key);
 	bind_oid(&args, from);
+	bind_oid(&args, to);
 	if (store_execute(&statement, &args) == 0)
 		return false;
 	row = row_reader(0);
@@ -163,12 +165,37 @@ next_parked_owner(const char *key, Oid from, Oid *owner)
 }
 
 /*
- * The owners with runs that are parked for this, starting after one of them
- * and going round: a list of at most limit OIDs. What has come from a dump of 1.0 has
+ * Likewise, from this OID on, but none of the others, count of them.
+ */
+static bool
+next_parked_but(const char *key, Oid from, const Oid *others, int count, Oid *owner)
+{
+	for (;;)
+	{
+		Oid			next = PG_UINT32_MAX;
+
+		/* the first of the others: those before him are looked at */
+		for (int i = 0; i < count; i++)
+		{
+			if (others[i] >= from)
+				next = Min(next, others[i]);
+		}
+		if (next == PG_UINT32_MAX)
+			return next_parked_owner(key, from, next, owner);
+		if (next > from && next_parked_owner(key, from, next - 1, owner))
+			return true;
+		from = next + 1;
+	}
+}
+
+/*
+ * The owners with runs that are parked for this, but for the others, starting after one of
+ * them and going round: a list of at most limit OIDs. What has come from a dump of 1.0 has
  * none.
  */
 List *
-store_parked_owners(const char *key, Oid after, int limit)
+store_parked_owners(const char *key, Oid after, const Oid *others, int count,
+					int limit)
 {
 	List	   *owners = NIL;
 	Oid			from = after + 1;
@@ -178,7 +205,7 @@ store_parked_owners(const char *key, Oid after, int limit)
 	{
 		Oid			owner;
 
-		if (!next_parked_owner(key, from, &owner) ||
+		if (!next_parked_but(key, from, others, count, &owner) ||
 			(wrapped && owner > after))
 		{
 			if (wrapped)
@@ -219,6 +246,32 @@ store_unpark(const char *key, Oid owner, bool reached, int limit)
 	bind_bool(&args, reached);
 	bind_text(&args, key);
 	bind_oid(&args, owner);
+	bind_int(&args, limit);
+	return (int) store_execute(&statement, &args);
+}
+
+/*
+ * Likewise, runs of the owners of this piece of agno.run_queue, whether they are first or
+ * not: of each as many as of the others.
+ */
+int
+store_unpark_of(const TablePiece *piece, const char *key, bool reached, int limit)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET " BECOMES_READY ","
+		" waits_since = CASE WHEN NOT $6 THEN q.waits_since END "
+		"WHERE q.ctid = ANY (ARRAY(SELECT l.row FROM "
+		OF_PIECE("agno.run_queue") " AND l.state = " PARKED
+		" AND l.parked_for = $7"
+		" ORDER BY row_number() OVER (PARTITION BY l.owner"
+		" ORDER BY l.priority DESC, l.accepted_at) LIMIT $8))"
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_piece(&args, piece);
+	bind_bool(&args, reached);
+	bind_text(&args, key);
 	bind_int(&args, limit);
 	return (int) store_execute(&statement, &args);
 }

@@ -1,0 +1,57 @@
+# There are bounds for how many runs may wait, and very many rows of the queue are dead: who
+# enqueues a run does not count them, nor the runs of others. (The rows are put there by hand:
+# that is quicker.)
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use List::Util qw(min);
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main', conf => "synchronous_commit = off\nautovacuum = off\nagno_bg.max_queue_depth = 200000\nagno_bg.max_queue_depth_per_role = 50000");
+add_mock_server(start_mock('mock'));
+make_user('greedy1', 'greedy2', 'other');
+as('other', q(CALL agno_run('x', model => 'mock:echo')));
+my $columns = 'accepted_at, session_id, state, priority, run_at';
+my $scheduled = q(clock_timestamp(), 's-' || i, 's', 0, '2100-01-01');
+
+# How long a session takes to enqueue its first run, at best.
+sub enqueues_in
+{
+	my @took;
+
+	foreach (1 .. 8)
+	{
+		my $start = time;
+
+		as('other', q(SELECT agno_arun('x', model => 'mock:echo')));
+		push @took, time - $start;
+	}
+	return min(@took);
+}
+
+my $few = enqueues_in();
+my $horizon = $node->background_psql('postgres');
+$horizon->query_safe('BEGIN; SELECT pg_current_xact_id()');
+put_dead_rows(1500000, 'run_queue', $columns, $scheduled);
+$node->safe_psql('postgres', "INSERT INTO agno.run_queue (run_id, owner, shard, $columns) SELECT 'live-' || i, 'greedy1'::regrole, 0, $scheduled FROM generate_series(1, 40000) i");
+$node->safe_psql('postgres', 'VACUUM agno.run_queue');
+my $many = enqueues_in();
+note("beside few rows $few s, beside very many $many s");
+cmp_ok($many, '<', 2 * $few + 0.03, 'they are not counted');
+
+# The bounds are as they were.
+is(value("count(*) FROM agno.run_queue WHERE owner = 'greedy1'::regrole"), 40000, 'a role has many runs');
+configure(max_queue_depth_per_role => 40000);
+is(outcome_as('greedy1', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400', 'and can have no more');
+isnt(outcome_as('other', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400', 'but others can');
+configure(max_queue_depth => 40000);
+is(outcome_as('other', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400', 'unless that is all that there may be');
+
+$horizon->quit;
+$node->stop;
+done_testing();
