@@ -547,7 +547,8 @@ mapping_options(Oid server, Oid role, Oid *mapping)
 }
 
 /*
- * Read a key from a file. Returns why not, or NULL.
+ * Read a key from a file. Returns why not, or NULL: where the file is is for those to know
+ * who may see the options of the user mapping.
  */
 static char *
 read_key_file(const char *path, char **key)
@@ -557,13 +558,13 @@ read_key_file(const char *path, char **key)
 	size_t		length;
 
 	if (file == NULL)
-		return psprintf("could not open the file of the API key \"%s\": %s",
-						path, strerror(errno));
+		return psprintf("could not open the file of the API key, which the user mapping names: %s",
+						strerror(errno));
 	buffer = palloc(MAX_KEY_FILE_SIZE + 1);
 	length = fread(buffer, 1, MAX_KEY_FILE_SIZE + 1, file);
 	FreeFile(file);
 	if (length > MAX_KEY_FILE_SIZE)
-		return psprintf("the file of the API key \"%s\" is too large", path);
+		return pstrdup("the file of the API key is too large");
 	while (length > 0 && isspace((unsigned char) buffer[length - 1]))
 		length--;
 	buffer[length] = '\0';
