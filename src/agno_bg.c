@@ -63,6 +63,7 @@
 #include "runner/launcher.h"
 #include "runner/load_table.h"
 #include "server/acceptance.h"
+#include "server/queue_room.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
 #include "server/tool_slots.h"
@@ -86,6 +87,7 @@ request_shared_memory(void)
 		previous_shmem_request_hook();
 	runner_slots_request_memory();
 	acceptance_request_memory();
+	queue_room_request_memory();
 	load_table_request_memory();
 	waiters_request_memory();
 	tool_slots_request_memory();
@@ -98,6 +100,7 @@ start_shared_memory(void)
 		previous_shmem_startup_hook();
 	runner_slots_startup();
 	acceptance_startup();
+	queue_room_startup();
 	load_table_startup();
 	waiters_startup();
 	tool_slots_startup();

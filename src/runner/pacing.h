@@ -95,6 +95,7 @@ typedef struct Pace
 	Oid			last_owner;		/* whose parked runs were fetched last */
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
 	Sweep		sweep;			/* and how far it is with them: */
+	bool		hidden_first;	/* their runs are to be fetched before others */
 	int64		rests_until;	/* there are no others, and nobody looks until
 								 * then */
 	int64		probe_at;		/* when one of them is to ask all the same, to

@@ -28,7 +28,7 @@
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
 
 /*
- * After this time, in microseconds, what an owner has used counts for half. Who has used less
+ * After this time, in microseconds, what has been used counts for half. Who has used less
  * than that lately has his turn though others have had all of its time.
  */
 #define HALF_LIFE (US_PER_S / 4)
@@ -42,6 +42,13 @@ typedef struct Taken
 	int64		bytes;			/* and how large */
 } Taken;
 
+/* The time that has been spent lately, in microseconds: that is halved again and again. */
+typedef struct Used
+{
+	int64		time;
+	int64		at;				/* as of then, by clock_now() */
+} Used;
+
 typedef struct Share
 {
 	Oid			owner;			/* the key */
@@ -50,8 +57,7 @@ typedef struct Share
 	Taken		taken[OWNER_WORKS]; /* by kind */
 	int64		turn;			/* of shares_has_time(), */
 	int64		spent;			/* and the time spent in it, in microseconds */
-	int64		used;			/* the time spent lately, */
-	int64		used_at;		/* as of then, by clock_now() */
+	Used		used;			/* and the time spent lately */
 	char		status;			/* for simplehash.h */
 } Share;
 
@@ -70,7 +76,8 @@ struct Shares
 {
 	share_table_hash *by_owner; /* those who have runs in flight */
 	int64		turn;			/* the last one of shares_has_time(), */
-	int64		spent;			/* and the time spent in it on all of them */
+	int64		spent;			/* and the time spent in it on all of them; */
+	Used		used;			/* and the time spent on all lately */
 };
 
 Shares *
@@ -104,8 +111,7 @@ shares_add(Shares *shares, Oid owner, int64 bytes)
 		share->bytes = 0;
 		memset(share->taken, 0, sizeof(share->taken));
 		share->turn = 0;
-		share->used = 0;
-		share->used_at = 0;
+		memset(&share->used, 0, sizeof(share->used));
 	}
 	share->in_flight++;
 	share->bytes += bytes;
@@ -166,22 +172,34 @@ shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round, int64 bytes,
 }
 
 /*
- * How much time has been spent lately on an owner.
+ * Of the time that was spent as of then, what counts now.
  */
 static int64
-used_lately(Share *share, int64 now)
+lately(Used *used, int64 now)
 {
-	int64		halvings = Min((now - share->used_at) / HALF_LIFE, 62);
+	int64		halvings = Min((now - used->at) / HALF_LIFE, 62);
 
-	share->used >>= halvings;
-	share->used_at = share->used == 0 ? now :
-		share->used_at + halvings * HALF_LIFE;
-	return share->used;
+	used->time >>= halvings;
+	used->at = used->time == 0 ? now : used->at + halvings * HALF_LIFE;
+	return used->time;
+}
+
+/*
+ * Whether little has been spent lately on an owner, or less than on most.
+ */
+static bool
+has_used_little(Shares *shares, Share *share)
+{
+	int64		now = clock_now();
+	int64		used = lately(&share->used, now);
+
+	return used < LITTLE_USED ||
+		used < lately(&shares->used, now) / shares_owners(shares);
 }
 
 /*
  * Whether an owner with runs in flight has time left in this turn, known by its number
- * from 1: his part of it, if others have left him any, or he has used little lately.
+ * from 1: his part of it, if others have left him any, or he has used less than they lately.
  */
 bool
 shares_has_time(Shares *shares, Oid owner, int64 turn)
@@ -201,7 +219,7 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 	}
 	return share->spent < ALL_TURN / shares_owners(shares) &&
 		(shares->spent < ALL_TURN ||
-		 used_lately(share, clock_now()) < LITTLE_USED);
+		 has_used_little(shares, share));
 }
 
 /*
@@ -211,13 +229,14 @@ void
 shares_spend(Shares *shares, Oid owner, int64 time)
 {
 	Share	   *share = share_table_lookup(shares->by_owner, owner);
+	int64		now = clock_now();
 
 	shares->spent += time;
-	if (share != NULL)
-	{
-		share->spent += time;
-		share->used = used_lately(share, clock_now()) + time;
-	}
+	shares->used.time = lately(&shares->used, now) + time;
+	if (share == NULL)
+		return;
+	share->spent += time;
+	share->used.time = lately(&share->used, now) + time;
 }
 
 /*

@@ -107,7 +107,7 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 }
 
 /*
- * Fetch runs that are parked for this.
+ * Fetch runs that are parked for this. Owners who are hidden take turns with the others.
  */
 static void
 unpark_some(Turn *turn, Pace *pace, int room)
@@ -118,23 +118,28 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	Oid		   *others = crowd_add_hidden(&pace->crowd,
 										  crowd_add(&pace->crowd, NULL, &count),
 										  &count);
-	bool		any;
-	int			fetched;
+	bool		any = true;
+	int			hidden = 0;
+	int			fetched = 0;
 
-	crowd_begin_look(&pace->crowd);
-	fetched = unpark_first(pace, reached, room, others, count, &any);
-	crowd_end_look(&pace->crowd);
-	if (count > 0)
+	if (count > 0 && pace->hidden_first)
+		hidden = unpark_hidden(turn, pace, reached, room);
+	if (hidden < room)
 	{
-		if (fetched < room)
-			fetched += unpark_hidden(turn, pace, reached, room - fetched);
-		if (fetched == 0)
-			pace->rests_until = Min(sweep_due_at(&pace->sweep),
-									any ? clock_now() + HIDDEN_PAUSE : NEVER);
+		crowd_begin_look(&pace->crowd);
+		fetched = unpark_first(pace, reached, room - hidden, others, count, &any);
+		crowd_end_look(&pace->crowd);
 	}
+	if (count > 0 && !pace->hidden_first && fetched < room)
+		hidden = unpark_hidden(turn, pace, reached, room - fetched);
+	if (hidden + fetched > 0)
+		pace->hidden_first = hidden == 0;
+	else if (count > 0)
+		pace->rests_until = Min(sweep_due_at(&pace->sweep),
+								any ? clock_now() + HIDDEN_PAUSE : NEVER);
 	else if (!any)
 		pacing_none_parked(pacing, pace);
-	else if (fetched == 0)
+	else
 		pacing_stall(pacing, pace);
 }
 

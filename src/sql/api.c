@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "server/acceptance.h"
 #include "server/model_server.h"
+#include "server/queue_room.h"
 #include "server/runner_slots.h"
 #include "server/tool_slots.h"
 #include "server/sql_function.h"
@@ -103,6 +104,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
 	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
+	queue_room_take();
 	state.status = RUN_PENDING;
 	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);

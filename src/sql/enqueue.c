@@ -24,6 +24,7 @@
 #include "server/acceptance.h"
 #include "server/json_merge.h"
 #include "server/model_server.h"
+#include "server/queue_room.h"
 #include "server/run_context.h"
 #include "server/settings.h"
 #include "server/sql_function.h"
@@ -63,21 +64,21 @@ enum
 };
 
 /*
- * Of the room in the queue, this part is taken before it is looked at again,
- * within this time.
+ * Of the room that a role has in the queue, this part is taken before it is looked at
+ * again, within this time.
  */
 #define ROOM_PART 16
 #define ROOM_LIFE_MS 1000
 
-/* What this process knows of the room in the queue. */
-typedef struct QueueRoom
+/* What this process knows of the room that a role has in the queue. */
+typedef struct RoleRoom
 {
 	Oid			database;
-	Oid			owner;			/* of the runs; invalid: all */
+	Oid			owner;			/* of the runs */
 	int			most;			/* how many there may be */
 	int64		left;			/* how many more need not be counted */
 	TimestampTz valid_until;
-} QueueRoom;
+} RoleRoom;
 
 /*
  * The argument on_complete, which the functions of version 1.0 do not have: they are
@@ -515,39 +516,71 @@ insert_run(NewRun *run, bool id_given)
 }
 
 /*
- * Complain if there are too many runs already that have not ended, of this owner
- * or, if it is invalid, of all. They are not counted each time: who has found
- * plenty of room may take a part of it first. Nor while there are few in all: what is dead
- * would be counted, too, in vain, and that may be much more.
+ * Complain that there are as many runs that have not ended as this setting allows.
  */
 static void
-check_queue_depth(int most, Oid owner, QueueRoom *room, const char *setting)
+complain_of_depth(int most, const char *setting)
 {
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many runs that have not ended"),
+			 errdetail("There are %d of them, as many as %s allows.",
+					   most, setting),
+			 errhint("Try again when some have ended.")));
+}
+
+/*
+ * Complain if there are too many runs already that have not ended. They are not counted
+ * each time, nor by each session: what is dead would be counted as well, in vain.
+ */
+static void
+check_queue_depth(int most)
+{
+	QueueCount	count;
+	bool		to_count;
+	bool		is_there;
+
+	if (most == 0)
+		return;
+	is_there = queue_room_is_there(most, &count, &to_count);
+	if (to_count)
+	{
+		int64		runs = store_count_queue(InvalidOid, most);
+
+		queue_room_counted(&count, runs);
+		is_there = runs < most;
+	}
+	if (!is_there)
+		complain_of_depth(most, "agno_bg.max_queue_depth");
+}
+
+/*
+ * Complain if there are too many runs already of this owner that have not ended. They are
+ * not counted each time: who has found plenty of room may take a part of it first.
+ */
+static void
+check_role_depth(int most, Oid owner)
+{
+	static RoleRoom room;
 	TimestampTz now = GetCurrentTimestamp();
 	int64		count;
 
 	if (most == 0)
 		return;
-	if (room->left > 0 && room->owner == owner && room->most == most &&
-		room->database == MyDatabaseId && now < room->valid_until)
+	if (room.left > 0 && room.owner == owner && room.most == most &&
+		room.database == MyDatabaseId && now < room.valid_until)
 	{
-		room->left--;
+		room.left--;
 		return;
 	}
-	count = store_queue_is_short(most) ? most / 2 :
-		store_count_queue(owner, most);
+	count = store_count_queue(owner, most);
 	if (count >= most)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("too many runs that have not ended"),
-				 errdetail("There are %d of them, as many as %s allows.",
-						   most, setting),
-				 errhint("Try again when some have ended.")));
-	room->owner = owner;
-	room->database = MyDatabaseId;
-	room->most = most;
-	room->left = (most - count) / ROOM_PART;
-	room->valid_until = TimestampTzPlusMilliseconds(now, ROOM_LIFE_MS);
+		complain_of_depth(most, "agno_bg.max_queue_depth_per_role");
+	room.owner = owner;
+	room.database = MyDatabaseId;
+	room.most = most;
+	room.left = (most - count) / ROOM_PART;
+	room.valid_until = TimestampTzPlusMilliseconds(now, ROOM_LIFE_MS);
 }
 
 /*
@@ -560,8 +593,6 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 {
 	bool		repeated;
 	StoreUser	user;
-	static QueueRoom room;
-	static QueueRoom own_room;
 
 	if (run->on_complete != NULL)
 		check_can_connect(run);
@@ -579,10 +610,8 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 							  run->request_hash.value, state);
 	if (!repeated)
 	{
-		check_queue_depth(agno_max_queue_depth, InvalidOid, &room,
-						  "agno_bg.max_queue_depth");
-		check_queue_depth(agno_max_queue_depth_per_role, run->owner, &own_room,
-						  "agno_bg.max_queue_depth_per_role");
+		check_queue_depth(agno_max_queue_depth);
+		check_role_depth(agno_max_queue_depth_per_role, run->owner);
 	}
 	if (!repeated && !store_insert_request(run))
 	{
@@ -597,6 +626,7 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 	if (!repeated)
 	{
 		insert_run(run, id_given);
+		queue_room_take();
 		memset(state, 0, sizeof(RunRow));
 		state->run_id = unconstify(char *, run->run_id);
 		state->session_id = unconstify(char *, run->session_id);

@@ -142,7 +142,6 @@ extern HeapTuple store_copy_run(const char *run_id, Oid owner);
 extern bool store_find_agent(const char *agent_id, AgentRow *agent);
 extern bool store_find_idempotent(Oid owner, Datum key, Datum hash,
 								  RunRow *run);
-extern bool store_queue_is_short(int limit);
 extern int64 store_count_queue(Oid owner, int limit);
 
 /* store_runs.c: accepting runs, and putting them back into the queue */

@@ -371,8 +371,8 @@ find_expired(RunPlace *after, int limit, int age, Column *roots)
 }
 
 /*
- * Lock those of these runs that nobody else has locked: rows of run_id and created_at, in
- * their order. Returns how many there are.
+ * Lock those of these runs that nobody else has locked, or requeued just now: rows of run_id
+ * and created_at, in their order. Returns how many there are.
  */
 static uint64
 lock_expired(const Column *run_ids)
@@ -380,6 +380,7 @@ lock_expired(const Column *run_ids)
 	static Statement statement = {
 		"SELECT r.run_id, r.created_at FROM agno.runs r"
 		" WHERE r.run_id = ANY ($1)"
+		" AND r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" ORDER BY r.created_at, r.run_id FOR UPDATE SKIP LOCKED"
 	};
 	Arguments	args = {0};

@@ -20,7 +20,6 @@
 #include "catalog/pg_type.h"
 #include "core/shard.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "server/settings.h"
 #include "store/store.h"
 #include "store/store_queue.h"
@@ -28,9 +27,6 @@
 #include "utils/snapmgr.h"
 
 #define EQ " OPERATOR(pg_catalog.=) "
-
-/* Where there may be fewer runs than that, they are counted each time. */
-#define LEAST_ESTIMATED 1000
 
 /* How often a session is tried to be opened that others delete. */
 #define MAX_SESSION_TRIES 10
@@ -234,34 +230,6 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 	agent->num_history_messages = next_nullable(&row);
 	agent->definition = next_nullable(&row);
 	return true;
-}
-
-/*
- * Whether there are far fewer runs that have not ended than limit, in all. They are not
- * counted for that: PostgreSQL does it itself, and this session's own are among them at
- * once. After a crash it knows nothing until the table has been vacuumed, or analyzed.
- */
-bool
-store_queue_is_short(int limit)
-{
-	static Statement statement = {
-		"SELECT pg_catalog.pg_stat_get_live_tuples(c.oid)"
-		" OPERATOR(pg_catalog.+)"
-		" pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) "
-		"FROM pg_catalog.pg_class c WHERE c.oid" EQ
-		"'agno.run_queue'::pg_catalog.regclass::pg_catalog.oid"
-		" AND coalesce(pg_catalog.pg_stat_get_last_vacuum_time(c.oid),"
-		" pg_catalog.pg_stat_get_last_autovacuum_time(c.oid),"
-		" pg_catalog.pg_stat_get_last_analyze_time(c.oid),"
-		" pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid)) IS NOT NULL"
-	};
-	RowReader	row;
-
-	if (limit < LEAST_ESTIMATED || !pgstat_track_counts ||
-		store_execute(&statement, NULL) == 0)
-		return false;
-	row = row_reader(0);
-	return next_int64(&row) < limit / 2;
 }
 
 /*

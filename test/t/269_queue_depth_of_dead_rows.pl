@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use FindBin;
+use IPC::Run;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use List::Util qw(min);
@@ -51,6 +52,15 @@ is(outcome_as('greedy1', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400
 isnt(outcome_as('other', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400', 'but others can');
 configure(max_queue_depth => 40000);
 is(outcome_as('other', q(SELECT agno_arun('x', model => 'mock:echo'))), '53400', 'unless that is all that there may be');
+
+# Many sessions at once, each of which commits again and again in one statement.
+configure(max_queue_depth => 43000, max_queue_depth_per_role => 0);
+my @sessions = map { IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "DO \$\$ BEGIN FOR n IN 1 .. 20 LOOP PERFORM agno_arun('x', model => 'mock:echo', run_at => '2100-01-01') FROM generate_series(1, 100); COMMIT; END LOOP; END \$\$" ], '<', \undef, '2>', \my $complaint) } 1 .. 8;
+$_->finish foreach @sessions;
+my $all = value('count(*) FROM agno.run_queue');
+note("there are $all runs");
+cmp_ok($all, '<=', 43000 + 8 * 100, 'many sessions do not exceed the bound');
+cmp_ok($all, '>=', 42900, 'nor are they refused before it');
 
 $horizon->quit;
 $node->stop;
