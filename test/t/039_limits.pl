@@ -46,7 +46,7 @@ is(runner_pid(), $runner,
 # Space on the disk: long answers, which the table has to grow for.
 $node->safe_psql('postgres', q(
 	SELECT count(*) FROM generate_series(1, 40) i,
-		agno_arun('disk', model => 'mock:huge-200-1000', run_id => 'disk' || i);
+		agno_arun('disk', model => 'mock:huge-200-4000', run_id => 'disk' || i);
 	ALTER TABLE agno.runs ALTER content SET STORAGE EXTERNAL));
 wait_until('the requests', sub { mock_requests('mock', 'disk') >= 40 });
 append_to_file("$dir/full", '');
