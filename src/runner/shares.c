@@ -77,7 +77,9 @@ struct Shares
 	share_table_hash *by_owner; /* those who have runs in flight */
 	int64		turn;			/* the last one of shares_has_time(), */
 	int64		spent;			/* and the time spent in it on all of them; */
-	Used		used;			/* and the time spent on all lately */
+	Used		used;			/* and the time spent on all lately, */
+	int			busy;			/* on so many of them more than little, when
+								 * it began */
 };
 
 Shares *
@@ -185,7 +187,29 @@ lately(Used *used, int64 now)
 }
 
 /*
- * Whether little has been spent lately on an owner, or less than on most.
+ * On how many owners more than little has been spent lately: who only waits for a server
+ * has no part in it.
+ */
+static int
+count_busy(Shares *shares)
+{
+	int64		now = clock_now();
+	int			busy = 0;
+	share_table_iterator iterator;
+	Share	   *share;
+
+	share_table_start_iterate(shares->by_owner, &iterator);
+	while ((share = share_table_iterate(shares->by_owner, &iterator)) != NULL)
+	{
+		if (lately(&share->used, now) >= LITTLE_USED)
+			busy++;
+	}
+	return busy;
+}
+
+/*
+ * Whether little has been spent lately on an owner, or less than on most of those on whom it
+ * was more.
  */
 static bool
 has_used_little(Shares *shares, Share *share)
@@ -194,7 +218,7 @@ has_used_little(Shares *shares, Share *share)
 	int64		used = lately(&share->used, now);
 
 	return used < LITTLE_USED ||
-		used < lately(&shares->used, now) / shares_owners(shares);
+		used < lately(&shares->used, now) / Max(shares->busy, 1);
 }
 
 /*
@@ -211,13 +235,14 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 	{
 		shares->turn = turn;
 		shares->spent = 0;
+		shares->busy = count_busy(shares);
 	}
 	if (share->turn != turn)
 	{
 		share->turn = turn;
 		share->spent = 0;
 	}
-	return share->spent < ALL_TURN / shares_owners(shares) &&
+	return share->spent < ALL_TURN / Max(shares->busy, 1) &&
 		(shares->spent < ALL_TURN ||
 		 has_used_little(shares, share));
 }

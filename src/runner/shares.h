@@ -12,8 +12,8 @@
 
 /*
  * How long pieces of answers, and answers, may be worked on in a turn of the loop, and as
- * long what is sent, in microseconds, for all owners: each has his part of that. Others have
- * their turn then.
+ * long what is sent, in microseconds, for all owners: each who has much has his part of that.
+ * Others have their turn then.
  */
 #define ALL_TURN (20 * US_PER_MS)
 

@@ -5,8 +5,9 @@
  *
  * To count them takes as long as the table is large, and what is dead is in it, too. So what
  * one session has counted is known to all of its database, and so is how many have been
- * accepted since then, whether they are still there or not: there are no more than that.
- * One session counts anew when half of the room has been taken, while others go on.
+ * accepted and committed since then, whether they are still there or not: there are no more
+ * than that. One session counts anew when half of the room has been taken, while others go
+ * on.
  *
  * This never looks at a table, and says nothing of the runs of one role.
  *
@@ -14,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "core/clock.h"
 #include "miscadmin.h"
 #include "server/queue_room.h"
@@ -21,9 +23,15 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/memutils.h"
 
-/* Databases of which something is known: those with the same place share it. */
+/*
+ * Of how many databases something is known, and how many places a database may have, in
+ * which it looks for its own, or one that is free. It takes its first place from another
+ * one if there is none.
+ */
 #define ROOMS 256
+#define PLACES 8
 
 /*
  * A count is good for so long, as rows may come in other ways, and a session has so long for
@@ -36,7 +44,7 @@
 typedef struct Room
 {
 	Oid			database;		/* or InvalidOid */
-	int64		accepted;		/* runs, since it has been here */
+	int64		accepted;		/* runs, of all that have been here */
 	int64		base;			/* there are no more runs than that, and what
 								 * has been accepted */
 	int64		room;			/* that there was when they were counted */
@@ -80,31 +88,123 @@ queue_room_startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
+/* What a transaction, or a subtransaction, has accepted. In TopTransactionContext. */
+typedef struct Taken
+{
+	struct Taken *outer;		/* of those around it */
+	int			level;			/* of nesting */
+	int64		runs;
+} Taken;
+
+/* That of the innermost one that has accepted any. */
+static Taken *taken;
+
 /*
  * That of this database. The caller has the lock.
  */
 static Room *
 our_room(void)
 {
-	Room	   *room = &shared->rooms[MyDatabaseId % ROOMS];
+	Room	   *room;
 
-	if (room->database != MyDatabaseId)
+	for (int i = 0; i < PLACES; i++)
 	{
-		memset(room, 0, sizeof(Room));
-		room->database = MyDatabaseId;
+		room = &shared->rooms[(MyDatabaseId + i) % ROOMS];
+		if (room->database == MyDatabaseId)
+			return room;
+		if (!OidIsValid(room->database))
+			break;
 	}
+	if (OidIsValid(room->database))
+		room = &shared->rooms[MyDatabaseId % ROOMS];
+	room->database = MyDatabaseId;
+	room->base = -room->accepted;
+	room->counted_at = 0;
+	room->counting_until = 0;
 	return room;
 }
 
 /*
- * A run is accepted: it counts whether its transaction commits or not.
+ * How many this transaction has accepted, as far as it has not been rolled back.
+ */
+static int64
+own_runs(void)
+{
+	int64		runs = 0;
+
+	for (Taken *level = taken; level != NULL; level = level->outer)
+		runs += level->runs;
+	return runs;
+}
+
+/*
+ * They are there for others to see, or will be. Whoever counts between that and this
+ * counts them twice, rather than not at all.
+ */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE &&
+		event != XACT_EVENT_ABORT)
+		return;
+	if (event != XACT_EVENT_ABORT && taken != NULL)
+	{
+		int64		runs = own_runs();
+
+		SpinLockAcquire(&shared->lock);
+		our_room()->accepted += runs;
+		SpinLockRelease(&shared->lock);
+	}
+	taken = NULL;
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId my_id,
+				   SubTransactionId parent_id, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (taken == NULL || taken->level < level)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		taken = taken->outer;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		taken->level--;
+		if (taken->outer != NULL && taken->outer->level == taken->level)
+		{
+			taken->outer->runs += taken->runs;
+			taken = taken->outer;
+		}
+	}
+}
+
+/*
+ * A run is accepted by this transaction.
  */
 void
 queue_room_take(void)
 {
-	SpinLockAcquire(&shared->lock);
-	our_room()->accepted++;
-	SpinLockRelease(&shared->lock);
+	static bool registered;
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (!registered)
+	{
+		RegisterXactCallback(end_transaction, NULL);
+		RegisterSubXactCallback(end_subtransaction, NULL);
+		registered = true;
+	}
+	if (taken == NULL || taken->level < level)
+	{
+		Taken	   *inner = MemoryContextAlloc(TopTransactionContext,
+											   sizeof(Taken));
+
+		inner->outer = taken;
+		inner->level = level;
+		inner->runs = 0;
+		taken = inner;
+	}
+	taken->runs++;
 }
 
 /*
@@ -115,16 +215,17 @@ bool
 queue_room_is_there(int most, QueueCount *count, bool *to_count)
 {
 	int64		now = clock_now();
+	int64		own = own_runs();
 	Room	   *room;
 	int64		left;
 	bool		is_there;
 
 	SpinLockAcquire(&shared->lock);
 	room = our_room();
-	left = most - room->base - room->accepted;
+	left = most - room->base - room->accepted - own;
 	is_there = left > 0 && room->counted_at != 0;
 	count->most = most;
-	count->accepted = room->accepted;
+	count->accepted = room->accepted + own;
 	*to_count = !is_there ||
 		((left < room->room / 2 || now - room->counted_at > KNOWN_FOR) &&
 		 room->counting_until <= now);
@@ -135,7 +236,8 @@ queue_room_is_there(int most, QueueCount *count, bool *to_count)
 }
 
 /*
- * There were so many runs when this count began.
+ * There were so many runs when this count began, or at least so many if it was cut off, as
+ * others may be allowed more.
  */
 void
 queue_room_counted(const QueueCount *count, int64 runs)
@@ -144,9 +246,14 @@ queue_room_counted(const QueueCount *count, int64 runs)
 
 	SpinLockAcquire(&shared->lock);
 	room = our_room();
-	room->base = runs - count->accepted;
-	room->room = count->most - runs;
-	room->counted_at = clock_now();
 	room->counting_until = 0;
+	if (runs < count->most)
+	{
+		room->base = runs - count->accepted;
+		room->room = count->most - runs;
+		room->counted_at = clock_now();
+	}
+	else
+		room->base = Max(room->base, runs - count->accepted);
 	SpinLockRelease(&shared->lock);
 }

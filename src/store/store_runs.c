@@ -233,15 +233,16 @@ store_find_agent(const char *agent_id, AgentRow *agent)
 }
 
 /*
- * How many runs there are that have not ended, of this owner or, if it is
- * invalid, of all; no more than limit are counted.
+ * How many runs there are now that have not ended, whatever this transaction sees of them,
+ * of this owner or, if it is invalid, of all; no more than limit are counted.
  */
 int64
 store_count_queue(Oid owner, int limit)
 {
 	static Statement of_all = {
 		"SELECT pg_catalog.count(*) FROM"
-		" (SELECT FROM agno.run_queue LIMIT $1) q"
+		" (SELECT FROM agno.run_queue LIMIT $1) q",
+		.read_only = true
 	};
 
 	/* By their index, however many of all are his. */
@@ -250,7 +251,8 @@ store_count_queue(Oid owner, int limit)
 		" (SELECT FROM agno.run_queue q WHERE q.owner"
 		" OPERATOR(pg_catalog.>=) $2::pg_catalog.regrole AND q.owner"
 		" OPERATOR(pg_catalog.<=) $2::pg_catalog.regrole"
-		" ORDER BY q.owner USING OPERATOR(pg_catalog.<) LIMIT $1) q"
+		" ORDER BY q.owner USING OPERATOR(pg_catalog.<) LIMIT $1) q",
+		.read_only = true
 	};
 	Arguments	args = {0};
 	RowReader	row;
@@ -258,7 +260,9 @@ store_count_queue(Oid owner, int limit)
 	bind_int(&args, limit);
 	if (OidIsValid(owner))
 		bind_oid(&args, owner);
+	PushActiveSnapshot(GetLatestSnapshot());
 	store_execute(OidIsValid(owner) ? &of_owner : &of_all, &args);
+	PopActiveSnapshot();
 	row = row_reader(0);
 	return next_int64(&row);
 }

@@ -38,6 +38,8 @@ sub enqueues_in
 my $few = enqueues_in();
 my $horizon = $node->background_psql('postgres');
 $horizon->query_safe('BEGIN; SELECT pg_current_xact_id()');
+my $early = $node->background_psql('postgres', on_error_stop => 0);
+$early->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM agno.run_queue');
 put_dead_rows(1500000, 'run_queue', $columns, $scheduled);
 $node->safe_psql('postgres', "INSERT INTO agno.run_queue (run_id, owner, shard, $columns) SELECT 'live-' || i, 'greedy1'::regrole, 0, $scheduled FROM generate_series(1, 40000) i");
 $node->safe_psql('postgres', 'VACUUM agno.run_queue');
@@ -61,6 +63,11 @@ my $all = value('count(*) FROM agno.run_queue');
 note("there are $all runs");
 cmp_ok($all, '<=', 43000 + 8 * 100, 'many sessions do not exceed the bound');
 cmp_ok($all, '>=', 42900, 'nor are they refused before it');
+
+# Who sees a queue of long ago does not count that.
+$early->query("SELECT agno_arun('x', model => 'mock:echo') FROM generate_series(1, 1000)");
+like($early->{stderr}, qr/too many runs that have not ended/, 'nor by who has an old snapshot');
+$early->quit;
 
 $horizon->quit;
 $node->stop;
