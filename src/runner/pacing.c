@@ -324,6 +324,7 @@ set_parked(Pacing *pacing, Pace *pace, bool parked)
 		target->parked += parked ? 1 : -1;
 	pace->parked = parked;
 	pace->rests_until = 0;
+	pace->sweep.idle_until = 0;
 	if (!parked)
 	{
 		pace->give_up_at = NEVER;

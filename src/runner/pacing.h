@@ -96,8 +96,8 @@ typedef struct Pace
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
 	Sweep		sweep;			/* and how far it is with them: */
 	bool		hidden_first;	/* their runs are to be fetched before others */
-	int64		rests_until;	/* there are no others, and nobody looks until
-								 * then */
+	int64		rests_until;	/* there are no others that may start, and
+								 * nobody looks until then */
 	int64		probe_at;		/* when one of them is to ask all the same, to
 								 * find out about other limits */
 	int64		give_up_at;		/* when the first of them has waited long

@@ -208,8 +208,8 @@ count_busy(Shares *shares)
 }
 
 /*
- * Whether little has been spent lately on an owner, or less than on most of those on whom it
- * was more.
+ * Whether little has been spent lately on an owner, or less than on those, on average, on
+ * whom it was more.
  */
 static bool
 has_used_little(Shares *shares, Share *share)

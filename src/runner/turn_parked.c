@@ -246,29 +246,38 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 void
 turn_give_up(Turn *turn)
 {
+	Pacing	   *pacing = turn->dispatch->pacing;
+	int64		turn_began = clock_now();
 	Pace	   *pace = NULL;
 
-	while ((pace = pacing_next_parked(turn->dispatch->pacing, pace)) != NULL)
+	while ((pace = pacing_next_parked(pacing, pace)) != NULL)
 	{
-		const char *problem = pacing_problem(turn->dispatch->pacing, pace);
+		const char *problem = pacing_problem(pacing, pace);
 		int64		patience_ms = pace->target->patience_ms;
-		int64		now = clock_now();
+		int64		began = clock_now();
 		List	   *picked;
 		TimestampTz since;
 		int64		took;
 
 		if (problem == NULL)
 			pace->give_up_at = NEVER;
-		if (pace->give_up_at > now)
+		if (pace->give_up_at > began)
 			continue;
 		picked = store_pick_given_up(pace->key, patience_ms,
 									 Min(TURN_BATCH, turn->limit));
+		took = clock_now() - began;
 		if (picked != NIL)
 			end_given_up(turn, pace, picked, problem);
+		began = clock_now();
 		since = store_waits_since(pace->key);
-		took = clock_now() - now;
-		pace->give_up_at = since == 0 ? NEVER : now + took +
+		took += clock_now() - began;
+		pace->give_up_at = since == 0 ? NEVER : clock_now() +
 			Max(since + patience_ms * 1000 - GetCurrentTimestamp(),
 				took > OWNER_SLICE ? took * GIVE_UP_RESTS : 0);
+		if (clock_now() - turn_began > OWNER_SLICE)
+		{
+			pacing_begin_after(pacing, pace);
+			return;
+		}
 	}
 }

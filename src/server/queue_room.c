@@ -163,20 +163,20 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_id,
 				   SubTransactionId parent_id, void *arg)
 {
 	int			level = GetCurrentTransactionNestLevel();
+	Taken	   *ended = taken;
 
-	if (taken == NULL || taken->level < level)
+	if (ended == NULL || ended->level < level ||
+		(event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		taken = taken->outer;
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
-		taken->level--;
-		if (taken->outer != NULL && taken->outer->level == taken->level)
-		{
-			taken->outer->runs += taken->runs;
-			taken = taken->outer;
-		}
+		ended->level--;
+		if (ended->outer == NULL || ended->outer->level < ended->level)
+			return;
+		ended->outer->runs += ended->runs;
 	}
+	taken = ended->outer;
+	pfree(ended);
 }
 
 /*
@@ -242,6 +242,7 @@ queue_room_is_there(int most, QueueCount *count, bool *to_count)
 void
 queue_room_counted(const QueueCount *count, int64 runs)
 {
+	int64		now = clock_now();
 	Room	   *room;
 
 	SpinLockAcquire(&shared->lock);
@@ -251,7 +252,7 @@ queue_room_counted(const QueueCount *count, int64 runs)
 	{
 		room->base = runs - count->accepted;
 		room->room = count->most - runs;
-		room->counted_at = clock_now();
+		room->counted_at = now;
 	}
 	else
 		room->base = Max(room->base, runs - count->accepted);

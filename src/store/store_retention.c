@@ -375,17 +375,19 @@ find_expired(RunPlace *after, int limit, int age, Column *roots)
  * and created_at, in their order. Returns how many there are.
  */
 static uint64
-lock_expired(const Column *run_ids)
+lock_expired(const Column *run_ids, int age)
 {
 	static Statement statement = {
 		"SELECT r.run_id, r.created_at FROM agno.runs r"
 		" WHERE r.run_id = ANY ($1)"
 		" AND r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		" AND r.finished_at < clock_timestamp() - make_interval(secs => $2)"
 		" ORDER BY r.created_at, r.run_id FOR UPDATE SKIP LOCKED"
 	};
 	Arguments	args = {0};
 
 	bind_column(&args, run_ids);
+	bind_int(&args, age);
 	return store_execute(&statement, &args);
 }
 
@@ -575,7 +577,7 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	if (!nothing_is_executed())
 		return false;
 	more = find_expired(&end, limit, age, &expired);
-	found = lock_expired(&expired);
+	found = lock_expired(&expired, age);
 	places = palloc(sizeof(RunPlace) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
 	{

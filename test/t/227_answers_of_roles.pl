@@ -11,7 +11,7 @@ use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-my $runs = 60;
+my $runs = 40;
 my $flood = start_flood('flood');
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));

@@ -40,7 +40,7 @@ my $horizon = $node->background_psql('postgres');
 $horizon->query_safe('BEGIN; SELECT pg_current_xact_id()');
 my $early = $node->background_psql('postgres', on_error_stop => 0);
 $early->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM agno.run_queue');
-put_dead_rows(1500000, 'run_queue', $columns, $scheduled);
+put_dead_rows(700000, 'run_queue', $columns, $scheduled);
 $node->safe_psql('postgres', "INSERT INTO agno.run_queue (run_id, owner, shard, $columns) SELECT 'live-' || i, 'greedy1'::regrole, 0, $scheduled FROM generate_series(1, 40000) i");
 $node->safe_psql('postgres', 'VACUUM agno.run_queue');
 my $many = enqueues_in();
