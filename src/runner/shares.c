@@ -78,8 +78,8 @@ struct Shares
 	int64		turn;			/* the last one of shares_has_time(), */
 	int64		spent;			/* and the time spent in it on all of them; */
 	Used		used;			/* and the time spent on all lately, */
-	int			busy;			/* on so many of them more than little, when
-								 * it began */
+	int			busy;			/* on so many of them more than little, */
+	int64		busy_at;		/* as of then, by clock_now() */
 };
 
 Shares *
@@ -187,24 +187,27 @@ lately(Used *used, int64 now)
 }
 
 /*
- * On how many owners more than little has been spent lately: who only waits for a server
- * has no part in it.
+ * Count on how many owners more than little has been spent lately: who only waits for a
+ * server has no part in it. There may be thousands of those, so it is not done more often
+ * than anybody can have become one.
  */
-static int
+static void
 count_busy(Shares *shares)
 {
 	int64		now = clock_now();
-	int			busy = 0;
 	share_table_iterator iterator;
 	Share	   *share;
 
+	if (now - shares->busy_at < LITTLE_USED)
+		return;
+	shares->busy_at = now;
+	shares->busy = 0;
 	share_table_start_iterate(shares->by_owner, &iterator);
 	while ((share = share_table_iterate(shares->by_owner, &iterator)) != NULL)
 	{
 		if (lately(&share->used, now) >= LITTLE_USED)
-			busy++;
+			shares->busy++;
 	}
-	return busy;
 }
 
 /*
@@ -235,7 +238,7 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 	{
 		shares->turn = turn;
 		shares->spent = 0;
-		shares->busy = count_busy(shares);
+		count_busy(shares);
 	}
 	if (share->turn != turn)
 	{

@@ -210,10 +210,9 @@ next_owner(const OpenIndex *open, Oid from)
 /*
  * The owners, from the lowest OID to the highest, of whom very many rows of open
  * transactions are in the way here, with this key where the place has keys: a list of OIDs.
- * *hidden are those who have too many
- * that are dead, though not for all, to see whether there are. Only those from *from on are
- * looked at, and as many as the time allows: *from is where to go on then, or InvalidOid
- * after all of them.
+ * *hidden are those who have too many that are dead, though not for all, to see whether
+ * there are. Only those from *from on are looked at, and as many as the time allows: *from
+ * is where to go on then, or InvalidOid after all of them.
  */
 List *
 store_crowding_owners(OpenRows where, const char *key, Oid *from, List **hidden)
