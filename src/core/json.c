@@ -601,6 +601,41 @@ json_has_large_object(const char *document)
  */
 
 /*
+ * Append a character that a string cannot have as it is.
+ */
+static void
+append_escaped(StringInfo out, unsigned char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	char		escape[] = "\\u0000";
+
+	switch (c)
+	{
+		case '"':
+			appendStringInfoString(out, "\\\"");
+			break;
+		case '\\':
+			appendStringInfoString(out, "\\\\");
+			break;
+		case '\n':
+			appendStringInfoString(out, "\\n");
+			break;
+		case '\r':
+			appendStringInfoString(out, "\\r");
+			break;
+		case '\t':
+			appendStringInfoString(out, "\\t");
+			break;
+		default:
+			/* There may be very many: a format would take ten times as long. */
+			escape[4] = digits[c >> 4];
+			escape[5] = digits[c & 0x0f];
+			appendBinaryStringInfo(out, escape, 6);
+			break;
+	}
+}
+
+/*
  * Append text, which is valid UTF-8, as a JSON string.
  */
 void
@@ -620,27 +655,7 @@ json_append_string(StringInfo out, const char *text)
 		plain = at + 1;
 		if (c == '\0')
 			break;
-		switch (c)
-		{
-			case '"':
-				appendStringInfoString(out, "\\\"");
-				break;
-			case '\\':
-				appendStringInfoString(out, "\\\\");
-				break;
-			case '\n':
-				appendStringInfoString(out, "\\n");
-				break;
-			case '\r':
-				appendStringInfoString(out, "\\r");
-				break;
-			case '\t':
-				appendStringInfoString(out, "\\t");
-				break;
-			default:
-				appendStringInfo(out, "\\u%04x", c);
-				break;
-		}
+		append_escaped(out, c);
 	}
 	appendStringInfoCharMacro(out, '"');
 }

@@ -226,7 +226,8 @@ has_used_little(Shares *shares, Share *share)
 
 /*
  * Whether an owner with runs in flight has time left in this turn, known by its number
- * from 1: his part of it, if others have left him any, or he has used less than they lately.
+ * from 1: his part of it, if others have left him any, or all of it if he has used less
+ * than they lately. He who has less to do at a time would fall behind otherwise.
  */
 bool
 shares_has_time(Shares *shares, Oid owner, int64 turn)
@@ -245,9 +246,10 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 		share->turn = turn;
 		share->spent = 0;
 	}
-	return share->spent < ALL_TURN / Max(shares->busy, 1) &&
-		(shares->spent < ALL_TURN ||
-		 has_used_little(shares, share));
+	if (shares->spent < ALL_TURN &&
+		share->spent < ALL_TURN / Max(shares->busy, 1))
+		return true;
+	return share->spent < ALL_TURN && has_used_little(shares, share);
 }
 
 /*
