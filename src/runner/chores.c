@@ -499,6 +499,8 @@ note_turn_time(Chores *chores, const Turn *turn, int64 began)
 	bool		shared = note_owners(chores, turn);
 
 	turn_keep_times(turn, shared, now);
+	shares_note_commit(chores->dispatch->fleet->shares,
+					   now - began - turn->took);
 	if (shared && turn->mixed > OWNER_SLICE)
 		faults_measure(&chores->faults);
 	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)

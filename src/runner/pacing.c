@@ -523,12 +523,23 @@ pacing_desert(Pacing *pacing, const char *key)
 }
 
 /*
- * Whether a run of this owner may start in this turn; if not, it is to be
- * parked.
+ * Whether this owner may have parked runs that nobody has found yet: they have been
+ * waiting for longer than any new one.
+ */
+static bool
+may_have_parked(const Pace *pace, Oid owner)
+{
+	return pace->parked && pace->sweep.idle_until == 0 &&
+		list_member_oid(pace->crowd.hidden, owner);
+}
+
+/*
+ * Whether a run of this owner, which is new, or has been parked for this, may start in this
+ * turn; if not, it is to be parked.
  */
 bool
 pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
-			 int64 now)
+			 bool is_new, int64 now)
 {
 	Target	   *target = pace->target;
 	bool		admitted;
@@ -538,7 +549,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	pace->requests_per_minute = server->requests_per_minute;
 	pace->tokens_per_minute = server->tokens_per_minute;
 	lock_loads(pacing);
-	admitted = room_at(pace, now) > 0 && pacing_owner_may(pace, owner);
+	admitted = room_at(pace, now) > 0 && pacing_owner_may(pace, owner) &&
+		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -633,6 +645,8 @@ pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 	others = target->load->waiting & ~(1U << pacing->number);
 	unlock_loads(pacing);
 	end_stall(pacing, target);
+	if (list_member_oid(pace->crowd.hidden, owner))
+		pace->rests_until = 0;
 	if (trying)
 		target->trying = false;
 	if (others != 0)

@@ -115,7 +115,8 @@ extern void pacing_keep(Pace *pace);
 extern void pacing_let_go(Pace *pace);
 extern void pacing_begin_turn(Pacing *pacing);
 extern bool pacing_admit(Pacing *pacing, Pace *pace,
-						 const ModelServer *server, Oid owner, int64 now);
+						 const ModelServer *server, Oid owner, bool is_new,
+						 int64 now);
 extern void pacing_recheck(Pacing *pacing);
 extern void pacing_give_back(Pacing *pacing, Pace *pace, Oid owner);
 extern bool pacing_started(Pacing *pacing, Pace *pace, Oid owner);

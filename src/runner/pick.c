@@ -187,18 +187,20 @@ pick_hidden(Pick *pick)
 	sweep_begin(sweep, OPEN_READY, &piece);
 	piece.owners = crowd_hidden_but(&order->crowds.places[OPEN_READY], pick->full,
 									pick->full_count, &piece.count);
-	found = store_pick_of(&piece, pick->most);
+	found = store_pick_of(&piece, order->last_hidden, pick->most);
+	if (found != NIL)
+	{
+		order->last_hidden = ((PickedRun *) linitial(found))->owner;
+		pick->quota = rests_limit(order->rests, order->last_hidden,
+								  WORK_START, pick->most);
+	}
 	foreach(cell, found)
 	{
 		PickedRun  *run = lfirst(cell);
 
-		if (run->owner == ((PickedRun *) linitial(found))->owner)
+		if (run->owner == order->last_hidden)
 			its = lappend(its, run);
 	}
-	if (its != NIL)
-		pick->quota = rests_limit(order->rests,
-								  ((PickedRun *) linitial(its))->owner,
-								  WORK_START, pick->most);
 	take(pick, its);
 	pick->more |= sweep_end(sweep, &piece, found != NIL,
 							list_length(found) < pick->most &&

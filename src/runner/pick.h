@@ -17,7 +17,8 @@
 /* Whose turn it is. Its own memory; lives as long as the process. */
 typedef struct PickOrder
 {
-	Oid			last_owner;		/* who came last */
+	Oid			last_owner;		/* who came last, */
+	Oid			last_hidden;	/* and of those who are hidden */
 	int			waiting;		/* how many owners were seen to have ready
 								 * runs last time, when all were looked at */
 	Rests	   *rests;			/* owners whose turn it is not */

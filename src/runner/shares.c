@@ -28,6 +28,15 @@
 #define OWNER_BYTES (INT64CONST(128) * 1024 * 1024)
 
 /*
+ * How long pieces of answers, and answers, may be worked on in a turn of the loop, and as
+ * long what is sent, in microseconds, for all owners. A handshake takes eight turns, so that
+ * is little; but no less than a commit takes, or the time would go by with these; and
+ * more if nobody else waits.
+ */
+#define LEAST_TURN (5 * US_PER_MS)
+#define MOST_TURN (20 * US_PER_MS)
+
+/*
  * After this time, in microseconds, what has been used counts for half. Who has used less
  * than that lately has his turn though others have had all of its time.
  */
@@ -75,7 +84,9 @@ typedef struct Share
 struct Shares
 {
 	share_table_hash *by_owner; /* those who have runs in flight */
+	int64		commit;			/* what the last one took, in microseconds */
 	int64		turn;			/* the last one of shares_has_time(), */
+	int64		time;			/* how long it may be, */
 	int64		spent;			/* and the time spent in it on all of them; */
 	Used		used;			/* and the time spent on all lately, */
 	int			busy;			/* on so many of them more than little, */
@@ -225,9 +236,26 @@ has_used_little(Shares *shares, Share *share)
 }
 
 /*
+ * The last commit of the runner took so long, in microseconds.
+ */
+void
+shares_note_commit(Shares *shares, int64 took)
+{
+	shares->commit = took;
+}
+
+static int64
+turn_time(Shares *shares)
+{
+	if (shares_owners(shares) == 1)
+		return MOST_TURN;
+	return Min(Max(shares->commit, LEAST_TURN), MOST_TURN);
+}
+
+/*
  * Whether an owner with runs in flight has time left in this turn, known by its number
- * from 1: his part of it, if others have left him any, or all of it if he has used less
- * than they lately. He who has less to do at a time would fall behind otherwise.
+ * from 1: if others have left him any, or else as much again if he has used less than they
+ * lately. So whoever comes first does not matter for long.
  */
 bool
 shares_has_time(Shares *shares, Oid owner, int64 turn)
@@ -238,6 +266,7 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 	if (shares->turn != turn)
 	{
 		shares->turn = turn;
+		shares->time = turn_time(shares);
 		shares->spent = 0;
 		count_busy(shares);
 	}
@@ -246,10 +275,8 @@ shares_has_time(Shares *shares, Oid owner, int64 turn)
 		share->turn = turn;
 		share->spent = 0;
 	}
-	if (shares->spent < ALL_TURN &&
-		share->spent < ALL_TURN / Max(shares->busy, 1))
-		return true;
-	return share->spent < ALL_TURN && has_used_little(shares, share);
+	return shares->spent < shares->time ||
+		(share->spent < shares->time && has_used_little(shares, share));
 }
 
 /*

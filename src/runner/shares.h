@@ -10,14 +10,6 @@
 
 #include "runner/rests.h"
 
-/*
- * How long pieces of answers, and answers, may be worked on in a turn of the loop, and as
- * long what is sent, in microseconds, for all owners: each who has much has his part of that.
- * Others have their turn then. A handshake takes eight turns: shorter ones have it wait
- * less, and cost nothing that can be measured.
- */
-#define ALL_TURN (5 * US_PER_MS)
-
 typedef struct Shares Shares;
 
 extern Shares *shares_create(void);
@@ -27,6 +19,7 @@ extern void shares_remove(Shares *shares, Oid owner, int64 bytes);
 extern int	shares_count(Shares *shares, Oid owner);
 extern bool shares_take(Shares *shares, Oid owner, OwnerWork work, int64 round,
 						int64 bytes, int part, int64 part_bytes);
+extern void shares_note_commit(Shares *shares, int64 took);
 extern bool shares_has_time(Shares *shares, Oid owner, int64 turn);
 extern void shares_spend(Shares *shares, Oid owner, int64 time);
 extern int	shares_owners(Shares *shares);

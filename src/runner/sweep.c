@@ -7,7 +7,10 @@
  * the rows of an owner in it passes all of that, each time, and cannot say beforehand how
  * long it takes. So the rows of such owners are looked for in the table itself, so many
  * blocks at a time as take a slice of time, round and round; and where others have work,
- * or there is nothing, it rests for three times as long.
+ * or there is nothing, it rests for three times as long. Half of the time is for a piece
+ * in which there was more than could be taken, and for ever less of it: what there is much
+ * of is found soon, and nobody waits for longer than two rounds, however much there is in
+ * other pieces.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,26 +41,38 @@
 void
 sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece)
 {
-	int64		blocks;
+	int64		blocks = store_blocks(place);
 
-	/* One that has not come to its end took too long. */
 	if (sweep->blocks == 0)
 		sweep->blocks = FIRST_BLOCKS;
+	/* One that has not come to its end took too long. */
 	else if (sweep->began != 0)
+	{
 		sweep->blocks = Max(sweep->blocks / 4, 1);
-	blocks = store_blocks(place);
+		sweep->kept_end = 0;
+	}
 	if (sweep->next >= blocks)
 		sweep->next = 0;
-	piece->first = sweep->next;
-	piece->end = Min(sweep->next + sweep->blocks, blocks);
+	sweep->at_kept = sweep->kept_end != 0 && sweep->kept_time > 0;
+	if (sweep->at_kept)
+	{
+		piece->first = sweep->kept_first;
+		piece->end = sweep->kept_end;
+	}
+	else
+	{
+		piece->first = sweep->next;
+		piece->end = Min(sweep->next + sweep->blocks, blocks);
+	}
 	piece->is_last = piece->end == blocks;
 	sweep->began = clock_now();
 }
 
 /*
- * The step about this piece has come to its end, and has found something, or not: the same
- * piece is looked at again unless that was all. The runner is shared by several owners, or
- * not. Returns whether to go on at once.
+ * The step about this piece has come to its end, and has found something, or not, and all
+ * that there was, or not. After the last piece comes the first, however much has been added
+ * meanwhile. The runner is shared by several owners, or not. Returns whether to go on at
+ * once.
  */
 bool
 sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
@@ -66,17 +81,28 @@ sweep_end(Sweep *sweep, const TablePiece *piece, bool found, bool all,
 	int64		now = clock_now();
 	int64		took = now - sweep->began;
 	int64		rest = shared ? took : 0;
+	bool		round_ends = piece->is_last && !sweep->at_kept;
 
 	sweep->began = 0;
 	sweep->took += took;
 	sweep->found |= found;
-	if (all)
-		sweep->next = piece->end;
 	if (took > OWNER_SLICE)
 		sweep->blocks = Max(sweep->blocks / 2, 1);
 	else if (took < OWNER_SLICE / 2)
 		sweep->blocks = Min(sweep->blocks * 2, MOST_BLOCKS);
-	if (all && piece->is_last)
+	if (!sweep->at_kept)
+		sweep->next = piece->is_last ? 0 : piece->end;
+	sweep->kept_time = sweep->at_kept ? sweep->kept_time - took : took;
+	if (!all)
+	{
+		/* What has been taken, and has to wait again, is at the end. */
+		sweep->kept_first = sweep->at_kept ?
+			(piece->first + piece->end) / 2 : piece->first;
+		sweep->kept_end = piece->end;
+	}
+	else if (sweep->at_kept)
+		sweep->kept_end = 0;
+	if (round_ends)
 	{
 		if (!sweep->found)
 			sweep->idle_until = now + Max(sweep->took * IDLE_RESTS, IDLE_PAUSE);

@@ -16,10 +16,14 @@
  */
 typedef struct Sweep
 {
-	int64		next;			/* the block that it goes on with */
+	int64		next;			/* the block that the round goes on with */
+	int64		kept_first;		/* a piece with more than has been taken: its */
+	int64		kept_end;		/* first block, and the one after it; 0: none */
+	int64		kept_time;		/* how long that is looked at first */
+	bool		at_kept;		/* the step is, or was, about that one */
 	int64		blocks;			/* how many are looked at in a step */
 	int64		began;			/* a step that has not come to its end, or 0 */
-	int64		took;			/* all steps since the first block */
+	int64		took;			/* all steps of the round */
 	bool		found;			/* one of them has found something */
 	int64		rests_until;	/* nobody looks until then, */
 	int64		idle_until;		/* or, but who looks for other things as well,

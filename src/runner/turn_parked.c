@@ -46,27 +46,33 @@ who_may(Pace *pace, const Oid *owners, int *count)
 }
 
 /*
- * Fetch runs that are parked for this, of owners who are hidden, and nobody looks for them
- * again for a while. Returns how many.
+ * Fetch runs that are parked for this, of owners who are hidden. Returns how many, and sets
+ * when to look again, if there are none: nobody may have more in flight, or it is not the
+ * time yet.
  */
 static int
-unpark_hidden(Turn *turn, Pace *pace, bool reached, int room)
+unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look)
 {
 	Sweep	   *sweep = &pace->sweep;
 	int			fetched = 0;
+	int			hidden;
 	TablePiece	piece;
 
-	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &piece.count);
+	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &hidden);
+	piece.count = hidden;
 	piece.owners = who_may(pace, piece.owners, &piece.count);
+	*next_look = clock_now() + HIDDEN_PAUSE;
 	if (piece.count == 0)
-		sweep_put_off(sweep, clock_now() + HIDDEN_PAUSE);
-	else if (!sweep_rests(sweep, clock_now()))
+		return 0;
+	if (!sweep_rests(sweep, clock_now()))
 	{
 		sweep_begin(sweep, OPEN_PARKED, &piece);
 		fetched = store_unpark_of(&piece, pace->key, reached, room);
-		(void) sweep_end(sweep, &piece, fetched > 0, fetched < room,
-						 turn->order->shared);
+		/* Who is left out may have some, too. */
+		(void) sweep_end(sweep, &piece, fetched > 0 || piece.count < hidden,
+						 fetched < room, turn->order->shared);
 	}
+	*next_look = sweep_due_at(sweep);
 	return fetched;
 }
 
@@ -119,11 +125,12 @@ unpark_some(Turn *turn, Pace *pace, int room)
 										  crowd_add(&pace->crowd, NULL, &count),
 										  &count);
 	bool		any = true;
+	int64		next_look = NEVER;
 	int			hidden = 0;
 	int			fetched = 0;
 
 	if (count > 0 && pace->hidden_first)
-		hidden = unpark_hidden(turn, pace, reached, room);
+		hidden = unpark_hidden(turn, pace, reached, room, &next_look);
 	if (hidden < room)
 	{
 		crowd_begin_look(&pace->crowd);
@@ -131,11 +138,11 @@ unpark_some(Turn *turn, Pace *pace, int room)
 		crowd_end_look(&pace->crowd);
 	}
 	if (count > 0 && !pace->hidden_first && fetched < room)
-		hidden = unpark_hidden(turn, pace, reached, room - fetched);
+		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look);
 	if (hidden + fetched > 0)
 		pace->hidden_first = hidden == 0;
 	else if (count > 0)
-		pace->rests_until = Min(sweep_due_at(&pace->sweep),
+		pace->rests_until = Min(next_look,
 								any ? clock_now() + HIDDEN_PAUSE : NEVER);
 	else if (!any)
 		pacing_none_parked(pacing, pace);

@@ -405,7 +405,8 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
 		pacing_desert(pacing, run->picked->parked_for);
 	return !*asks ||
-		pacing_admit(pacing, *pace, server, run->owner, clock_now()) ?
+		pacing_admit(pacing, *pace, server, run->owner,
+					 run->picked->parked_for == NULL, clock_now()) ?
 		START : PARK;
 }
 

@@ -7,7 +7,7 @@
  * one session has counted is known to all of its database, and so is how many have been
  * accepted and committed since then, whether they are still there or not: there are no more
  * than that. One session counts anew when half of the room has been taken, while others go
- * on.
+ * on. What is prepared is not there yet, and may never be: it is counted when it is old.
  *
  * This never looks at a table, and says nothing of the runs of one role.
  *
@@ -34,10 +34,12 @@
 #define PLACES 8
 
 /*
- * A count is good for so long, as rows may come in other ways, and a session has so long for
- * it before another one may begin; in microseconds.
+ * A count is good for so long, as rows may come in other ways, of transactions that are
+ * prepared for one; and a session has so long for it before another one may begin; in
+ * microseconds.
  */
 #define KNOWN_FOR (10 * US_PER_MINUTE)
+#define KNOWN_FOR_PREPARED (10 * US_PER_S)
 #define COUNTS_FOR (10 * US_PER_S)
 
 /* What is known of one database. Guarded by the lock. */
@@ -48,7 +50,8 @@ typedef struct Room
 	int64		base;			/* there are no more runs than that, and what
 								 * has been accepted */
 	int64		room;			/* that there was when they were counted */
-	int64		counted_at;		/* by clock_now(); 0: they have not been */
+	int64		known_until;	/* that is good until then, by clock_now(); 0:
+								 * they have not been */
 	int64		counting_until; /* a session counts them until then */
 } Room;
 
@@ -119,7 +122,7 @@ our_room(void)
 		room = &shared->rooms[MyDatabaseId % ROOMS];
 	room->database = MyDatabaseId;
 	room->base = -room->accepted;
-	room->counted_at = 0;
+	room->known_until = 0;
 	room->counting_until = 0;
 	return room;
 }
@@ -138,8 +141,9 @@ own_runs(void)
 }
 
 /*
- * They are there for others to see, or will be. Whoever counts between that and this
- * counts them twice, rather than not at all.
+ * They are there for others to see. Whoever counts between that and this counts them
+ * twice, rather than not at all. What is prepared, and rolled back again and again, is not
+ * to have others count each time.
  */
 static void
 end_transaction(XactEvent event, void *arg)
@@ -150,9 +154,16 @@ end_transaction(XactEvent event, void *arg)
 	if (event != XACT_EVENT_ABORT && taken != NULL)
 	{
 		int64		runs = own_runs();
+		int64		now = clock_now();
+		Room	   *room;
 
 		SpinLockAcquire(&shared->lock);
-		our_room()->accepted += runs;
+		room = our_room();
+		if (event == XACT_EVENT_COMMIT)
+			room->accepted += runs;
+		else
+			room->known_until = Min(room->known_until,
+									now + KNOWN_FOR_PREPARED);
 		SpinLockRelease(&shared->lock);
 	}
 	taken = NULL;
@@ -223,11 +234,11 @@ queue_room_is_there(int most, QueueCount *count, bool *to_count)
 	SpinLockAcquire(&shared->lock);
 	room = our_room();
 	left = most - room->base - room->accepted - own;
-	is_there = left > 0 && room->counted_at != 0;
+	is_there = left > 0 && room->known_until != 0;
 	count->most = most;
 	count->accepted = room->accepted + own;
 	*to_count = !is_there ||
-		((left < room->room / 2 || now - room->counted_at > KNOWN_FOR) &&
+		((left < room->room / 2 || room->known_until < now) &&
 		 room->counting_until <= now);
 	if (*to_count)
 		room->counting_until = now + COUNTS_FOR;
@@ -252,7 +263,7 @@ queue_room_counted(const QueueCount *count, int64 runs)
 	{
 		room->base = runs - count->accepted;
 		room->room = count->most - runs;
-		room->counted_at = now;
+		room->known_until = now + KNOWN_FOR;
 	}
 	else
 		room->base = Max(room->base, runs - count->accepted);

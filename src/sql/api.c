@@ -90,7 +90,8 @@ lock_run_in(const char *run_id, Oid caller, RunStatus status, RunRow *state)
  * agno_requeue_run(run_id text) returns agno.run_ref
  *
  * Has a run that ended in ERROR executed again, after those of its session
- * that wait. Errors: undefined_object, object_not_in_prerequisite_state.
+ * that wait. Errors: undefined_object, object_not_in_prerequisite_state,
+ * configuration_limit_exceeded.
  */
 Datum
 agno_requeue_run(PG_FUNCTION_ARGS)
@@ -103,6 +104,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	check_may_write("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
+	enqueue_check_room(state.owner);
 	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
 	queue_room_take();
 	state.status = RUN_PENDING;

@@ -584,6 +584,16 @@ check_role_depth(int most, Oid owner)
 }
 
 /*
+ * Complain if there is no room in the queue for one more run of this owner.
+ */
+void
+enqueue_check_room(Oid owner)
+{
+	check_queue_depth(agno_max_queue_depth);
+	check_role_depth(agno_max_queue_depth_per_role, owner);
+}
+
+/*
  * Put a run into the tables whose arguments have been read, and completed with what
  * its agent says. If the idempotency key has been used, *state is that earlier run;
  * else the new one, PENDING.
@@ -609,10 +619,7 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 		store_find_idempotent(run->owner, run->idempotency_key.value,
 							  run->request_hash.value, state);
 	if (!repeated)
-	{
-		check_queue_depth(agno_max_queue_depth);
-		check_role_depth(agno_max_queue_depth_per_role, run->owner);
-	}
+		enqueue_check_room(run->owner);
 	if (!repeated && !store_insert_request(run))
 	{
 		/* Somebody has just been faster with the same key. */

@@ -487,7 +487,7 @@ extern void store_leave_queue(char *const *run_ids, char *const *session_ids,
 
 /* store_ready.c: picking runs, and reading what they need */
 extern List *store_pick(Oid from, Oid to, int limit);
-extern List *store_pick_of(const TablePiece *piece, int limit);
+extern List *store_pick_of(const TablePiece *piece, Oid after, int limit);
 extern List *store_pick_locked(int limit);
 extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
 extern List *store_lock_ready(PickedRun **picked, int count);

@@ -252,7 +252,8 @@ store_unpark(const char *key, Oid owner, bool reached, int limit)
 
 /*
  * Likewise, runs of the owners of this piece of agno.run_queue, whether they are first or
- * not: of each as many as of the others.
+ * not: of each as many as of the others. Any of them comes first: whoever always did would
+ * have all, where there is room for one.
  */
 int
 store_unpark_of(const TablePiece *piece, const char *key, bool reached, int limit)
@@ -264,7 +265,7 @@ store_unpark_of(const TablePiece *piece, const char *key, bool reached, int limi
 		OF_PIECE("agno.run_queue") " AND l.state = " PARKED
 		" AND l.parked_for = $7"
 		" ORDER BY row_number() OVER (PARTITION BY l.owner"
-		" ORDER BY l.priority DESC, l.accepted_at) LIMIT $8))"
+		" ORDER BY l.priority DESC, l.accepted_at), random() LIMIT $8))"
 	};
 	Arguments	args = {0};
 

@@ -88,22 +88,25 @@ store_pick(Oid from, Oid to, int limit)
 
 /*
  * The first ready runs in this piece of agno.run_queue: a list of at most limit
- * PickedRuns, one owner after the other.
+ * PickedRuns, one owner after the other, from the first one after this.
  */
 List *
-store_pick_of(const TablePiece *piece, int limit)
+store_pick_of(const TablePiece *piece, Oid after, int limit)
 {
 	static Statement statement = {
 		PICKED_COLUMNS
 		"WHERE q.ctid = ANY (ARRAY(SELECT l.row FROM " OF_PIECE("agno.run_queue")
-		" AND l.state = " READY " AND NOT l.claimed ORDER BY l.owner,"
-		" l.priority DESC, l.accepted_at LIMIT $6))"
-		" ORDER BY q.owner, q.priority DESC, q.accepted_at"
+		" AND l.state = " READY " AND NOT l.claimed"
+		" ORDER BY l.owner <= $6::pg_catalog.regrole, l.owner,"
+		" l.priority DESC, l.accepted_at LIMIT $7))"
+		" ORDER BY q.owner <= $6::pg_catalog.regrole, q.owner,"
+		" q.priority DESC, q.accepted_at"
 	};
 	Arguments	args = {0};
 
 	bind_mine(&args);
 	bind_piece(&args, piece);
+	bind_oid(&args, after);
 	bind_int(&args, limit);
 	return store_read_list(&statement, &args, read_picked);
 }

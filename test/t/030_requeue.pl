@@ -69,4 +69,16 @@ ok( $node->poll_query_until(
 is(value("status FROM agno_arun('x', model => 'mock:echo')"),
 	'PENDING', 'a run is accepted when there is room again');
 
+# What is put back takes room as well: nobody fills the queue of all with that.
+configure(max_queue_depth => '4');
+$node->safe_psql('postgres', q(SELECT agno_arun('x', session_id => 'later', run_id => 'failed' || i, model => 'mock:status-400') FROM generate_series(1, 2) i));
+is(wait_run('failed2'), 'ERROR', 'runs fail while there is room');
+$node->safe_psql('postgres', q(SELECT agno_arun('x', session_id => 'later', model => 'mock:echo', run_at => '2100-01-01')));
+is(outcome(q(SELECT agno_requeue_run(run_id) FROM agno.runs WHERE run_id IN ('failed1', 'failed2'))), '53400', 'no more of them are put back than there is room for');
+is(value("agno_requeue_run('failed1')"), '(failed1,later,PENDING)', 'one is');
+configure(max_queue_depth => '0', max_queue_depth_per_role => '4');
+is(outcome(q(SELECT agno_requeue_run('failed2'))), '53400', 'nor than there is for the role');
+configure(max_queue_depth_per_role => '5');
+is(value("agno_requeue_run('failed2')"), '(failed2,later,PENDING)', 'if there is, it is put back');
+
 done_testing();

@@ -20,13 +20,15 @@ as('other', q(CALL agno_run('x', model => 'mock:echo')));
 my $columns = 'accepted_at, session_id, state, priority, run_at';
 my $scheduled = q(clock_timestamp(), 's-' || i, 's', 0, '2100-01-01');
 
-# How long a session takes to enqueue its first run, at best.
+# How long a session takes to enqueue its first run, at best, after this has been done each time.
 sub enqueues_in
 {
+	my ($before) = @_;
 	my @took;
 
 	foreach (1 .. 8)
 	{
+		$before->() if defined $before;
 		my $start = time;
 
 		as('other', q(SELECT agno_arun('x', model => 'mock:echo')));
@@ -68,6 +70,19 @@ cmp_ok($all, '>=', 42900, 'nor are they refused before it');
 $early->query("SELECT agno_arun('x', model => 'mock:echo') FROM generate_series(1, 1000)");
 like($early->{stderr}, qr/too many runs that have not ended/, 'nor by who has an old snapshot');
 $early->quit;
+
+# What is prepared, and rolled back again and again, does not have others count.
+configure(max_queue_depth => $all + 1000);
+my @preparing = map { $node->background_psql('postgres') } 1 .. 2;
+$many = enqueues_in(
+	sub {
+		$_->query_safe(q(BEGIN; SELECT count(agno_arun('x', model => 'mock:echo', run_at => '2100-01-01')) FROM generate_series(1, 900))) foreach @preparing;
+		$preparing[$_]->query_safe("PREPARE TRANSACTION 'p$_'") foreach 0 .. 1;
+		$preparing[$_]->query_safe("ROLLBACK PREPARED 'p$_'") foreach 0 .. 1;
+	});
+$_->quit foreach @preparing;
+note("beside prepared ones $many s");
+cmp_ok($many, '<', 2 * $few + 0.03, 'nor are they counted for what is prepared');
 
 $horizon->quit;
 $node->stop;
