@@ -106,7 +106,7 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
 	enqueue_check_room(state.owner);
 	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
-	queue_room_take();
+	queue_room_take(state.owner);
 	state.status = RUN_PENDING;
 	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);

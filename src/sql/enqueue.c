@@ -64,23 +64,6 @@ enum
 };
 
 /*
- * Of the room that a role has in the queue, this part is taken before it is looked at
- * again, within this time.
- */
-#define ROOM_PART 16
-#define ROOM_LIFE_MS 1000
-
-/* What this process knows of the room that a role has in the queue. */
-typedef struct RoleRoom
-{
-	Oid			database;
-	Oid			owner;			/* of the runs */
-	int			most;			/* how many there may be */
-	int64		left;			/* how many more need not be counted */
-	TimestampTz valid_until;
-} RoleRoom;
-
-/*
  * The argument on_complete, which the functions of version 1.0 do not have: they are
  * refused later.
  */
@@ -530,11 +513,12 @@ complain_of_depth(int most, const char *setting)
 }
 
 /*
- * Complain if there are too many runs already that have not ended. They are not counted
- * each time, nor by each session: what is dead would be counted as well, in vain.
+ * Complain if there are too many runs already that have not ended, of this owner, or of all
+ * if it is invalid. They are not counted each time, nor by each session: what is dead would
+ * be counted as well, in vain.
  */
 static void
-check_queue_depth(int most)
+check_depth(Oid owner, int most, const char *setting)
 {
 	QueueCount	count;
 	bool		to_count;
@@ -542,45 +526,11 @@ check_queue_depth(int most)
 
 	if (most == 0)
 		return;
-	is_there = queue_room_is_there(most, &count, &to_count);
+	is_there = queue_room_is_there(owner, most, &count, &to_count);
 	if (to_count)
-	{
-		int64		runs = store_count_queue(InvalidOid, most);
-
-		queue_room_counted(&count, runs);
-		is_there = runs < most;
-	}
+		is_there = queue_room_counted(&count, store_count_queue(owner, most));
 	if (!is_there)
-		complain_of_depth(most, "agno_bg.max_queue_depth");
-}
-
-/*
- * Complain if there are too many runs already of this owner that have not ended. They are
- * not counted each time: who has found plenty of room may take a part of it first.
- */
-static void
-check_role_depth(int most, Oid owner)
-{
-	static RoleRoom room;
-	TimestampTz now = GetCurrentTimestamp();
-	int64		count;
-
-	if (most == 0)
-		return;
-	if (room.left > 0 && room.owner == owner && room.most == most &&
-		room.database == MyDatabaseId && now < room.valid_until)
-	{
-		room.left--;
-		return;
-	}
-	count = store_count_queue(owner, most);
-	if (count >= most)
-		complain_of_depth(most, "agno_bg.max_queue_depth_per_role");
-	room.owner = owner;
-	room.database = MyDatabaseId;
-	room.most = most;
-	room.left = (most - count) / ROOM_PART;
-	room.valid_until = TimestampTzPlusMilliseconds(now, ROOM_LIFE_MS);
+		complain_of_depth(most, setting);
 }
 
 /*
@@ -589,8 +539,9 @@ check_role_depth(int most, Oid owner)
 void
 enqueue_check_room(Oid owner)
 {
-	check_queue_depth(agno_max_queue_depth);
-	check_role_depth(agno_max_queue_depth_per_role, owner);
+	check_depth(InvalidOid, agno_max_queue_depth, "agno_bg.max_queue_depth");
+	check_depth(owner, agno_max_queue_depth_per_role,
+				"agno_bg.max_queue_depth_per_role");
 }
 
 /*
@@ -633,7 +584,7 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 	if (!repeated)
 	{
 		insert_run(run, id_given);
-		queue_room_take();
+		queue_room_take(run->owner);
 		memset(state, 0, sizeof(RunRow));
 		state->run_id = unconstify(char *, run->run_id);
 		state->session_id = unconstify(char *, run->session_id);

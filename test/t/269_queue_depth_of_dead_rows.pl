@@ -20,15 +20,13 @@ as('other', q(CALL agno_run('x', model => 'mock:echo')));
 my $columns = 'accepted_at, session_id, state, priority, run_at';
 my $scheduled = q(clock_timestamp(), 's-' || i, 's', 0, '2100-01-01');
 
-# How long a session takes to enqueue its first run, at best, after this has been done each time.
+# How long a session takes to enqueue its first run, at best.
 sub enqueues_in
 {
-	my ($before) = @_;
 	my @took;
 
 	foreach (1 .. 8)
 	{
-		$before->() if defined $before;
 		my $start = time;
 
 		as('other', q(SELECT agno_arun('x', model => 'mock:echo')));
@@ -71,18 +69,19 @@ $early->query("SELECT agno_arun('x', model => 'mock:echo') FROM generate_series(
 like($early->{stderr}, qr/too many runs that have not ended/, 'nor by who has an old snapshot');
 $early->quit;
 
-# What is prepared, and rolled back again and again, does not have others count.
+# What transactions have accepted that are open counts as well, until it is rolled back.
+my $hundreds = q(SELECT count(agno_arun('x', model => 'mock:echo', run_at => '2100-01-01')) FROM generate_series(1, 900));
 configure(max_queue_depth => $all + 1000);
-my @preparing = map { $node->background_psql('postgres') } 1 .. 2;
-$many = enqueues_in(
-	sub {
-		$_->query_safe(q(BEGIN; SELECT count(agno_arun('x', model => 'mock:echo', run_at => '2100-01-01')) FROM generate_series(1, 900))) foreach @preparing;
-		$preparing[$_]->query_safe("PREPARE TRANSACTION 'p$_'") foreach 0 .. 1;
-		$preparing[$_]->query_safe("ROLLBACK PREPARED 'p$_'") foreach 0 .. 1;
-	});
-$_->quit foreach @preparing;
-note("beside prepared ones $many s");
-cmp_ok($many, '<', 2 * $few + 0.03, 'nor are they counted for what is prepared');
+my $open = $node->background_psql('postgres', extra_params => [ '-U', 'greedy2' ]);
+$open->query_safe("BEGIN; $hundreds");
+is(outcome_as('other', $hundreds), '53400', 'nor by others while a transaction is open');
+configure(max_queue_depth => 0, max_queue_depth_per_role => 1000);
+is(outcome_as('greedy2', $hundreds), '53400', 'nor by its own role');
+is(outcome_as('other', "BEGIN; SAVEPOINT s; $hundreds; ROLLBACK TO s; $hundreds; RELEASE s; PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'"), "900\n900", 'another has room, which it gives back');
+is(outcome_as('other', $hundreds), '900', 'and takes again');
+$open->query_safe('ROLLBACK');
+is(outcome_as('greedy2', $hundreds), '900', 'as can that role then');
+$open->quit;
 
 $horizon->quit;
 $node->stop;
