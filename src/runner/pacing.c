@@ -534,6 +534,17 @@ may_have_parked(const Pace *pace, Oid owner)
 }
 
 /*
+ * A run of this owner has been fetched and cannot start, as it was to find out whether it
+ * can, or another was faster: his turn has not been used.
+ */
+static void
+keep_turn(Pace *pace, Oid owner)
+{
+	pace->last_owner = owner - 1;
+	pace->hidden_first = list_member_oid(pace->crowd.hidden, owner);
+}
+
+/*
  * Whether a run of this owner, which is new, or has been parked for this, may start in this
  * turn; if not, it is to be parked.
  */
@@ -568,6 +579,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
 		set_parked(pacing, pace, true);
+		if (!is_new)
+			keep_turn(pace, owner);
 	}
 	unlock_loads(pacing);
 	return admitted;

@@ -92,7 +92,8 @@ typedef struct Pace
 	int64		used_in;		/* number of the turn that last asked for it */
 	bool		deserted;		/* some of them may be for another key by now,
 								 * and have to find that out */
-	Oid			last_owner;		/* whose parked runs were fetched last */
+	Oid			last_owner;		/* whose parked runs were fetched last: who
+								 * comes after him has his turn */
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
 	Sweep		sweep;			/* and how far it is with them: */
 	bool		hidden_first;	/* their runs are to be fetched before others */

@@ -66,14 +66,16 @@ take(Pick *pick, List *found)
 			pick->of_last = 0;
 			pick->order->last_owner = run->owner;
 		}
-		if (pick->of_last >= pick->quota)
-			pick->more = true;
-		else if (shares_count(pick->shares, run->owner) + pick->of_last <
-				 pick->bound)
+		if (pick->of_last < pick->quota &&
+			shares_count(pick->shares, run->owner) + pick->of_last <
+			pick->bound)
 		{
 			pick->runs = lappend(pick->runs, run);
 			pick->of_last++;
 		}
+		/* If those that have been taken have to wait, this one may start. */
+		else if (pick->of_last > 0)
+			pick->more = true;
 	}
 }
 

@@ -104,9 +104,13 @@ agno_requeue_run(PG_FUNCTION_ARGS)
 	check_may_write("agno_requeue_run()");
 	user = store_enter();
 	lock_run_in(run_id, caller, RUN_ERROR, &state);
-	enqueue_check_room(state.owner);
+	/* One that is being called back is there still. */
+	if (!store_is_queued(run_id))
+	{
+		enqueue_check_room(state.owner);
+		queue_room_take(state.owner);
+	}
 	store_requeue(run_id, state.owner, state.session_id, acceptance_time());
-	queue_room_take(state.owner);
 	state.status = RUN_PENDING;
 	wake_at_commit(shard_of_session(state.session_id));
 	store_leave(user);

@@ -569,6 +569,22 @@ shard_of_parent(const char *run_id)
 }
 
 /*
+ * Whether this run is in the queue.
+ */
+bool
+store_is_queued(const char *run_id)
+{
+	static Statement statement = {
+		"SELECT FROM agno.run_queue q WHERE q.run_id" EQ "$1",
+		.read_only = true
+	};
+	Arguments	args = {0};
+
+	bind_text(&args, run_id);
+	return store_execute(&statement, &args) > 0;
+}
+
+/*
  * Put a run that ended in ERROR, and is locked, back into the queue, with this
  * time of acceptance.
  */

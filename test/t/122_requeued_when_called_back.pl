@@ -31,6 +31,12 @@ expect_run('z2', { status => 'COMPLETED' }, 'the next run of the session');
 expect_run('z1', { status => 'ERROR' }, 'and the one that was requeued');
 is(value(q(attempt FROM agno.runs WHERE run_id = 'z1')), '3', 'as often as its function did that');
 
+# It has its place in the queue still, which may be full.
+configure(max_queue_depth_per_role => 1);
+enqueue('full', 'status-400', role => 'app', on_complete => 'app.again');
+ok($node->poll_query_until('postgres', q(SELECT attempt = 3 AND status = 'ERROR' FROM agno.runs WHERE run_id = 'full')), 'nor is there less room for that than it has');
+configure(max_queue_depth_per_role => 0);
+
 # By somebody whose transaction is open while the runner hears of the call.
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(1)');
