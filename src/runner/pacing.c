@@ -534,17 +534,6 @@ may_have_parked(const Pace *pace, Oid owner)
 }
 
 /*
- * A run of this owner has been fetched and cannot start, as it was to find out whether it
- * can, or another was faster: his turn has not been used.
- */
-static void
-keep_turn(Pace *pace, Oid owner)
-{
-	pace->last_owner = owner - 1;
-	pace->hidden_first = list_member_oid(pace->crowd.hidden, owner);
-}
-
-/*
  * Whether a run of this owner, which is new, or has been parked for this, may start in this
  * turn; if not, it is to be parked.
  */
@@ -568,6 +557,7 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 
 		pace->reserved = lappend_oid(pace->reserved, owner);
 		MemoryContextSwitchTo(old);
+		pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
 		target->load->in_flight[pacing->number]++;
 		shares_add(target->shares, owner, 0);
 		if (target->unreachable_since != 0)
@@ -579,8 +569,13 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
 		set_parked(pacing, pace, true);
+
+		/*
+		 * If it was to find out whether it can start, or another was faster,
+		 * his turn has not been used.
+		 */
 		if (!is_new)
-			keep_turn(pace, owner);
+			pace->last_owner = owner - 1;
 	}
 	unlock_loads(pacing);
 	return admitted;

@@ -96,7 +96,8 @@ typedef struct Pace
 								 * comes after him has his turn */
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
 	Sweep		sweep;			/* and how far it is with them: */
-	bool		hidden_first;	/* their runs are to be fetched before others */
+	bool		hidden_first;	/* their runs are to be fetched before others,
+								 * of which one has been started last */
 	int64		rests_until;	/* there are no others that may start, and
 								 * nobody looks until then */
 	int64		probe_at;		/* when one of them is to ask all the same, to

@@ -140,8 +140,8 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	if (count > 0 && !pace->hidden_first && fetched < room)
 		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look);
 	if (hidden + fetched > 0)
-		pace->hidden_first = hidden == 0;
-	else if (count > 0)
+		return;
+	if (count > 0)
 		pace->rests_until = Min(next_look,
 								any ? clock_now() + HIDDEN_PAUSE : NEVER);
 	else if (!any)
