@@ -383,6 +383,7 @@ pacing_begin_turn(Pacing *pacing)
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
+		pace->target->fetched = 0;
 		if (pace->target->try_reserved)
 			pace->target->trying = false;
 		pace->target->try_reserved = false;
@@ -414,6 +415,20 @@ owner_limit(const Target *target)
 }
 
 /*
+ * How many more runs may be in flight for a server with a limit for that; less than 0 if it
+ * has become lower.
+ */
+static int
+places_left(const Target *target)
+{
+	int			left = target->max_concurrency;
+
+	for (int i = 0; i < MAX_RUNNERS_PER_DATABASE; i++)
+		left -= target->load->in_flight[i];
+	return left;
+}
+
+/*
  * How many runs may start now.
  */
 static int
@@ -428,11 +443,7 @@ room_at(Pace *pace, int64 now)
 	if (target->unreachable_since != 0)
 		return !target->trying && target->try_at <= now ? 1 : 0;
 	if (target->max_concurrency > 0)
-	{
-		room = target->yield_until > now ? 0 : target->max_concurrency;
-		for (int i = 0; i < MAX_RUNNERS_PER_DATABASE; i++)
-			room -= target->load->in_flight[i];
-	}
+		room = target->yield_until > now ? 0 : places_left(target);
 	if (pace->requests_per_minute > 0)
 	{
 		int64		next = Max(load->next_request, now - CATCH_UP);
@@ -450,11 +461,13 @@ room_at(Pace *pace, int64 now)
 }
 
 /*
- * How many parked runs are to ask now whether they may start.
+ * How many parked runs are to ask now whether they may start. A place that is free at a
+ * server is for one of them, not for one of each key to it.
  */
 int
 pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 {
+	Target	   *target = pace->target;
 	int			room;
 
 	if (pace->rests_until > now)
@@ -466,13 +479,25 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 	}
 	lock_loads(pacing);
 	room = pace->stalled ? 0 : room_at(pace, now);
-	if (room == 0 && pace->load->blocked_until <= now &&
-		pace->target->unreachable_since == 0 && pace->probe_at <= now)
+	if (target->max_concurrency > 0 && room > 0)
+		room = Max(Min(room, places_left(target) - target->fetched), 0);
+	if (room == 0 && target->fetched == 0 &&
+		pace->load->blocked_until <= now &&
+		target->unreachable_since == 0 && pace->probe_at <= now)
 		room = 1;
 	unlock_loads(pacing);
 	if (room > 0)
 		pace->probe_at = now + PROBE_PAUSE;
 	return room;
+}
+
+/*
+ * So many runs that were parked for this have been fetched by this turn.
+ */
+void
+pacing_fetched(Pace *pace, int count)
+{
+	pace->target->fetched += count;
 }
 
 /*
@@ -558,6 +583,9 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		pace->reserved = lappend_oid(pace->reserved, owner);
 		MemoryContextSwitchTo(old);
 		pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
+		/* The keys to a server take turns. */
+		dlist_delete(&pace->node);
+		dlist_push_tail(&pacing->paces, &pace->node);
 		target->load->in_flight[pacing->number]++;
 		shares_add(target->shares, owner, 0);
 		if (target->unreachable_since != 0)

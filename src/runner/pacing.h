@@ -58,6 +58,7 @@ typedef struct Target
 	int			parked;			/* how many of them have parked runs */
 	bool		stalled;		/* some of them may be stalled */
 	int			max_concurrency;	/* 0: any number */
+	int			fetched;		/* parked runs, by the turn that is under way */
 	Shares	   *shares;			/* whose runs are in flight there */
 	Load	   *load;			/* of its table, or our own: in_flight and
 								 * waiting */
@@ -77,7 +78,8 @@ typedef struct Target
 /* What a runner knows of one server as used with one key. Its own memory. */
 typedef struct Pace
 {
-	dlist_node	node;			/* in Pacing.paces */
+	dlist_node	node;			/* in Pacing.paces: whoever has started a run
+								 * last is last, of a server's */
 	char	   *key;			/* of the server's name and the user mapping,
 								 * of the database's encoding */
 	Target	   *target;			/* the server */
@@ -137,6 +139,7 @@ extern const char *pacing_problem(Pacing *pacing, Pace *pace);
 extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
+extern void pacing_fetched(Pace *pace, int count);
 extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_begin_after(Pacing *pacing, Pace *pace);
 extern void pacing_stall(Pacing *pacing, Pace *pace);

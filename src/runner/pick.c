@@ -379,10 +379,10 @@ pick_runs(PickOrder *order, Shares *shares, int room, int most, bool own,
 
 /*
  * All slots are taken: pick a run of each owner who has none in flight, but no
- * more than most.
+ * more than most. *more tells whether there may be others that could start.
  */
 List *
-pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
+pick_newcomers(PickOrder *order, Shares *shares, int most, bool own, bool *more)
 {
 	Pick		pick = {
 		.order = order,
@@ -402,5 +402,6 @@ pick_newcomers(PickOrder *order, Shares *shares, int most, bool own)
 	 */
 	if (own)
 		order->kept = 1;
+	*more = pick.runs != NIL && pick.more;
 	return pick.runs;
 }

@@ -42,6 +42,6 @@ typedef struct PickOrder
 extern List *pick_runs(PickOrder *order, Shares *shares, int room, int most,
 					   bool own, bool *more);
 extern List *pick_newcomers(PickOrder *order, Shares *shares, int most,
-							bool own);
+							bool own, bool *more);
 
 #endif							/* AGNO_PICK_H */

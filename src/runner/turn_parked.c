@@ -139,6 +139,7 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	}
 	if (count > 0 && !pace->hidden_first && fetched < room)
 		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look);
+	pacing_fetched(pace, hidden + fetched);
 	if (hidden + fetched > 0)
 		return;
 	if (count > 0)

@@ -251,8 +251,7 @@ pick_next(Turn *turn)
 	else
 	{
 		limit = Min(turn->newcomers + Min(room, 0), limit);
-		picked = pick_newcomers(turn->order, shares, limit, turn->own);
-		more = limit > 0 && list_length(picked) == limit;
+		picked = pick_newcomers(turn->order, shares, limit, turn->own, &more);
 	}
 	if (more)
 		turn_again(turn, CHORE_START);

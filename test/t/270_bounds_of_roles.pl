@@ -1,6 +1,7 @@
-# A role may have two runs in flight, and the first two that are ready cannot start: they are
-# behind another of their session, or their server is busy. Its other runs start all the same,
-# though nothing else happens.
+# A role may have two runs in flight, or all slots are taken and it has the one that each role
+# may have then, and the first ones that are ready cannot start: they are behind another of
+# their session, or their server is busy. Its other runs start all the same, though nothing
+# else happens.
 
 use strict;
 use warnings;
@@ -34,6 +35,8 @@ starts('first', q(SELECT agno_arun('x', session_id => 's', model => 'mock:echo',
 enqueue('gate', 'narrow:gate', role => 'other');
 wait_for_request('gate');
 starts('busy', q(SELECT count(agno_arun('x', model => 'narrow:echo')) FROM generate_series(1, 2)));
+configure(max_concurrent_runs => 1);
+starts('newcomer', q(SELECT count(agno_arun('x', session_id => 's', model => 'mock:echo')) FROM generate_series(1, 2)));
 
 $node->stop;
 done_testing();
