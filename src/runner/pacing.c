@@ -231,6 +231,7 @@ forget_target(Pacing *pacing, Target *target)
 		pacing->targets = foreach_delete_current(pacing->targets, cell);
 		release_load(pacing, target->load, target->own_load);
 		shares_free(target->shares);
+		list_free(target->started);
 		if (target->problem != NULL)
 			pfree(target->problem);
 		pfree(named->name);
@@ -472,13 +473,15 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 
 	if (pace->rests_until > now)
 		return 0;
-	if (pace->deserted)
-	{
-		pace->deserted = false;
-		return INT_MAX;
-	}
 	lock_loads(pacing);
 	room = pace->stalled ? 0 : room_at(pace, now);
+	/* Whoever is only to find out does not race for what is free. */
+	if (room == 0 && pace->deserted)
+	{
+		pace->deserted = false;
+		unlock_loads(pacing);
+		return INT_MAX;
+	}
 	if (target->max_concurrency > 0 && room > 0)
 		room = Max(Min(room, places_left(target) - target->fetched), 0);
 	if (room == 0 && target->fetched == 0 &&
@@ -498,6 +501,23 @@ void
 pacing_fetched(Pace *pace, int count)
 {
 	pace->target->fetched += count;
+}
+
+/*
+ * When a run of this owner has been started last at the server, with any key: a number that
+ * is higher the later it was, and -1 if none has.
+ */
+int
+pacing_started_at(const Pace *pace, Oid owner)
+{
+	ListCell   *cell;
+
+	foreach(cell, pace->target->started)
+	{
+		if (lfirst_oid(cell) == owner)
+			return foreach_current_index(cell);
+	}
+	return -1;
 }
 
 /*
@@ -581,6 +601,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		pace->reserved = lappend_oid(pace->reserved, owner);
+		target->started = lappend_oid(list_delete_oid(target->started, owner),
+									  owner);
 		MemoryContextSwitchTo(old);
 		pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
 		/* The keys to a server take turns. */

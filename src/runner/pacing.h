@@ -59,6 +59,9 @@ typedef struct Target
 	bool		stalled;		/* some of them may be stalled */
 	int			max_concurrency;	/* 0: any number */
 	int			fetched;		/* parked runs, by the turn that is under way */
+	List	   *started;		/* owners in the order in which runs of theirs
+								 * have been started last, with any key; in
+								 * TopMemoryContext */
 	Shares	   *shares;			/* whose runs are in flight there */
 	Load	   *load;			/* of its table, or our own: in_flight and
 								 * waiting */
@@ -140,6 +143,7 @@ extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
 extern void pacing_fetched(Pace *pace, int count);
+extern int	pacing_started_at(const Pace *pace, Oid owner);
 extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_begin_after(Pacing *pacing, Pace *pace);
 extern void pacing_stall(Pacing *pacing, Pace *pace);

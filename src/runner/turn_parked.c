@@ -20,6 +20,9 @@
  */
 #define HIDDEN_PAUSE (100 * US_PER_MS)
 
+/* How many owners are asked who of them has had his turn longest ago, at least. */
+#define LEAST_OWNERS 32
+
 /*
  * For how many times as long as a look took it is not looked again whether runs have waited
  * for long enough, which may be late by that.
@@ -77,6 +80,54 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look)
 }
 
 /*
+ * An owner, and when a run of his has been started last.
+ */
+typedef struct Waiting
+{
+	Oid			owner;
+	int			started_at;
+}			Waiting;
+
+static int
+compare_waiting(const ListCell *a, const ListCell *b)
+{
+	const		Waiting *left = lfirst(a);
+	const		Waiting *right = lfirst(b);
+
+	return left->started_at - right->started_at;
+}
+
+/*
+ * The owners with runs that are parked for this, and who may have more in flight, but for the
+ * others, count of them: a list of Waitings, whoever has had his turn longest ago first.
+ * There may be more. Sets whether there are any at all.
+ */
+static List *
+who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
+{
+	int			most = Max(room, LEAST_OWNERS) +
+		shares_owners(pace->target->shares);
+	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
+											 count, most);
+	List	   *waiting = NIL;
+	ListCell   *cell;
+
+	foreach(cell, owners)
+	{
+		Waiting    *its = palloc(sizeof(Waiting));
+
+		if (!pacing_owner_may(pace, lfirst_oid(cell)))
+			continue;
+		its->owner = lfirst_oid(cell);
+		its->started_at = pacing_started_at(pace, its->owner);
+		waiting = lappend(waiting, its);
+	}
+	list_sort(waiting, compare_waiting);
+	*any = owners != NIL;
+	return waiting;
+}
+
+/*
  * Fetch the first runs that are parked for this, but for those of the others, count of
  * them. Owners take turns. Sets whether there are any, and returns how many it were.
  */
@@ -84,23 +135,15 @@ static int
 unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 			 bool *any)
 {
-	int			most = room + shares_owners(pace->target->shares);
-	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
-											 count, most);
-	List	   *waiting = NIL;
-	int			quota;
+	List	   *waiting = who_waits(pace, room, others, count, any);
+	int			quota = (room + list_length(waiting) - 1) /
+		Max(list_length(waiting), 1);
 	int			fetched = 0;
 	ListCell   *cell;
 
-	foreach(cell, owners)
-	{
-		if (pacing_owner_may(pace, lfirst_oid(cell)))
-			waiting = lappend_oid(waiting, lfirst_oid(cell));
-	}
-	quota = (room + list_length(waiting) - 1) / Max(list_length(waiting), 1);
 	foreach(cell, waiting)
 	{
-		Oid			owner = lfirst_oid(cell);
+		Oid			owner = ((Waiting *) lfirst(cell))->owner;
 
 		if (fetched >= room)
 			break;
@@ -108,7 +151,6 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 								Min(quota, room - fetched));
 		pace->last_owner = owner;
 	}
-	*any = owners != NIL;
 	return fetched;
 }
 
