@@ -504,6 +504,20 @@ pacing_fetched(Pace *pace, int count)
 }
 
 /*
+ * A run of this owner starts at the server.
+ */
+void
+pacing_note_start(Pace *pace, Oid owner)
+{
+	Target	   *target = pace->target;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	target->started = lappend_oid(list_delete_oid(target->started, owner),
+								  owner);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * When a run of this owner has been started last at the server, with any key: a number that
  * is higher the later it was, and -1 if none has.
  */
@@ -556,15 +570,18 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
 /*
  * A run that was parked for this is for another key by now. Let others find out,
  * too, whatever holds them back; those of this key are parked again, and held back
- * as before.
+ * as before. That was the turn of this key, whether the run starts or not.
  */
 void
 pacing_desert(Pacing *pacing, const char *key)
 {
 	Pace	   *pace = find_pace(pacing, key);
 
-	if (pace != NULL)
-		pace->deserted = pace->parked;
+	if (pace == NULL)
+		return;
+	pace->deserted = pace->parked;
+	dlist_delete(&pace->node);
+	dlist_push_tail(&pacing->paces, &pace->node);
 }
 
 /*
@@ -601,9 +618,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		pace->reserved = lappend_oid(pace->reserved, owner);
-		target->started = lappend_oid(list_delete_oid(target->started, owner),
-									  owner);
 		MemoryContextSwitchTo(old);
+		pacing_note_start(pace, owner);
 		pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
 		/* The keys to a server take turns. */
 		dlist_delete(&pace->node);

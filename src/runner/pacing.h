@@ -143,6 +143,7 @@ extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
 extern void pacing_fetched(Pace *pace, int count);
+extern void pacing_note_start(Pace *pace, Oid owner);
 extern int	pacing_started_at(const Pace *pace, Oid owner);
 extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_begin_after(Pacing *pacing, Pace *pace);

@@ -150,6 +150,9 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 		fetched += store_unpark(pace->key, owner, reached,
 								Min(quota, room - fetched));
 		pace->last_owner = owner;
+		/* What has come from a dump of 1.0 starts as somebody's. */
+		if (!OidIsValid(owner))
+			pacing_note_start(pace, owner);
 	}
 	return fetched;
 }

@@ -382,6 +382,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	   ModelServer *server, Pace **pace, bool *asks, RunOutcome *outcome)
 {
 	Pacing	   *pacing = turn->dispatch->pacing;
+	bool		starts_now;
 
 	if (run->status == RUN_CANCELLED)
 		return is_too_much(starts, run) ? DEFER : CANCEL;
@@ -400,13 +401,13 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	*pace = pacing_find(pacing, server->built_in ?
 						psprintf("%s:", run->model_server) :
 						run->model_server, server->mapping);
+	starts_now = !*asks ||
+		pacing_admit(pacing, *pace, server, run->owner,
+					 run->picked->parked_for == NULL, clock_now());
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
 		pacing_desert(pacing, run->picked->parked_for);
-	return !*asks ||
-		pacing_admit(pacing, *pace, server, run->owner,
-					 run->picked->parked_for == NULL, clock_now()) ?
-		START : PARK;
+	return starts_now ? START : PARK;
 }
 
 /*
