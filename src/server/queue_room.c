@@ -30,7 +30,7 @@
 
 /*
  * For how many queues, of databases and of roles, something is known, and how many places
- * one may have, in which it looks for its own, or one that nobody needs. Powers of two.
+ * one may have, in which it looks for its own, or one that nobody needs.
  */
 #define ROOMS 2048
 #define PLACES 8
@@ -99,16 +99,15 @@ queue_room_startup(void)
 }
 
 /*
- * What a transaction, or a subtransaction, has accepted of one role, or of all. In
- * TopTransactionContext.
+ * What a transaction, or a subtransaction, has accepted of one role, or of all, as it is in
+ * Room.open. In TopTransactionContext.
  */
 typedef struct Taken
 {
 	struct Taken *next;			/* of no outer level */
 	int			level;			/* of nesting */
 	Oid			owner;			/* or InvalidOid: of all */
-	bool		is_open;		/* it is in Room.open; else there was no place */
-	int64		runs;
+	int64		runs;			/* 0: there was no place for them */
 } Taken;
 
 /* Those of this session, the innermost ones first. */
@@ -158,7 +157,7 @@ find_room(Oid owner)
 }
 
 /*
- * How many runs of this queue this transaction has accepted, as far as others know of them.
+ * How many runs of this queue this transaction has accepted, as others know, too.
  */
 static int64
 own_runs(Oid owner)
@@ -167,7 +166,7 @@ own_runs(Oid owner)
 
 	for (Taken *its = all_taken; its != NULL; its = its->next)
 	{
-		if (its->owner == owner && its->is_open)
+		if (its->owner == owner)
 			runs += its->runs;
 	}
 	return runs;
@@ -182,23 +181,21 @@ close_taken(const Taken *its, XactEvent event)
 	int64		now = clock_now();
 	Room	   *room;
 
+	if (its->runs == 0)
+		return;
 	SpinLockAcquire(&shared->lock);
+	/* Its place is there, as there is something open. */
 	room = find_room(its->owner);
-	if (room != NULL)
-	{
-		if (its->is_open)
-			room->open -= its->runs;
+	room->open -= its->runs;
 
-		/*
-		 * What is rolled back again and again is not to have others count
-		 * each time.
-		 */
-		if (event == XACT_EVENT_PREPARE && !OidIsValid(its->owner))
-			room->known_until = Min(room->known_until,
-									now + KNOWN_FOR_PREPARED);
-		else if (event != XACT_EVENT_ABORT)
-			room->accepted += its->runs;
-	}
+	/*
+	 * What is rolled back again and again is not to have others count each
+	 * time.
+	 */
+	if (event == XACT_EVENT_PREPARE && !OidIsValid(its->owner))
+		room->known_until = Min(room->known_until, now + KNOWN_FOR_PREPARED);
+	else if (event != XACT_EVENT_ABORT)
+		room->accepted += its->runs;
 	SpinLockRelease(&shared->lock);
 }
 
@@ -218,15 +215,14 @@ end_transaction(XactEvent event, void *arg)
 }
 
 /*
- * Of those from this one on, what this level has accepted of a role, that others know of or
- * not; NULL if nothing.
+ * Of those from this one on, what this level has accepted of a role; NULL if nothing.
  */
 static Taken *
-find_taken(Taken *from, int level, Oid owner, bool is_open)
+find_taken(Taken *from, int level, Oid owner)
 {
 	for (Taken *its = from; its != NULL && its->level >= level; its = its->next)
 	{
-		if (its->level == level && its->owner == owner && its->is_open == is_open)
+		if (its->level == level && its->owner == owner)
 			return its;
 	}
 	return NULL;
@@ -254,7 +250,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_id,
 		else
 		{
 			its->level = level - 1;
-			outer = find_taken(its->next, level - 1, its->owner, its->is_open);
+			outer = find_taken(its->next, level - 1, its->owner);
 			if (outer == NULL)
 			{
 				link = &its->next;
@@ -268,36 +264,40 @@ end_subtransaction(SubXactEvent event, SubTransactionId my_id,
 }
 
 /*
+ * A run is open, of this role, or of any. Returns whether there is a place to note it: else
+ * it is known once it is counted.
+ */
+static bool
+open_run(Oid owner)
+{
+	Room	   *room;
+
+	SpinLockAcquire(&shared->lock);
+	room = find_room(owner);
+	if (room != NULL)
+		room->open++;
+	SpinLockRelease(&shared->lock);
+	return room != NULL;
+}
+
+/*
  * A run of this role, or of any, is accepted by this level.
  */
 static void
 take(int level, Oid owner)
 {
-	Taken	   *its = find_taken(all_taken, level, owner, true);
-	Room	   *room;
+	Taken	   *its = find_taken(all_taken, level, owner);
 
 	if (its == NULL)
-		its = find_taken(all_taken, level, owner, false);
-	if (its == NULL)
 	{
-		its = MemoryContextAlloc(TopTransactionContext, sizeof(Taken));
+		its = MemoryContextAllocZero(TopTransactionContext, sizeof(Taken));
 		its->next = all_taken;
 		its->level = level;
 		its->owner = owner;
-		its->is_open = true;
-		its->runs = 0;
 		all_taken = its;
 	}
-	if (its->is_open)
-	{
-		SpinLockAcquire(&shared->lock);
-		room = find_room(owner);
-		its->is_open = room != NULL;
-		if (its->is_open)
-			room->open++;
-		SpinLockRelease(&shared->lock);
-	}
-	its->runs++;
+	if (open_run(owner))
+		its->runs++;
 }
 
 /*
