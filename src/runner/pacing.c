@@ -504,7 +504,8 @@ pacing_fetched(Pace *pace, int count)
 }
 
 /*
- * A run of this owner starts at the server.
+ * A run of this owner starts at the server: he has had his turn. One that has been fetched
+ * has not, as it may be to find out whether it can start, or another may be faster.
  */
 void
 pacing_note_start(Pace *pace, Oid owner)
@@ -515,6 +516,8 @@ pacing_note_start(Pace *pace, Oid owner)
 	target->started = lappend_oid(list_delete_oid(target->started, owner),
 								  owner);
 	MemoryContextSwitchTo(old);
+	pace->last_owner = owner;
+	pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
 }
 
 /*
@@ -568,6 +571,16 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
 }
 
 /*
+ * This key has had its turn: the others to its server come first.
+ */
+static void
+end_turn(Pacing *pacing, Pace *pace)
+{
+	dlist_delete(&pace->node);
+	dlist_push_tail(&pacing->paces, &pace->node);
+}
+
+/*
  * A run that was parked for this is for another key by now. Let others find out,
  * too, whatever holds them back; those of this key are parked again, and held back
  * as before. That was the turn of this key, whether the run starts or not.
@@ -580,8 +593,7 @@ pacing_desert(Pacing *pacing, const char *key)
 	if (pace == NULL)
 		return;
 	pace->deserted = pace->parked;
-	dlist_delete(&pace->node);
-	dlist_push_tail(&pacing->paces, &pace->node);
+	end_turn(pacing, pace);
 }
 
 /*
@@ -620,10 +632,7 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		pace->reserved = lappend_oid(pace->reserved, owner);
 		MemoryContextSwitchTo(old);
 		pacing_note_start(pace, owner);
-		pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
-		/* The keys to a server take turns. */
-		dlist_delete(&pace->node);
-		dlist_push_tail(&pacing->paces, &pace->node);
+		end_turn(pacing, pace);
 		target->load->in_flight[pacing->number]++;
 		shares_add(target->shares, owner, 0);
 		if (target->unreachable_since != 0)
@@ -635,13 +644,6 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
 		set_parked(pacing, pace, true);
-
-		/*
-		 * If it was to find out whether it can start, or another was faster,
-		 * his turn has not been used.
-		 */
-		if (!is_new)
-			pace->last_owner = owner - 1;
 	}
 	unlock_loads(pacing);
 	return admitted;

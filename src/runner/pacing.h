@@ -81,8 +81,8 @@ typedef struct Target
 /* What a runner knows of one server as used with one key. Its own memory. */
 typedef struct Pace
 {
-	dlist_node	node;			/* in Pacing.paces: whoever has started a run
-								 * last is last, of a server's */
+	dlist_node	node;			/* in Pacing.paces: who has had his turn last
+								 * is last, of those of a server */
 	char	   *key;			/* of the server's name and the user mapping,
 								 * of the database's encoding */
 	Target	   *target;			/* the server */
@@ -97,8 +97,8 @@ typedef struct Pace
 	int64		used_in;		/* number of the turn that last asked for it */
 	bool		deserted;		/* some of them may be for another key by now,
 								 * and have to find that out */
-	Oid			last_owner;		/* whose parked runs were fetched last: who
-								 * comes after him has his turn */
+	Oid			last_owner;		/* of whom a run has been started last: those
+								 * who come after him are asked */
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
 	Sweep		sweep;			/* and how far it is with them: */
 	bool		hidden_first;	/* their runs are to be fetched before others,

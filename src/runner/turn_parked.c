@@ -86,13 +86,13 @@ typedef struct Waiting
 {
 	Oid			owner;
 	int			started_at;
-}			Waiting;
+} Waiting;
 
 static int
 compare_waiting(const ListCell *a, const ListCell *b)
 {
-	const		Waiting *left = lfirst(a);
-	const		Waiting *right = lfirst(b);
+	const Waiting *left = lfirst(a);
+	const Waiting *right = lfirst(b);
 
 	return left->started_at - right->started_at;
 }
@@ -149,7 +149,6 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 			break;
 		fetched += store_unpark(pace->key, owner, reached,
 								Min(quota, room - fetched));
-		pace->last_owner = owner;
 		/* What has come from a dump of 1.0 starts as somebody's. */
 		if (!OidIsValid(owner))
 			pacing_note_start(pace, owner);
