@@ -278,7 +278,7 @@ start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
 	request.role = flight->owner;
 	request.stream = kind != REQUEST_CANCEL && flight->run.streamed;
 	request.tell_sent = kind != REQUEST_CANCEL &&
-		pacing_problem(dispatch->pacing, flight->pace) != NULL;
+		reach_is_lost(&flight->pace->target->reach);
 	transfer = http_start(dispatch->http, &request, owner);
 	MemoryContextSwitchTo(old);
 	return transfer;
@@ -460,10 +460,11 @@ heed_server(Dispatch *dispatch, Flight *flight)
 static void
 note_sent(Dispatch *dispatch, Flight *flight)
 {
-	if (!http_is_sent(flight->transfer) ||
-		pacing_problem(dispatch->pacing, flight->pace) == NULL)
+	Reach	   *reach = &flight->pace->target->reach;
+
+	if (!http_is_sent(flight->transfer) || !reach_is_lost(reach))
 		return;
-	pacing_reached(dispatch->pacing, flight->pace);
+	reach_succeeded(reach);
 	flight->trying = false;
 	dispatch->pacing_changed = true;
 }
@@ -475,17 +476,17 @@ static void
 note_reach(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
+	Reach	   *reach = &flight->pace->target->reach;
 
 	/* Who has not tried tells nothing, nor a run whose own time is over. */
 	if (result->failure == HTTP_NO_RESOURCES ||
 		result->failure == HTTP_NOT_SENT || result->untried)
 		return;
 	if (result->failure != HTTP_NO_CONNECTION)
-		pacing_reached(dispatch->pacing, flight->pace);
+		reach_succeeded(reach);
 	else if (flight->server.patience_ms > 0)
-		pacing_unreachable(dispatch->pacing, flight->pace, flight->trying,
-						   result->reason, flight->server.patience_ms,
-						   clock_now());
+		reach_failed(reach, flight->trying, result->reason,
+					 flight->server.patience_ms, clock_now());
 	flight->trying = false;
 	dispatch->pacing_changed = true;
 }

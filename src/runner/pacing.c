@@ -7,26 +7,23 @@
  * tokens_per_minute), and it may ask to be left alone for a while (status 429).
  * A run that may not start now is parked in the queue, where it holds nothing
  * and stands in nobody's way; it is fetched from there when there is room.
- * Owners whose runs are parked for the same take turns.
  *
- * An account with a server has limits of its own. So
- * requests, tokens and status 429 are counted for each key to a server (a
- * Pace), and only the runs in flight for the server as a whole (a Target).
+ * An account with a server has limits of its own. So requests, tokens and status
+ * 429 are counted for each key to a server (a Pace), and only the runs in flight
+ * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
+ * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
  * Requests are spread evenly, so that there are never more than the limit in a
  * minute. Tokens are known only afterwards: no run starts while those of the
  * last minute, forgotten at an even pace, are above the limit.
  *
- * A server that cannot be reached is tried by one run at a time, with pauses
- * that grow; its other runs are parked until it is reached, or until they have
- * waited long enough.
+ * Runs of a server that cannot be reached are parked until it is, or until they
+ * have waited long enough.
  *
  * The limits are for all runners of the database together. Where there are
- * several, what they need to know of each other is in a Load in shared memory;
- * whether a server can be reached each finds out for itself. A runner that has
- * freed a place for which others wait leaves it to them for a moment, so that
- * none is starved. A load starts from nothing with the server; what a runner
- * had in flight is forgotten when another takes over.
+ * several, what they need to know of each other is in a Load in shared memory. A
+ * load starts from nothing with the server; what a runner had in flight is
+ * forgotten when another takes over.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,7 +34,6 @@
 #include "core/clock.h"
 #include "runner/pacing.h"
 #include "utils/memutils.h"
-
 
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
@@ -52,18 +48,11 @@
  */
 #define KEPT_PACES 1000
 
-/* How long a place is left to other runners. */
-#define YIELD_PAUSE INT64CONST(20000)
-
 /*
  * The longest time that a server is left alone for, whatever it says: after
  * that one run asks again.
  */
 #define LONGEST_BLOCK (2 * US_PER_MINUTE)
-
-/* The pause between two tries to reach a server doubles up to the last. */
-#define FIRST_TRY_PAUSE (500 * US_PER_MS)
-#define LAST_TRY_PAUSE (10000 * US_PER_MS)
 
 /* A target by the name of its server. */
 typedef struct NamedTarget
@@ -148,6 +137,8 @@ find_target(Pacing *pacing, const char *server)
 {
 	ListCell   *cell;
 	NamedTarget *named;
+	Load	   *load;
+	bool		own_load;
 	MemoryContext old;
 
 	foreach(cell, pacing->targets)
@@ -159,10 +150,9 @@ find_target(Pacing *pacing, const char *server)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	named = palloc0(sizeof(NamedTarget));
 	named->name = pstrdup(server);
-	named->target.shares = shares_create();
 	/* no key looks like this */
-	named->target.load = find_load(pacing, psprintf("%s/*", server),
-								   &named->target.own_load);
+	load = find_load(pacing, psprintf("%s/*", server), &own_load);
+	places_init(&named->target.places, load, own_load);
 	pacing->targets = lappend(pacing->targets, named);
 	MemoryContextSwitchTo(old);
 	return &named->target;
@@ -229,11 +219,9 @@ forget_target(Pacing *pacing, Target *target)
 		if (&named->target != target)
 			continue;
 		pacing->targets = foreach_delete_current(pacing->targets, cell);
-		release_load(pacing, target->load, target->own_load);
-		shares_free(target->shares);
-		list_free(target->started);
-		if (target->problem != NULL)
-			pfree(target->problem);
+		release_load(pacing, target->places.load, target->places.own_load);
+		places_forget(&target->places);
+		reach_forget(&target->reach);
 		pfree(named->name);
 		pfree(named);
 		return;
@@ -319,7 +307,6 @@ static void
 set_parked(Pacing *pacing, Pace *pace, bool parked)
 {
 	Target	   *target = pace->target;
-	uint32		mine = 1U << pacing->number;
 
 	if (pace->parked != parked)
 		target->parked += parked ? 1 : -1;
@@ -331,10 +318,7 @@ set_parked(Pacing *pacing, Pace *pace, bool parked)
 		pace->give_up_at = NEVER;
 		pace->deserted = false;
 	}
-	if (target->parked > 0)
-		target->load->waiting |= mine;
-	else
-		target->load->waiting &= ~mine;
+	places_wait(&target->places, pacing->number, target->parked > 0);
 }
 
 static void
@@ -377,17 +361,14 @@ pacing_begin_turn(Pacing *pacing)
 
 		foreach(owner, pace->reserved)
 		{
-			pace->target->load->in_flight[pacing->number]--;
-			shares_remove(pace->target->shares, lfirst_oid(owner), 0);
+			places_free(&pace->target->places, pacing->number, lfirst_oid(owner));
 			if (pace->requests_per_minute > 0)
 				pace->load->next_request -= request_pause(pace);
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
-		pace->target->fetched = 0;
-		if (pace->target->try_reserved)
-			pace->target->trying = false;
-		pace->target->try_reserved = false;
+		pace->target->places.fetched = 0;
+		reach_begin_turn(&pace->target->reach);
 	}
 	unlock_loads(pacing);
 }
@@ -404,32 +385,6 @@ take_request(Pace *pace, int64 now)
 }
 
 /*
- * How many runs of a server one owner may have in flight: nine tenths, but one less
- * than all at most, where there are two.
- */
-static int
-owner_limit(const Target *target)
-{
-	int			all = target->max_concurrency;
-
-	return Max(1, all - Max(1, all / 10));
-}
-
-/*
- * How many more runs may be in flight for a server with a limit for that; less than 0 if it
- * has become lower.
- */
-static int
-places_left(const Target *target)
-{
-	int			left = target->max_concurrency;
-
-	for (int i = 0; i < MAX_RUNNERS_PER_DATABASE; i++)
-		left -= target->load->in_flight[i];
-	return left;
-}
-
-/*
  * How many runs may start now.
  */
 static int
@@ -437,14 +392,13 @@ room_at(Pace *pace, int64 now)
 {
 	Target	   *target = pace->target;
 	Load	   *load = pace->load;
-	int64		room = INT_MAX;
+	int64		room;
 
 	if (load->blocked_until > now)
 		return 0;
-	if (target->unreachable_since != 0)
-		return !target->trying && target->try_at <= now ? 1 : 0;
-	if (target->max_concurrency > 0)
-		room = target->yield_until > now ? 0 : places_left(target);
+	if (reach_is_lost(&target->reach))
+		return reach_may_try(&target->reach, now) ? 1 : 0;
+	room = places_room(&target->places, now);
 	if (pace->requests_per_minute > 0)
 	{
 		int64		next = Max(load->next_request, now - CATCH_UP);
@@ -468,7 +422,7 @@ room_at(Pace *pace, int64 now)
 int
 pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 {
-	Target	   *target = pace->target;
+	Places	   *places = &pace->target->places;
 	int			room;
 
 	if (pace->rests_until > now)
@@ -482,25 +436,16 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 		unlock_loads(pacing);
 		return INT_MAX;
 	}
-	if (target->max_concurrency > 0 && room > 0)
-		room = Max(Min(room, places_left(target) - target->fetched), 0);
-	if (room == 0 && target->fetched == 0 &&
+	if (places->max_concurrency > 0 && room > 0)
+		room = Max(Min(room, places_left(places) - places->fetched), 0);
+	if (room == 0 && places->fetched == 0 &&
 		pace->load->blocked_until <= now &&
-		target->unreachable_since == 0 && pace->probe_at <= now)
+		!reach_is_lost(&pace->target->reach) && pace->probe_at <= now)
 		room = 1;
 	unlock_loads(pacing);
 	if (room > 0)
 		pace->probe_at = now + PROBE_PAUSE;
 	return room;
-}
-
-/*
- * So many runs that were parked for this have been fetched by this turn.
- */
-void
-pacing_fetched(Pace *pace, int count)
-{
-	pace->target->fetched += count;
 }
 
 /*
@@ -510,43 +455,9 @@ pacing_fetched(Pace *pace, int count)
 void
 pacing_note_start(Pace *pace, Oid owner)
 {
-	Target	   *target = pace->target;
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	target->started = lappend_oid(list_delete_oid(target->started, owner),
-								  owner);
-	MemoryContextSwitchTo(old);
+	places_note_start(&pace->target->places, owner);
 	pace->last_owner = owner;
 	pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
-}
-
-/*
- * When a run of this owner has been started last at the server, with any key: a number that
- * is higher the later it was, and -1 if none has.
- */
-int
-pacing_started_at(const Pace *pace, Oid owner)
-{
-	ListCell   *cell;
-
-	foreach(cell, pace->target->started)
-	{
-		if (lfirst_oid(cell) == owner)
-			return foreach_current_index(cell);
-	}
-	return -1;
-}
-
-/*
- * Whether an owner may have more runs in flight for the server.
- */
-bool
-pacing_owner_may(Pace *pace, Oid owner)
-{
-	Target	   *target = pace->target;
-
-	return target->max_concurrency == 0 ||
-		!shares_is_full(target->shares, owner, owner_limit(target));
 }
 
 /*
@@ -618,12 +529,13 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	Target	   *target = pace->target;
 	bool		admitted;
 
-	target->max_concurrency = server->max_concurrency;
-	target->patience_ms = server->patience_ms;
+	target->places.max_concurrency = server->max_concurrency;
+	target->reach.patience_ms = server->patience_ms;
 	pace->requests_per_minute = server->requests_per_minute;
 	pace->tokens_per_minute = server->tokens_per_minute;
 	lock_loads(pacing);
-	admitted = room_at(pace, now) > 0 && pacing_owner_may(pace, owner) &&
+	admitted = room_at(pace, now) > 0 &&
+		places_owner_may(&target->places, owner) &&
 		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
@@ -633,10 +545,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		MemoryContextSwitchTo(old);
 		pacing_note_start(pace, owner);
 		end_turn(pacing, pace);
-		target->load->in_flight[pacing->number]++;
-		shares_add(target->shares, owner, 0);
-		if (target->unreachable_since != 0)
-			target->trying = target->try_reserved = true;
+		places_take(&target->places, pacing->number, owner);
+		reach_reserve_try(&target->reach);
 		take_request(pace, now);
 	}
 	else
@@ -675,12 +585,9 @@ pacing_recheck(Pacing *pacing)
 bool
 pacing_started(Pacing *pacing, Pace *pace, Oid owner)
 {
-	bool		trying = pace->target->try_reserved;
-
 	pace->reserved = list_delete_oid(pace->reserved, owner);
 	pace->in_flight++;
-	pace->target->try_reserved = false;
-	return trying;
+	return reach_start_try(&pace->target->reach);
 }
 
 /*
@@ -692,8 +599,7 @@ pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
 {
 	lock_loads(pacing);
 	pace->reserved = list_delete_oid(pace->reserved, owner);
-	pace->target->load->in_flight[pacing->number]--;
-	shares_remove(pace->target->shares, owner, 0);
+	places_free(&pace->target->places, pacing->number, owner);
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
 	unlock_loads(pacing);
@@ -701,8 +607,8 @@ pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
 
 /*
  * A run of this owner that had been started is over, and cost so many tokens;
- * trying is what pacing_started() said, unless pacing_unreachable() has been
- * told of it since. Returns which other runners wait for its place: the bit of
+ * trying is what pacing_started() said, unless reach_failed() has been told of
+ * it since. Returns which other runners wait for its place: the bit of
  * each number.
  */
 uint32
@@ -714,19 +620,18 @@ pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 
 	pace->in_flight--;
 	lock_loads(pacing);
-	target->load->in_flight[pacing->number]--;
-	shares_remove(target->shares, owner, 0);
+	places_free(&target->places, pacing->number, owner);
 	forget_tokens(pace, now);
 	pace->load->tokens += tokens;
-	others = target->load->waiting & ~(1U << pacing->number);
+	others = places_others(&target->places, pacing->number);
 	unlock_loads(pacing);
 	end_stall(pacing, target);
 	if (list_member_oid(pace->crowd.hidden, owner))
 		pace->rests_until = 0;
 	if (trying)
-		target->trying = false;
+		reach_end_try(&target->reach);
 	if (others != 0)
-		target->yield_until = now + YIELD_PAUSE;
+		places_yield(&target->places, now);
 	return others;
 }
 
@@ -771,64 +676,6 @@ pacing_blocked_until(Pacing *pacing, Pace *pace)
 	return until;
 }
 
-/*-------------------------------------------------------------------------
- * Servers that cannot be reached
- *-------------------------------------------------------------------------
- */
-
-/*
- * The server of this key could not be reached: nothing was sent. trying: by the
- * run that was to find out. What was in flight beside it tells nothing new.
- */
-void
-pacing_unreachable(Pacing *pacing, Pace *pace, bool trying,
-				   const char *problem, int patience_ms, int64 now)
-{
-	Target	   *target = pace->target;
-	int64		pause = FIRST_TRY_PAUSE;
-
-	target->patience_ms = patience_ms;
-	if (target->unreachable_since != 0 && !trying)
-		return;
-	if (target->unreachable_since == 0)
-	{
-		target->unreachable_since = now;
-		target->failures = 0;
-	}
-	for (int i = 0; i < target->failures && pause < LAST_TRY_PAUSE; i++)
-		pause *= 2;
-	target->failures++;
-	target->try_at = now + Min(pause, LAST_TRY_PAUSE);
-	target->trying = false;
-	if (target->problem != NULL)
-		pfree(target->problem);
-	target->problem = MemoryContextStrdup(TopMemoryContext, problem);
-}
-
-/*
- * The server of this key has been reached.
- */
-void
-pacing_reached(Pacing *pacing, Pace *pace)
-{
-	Target	   *target = pace->target;
-
-	target->unreachable_since = 0;
-	target->trying = false;
-}
-
-/*
- * Why the server of this key cannot be reached, in UTF-8; NULL: it can, as far
- * as is known.
- */
-const char *
-pacing_problem(Pacing *pacing, Pace *pace)
-{
-	Target	   *target = pace->target;
-
-	return target->unreachable_since != 0 ? target->problem : NULL;
-}
-
 /*
  * A run waits for the server of this key to be reached.
  */
@@ -842,14 +689,9 @@ pacing_held_back(Pacing *pacing, Pace *pace, int64 now)
 
 	/* It may have been waiting before: find out soon. */
 	pace->give_up_at = Min(pace->give_up_at,
-						   now + Min(pace->target->patience_ms * US_PER_MS,
+						   now + Min(pace->target->reach.patience_ms * US_PER_MS,
 									 PROBE_PAUSE));
 }
-
-/*-------------------------------------------------------------------------
- * Parked runs
- *-------------------------------------------------------------------------
- */
 
 /*
  * The next pace after this one, or the first after NULL, that runs may be
@@ -897,14 +739,14 @@ room_from(Pace *pace, int64 now)
 	if (pace->deserted || (!pace->stalled && room_at(pace, now) > 0))
 		return now;
 	if (pace->load->blocked_until > now)
-		return target->unreachable_since == 0 ? pace->load->blocked_until :
+		return !reach_is_lost(&target->reach) ? pace->load->blocked_until :
 			Min(pace->load->blocked_until, pace->give_up_at);
-	if (target->unreachable_since != 0)
-		return Min(target->trying ? NEVER : target->try_at, pace->give_up_at);
+	if (reach_is_lost(&target->reach))
+		return Min(reach_next_try(&target->reach), pace->give_up_at);
 	if (pace->requests_per_minute > 0 && pace->load->next_request > now)
 		at = Min(at, pace->load->next_request);
-	if (target->yield_until > now)
-		at = Min(at, target->yield_until);
+	if (target->places.yield_until > now)
+		at = Min(at, target->places.yield_until);
 	return at;
 }
 

@@ -11,45 +11,10 @@
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
 #include "runner/crowds.h"
-#include "runner/shares.h"
+#include "runner/places.h"
+#include "runner/reach.h"
 #include "runner/sweep.h"
 #include "server/model_server.h"
-#include "server/settings.h"
-
-/*
- * What a server, or a key to it, has had to do, by all runners of the database.
- * Guarded by the lock of its table. Times are those of clock_now().
- */
-typedef struct Load
-{
-	int			in_flight[MAX_RUNNERS_PER_DATABASE];	/* runs that each runner
-														 * has started, or is
-														 * about to */
-	uint32		waiting;		/* runners with parked runs: a bit each */
-	int64		next_request;	/* when the next run may start, as far as
-								 * requests_per_minute goes */
-	double		tokens;			/* used and not yet forgotten */
-	int64		tokens_at;		/* when tokens was true */
-	int64		blocked_until;	/* the server has asked to be left alone */
-} Load;
-
-/* The longest name of a load, in bytes, with its NUL. */
-#define LOAD_NAME_SIZE (NAMEDATALEN + 16)
-
-/* Where the loads are that several runners share. */
-typedef struct LoadTable
-{
-	/*
-	 * The load of this name in this database, for the runner with this
-	 * number; NULL: there is no room.
-	 */
-	Load	   *(*find) (const char *name, int runner);
-
-	/* The runner does not need it any more. While the table is locked. */
-	void		(*release) (Load *load, int runner);
-	void		(*lock) (void);
-	void		(*unlock) (void);
-} LoadTable;
 
 /* What a runner knows of one server. Its own memory. */
 typedef struct Target
@@ -57,25 +22,8 @@ typedef struct Target
 	int			paces;			/* how many there are of it */
 	int			parked;			/* how many of them have parked runs */
 	bool		stalled;		/* some of them may be stalled */
-	int			max_concurrency;	/* 0: any number */
-	int			fetched;		/* parked runs, by the turn that is under way */
-	List	   *started;		/* owners in the order in which runs of theirs
-								 * have been started last, with any key; in
-								 * TopMemoryContext */
-	Shares	   *shares;			/* whose runs are in flight there */
-	Load	   *load;			/* of its table, or our own: in_flight and
-								 * waiting */
-	bool		own_load;		/* it is our own */
-	int64		yield_until;	/* what is free is for other runners */
-
-	/* while it cannot be reached */
-	int64		unreachable_since;	/* 0: it can, as far as is known */
-	int			failures;		/* tries in a row that failed */
-	int64		try_at;			/* when a run is to try it */
-	bool		trying;			/* one does, or is about to */
-	bool		try_reserved;	/* by the turn that is under way */
-	char	   *problem;		/* why it cannot be reached, in UTF-8 */
-	int			patience_ms;	/* how long a run waits for it */
+	Places		places;			/* for its runs, with any key */
+	Reach		reach;
 } Target;
 
 /* What a runner knows of one server as used with one key. Its own memory. */
@@ -134,18 +82,10 @@ extern void pacing_block(Pacing *pacing, Pace *pace, int64 until,
 						 int64 now);
 extern int64 pacing_blocked_until(Pacing *pacing, Pace *pace);
 
-extern void pacing_unreachable(Pacing *pacing, Pace *pace, bool trying,
-							   const char *problem, int patience_ms,
-							   int64 now);
-extern void pacing_reached(Pacing *pacing, Pace *pace);
-extern const char *pacing_problem(Pacing *pacing, Pace *pace);
 extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
-extern void pacing_fetched(Pace *pace, int count);
 extern void pacing_note_start(Pace *pace, Oid owner);
-extern int	pacing_started_at(const Pace *pace, Oid owner);
-extern bool pacing_owner_may(Pace *pace, Oid owner);
 extern void pacing_begin_after(Pacing *pacing, Pace *pace);
 extern void pacing_stall(Pacing *pacing, Pace *pace);
 extern int	pacing_unparkable(Pacing *pacing, Pace *pace, int64 now);

@@ -41,7 +41,7 @@ who_may(Pace *pace, const Oid *owners, int *count)
 
 	for (int i = 0; i < *count; i++)
 	{
-		if (pacing_owner_may(pace, owners[i]))
+		if (places_owner_may(&pace->target->places, owners[i]))
 			may[found++] = owners[i];
 	}
 	*count = found;
@@ -105,8 +105,8 @@ compare_waiting(const ListCell *a, const ListCell *b)
 static List *
 who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
 {
-	int			most = Max(room, LEAST_OWNERS) +
-		shares_owners(pace->target->shares);
+	Places	   *places = &pace->target->places;
+	int			most = Max(room, LEAST_OWNERS) + shares_owners(places->shares);
 	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
 											 count, most);
 	List	   *waiting = NIL;
@@ -116,10 +116,10 @@ who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
 	{
 		Waiting    *its = palloc(sizeof(Waiting));
 
-		if (!pacing_owner_may(pace, lfirst_oid(cell)))
+		if (!places_owner_may(places, lfirst_oid(cell)))
 			continue;
 		its->owner = lfirst_oid(cell);
-		its->started_at = pacing_started_at(pace, its->owner);
+		its->started_at = places_started_at(places, its->owner);
 		waiting = lappend(waiting, its);
 	}
 	list_sort(waiting, compare_waiting);
@@ -163,7 +163,7 @@ static void
 unpark_some(Turn *turn, Pace *pace, int room)
 {
 	Pacing	   *pacing = turn->dispatch->pacing;
-	bool		reached = pacing_problem(pacing, pace) == NULL;
+	bool		reached = !reach_is_lost(&pace->target->reach);
 	int			count = 0;
 	Oid		   *others = crowd_add_hidden(&pace->crowd,
 										  crowd_add(&pace->crowd, NULL, &count),
@@ -183,7 +183,7 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	}
 	if (count > 0 && !pace->hidden_first && fetched < room)
 		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look);
-	pacing_fetched(pace, hidden + fetched);
+	places_note_fetched(&pace->target->places, hidden + fetched);
 	if (hidden + fetched > 0)
 		return;
 	if (count > 0)
@@ -230,7 +230,7 @@ given_up(const Pace *pace, const RunLock *lock, const char *problem)
 	/* A run that is put back has not been attempted, but this attempt failed. */
 	return run_outcome_failed(Max(lock->attempt, 1), "connection",
 							  psprintf("could not reach the model server for %.3f s: %s",
-									   pace->target->patience_ms / 1000.0,
+									   pace->target->reach.patience_ms / 1000.0,
 									   problem));
 }
 
@@ -304,8 +304,8 @@ turn_give_up(Turn *turn)
 
 	while ((pace = pacing_next_parked(pacing, pace)) != NULL)
 	{
-		const char *problem = pacing_problem(pacing, pace);
-		int64		patience_ms = pace->target->patience_ms;
+		const char *problem = reach_problem(&pace->target->reach);
+		int64		patience_ms = pace->target->reach.patience_ms;
 		int64		began = clock_now();
 		List	   *picked;
 		TimestampTz since;

@@ -430,7 +430,7 @@ problem_json(const ReadyRun *run, const char *problem)
 static ParkedRun
 parked_run(Turn *turn, ReadyRun *run, Pace *pace)
 {
-	const char *problem = pacing_problem(turn->dispatch->pacing, pace);
+	const char *problem = reach_problem(&pace->target->reach);
 	ParkedRun	parked = {run, pace->key, NULL};
 
 	if (problem != NULL)
