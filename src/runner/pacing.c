@@ -246,6 +246,7 @@ forget_idle(Pacing *pacing, int64 now)
 			forget_target(pacing, pace->target);
 		release_load(pacing, pace->load, pace->own_load);
 		crowd_forget(&pace->crowd);
+		circle_forget(&pace->circle);
 		pfree(pace->key);
 		pfree(pace);
 	}
@@ -458,6 +459,7 @@ pacing_note_start(Pace *pace, Oid owner)
 	places_note_start(&pace->target->places, owner);
 	pace->last_owner = owner;
 	pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
+	circle_note_start(&pace->circle, owner);
 }
 
 /*
@@ -553,6 +555,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	{
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
+		if (list_member_oid(pace->crowd.hidden, owner))
+			circle_note_parked(&pace->circle);
 		set_parked(pacing, pace, true);
 	}
 	unlock_loads(pacing);

@@ -10,6 +10,7 @@
 
 #include "lib/ilist.h"
 #include "nodes/pg_list.h"
+#include "runner/circle.h"
 #include "runner/crowds.h"
 #include "runner/places.h"
 #include "runner/reach.h"
@@ -48,7 +49,8 @@ typedef struct Pace
 	Oid			last_owner;		/* of whom a run has been started last: those
 								 * who come after him are asked */
 	Crowd		crowd;			/* owners whose parked runs are hidden, */
-	Sweep		sweep;			/* and how far it is with them: */
+	Sweep		sweep;			/* how far it is with them, */
+	Circle		circle;			/* and whose turn it is: */
 	bool		hidden_first;	/* their runs are to be fetched before others,
 								 * of which one has been started last */
 	int64		rests_until;	/* there are no others that may start, and

@@ -186,7 +186,7 @@ pick_hidden(Pick *pick)
 	List	   *its = NIL;
 	ListCell   *cell;
 
-	sweep_begin(sweep, OPEN_READY, &piece);
+	sweep_begin(sweep, OPEN_READY, false, &piece);
 	piece.owners = crowd_hidden_but(&order->crowds.places[OPEN_READY], pick->full,
 									pick->full_count, &piece.count);
 	found = store_pick_of(&piece, order->last_hidden, pick->most);

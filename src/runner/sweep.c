@@ -36,10 +36,11 @@
 #define IDLE_PAUSE (1 * US_PER_S)
 
 /*
- * A step begins: it is about this piece of the table of that place.
+ * A step begins: it is about this piece of the table of that place; with on, about the
+ * next one in any case.
  */
 void
-sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece)
+sweep_begin(Sweep *sweep, OpenRows place, bool on, TablePiece *piece)
 {
 	int64		blocks = store_blocks(place);
 
@@ -53,7 +54,7 @@ sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece)
 	}
 	if (sweep->next >= blocks)
 		sweep->next = 0;
-	sweep->at_kept = sweep->kept_end != 0 && sweep->kept_time > 0;
+	sweep->at_kept = !on && sweep->kept_end != 0 && sweep->kept_time > 0;
 	if (sweep->at_kept)
 	{
 		piece->first = sweep->kept_first;

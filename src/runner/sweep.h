@@ -30,7 +30,8 @@ typedef struct Sweep
 								 * until then */
 } Sweep;
 
-extern void sweep_begin(Sweep *sweep, OpenRows place, TablePiece *piece);
+extern void sweep_begin(Sweep *sweep, OpenRows place, bool on,
+						TablePiece *piece);
 extern bool sweep_end(Sweep *sweep, const TablePiece *piece, bool found,
 					  bool all, bool shared);
 extern int64 sweep_due_at(const Sweep *sweep);

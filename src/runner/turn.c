@@ -220,7 +220,7 @@ promote_hidden(Turn *turn)
 									&piece.count);
 	if (piece.count == 0 || !begin_part(turn, PART_DUE))
 		return;
-	sweep_begin(sweep, OPEN_DUE, &piece);
+	sweep_begin(sweep, OPEN_DUE, false, &piece);
 	more = store_promote_due_of(&piece, TURN_BATCH, &found);
 	if (sweep_end(sweep, &piece, found, !more, order->shared))
 		turn_again(turn, CHORE_SWEEP);

@@ -51,30 +51,37 @@ who_may(Pace *pace, const Oid *owners, int *count)
 /*
  * Fetch runs that are parked for this, of owners who are hidden. Returns how many, and sets
  * when to look again, if there are none: nobody may have more in flight, or it is not the
- * time yet.
+ * time yet. *held tells whether what is free is kept for them until then.
  */
 static int
-unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look)
+unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
+			  bool *held)
 {
 	Sweep	   *sweep = &pace->sweep;
+	int64		began = clock_now();
 	int			fetched = 0;
 	int			hidden;
+	bool		in_circle;
 	TablePiece	piece;
 
 	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &hidden);
 	piece.count = hidden;
 	piece.owners = who_may(pace, piece.owners, &piece.count);
-	*next_look = clock_now() + HIDDEN_PAUSE;
+	*next_look = began + HIDDEN_PAUSE;
 	if (piece.count == 0)
 		return 0;
-	if (!sweep_rests(sweep, clock_now()))
+	if (!sweep_rests(sweep, began))
 	{
-		sweep_begin(sweep, OPEN_PARKED, &piece);
+		in_circle = circle_begin_step(&pace->circle, OPEN_PARKED, &piece);
+		sweep_begin(sweep, OPEN_PARKED, in_circle, &piece);
 		fetched = store_unpark_of(&piece, pace->key, reached, room);
 		/* Who is left out may have some, too. */
 		(void) sweep_end(sweep, &piece, fetched > 0 || piece.count < hidden,
 						 fetched < room, turn->order->shared);
+		if (in_circle)
+			circle_end_step(&pace->circle, &piece, clock_now() - began);
 	}
+	*held = circle_holds(&pace->circle);
 	*next_look = sweep_due_at(sweep);
 	return fetched;
 }
@@ -170,25 +177,28 @@ unpark_some(Turn *turn, Pace *pace, int room)
 										  &count);
 	bool		any = true;
 	int64		next_look = NEVER;
+	bool		held = false;
 	int			hidden = 0;
 	int			fetched = 0;
 
 	if (count > 0 && pace->hidden_first)
-		hidden = unpark_hidden(turn, pace, reached, room, &next_look);
-	if (hidden < room)
+		hidden = unpark_hidden(turn, pace, reached, room, &next_look,
+							   &held);
+	if (hidden < room && !held)
 	{
 		crowd_begin_look(&pace->crowd);
 		fetched = unpark_first(pace, reached, room - hidden, others, count, &any);
 		crowd_end_look(&pace->crowd);
 	}
 	if (count > 0 && !pace->hidden_first && fetched < room)
-		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look);
+		hidden = unpark_hidden(turn, pace, reached, room - fetched, &next_look,
+							   &held);
 	places_note_fetched(&pace->target->places, hidden + fetched);
 	if (hidden + fetched > 0)
 		return;
 	if (count > 0)
-		pace->rests_until = Min(next_look,
-								any ? clock_now() + HIDDEN_PAUSE : NEVER);
+		pace->rests_until = Min(next_look, any && !held ?
+								clock_now() + HIDDEN_PAUSE : NEVER);
 	else if (!any)
 		pacing_none_parked(pacing, pace);
 	else

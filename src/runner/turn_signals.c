@@ -342,7 +342,7 @@ add_hidden(Turn *turn, List *signals, TablePiece *piece, int most)
 
 	if (piece->count == 0 || most <= 0 || sweep_rests(sweep, clock_now()))
 		return signals;
-	sweep_begin(sweep, OPEN_SIGNALS, piece);
+	sweep_begin(sweep, OPEN_SIGNALS, false, piece);
 	found = store_take_signals_from(piece, most);
 	if (sweep_end(sweep, piece, found != NIL, list_length(found) < most, order->shared))
 		turn_again(turn, CHORE_SIGNALS);
