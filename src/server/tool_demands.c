@@ -32,12 +32,24 @@ tool_demand_find(Oid database, Oid role)
 }
 
 /*
- * The pair is to have one more worker. Returns its demand, or NULL if there is no
- * room for one: then its calls wait for a worker of their role. The caller holds
- * the lock.
+ * There is work for the pair now: a demand for what has been put off is due at once, but
+ * one after a start that failed is not.
  */
-ToolDemand *
-tool_demand_add(Oid database, Oid role)
+static void
+hasten(ToolDemand *demand)
+{
+	int64		now = clock_now();
+
+	if (demand->failures == 0 && demand->not_before > now)
+		demand->since = demand->not_before = now;
+}
+
+/*
+ * The demand of this pair, made if there is none: for one worker more. NULL if there is no
+ * room for one: then its calls wait for a worker of their role.
+ */
+static ToolDemand *
+demand_more(Oid database, Oid role)
 {
 	ToolDemand *found = tool_demand_find(database, role);
 
@@ -59,13 +71,29 @@ tool_demand_add(Oid database, Oid role)
 }
 
 /*
- * The same, but no sooner than then. failures: how often a start has failed.
+ * The pair is to have one more worker now. The caller holds the lock.
+ */
+void
+tool_demand_add(Oid database, Oid role)
+{
+	ToolDemand *wanted = demand_more(database, role);
+
+	if (wanted != NULL)
+		hasten(wanted);
+}
+
+/*
+ * The same, but no sooner than then. failures: how often a start has failed; 0: whoever
+ * comes sooner does for that as well.
  */
 void
 tool_demand_at(Oid database, Oid role, int64 not_before, int failures)
 {
-	ToolDemand *wanted = tool_demand_add(database, role);
+	ToolDemand *wanted = tool_demand_find(database, role);
 
+	if (wanted != NULL && failures == 0 && wanted->not_before <= not_before)
+		return;
+	wanted = demand_more(database, role);
 	if (wanted == NULL)
 		return;
 	wanted->number = ++tool_state->demands_made;
@@ -127,7 +155,7 @@ tool_slots_add_work(Oid database, Oid role)
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	roused = rouse(database, role);
 	if (!roused)
-		(void) tool_demand_add(database, role);
+		tool_demand_add(database, role);
 	LWLockRelease(tool_state_lock);
 	if (!roused)
 		runner_slots_wake_launcher();
@@ -140,15 +168,19 @@ tool_slots_add_work(Oid database, Oid role)
 void
 tool_slots_want(Oid database, Oid role)
 {
+	ToolDemand *wanted;
 	bool		coming;
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
-	coming = rouse(database, role) || tool_demand_find(database, role) != NULL;
-	for (int i = 0; i < MAX_TOOL_WORKERS && !coming; i++)
+	coming = rouse(database, role);
+	wanted = tool_demand_find(database, role);
+	if (!coming && wanted != NULL)
+		hasten(wanted);
+	for (int i = 0; i < MAX_TOOL_WORKERS && !coming && wanted == NULL; i++)
 		coming = tool_state->slots[i].state == TOOL_WORKER_STARTING &&
 			tool_slot_is_of(&tool_state->slots[i], database, role);
-	if (!coming)
-		(void) tool_demand_add(database, role);
+	if (!coming && wanted == NULL)
+		tool_demand_add(database, role);
 	LWLockRelease(tool_state_lock);
 	if (!coming)
 		runner_slots_wake_launcher();

@@ -505,7 +505,8 @@ detach(int code, Datum arg)
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	died = slot->state == TOOL_WORKER_BUSY && slot->told != TOOL_CANCELLED &&
 		(!slot->leave || slot->told == TOOL_TOOK_TOO_LONG);
-	if (!died && (slot->state == TOOL_WORKER_BUSY || !slot->resting))
+	if (!died && (slot->state == TOOL_WORKER_BUSY || !slot->resting ||
+				  slot->look_again_at != 0))
 	{
 		/* It has not done all that it was to do; not at once, if it failed. */
 		if (!slot->leave)
@@ -513,7 +514,7 @@ detach(int code, Datum arg)
 		else if (slot->look_again_at != 0)
 			tool_demand_at(database, role, slot->look_again_at, 0);
 		else
-			(void) tool_demand_add(database, role);
+			tool_demand_add(database, role);
 	}
 	if (died)
 	{
@@ -545,7 +546,7 @@ tool_slot_attach(int number, Oid database, Oid role)
 		slot->role == role;
 	if (mine && tool_slots_are_held(database, role))
 	{
-		(void) tool_demand_add(database, role);
+		tool_demand_add(database, role);
 		tool_slot_free(slot);
 		mine = false;
 	}
@@ -583,6 +584,18 @@ tool_slot_wakes(void)
 }
 
 /*
+ * This worker is to look at that time at what it has put off. If it leaves before, another
+ * one is to come then.
+ */
+void
+tool_slot_look_again(int64 look_again_at)
+{
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	tool_state->slots[my_slot].look_again_at = look_again_at;
+	LWLockRelease(tool_state_lock);
+}
+
+/*
  * This worker has found nothing to do, as far as it knew when it was woken that
  * often. Unless it was woken since, nobody else is needed for its role either.
  * What has been put off is to be looked at again at that time; 0: nothing has.
@@ -596,7 +609,7 @@ tool_slot_rest(uint64 wakes_seen, int64 look_again_at)
 
 	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
 	slot->look_again_at = look_again_at;
-	if (look_again_at == 0 && slot->wakes == wakes_seen)
+	if (slot->wakes == wakes_seen)
 	{
 		slot->resting = true;
 		wanted = tool_demand_find(slot->database, slot->role);

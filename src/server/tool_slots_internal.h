@@ -134,7 +134,7 @@ extern bool tool_slot_may_put_off(const ToolSlot *slot, int64 now);
 
 /* tool_demands.c */
 extern ToolDemand *tool_demand_find(Oid database, Oid role);
-extern ToolDemand *tool_demand_add(Oid database, Oid role);
+extern void tool_demand_add(Oid database, Oid role);
 extern void tool_demand_at(Oid database, Oid role, int64 not_before,
 						   int failures);
 extern void tool_demand_later(Oid database, Oid role, int pause,

@@ -736,6 +736,32 @@ store_put_off_turn(const ToolWork *work, bool longer)
 	return 200 << Min(looks - 1, 5);
 }
 
+/* The first of the rows of this role, of this table, that are not due yet. */
+#define NEXT_OF(table) \
+	"(SELECT q.queued_at FROM agno." table " q" \
+	" WHERE q.owner" EQ "$1::pg_catalog.regrole" \
+	" AND q.queued_at OPERATOR(pg_catalog.>) pg_catalog.now()" \
+	" ORDER BY q.queued_at LIMIT 1)"
+
+/*
+ * When the first of what has been put off for this role is due: turns, and the functions
+ * of runs that have ended. 0: there is nothing.
+ */
+TimestampTz
+store_next_put_off(Oid role)
+{
+	static Statement statement = {
+		"SELECT LEAST(" NEXT_OF("tool_queue") ", " NEXT_OF("callbacks") ")"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_oid(&args, role);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	return next_time_or(&row, 0);
+}
+
 /*-------------------------------------------------------------------------
  * The state of a session, for tools
  *-------------------------------------------------------------------------

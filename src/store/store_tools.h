@@ -146,6 +146,7 @@ extern bool store_more_calls(const ToolWork *work);
 extern char *store_changes(void);
 extern void store_end_turn(const ToolWork *work, Oid role);
 extern void store_drop_turn(const ToolWork *work);
+extern TimestampTz store_next_put_off(Oid role);
 extern int	store_put_off_turn(const ToolWork *work, bool longer);
 extern bool store_still_wanted(const ToolWork *work, Oid role);
 extern Jsonb *store_session_state(const char *run_id);

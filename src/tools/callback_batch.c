@@ -27,6 +27,7 @@
 #include "server/wake.h"
 #include "storage/proc.h"
 #include "store/store_callbacks.h"
+#include "store/store_tools.h"
 #include "tools/callback.h"
 #include "tools/callback_batch.h"
 #include "tools/tool_session.h"
@@ -153,11 +154,19 @@ leaves_something(const ErrorData *error)
 		(error != NULL && error->sqlerrcode == ERRCODE_DUPLICATE_PSTATEMENT);
 }
 
+/* What becomes of a batch. */
+typedef enum BatchEnd
+{
+	BATCH_DONE,
+	BATCH_SPLIT,				/* nothing has happened: they are called one
+								 * by one, now */
+	BATCH_PUT_OFF				/* nothing has happened: others come first */
+} BatchEnd;
+
 /*
- * Call the functions of these runs, and note what went wrong with each. False if
- * nothing of that is to have happened.
+ * Call the functions of these runs, and note what went wrong with each.
  */
-static bool
+static BatchEnd
 call_all(List *batch)
 {
 	TimestampTz start = GetCurrentTimestamp();
@@ -179,11 +188,11 @@ call_all(List *batch)
 		told = tool_slot_told();
 		tool_slot_end_call();
 		if (error != NULL && (told == TOOL_CANCELLED || told == TOOL_PUT_OFF))
-			return false;
+			return BATCH_PUT_OFF;
 		if (list_length(batch) > 1 && leaves_something(error))
 		{
 			most_at_once = 1;
-			return false;
+			return BATCH_SPLIT;
 		}
 		if (error != NULL && is_passing(error) &&
 			(error->elevel > ERROR || list_length(batch) > 1 ||
@@ -195,9 +204,9 @@ call_all(List *batch)
 		tool_slot_count(error != NULL);
 		if (list_length(batch) > 1 &&
 			TimestampDifferenceExceeds(start, GetCurrentTimestamp(), BATCH_MS))
-			return false;
+			return BATCH_SPLIT;
 	}
-	return true;
+	return BATCH_DONE;
 }
 
 static void
@@ -227,6 +236,20 @@ gone_of(List *batch)
 }
 
 /*
+ * Look again when the first of what has been put off is due.
+ */
+static void
+look_again(void)
+{
+	TimestampTz next = store_next_put_off(tool_session.role);
+
+	if (next != 0)
+		tool_session_look_again((int)
+								TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+																next));
+}
+
+/*
  * Nothing of the batch has happened: others come first.
  */
 static void
@@ -244,10 +267,10 @@ put_off(List *batch, bool counts)
 }
 
 /*
- * Make the calls of a batch, whose rows in agno.callbacks are locked. Returns
- * whether that is to be committed.
+ * Make the calls of a batch, whose rows in agno.callbacks are locked. If that is done, it
+ * is to be committed.
  */
-static bool
+static BatchEnd
 make_calls(List *batch)
 {
 	StoreUser	user = tool_session_enter();
@@ -256,10 +279,12 @@ make_calls(List *batch)
 	List	   *locked = list_difference_ptr(list_difference_ptr(batch, ended),
 											 gone);
 	List	   *done;
+	BatchEnd	end;
 
 	store_leave(user);
-	if (!call_all(ended))
-		return false;
+	end = call_all(ended);
+	if (end != BATCH_DONE)
+		return end;
 	user = tool_session_enter();
 
 	/*
@@ -272,7 +297,7 @@ make_calls(List *batch)
 	store_callbacks_done(done, tool_session.role);
 	wake_runners(done);
 	store_leave(user);
-	return true;
+	return BATCH_DONE;
 }
 
 /*
@@ -283,13 +308,15 @@ do_batch(void)
 {
 	StoreUser	user;
 	List	   *volatile batch = NIL;
-	volatile bool made = false;
+	volatile BatchEnd end = BATCH_DONE;
 	volatile bool failed = false;
 	TimestampTz start = GetCurrentTimestamp();
 
 	tool_session_begin();
 	user = tool_session_enter();
 	batch = store_take_callbacks(tool_session.role, limit);
+	if (batch == NIL)
+		look_again();
 	store_leave(user);
 	if (batch == NIL)
 	{
@@ -298,8 +325,8 @@ do_batch(void)
 	}
 	PG_TRY();
 	{
-		made = make_calls(batch);
-		if (made)
+		end = make_calls(batch);
+		if (end == BATCH_DONE)
 			tool_session_commit();
 		else
 			tool_session_undo();
@@ -309,6 +336,7 @@ do_batch(void)
 		MemoryContextSwitchTo(tool_session.context);
 		FlushErrorState();
 		failed = true;
+		end = list_length(batch) > 1 ? BATCH_SPLIT : BATCH_PUT_OFF;
 	}
 	PG_END_TRY();
 	if (failed)
@@ -317,7 +345,7 @@ do_batch(void)
 		tool_slot_end_call();
 	}
 
-	if (made && !failed)
+	if (end == BATCH_DONE)
 	{
 		if (!TimestampDifferenceExceeds(start, GetCurrentTimestamp(),
 										BATCH_MS / 4))
@@ -325,7 +353,8 @@ do_batch(void)
 		return true;
 	}
 	limit = 1;
-	put_off(batch, failed && list_length(batch) == 1);
+	if (end == BATCH_PUT_OFF)
+		put_off(batch, failed);
 	return true;
 }
 

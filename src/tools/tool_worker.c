@@ -169,8 +169,10 @@ agno_bg_tool_worker_main(Datum arg)
 		if (calls % CALLS_PER_BATCH == 0)
 			made |= callback_batch();
 		working = false;
-		if (!made || tool_session.look_again_at != 0)
+		if (!made)
 			tool_slot_rest(wakes, tool_session.look_again_at);
+		else if (tool_session.look_again_at != 0)
+			tool_slot_look_again(tool_session.look_again_at);
 		if (made)
 		{
 			idle_since = 0;
