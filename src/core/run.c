@@ -747,6 +747,21 @@ run_hold(Run *run, int64 until)
 }
 
 /*
+ * The next request is not to be sent now: others are to have the place at the server
+ * first. The run is to be started again when it is its turn, as what was sent before
+ * came to nothing.
+ */
+void
+run_give_way(Run *run, int64 now)
+{
+	Assert(run->step == STEP_SEND);
+	end(run, RUN_PENDING, now);
+	run->postpone_ms = 0;
+	run->outcome.error_type = NULL;
+	run->outcome.error_message = NULL;
+}
+
+/*
  * The pause is over.
  */
 void

@@ -99,8 +99,8 @@ typedef struct Run
 	RunOutcome	outcome;		/* its status may be RUNNING: tools are to be
 								 * called */
 	int64		postpone_ms;	/* its status is PENDING: start it again, not
-								 * before then; 0: when its server can be
-								 * reached */
+								 * before then; 0: when its server has room,
+								 * or can be reached */
 } Run;
 
 /* How much of a streamed answer is read at once, in bytes. */
@@ -115,6 +115,7 @@ extern bool run_is_told_all(const Run *run);
 extern void run_answered(Run *run, const HttpResult *result, int64 now,
 						 pg_prng_state *random);
 extern void run_hold(Run *run, int64 until);
+extern void run_give_way(Run *run, int64 now);
 extern void run_woken(Run *run, int64 now);
 extern void run_cancelled(Run *run, int64 now);
 extern void run_failed(Run *run, const char *type, const char *message,

@@ -18,6 +18,7 @@
 #include "server/blame.h"
 #include "runner/dispatch.h"
 #include "server/encoding.h"
+#include "server/runner_slots.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
 
@@ -29,6 +30,12 @@
  * bytes, before the next answer is read.
  */
 #define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
+
+/*
+ * How long a flight may pause that keeps its place at a server which has not many, in
+ * microseconds.
+ */
+#define KEPT_PAUSE (100 * US_PER_MS)
 
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
@@ -42,6 +49,51 @@ end_transfer(Dispatch *dispatch, Flight *flight)
 	if (flight->body.data != NULL)
 		pfree(flight->body.data);
 	flight->body.data = NULL;
+}
+
+/*
+ * Whether a flight pauses for so long that others should have its place at the server
+ * meanwhile, where there are so many. A server that works on a response is not idle.
+ */
+static bool
+pauses(const Flight *flight)
+{
+	return flight->run.step == STEP_BACK_OFF &&
+		flight->run.response_id == NULL &&
+		flight->run.wake_at - clock_now() > KEPT_PAUSE &&
+		flight->pace->target->places.max_concurrency > 0;
+}
+
+/*
+ * The flight asks nothing of its server any more, or for a while: others may.
+ */
+static void
+leave_server(Dispatch *dispatch, Flight *flight)
+{
+	int64		tokens = flight->run.outcome.usage.total -
+		flight->run.earlier_usage.total;
+
+	if (!flight->admitted)
+		return;
+	runner_slot_wake_siblings(pacing_leave(dispatch->pacing, flight->pace,
+										   flight->owner, flight->trying,
+										   tokens - flight->tokens_told,
+										   clock_now()));
+	flight->tokens_told = tokens;
+	flight->admitted = false;
+	flight->trying = false;
+	dispatch->pacing_changed = true;
+}
+
+/*
+ * Put the flight where its step belongs. Call this after every step.
+ */
+static void
+place(Dispatch *dispatch, Flight *flight)
+{
+	fleet_place(dispatch->fleet, flight);
+	if (flight->run.step == STEP_STORE || pauses(flight))
+		leave_server(dispatch, flight);
 }
 
 /*-------------------------------------------------------------------------
@@ -66,7 +118,7 @@ dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
 
 	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
 			   clock_now());
-	fleet_place(dispatch->fleet, flight);
+	place(dispatch, flight);
 	MemoryContextSwitchTo(old);
 }
 
@@ -128,7 +180,7 @@ take_step(Dispatch *dispatch, Flight *flight, FlightStep step)
 	ErrorData  *error = try_step(dispatch, flight, step);
 
 	if (error == NULL)
-		fleet_place(dispatch->fleet, flight);
+		place(dispatch, flight);
 	else if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 		dispatch_shed(dispatch, flight, "internal", error->message);
 	else
@@ -589,10 +641,10 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	/* What is streamed has been read in part. */
 	if (flight->secret != NULL && (error || !flight->run.streamed))
 		http_hide(flight->transfer, flight->secret);
-	take_step(dispatch, flight, answer_step);
-
 	note_resources(dispatch, result);
 	note_reach(dispatch, flight);
+	take_step(dispatch, flight, answer_step);
+
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
 	/* After an answer that does not fit, there is another response. */
@@ -720,6 +772,24 @@ hold_until(Dispatch *dispatch, Flight *flight)
 	return 0;
 }
 
+static void
+give_way_step(Dispatch *dispatch, Flight *flight)
+{
+	run_give_way(&flight->run, clock_now());
+}
+
+/*
+ * Whether the flight has a place at its server, or gets one.
+ */
+static bool
+has_place(Dispatch *dispatch, Flight *flight)
+{
+	if (!flight->admitted)
+		flight->admitted = pacing_come_back(dispatch->pacing, flight->pace,
+											flight->owner, clock_now());
+	return flight->admitted;
+}
+
 /*
  * Begin a run that has not begun, and send its request, or have it wait for its
  * server.
@@ -733,6 +803,11 @@ begin_and_send(Dispatch *dispatch, Flight *flight)
 		take_step(dispatch, flight, begin_step);
 	if (flight->run.step != STEP_SEND)
 		return;
+	if (!has_place(dispatch, flight))
+	{
+		take_step(dispatch, flight, give_way_step);
+		return;
+	}
 	hold = hold_until(dispatch, flight);
 	if (hold == 0)
 	{
@@ -740,7 +815,7 @@ begin_and_send(Dispatch *dispatch, Flight *flight)
 		return;
 	}
 	run_hold(&flight->run, hold);
-	fleet_place(dispatch->fleet, flight);
+	place(dispatch, flight);
 }
 
 /*
@@ -840,5 +915,6 @@ dispatch_forget(Dispatch *dispatch, Flight *flight)
 {
 	end_transfer(dispatch, flight);
 	cancel_response(dispatch, flight);
+	leave_server(dispatch, flight);
 	dispatch->new_responses = list_delete_ptr(dispatch->new_responses, flight);
 }

@@ -245,6 +245,7 @@ forget_idle(Pacing *pacing, int64 now)
 		if (--pace->target->paces == 0)
 			forget_target(pacing, pace->target);
 		release_load(pacing, pace->load, pace->own_load);
+		list_free(pace->untried);
 		crowd_forget(&pace->crowd);
 		circle_forget(&pace->circle);
 		pfree(pace->key);
@@ -287,7 +288,7 @@ pacing_find(Pacing *pacing, const char *server, Oid mapping)
 }
 
 /*
- * A flight has this pace that asks nothing of its server.
+ * A flight has this pace.
  */
 void
 pacing_keep(Pace *pace)
@@ -339,6 +340,48 @@ end_stall(Pacing *pacing, Target *target)
 	}
 }
 
+/*
+ * This key has had its turn: the others to its server come first.
+ */
+static void
+end_turn(Pacing *pacing, Pace *pace)
+{
+	dlist_delete(&pace->node);
+	dlist_push_tail(&pacing->paces, &pace->node);
+}
+
+/*
+ * A run of this owner starts at the server: he has had his turn. One that has been fetched
+ * has not, as it may be to find out whether it can start, or another may be faster.
+ */
+void
+pacing_note_start(Pace *pace, Oid owner)
+{
+	places_note_start(&pace->target->places, owner);
+	pace->last_owner = owner;
+	pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
+	circle_note_start(&pace->circle, owner);
+}
+
+/*
+ * A turn has fetched runs of these owners, and none of them has asked whether it may
+ * start: they cannot be started for other reasons, and would come first each time. So
+ * that was their turn.
+ */
+static void
+pass_untried(Pacing *pacing, Pace *pace)
+{
+	ListCell   *owner;
+
+	if (pace->untried == NIL)
+		return;
+	foreach(owner, pace->untried)
+		pacing_note_start(pace, lfirst_oid(owner));
+	list_free(pace->untried);
+	pace->untried = NIL;
+	end_turn(pacing, pace);
+}
+
 static int64
 request_pause(const Pace *pace)
 {
@@ -351,11 +394,11 @@ request_pause(const Pace *pace)
 void
 pacing_begin_turn(Pacing *pacing)
 {
-	dlist_iter	iter;
+	dlist_mutable_iter iter;
 
 	pacing->turn++;
 	lock_loads(pacing);
-	dlist_foreach(iter, &pacing->paces)
+	dlist_foreach_modify(iter, &pacing->paces)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 		ListCell   *owner;
@@ -368,6 +411,7 @@ pacing_begin_turn(Pacing *pacing)
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
+		pass_untried(pacing, pace);
 		pace->target->places.fetched = 0;
 		reach_begin_turn(&pace->target->reach);
 	}
@@ -450,16 +494,15 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 }
 
 /*
- * A run of this owner starts at the server: he has had his turn. One that has been fetched
- * has not, as it may be to find out whether it can start, or another may be faster.
+ * A run of this owner that was parked for this has been fetched.
  */
 void
-pacing_note_start(Pace *pace, Oid owner)
+pacing_note_fetched(Pace *pace, Oid owner)
 {
-	places_note_start(&pace->target->places, owner);
-	pace->last_owner = owner;
-	pace->hidden_first = !list_member_oid(pace->crowd.hidden, owner);
-	circle_note_start(&pace->circle, owner);
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	pace->untried = list_append_unique_oid(pace->untried, owner);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -481,16 +524,6 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
 	lock_loads(pacing);
 	set_parked(pacing, pace, false);
 	unlock_loads(pacing);
-}
-
-/*
- * This key has had its turn: the others to its server come first.
- */
-static void
-end_turn(Pacing *pacing, Pace *pace)
-{
-	dlist_delete(&pace->node);
-	dlist_push_tail(&pacing->paces, &pace->node);
 }
 
 /*
@@ -531,6 +564,7 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	Target	   *target = pace->target;
 	bool		admitted;
 
+	pace->untried = list_delete_oid(pace->untried, owner);
 	target->places.max_concurrency = server->max_concurrency;
 	target->reach.patience_ms = server->patience_ms;
 	pace->requests_per_minute = server->requests_per_minute;
@@ -590,7 +624,6 @@ bool
 pacing_started(Pacing *pacing, Pace *pace, Oid owner)
 {
 	pace->reserved = list_delete_oid(pace->reserved, owner);
-	pace->in_flight++;
 	return reach_start_try(&pace->target->reach);
 }
 
@@ -610,19 +643,37 @@ pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
 }
 
 /*
- * A run of this owner that had been started is over, and cost so many tokens;
- * trying is what pacing_started() said, unless reach_failed() has been told of
- * it since. Returns which other runners wait for its place: the bit of
- * each number.
+ * A run of this owner that has left is to ask its server again: whether it has a place
+ * for that. If runs are parked for the server, it is not before them.
+ */
+bool
+pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
+{
+	Target	   *target = pace->target;
+	Places	   *places = &target->places;
+	bool		may;
+
+	lock_loads(pacing);
+	may = target->parked == 0 && places_others(places, pacing->number) == 0 &&
+		places_room(places, now) > 0 && places_owner_may(places, owner);
+	if (may)
+		places_take(places, pacing->number, owner);
+	unlock_loads(pacing);
+	return may;
+}
+
+/*
+ * A run of this owner asks nothing of its server any more, or for a while, and has cost so
+ * many tokens; trying is what pacing_started() said, unless reach_failed() has been told
+ * of it since. Returns which other runners wait for its place: the bit of each number.
  */
 uint32
-pacing_ended(Pacing *pacing, Pace *pace, Oid owner, bool trying,
+pacing_leave(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 			 int64 tokens, int64 now)
 {
 	Target	   *target = pace->target;
 	uint32		others;
 
-	pace->in_flight--;
 	lock_loads(pacing);
 	places_free(&target->places, pacing->number, owner);
 	forget_tokens(pace, now);

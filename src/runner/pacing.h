@@ -39,6 +39,9 @@ typedef struct Pace
 	int			tokens_per_minute;	/* each 0 when there is none */
 	List	   *reserved;		/* owners of the runs that this turn is to
 								 * start */
+	List	   *untried;		/* owners of parked runs that this turn has
+								 * fetched, none of which has asked whether it
+								 * may start */
 	int			in_flight;		/* flights that have it */
 	bool		parked;			/* there may be runs that wait for it */
 	bool		stalled;		/* but only of owners who may not have more in
@@ -77,7 +80,8 @@ extern bool pacing_admit(Pacing *pacing, Pace *pace,
 extern void pacing_recheck(Pacing *pacing);
 extern void pacing_give_back(Pacing *pacing, Pace *pace, Oid owner);
 extern bool pacing_started(Pacing *pacing, Pace *pace, Oid owner);
-extern uint32 pacing_ended(Pacing *pacing, Pace *pace, Oid owner,
+extern bool pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now);
+extern uint32 pacing_leave(Pacing *pacing, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
 extern int64 pacing_repeat(Pacing *pacing, Pace *pace, int64 now);
 extern void pacing_block(Pacing *pacing, Pace *pace, int64 until,
@@ -87,6 +91,7 @@ extern int64 pacing_blocked_until(Pacing *pacing, Pace *pace);
 extern void pacing_held_back(Pacing *pacing, Pace *pace, int64 now);
 
 extern Pace *pacing_next_parked(Pacing *pacing, Pace *after);
+extern void pacing_note_fetched(Pace *pace, Oid owner);
 extern void pacing_note_start(Pace *pace, Oid owner);
 extern void pacing_begin_after(Pacing *pacing, Pace *pace);
 extern void pacing_stall(Pacing *pacing, Pace *pace);

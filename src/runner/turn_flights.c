@@ -460,8 +460,8 @@ typedef struct Ends
 	int			postponed_count;
 	NewStep    *steps;			/* whose tools are to be called */
 	int			step_count;
-	EndedRun   *held_back;		/* to be started again when their server can
-								 * be reached */
+	EndedRun   *held_back;		/* to be started again when their server has
+								 * room, or can be reached */
 	int			held_back_count;
 	List	   *streamed;		/* Flights that have subscribers */
 	PartialRun *partial;		/* what streamed runs whose tools are to be

@@ -59,14 +59,12 @@ note_flushed(const Turn *turn)
 }
 
 /*
- * Runs are stored, or others have them: they are not in flight any more. Returns which
- * siblings that is for, a bit each.
+ * Runs are stored, or others have them: they are not in flight any more.
  */
-static uint32
+static void
 let_go(const Turn *turn)
 {
 	Dispatch   *dispatch = turn->dispatch;
-	uint32		siblings = 0;
 	ListCell   *cell;
 
 	/* These are among them. */
@@ -85,18 +83,10 @@ let_go(const Turn *turn)
 
 		dispatch_forget(dispatch, flight);
 		count_end(&flight->run);
-		if (flight->admitted)
-			siblings |= pacing_ended(dispatch->pacing, flight->pace,
-									 flight->owner, flight->trying,
-									 flight->run.outcome.usage.total -
-									 flight->run.earlier_usage.total,
-									 clock_now());
-		else
-			pacing_let_go(flight->pace);
+		pacing_let_go(flight->pace);
 		fleet_remove(dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
-	return siblings;
 }
 
 /*
@@ -114,11 +104,10 @@ take_off(const Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(dispatch->fleet, flight);
+		pacing_keep(flight->pace);
 		if (flight->admitted)
 			flight->trying = pacing_started(dispatch->pacing, flight->pace,
 											flight->owner);
-		else
-			pacing_keep(flight->pace);
 	}
 }
 
@@ -152,7 +141,7 @@ turn_carry_out(const Turn *turn)
 		fleet_settled(lfirst(cell));
 	foreach(cell, turn->held_back)
 		pacing_held_back(turn->dispatch->pacing, lfirst(cell), clock_now());
-	siblings = let_go(turn);
+	let_go(turn);
 	foreach(cell, turn->tool_owners)
 		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
 	foreach(cell, turn->cancelled_ids)
@@ -161,7 +150,7 @@ turn_carry_out(const Turn *turn)
 	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
 	runner_slot_count(COUNT_IN_FLIGHT,
 					  list_length(turn->started) - list_length(turn->left));
-	siblings |= store_told_runners();
+	siblings = store_told_runners();
 	if (turn->lost)
 		siblings = PG_UINT32_MAX;
 	runner_slot_wake_siblings(siblings);

@@ -156,6 +156,7 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 			break;
 		fetched += store_unpark(pace->key, owner, reached,
 								Min(quota, room - fetched));
+		pacing_note_fetched(pace, owner);
 		/* What has come from a dump of 1.0 starts as somebody's. */
 		if (!OidIsValid(owner))
 			pacing_note_start(pace, owner);

@@ -80,25 +80,30 @@ store_park(ParkedRun *runs, int count)
 }
 
 static void
-park_executing(const Column *run_ids, const Column *keys)
+park_executing(const Column *run_ids, const Column *keys,
+			   const Column *unreachable)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " PARKED ","
 		" parked_for = d.key,"
-		" waits_since = coalesce(q.waits_since, clock_timestamp()) "
-		"FROM unnest($1, $2) AS d (run_id, key) WHERE q.run_id = d.run_id"
+		" waits_since = CASE WHEN d.unreachable = 1 THEN"
+		" coalesce(q.waits_since, clock_timestamp()) END "
+		"FROM unnest($1, $2, $3) AS d (run_id, key, unreachable) "
+		"WHERE q.run_id = d.run_id"
 	};
 	Arguments	args = {0};
 
 	bind_column(&args, run_ids);
 	bind_column(&args, keys);
+	bind_column(&args, unreachable);
 	store_execute(&statement, &args);
 }
 
 /*
- * Put runs back, all of them locked, whose servers could not be reached, and
- * let them wait until they can. That does not count as an attempt, but
- * repetitions that were used before are used up.
+ * Put runs back, all of them locked, whose servers could not be reached (which error
+ * says), or have no room for another request of theirs, and let them wait until they
+ * can, or have. That does not count as an attempt, but repetitions that were used
+ * before are used up.
  */
 void
 store_hold_back(EndedRun *runs, int count)
@@ -114,6 +119,7 @@ store_hold_back(EndedRun *runs, int count)
 	Column		run_ids = {TEXTOID};
 	Column		session_ids = {TEXTOID};
 	Column		keys = {TEXTOID};
+	Column		unreachable = {INT4OID};
 
 	if (count == 0)
 		return;
@@ -126,13 +132,14 @@ store_hold_back(EndedRun *runs, int count)
 		add_text(&run_ids, run->run_id);
 		add_text(&session_ids, run->session_id);
 		add_text(&keys, run->parked_for);
+		add_int(&unreachable, run->error != NULL ? 1 : 0);
 		if (run->repeated)
 			store_keep_retries(run->run_id, run->owner, run->retries);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &errors);
 	store_execute(&statement, &args);
-	park_executing(&run_ids, &keys);
+	park_executing(&run_ids, &keys, &unreachable);
 	store_advance(&session_ids);
 }
 

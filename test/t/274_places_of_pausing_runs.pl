@@ -1,0 +1,54 @@
+# A model server has room for one run, which pauses before it asks again: the account of its
+# key has had too much, or the server has failed. Its place is for others until then, and if
+# they have runs waiting, it is after them in turn. It asks no more often than its retries
+# say, and its pause ends as if it had kept the place where nobody else wants that.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use AgnoInvariants;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+my $mock = start_mock('mock');
+add_mock_server($mock, name => 'narrow', options => ", max_concurrency '1', retries '2'");
+make_user('one', 'two');
+$node->safe_psql('postgres', q(CREATE USER MAPPING FOR one SERVER narrow OPTIONS (api_key 'sk-one')));
+
+# Nobody else: the run stays in flight.
+enqueue('alone', 'narrow:after-1500-429', role => 'one');
+wait_for_answer('alone');
+is(run_status('alone'), 'RUNNING', 'a run that pauses is in flight');
+expect_run('alone', { status => 'COMPLETED', attempt => 1, "finished_at - created_at < '4 s'" => 'true' });
+
+# Its key is blocked, which is no reason for others to wait.
+enqueue('blocked', 'narrow:after-6000-429', role => 'one');
+wait_for_answer('blocked');
+my $start = time;
+like(outcome_as('two', q(CALL agno_run('x', model => 'narrow:echo'))), qr{\|COMPLETED\|}, 'another one has the place');
+cmp_ok(time - $start, '<', 4, 'before the pause is over');
+expect_run('blocked', { status => 'COMPLETED', attempt => 1 });
+is(mock_count('mock', 'blocked'), 2, 'and is repeated once');
+
+# The server fails, and others have more runs for it than it can answer meanwhile.
+as('two', q(SELECT count(agno_arun('many', run_id => 'many-' || i, model => 'narrow:slow-200')) FROM generate_series(1, 40) i));
+wait_until('one of them to run', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^many-' AND status = 'RUNNING')) == 1 });
+enqueue('failing', 'narrow:status-500', role => 'one');
+expect_run('failing', { status => 'ERROR', attempt => 1, "error ->> 'type'" => 'provider' });
+is(mock_count('mock', 'failing'), 3, 'a run asks as often as its retries say');
+cmp_ok(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many-' AND finished_at IS NULL)), '>', 10, 'and waits for its turn, not for all others');
+is(value(q(max(attempt) FROM agno.runs WHERE run_id ~ '^many-')), 1, 'the others are as ever');
+wait_until('the others to be done', sub { value(q(count(*) FROM agno.runs WHERE finished_at IS NULL)) == 0 });
+
+# The time of an attempt is over while it pauses.
+enqueue('late', 'narrow:after-5000-429', role => 'one', timeout => '1s');
+expect_run('late', { status => 'ERROR', "error ->> 'type'" => 'timeout' });
+like(outcome_as('two', q(CALL agno_run('x', model => 'narrow:echo'))), qr{\|COMPLETED\|}, 'the place of a run that ends in its pause is free');
+is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
+
+$node->stop;
+done_testing();
