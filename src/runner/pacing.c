@@ -589,6 +589,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	{
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
+		if (places_owner_may(&target->places, owner))
+			pace->stalled = false;
 		if (list_member_oid(pace->crowd.hidden, owner))
 			circle_note_parked(&pace->circle);
 		set_parked(pacing, pace, true);
@@ -643,8 +645,26 @@ pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
 }
 
 /*
+ * Whether runs are parked for this server that may start as soon as there is room.
+ */
+static bool
+has_waiting(Pacing *pacing, const Target *target)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &pacing->paces)
+	{
+		Pace	   *pace = dlist_container(Pace, node, iter.cur);
+
+		if (pace->target == target && pace->parked && !pace->stalled)
+			return true;
+	}
+	return false;
+}
+
+/*
  * A run of this owner that has left is to ask its server again: whether it has a place
- * for that. If runs are parked for the server, it is not before them.
+ * for that. If others wait for one, it is not before them.
  */
 bool
 pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
@@ -654,8 +674,9 @@ pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
 	bool		may;
 
 	lock_loads(pacing);
-	may = target->parked == 0 && places_others(places, pacing->number) == 0 &&
-		places_room(places, now) > 0 && places_owner_may(places, owner);
+	may = places_room(places, now) > 0 && places_owner_may(places, owner) &&
+		places_others(places, pacing->number) == 0 &&
+		!has_waiting(pacing, target);
 	if (may)
 		places_take(places, pacing->number, owner);
 	unlock_loads(pacing);
@@ -741,6 +762,7 @@ pacing_held_back(Pacing *pacing, Pace *pace, int64 now)
 	lock_loads(pacing);
 	set_parked(pacing, pace, true);
 	unlock_loads(pacing);
+	pace->stalled = false;
 
 	/* It may have been waiting before: find out soon. */
 	pace->give_up_at = Min(pace->give_up_at,

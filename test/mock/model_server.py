@@ -14,7 +14,8 @@ How it behaves is in the id of the model that a request names:
     status-CODE             an error of this HTTP status, with OpenAI's JSON
     html-CODE               the same with a page of HTML
     quota                   a 429 that says that the account is empty
-    flaky-N-CODE            an error N times for each input, then an answer
+    flaky-N-CODE[-MS]       an error N times for each input, then an answer, after MS
+                            milliseconds
     after-MS-CODE           once an error that asks for a pause (retry-after-ms)
     incomplete, failed      a response that ended so
     error-200               HTTP 200 with an error object
@@ -245,6 +246,8 @@ class ModelServer:
                     extra["retry-after-ms"] = arguments[0]
                 return await reply(writer, int(arguments[1]),
                                    error_body(arguments[1]), extra=extra)
+            if kind == "flaky" and len(arguments) > 2:
+                await asyncio.sleep(int(arguments[2]) / 1000)
         elif kind == "incomplete":
             return await reply(writer, 200, response(
                 request, "Half an ans", status="incomplete",

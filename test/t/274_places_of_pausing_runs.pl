@@ -44,6 +44,18 @@ cmp_ok(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many-' AND finished_at I
 is(value(q(max(attempt) FROM agno.runs WHERE run_id ~ '^many-')), 1, 'the others are as ever');
 wait_until('the others to be done', sub { value(q(count(*) FROM agno.runs WHERE finished_at IS NULL)) == 0 });
 
+# Whoever waits may not have more: that keeps nobody from coming back.
+add_mock_server($mock, name => 'wide', options => ", max_concurrency '100', retries '2'");
+as('two', q(SELECT count(agno_arun('many', run_id => 'long-' || i, model => 'wide:hang')) FROM generate_series(1, 93) i));
+wait_until('as many as may', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^long-' AND status = 'RUNNING')) == 90 });
+$start = time;
+as('one', q(SELECT count(agno_arun('returning' || i, run_id => 'returning-' || i, model => 'wide:flaky-1-500-2000')) FROM generate_series(1, 6) i));
+wait_until('those who pause to be done', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^returning-' AND finished_at IS NULL)) == 0 });
+note(sprintf('six came back in %.2f s', time - $start));
+cmp_ok(time - $start, '<', 4.5, 'who has room comes back beside runs that may not start');
+is(value(q(count(*) FROM agno.runs WHERE run_id ~ '^returning-' AND status = 'COMPLETED')), 6, 'and has its answer');
+as('two', q(SELECT count(agno_cancel_run('long-' || i)) FROM generate_series(1, 93) i));
+
 # The time of an attempt is over while it pauses.
 enqueue('late', 'narrow:after-5000-429', role => 'one', timeout => '1s');
 expect_run('late', { status => 'ERROR', "error ->> 'type'" => 'timeout' });
