@@ -38,8 +38,13 @@
 /* How many runs of families are looked at in a step, and deleted. */
 #define FAMILY_RUNS 1000
 
-/* How many rows a run, or a family, loses in a step that deletes no other. */
+/*
+ * How many rows a run, or a family, loses in a step that deletes no other; and how many
+ * bytes, or how many the runs have that a step deletes, if it is more than one: to delete
+ * them takes some 7 ms for each megabyte.
+ */
 #define PORTION_ROWS 1000
+#define PORTION_BYTES (16 * 1024 * 1024)
 
 /* How many different reasons are logged. */
 #define MAX_REASONS 20
@@ -396,10 +401,11 @@ lock_expired(const Column *run_ids, int age)
  * least age seconds ago, with all of these families. Looks at no more than FAMILY_RUNS,
  * and returns how many of the given runs that has sufficed for. Of a family that is
  * larger than that, the upper ones are taken for all: those below have nobody above
- * them then, and are families of their own. Somebody may have some go on still.
+ * them then, and are families of their own. Somebody may have some go on still. Which of the
+ * given runs each is below is in *roots, counted from 0.
  */
 static int
-whole_families(const Column *run_ids, int age, Column *whole)
+whole_families(const Column *run_ids, int age, Column *whole, int **roots)
 {
 	/* One family after the other is read, and no more of them than is needed. */
 	static Statement statement = {
@@ -423,6 +429,7 @@ whole_families(const Column *run_ids, int age, Column *whole)
 	bind_int(&args, age);
 	bind_int(&args, FAMILY_RUNS);
 	found = store_execute(&statement, &args);
+	*roots = palloc(sizeof(int) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
@@ -436,6 +443,7 @@ whole_families(const Column *run_ids, int age, Column *whole)
 			is_old = true;
 			root = its_root;
 		}
+		(*roots)[whole->count] = its_root - 1;
 		add_text(whole, next_text(&row));
 		is_old &= next_bool(&row);
 	}
@@ -452,20 +460,28 @@ whole_families(const Column *run_ids, int age, Column *whole)
 	return root;
 }
 
+/* How long a column is where it is stored, in bytes. */
+#define SIZE(column) "coalesce(pg_column_size(" column ")::bigint, 0)"
+
 /*
  * Lock those of these runs that have ended and that nobody else has locked: rows of
- * run_id and session_id.
+ * the number of the run, counted from 1, run_id, session_id and how many bytes it has, in
+ * their order.
  */
 static uint64
 lock_ended(const Column *run_ids)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id FROM agno.runs r"
-		" WHERE r.run_id = ANY ($1)"
-		" AND r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
+		"SELECT d.n::integer, r.run_id, r.session_id, " SIZE("r.input") " + "
+		SIZE("r.content") " + " SIZE("r.reasoning_content") " + "
+		SIZE("r.messages") " + " SIZE("r.tools") " + " SIZE("r.requirements")
+		" + " SIZE("r.session_state") " + " SIZE("r.metadata")
+		" FROM unnest($1) WITH ORDINALITY AS d (run_id, n)"
+		" JOIN agno.runs r ON r.run_id = d.run_id"
+		" WHERE r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
 		" WHERE c.run_id = r.run_id)"
-		" FOR UPDATE SKIP LOCKED"
+		" ORDER BY d.n FOR UPDATE OF r SKIP LOCKED"
 	};
 	Arguments	args = {0};
 
@@ -477,42 +493,82 @@ static Statement delete_statement = {
 	"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"
 };
 
-#define DELETE_PORTION(table) \
-	"DELETE FROM " table " d WHERE d.ctid = ANY (ARRAY(SELECT o.ctid" \
-	" FROM " table " o WHERE o.run_id = ANY ($1) LIMIT $2))"
+/* How many bytes a row of these tables has. */
+#define EVENT_SIZE SIZE("o.data")
+#define CALL_SIZE SIZE("o.arguments") " + " SIZE("o.result") " + " \
+	SIZE("o.shown") " + " SIZE("o.error")
+#define REQUIREMENT_SIZE SIZE("o.preview") " + " SIZE("o.answer") " + " \
+	SIZE("o.input_schema")
+#define STEP_SIZE SIZE("o.messages")
+
+#define FIRST_SIZES(table, size) \
+	"(SELECT " size " AS size FROM " table " o" \
+	" WHERE o.run_id = ANY ($1) LIMIT $2)"
+
+/*
+ * Whether more belongs to these runs than is to be deleted at once.
+ */
+static bool
+have_much(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT count(*) > $3 OR coalesce(sum(s.size), 0) > $4 FROM ("
+		FIRST_SIZES("agno.run_events", EVENT_SIZE) " UNION ALL "
+		FIRST_SIZES("agno.tool_calls", CALL_SIZE) " UNION ALL "
+		FIRST_SIZES("agno.requirements", REQUIREMENT_SIZE) " UNION ALL "
+		FIRST_SIZES("agno.run_steps", STEP_SIZE) ") s"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_ids(&args, run_ids, count);
+	bind_int(&args, PORTION_ROWS + 1);
+	bind_int(&args, PORTION_ROWS);
+	bind_int(&args, PORTION_BYTES);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	return next_bool(&row);
+}
+
+#define DELETE_PORTION(table, size) \
+	"DELETE FROM " table " d WHERE d.ctid = ANY (ARRAY(SELECT y.row FROM" \
+	" (SELECT s.row, s.size, sum(s.size) OVER (ROWS UNBOUNDED PRECEDING)" \
+	" AS so_far FROM (SELECT o.ctid AS row, " size " AS size FROM " table " o" \
+	" WHERE o.run_id = ANY ($1) LIMIT $2) s) y WHERE y.so_far - y.size < $3))"
 
 /*
  * Delete a portion of what belongs to those of these runs that can be deleted. Returns
- * whether there may be more of it: then the runs are to stay still.
+ * whether there was any: then there may be more of it, and the runs are to stay still.
  */
 static bool
 delete_portion(char **run_ids, int count)
 {
 	static Statement statements[] = {
-		{DELETE_PORTION("agno.run_events")},
-		{DELETE_PORTION("agno.tool_calls")},
-		{DELETE_PORTION("agno.requirements")},
-		{DELETE_PORTION("agno.run_steps")}
+		{DELETE_PORTION("agno.run_events", EVENT_SIZE)},
+		{DELETE_PORTION("agno.tool_calls", CALL_SIZE)},
+		{DELETE_PORTION("agno.requirements", REQUIREMENT_SIZE)},
+		{DELETE_PORTION("agno.run_steps", STEP_SIZE)}
 	};
-	int			left = PORTION_ROWS;
+	bool		found = false;
 
 	count = delete_rows(&delete_statement, run_ids, count, true);
-	for (int i = 0; count > 0 && left > 0 && i < (int) lengthof(statements); i++)
+	for (int i = 0; count > 0 && !found && i < (int) lengthof(statements); i++)
 	{
 		Arguments	args = {0};
 
 		bind_ids(&args, run_ids, count);
-		bind_int(&args, left);
-		left -= (int) store_execute(&statements[i], &args);
+		bind_int(&args, PORTION_ROWS);
+		bind_int(&args, PORTION_BYTES);
+		found = store_execute(&statements[i], &args) > 0;
 	}
-	return left <= 0;
+	return found;
 }
 
 /*
  * Delete these runs, or as many of them as can be, with what belongs to them,
- * and those of their sessions that have no run left then.
+ * and those of their sessions that have no run left then. Returns whether any is gone.
  */
-static void
+static bool
 delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 {
 	static Statement requests = {
@@ -534,7 +590,7 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	int			gone = delete_rows(&delete_statement, run_ids, count, false);
 
 	if (gone == 0)
-		return;
+		return false;
 	bind_ids(&args, run_ids, gone);
 	store_execute(&requests, &args);
 	store_execute(&events, &args);
@@ -542,13 +598,14 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 	store_execute(&requirements, &args);
 	store_execute(&steps, &args);
 	delete_sessions(session_ids, count, age);
+	return true;
 }
 
 /*
  * Delete runs that ended at least age seconds ago, with all that they have enqueued,
  * the sessions that have none left, and what belongs to them: no more than limit,
- * those accepted first, and fewer if their families are large. With a limit of
- * 1, what belongs to a run is deleted in portions before it goes itself. *after is the
+ * those accepted first, and fewer if their families are large, or they themselves. With
+ * a limit of 1, what belongs to a run is deleted in portions before it goes itself. *after is the
  * place to go on after, until there are no more: then the next call begins anew.
  * Returns whether there may be more. Errors: any that a trigger or a foreign key raises
  * at the commit.
@@ -562,9 +619,14 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	RunPlace	end = *after;
 	Column		expired = {TEXTOID};
 	bool		more;
+	bool		gone = false;
 	uint64		found;
 	uint64		ended;
+	int64		bytes = 0;
+	int			count;
 	int			looked;
+	int			last_root = 0;
+	int		   *roots_of;
 	RunPlace   *places;
 	Column		roots = {TEXTOID};
 	Column		families = {TEXTOID};
@@ -587,21 +649,34 @@ store_expire_runs(RunPlace *after, int limit, int age)
 		places[n].created_at = next_time(&row);
 		add_text(&roots, places[n].run_id);
 	}
-	looked = whole_families(&roots, age, &families);
+	looked = whole_families(&roots, age, &families, &roots_of);
 	ended = lock_ended(&families);
 	run_ids = palloc(sizeof(char *) * Max(ended, 1));
 	session_ids = palloc(sizeof(char *) * Max(ended, 1));
-	for (uint64 n = 0; n < ended; n++)
+	for (count = 0; count < (int) ended; count++)
 	{
-		RowReader	row = row_reader(n);
+		RowReader	row = row_reader(count);
+		int			root = roots_of[next_int(&row) - 1];
 
-		run_ids[n] = next_text(&row);
-		session_ids[n] = next_text(&row);
+		run_ids[count] = next_text(&row);
+		session_ids[count] = next_text(&row);
+		bytes += next_int64(&row);
+		if (count > 0 && bytes > PORTION_BYTES)
+			break;
+		last_root = root;
 	}
-	if (limit == 1 && delete_portion(run_ids, (int) ended))
+	if (limit == 1 && count > 0 && have_much(run_ids, count) &&
+		delete_portion(run_ids, count))
 		return true;
-	if (ended > 0)
-		delete_runs(run_ids, session_ids, (int) ended, age);
+	if (count > 0)
+		gone = delete_runs(run_ids, session_ids, count, age);
+	if (count < (int) ended)
+	{
+		/* The next call goes on with the others, unless these stay. */
+		if (!gone)
+			*after = places[last_root];
+		return true;
+	}
 	if ((uint64) looked < found)
 	{
 		*after = places[looked - 1];

@@ -1,0 +1,44 @@
+# A family of runs with large answers is old enough to be deleted: not all of it at once, which
+# would keep the runner from everything else; nor all events of a run that has large ones.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $node = new_node('main');
+my $mock = start_mock('mock');
+add_mock_server($mock);
+make_user('app', 'held');
+as('app', q(SELECT count(agno_arun('x', run_id => 'child-' || i, model => 'mock:echo')) FROM generate_series(1, 10) i));
+as('app', qq(CALL agno_run('x', run_id => '$_', model => 'mock:echo'))) foreach 'top', 'told';
+as('held', q(CALL agno_run('x', run_id => 'held', model => 'mock:echo')));
+wait_until('all to be done', sub { value('count(*) FROM agno.runs WHERE finished_at IS NULL') == 0 });
+
+# In which transactions they are deleted. One run is kept by a foreign key.
+$node->safe_psql('postgres', q(
+	UPDATE agno.runs SET parent_run_id = 'top' WHERE run_id ~ '^child-';
+	CREATE TABLE large AS SELECT string_agg(md5(i::text), '') AS text FROM generate_series(1, 300000) i;
+	UPDATE agno.runs SET content = text FROM large WHERE run_id ~ '^child-';
+	UPDATE agno.runs SET content = text || text FROM large WHERE run_id = 'held';
+	INSERT INTO agno.run_events (run_id, seq, event, data, created_at)
+		SELECT 'told', 1000 + i, 'RunContent', to_jsonb(text), now() FROM large, generate_series(1, 6) i;
+	CREATE TABLE keeps (run_id text COLLATE "C" REFERENCES agno.runs);
+	INSERT INTO keeps VALUES ('held');
+	CREATE TABLE deleted (what text, xid xid8);
+	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql
+		AS $$ BEGIN INSERT INTO public.deleted VALUES (TG_TABLE_NAME, pg_current_xact_id()); RETURN OLD; END $$;
+	CREATE TRIGGER note AFTER DELETE ON agno.runs FOR EACH ROW WHEN (OLD.run_id ~ '^child-') EXECUTE FUNCTION note();
+	CREATE TRIGGER note AFTER DELETE ON agno.run_events FOR EACH ROW WHEN (OLD.seq > 1000) EXECUTE FUNCTION note()));
+configure(retention => '1s');
+wait_until('all but one to be deleted', sub { value('count(*) FROM agno.runs') == 1 });
+is(value('run_id FROM agno.runs'), 'held', 'what somebody refers to stays, and keeps nothing else');
+is(value(q(count(*) FROM deleted)), 16, 'each is deleted once');
+cmp_ok(value(q(count(DISTINCT xid) FROM deleted WHERE what = 'runs')), '>=', 5, 'no more of a family at once than it has bytes for');
+is(value('count(*) FROM agno.run_events'), 0, 'with all their events');
+
+$node->stop;
+done_testing();
