@@ -31,12 +31,6 @@
  */
 #define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
 
-/*
- * How long a flight may pause that keeps its place at a server which has not many, in
- * microseconds.
- */
-#define KEPT_PAUSE (100 * US_PER_MS)
-
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
@@ -52,16 +46,15 @@ end_transfer(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * Whether a flight pauses for so long that others should have its place at the server
- * meanwhile, where there are so many. A server that works on a response is not idle.
+ * Whether a flight pauses, and leaves its server to others meanwhile. One that works on a
+ * response for it is not idle.
  */
 static bool
 pauses(const Flight *flight)
 {
 	return flight->run.step == STEP_BACK_OFF &&
 		flight->run.response_id == NULL &&
-		flight->run.wake_at - clock_now() > KEPT_PAUSE &&
-		flight->pace->target->places.max_concurrency > 0;
+		pacing_leaves(flight->pace, flight->run.wake_at - clock_now());
 }
 
 /*
@@ -762,13 +755,6 @@ hold_until(Dispatch *dispatch, Flight *flight)
 	if (until > now)
 		return until +
 			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
-	if (flight->run.repetitions == 0 || flight->run.response_id != NULL)
-		return 0;
-	if (flight->repeat_at == 0)
-		flight->repeat_at = pacing_repeat(dispatch->pacing, flight->pace, now);
-	if (flight->repeat_at > now)
-		return flight->repeat_at;
-	flight->repeat_at = 0;
 	return 0;
 }
 

@@ -89,8 +89,6 @@ typedef struct Flight
 	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
 	int64		size_sent;		/* flight_size() when that was sent */
 	bool		id_stored;		/* run.response_id has been stored */
-	int64		repeat_at;		/* when its request may be sent again, as
-								 * pacing.c has it; 0: not asked */
 
 	/* while its row in the queue is only claimed */
 	dlist_node	unsettled;		/* in Fleet.unsettled */

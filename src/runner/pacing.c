@@ -38,6 +38,12 @@
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
 
+/*
+ * How long a run may pause that keeps its place at a server which has not many, in
+ * microseconds.
+ */
+#define KEPT_PAUSE (100 * US_PER_MS)
+
 /* How often a parked run asks all the same: limits may have changed. */
 #define PROBE_PAUSE US_PER_S
 
@@ -430,34 +436,51 @@ take_request(Pace *pace, int64 now)
 }
 
 /*
+ * How many runs may start now, as far as requests and tokens go.
+ */
+static int64
+requests_left(Pace *pace, int64 now)
+{
+	int64		next = Max(pace->load->next_request, now - CATCH_UP);
+
+	if (pace->tokens_per_minute > 0)
+	{
+		forget_tokens(pace, now);
+		if (pace->load->tokens >= pace->tokens_per_minute)
+			return 0;
+	}
+	if (pace->requests_per_minute == 0)
+		return INT_MAX;
+	return next > now ? 0 : 1 + (now - next) / request_pause(pace);
+}
+
+/*
  * How many runs may start now.
  */
 static int
 room_at(Pace *pace, int64 now)
 {
 	Target	   *target = pace->target;
-	Load	   *load = pace->load;
-	int64		room;
 
-	if (load->blocked_until > now)
+	if (pace->load->blocked_until > now)
 		return 0;
 	if (reach_is_lost(&target->reach))
 		return reach_may_try(&target->reach, now) ? 1 : 0;
-	room = places_room(&target->places, now);
-	if (pace->requests_per_minute > 0)
-	{
-		int64		next = Max(load->next_request, now - CATCH_UP);
+	return (int) Min(places_room(&target->places, now),
+					 requests_left(pace, now));
+}
 
-		room = Min(room, next > now ? 0 :
-				   1 + (now - next) / request_pause(pace));
-	}
-	if (pace->tokens_per_minute > 0)
-	{
-		forget_tokens(pace, now);
-		if (load->tokens >= pace->tokens_per_minute)
-			room = 0;
-	}
-	return (int) Max(room, 0);
+/*
+ * Whether a run that pauses leaves its place, and its turn, to others: at a server, or with a
+ * key, that has a limit. Where requests are counted, each is asked for.
+ */
+bool
+pacing_leaves(const Pace *pace, int64 pause)
+{
+	if (pace->requests_per_minute > 0)
+		return true;
+	return pause > KEPT_PAUSE && (pace->tokens_per_minute > 0 ||
+								  pace->target->places.max_concurrency > 0);
 }
 
 /*
@@ -663,8 +686,9 @@ has_waiting(Pacing *pacing, const Target *target)
 }
 
 /*
- * A run of this owner that has left is to ask its server again: whether it has a place
- * for that. If others wait for one, it is not before them.
+ * A run of this owner that has left is to ask its server again: whether it may. If others
+ * wait for that, it is not before them. A server that cannot be reached it may ask, to be
+ * held back as others are.
  */
 bool
 pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
@@ -674,11 +698,15 @@ pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
 	bool		may;
 
 	lock_loads(pacing);
-	may = places_room(places, now) > 0 && places_owner_may(places, owner) &&
-		places_others(places, pacing->number) == 0 &&
-		!has_waiting(pacing, target);
+	may = reach_is_lost(&target->reach) ||
+		(places_room(places, now) > 0 && places_owner_may(places, owner) &&
+		 places_others(places, pacing->number) == 0 &&
+		 requests_left(pace, now) > 0 && !has_waiting(pacing, target));
 	if (may)
+	{
 		places_take(places, pacing->number, owner);
+		take_request(pace, now);
+	}
 	unlock_loads(pacing);
 	return may;
 }
@@ -709,23 +737,6 @@ pacing_leave(Pacing *pacing, Pace *pace, Oid owner, bool trying,
 	if (others != 0)
 		places_yield(&target->places, now);
 	return others;
-}
-
-/*
- * A request is to be sent again. Returns when; it has its place from now on, so
- * that runs that are parked cannot go before it for ever.
- */
-int64
-pacing_repeat(Pacing *pacing, Pace *pace, int64 now)
-{
-	int64		at = now;
-
-	lock_loads(pacing);
-	if (pace->requests_per_minute > 0)
-		at = Max(pace->load->next_request, now);
-	take_request(pace, now);
-	unlock_loads(pacing);
-	return at;
 }
 
 /*

@@ -83,7 +83,7 @@ extern bool pacing_started(Pacing *pacing, Pace *pace, Oid owner);
 extern bool pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now);
 extern uint32 pacing_leave(Pacing *pacing, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
-extern int64 pacing_repeat(Pacing *pacing, Pace *pace, int64 now);
+extern bool pacing_leaves(const Pace *pace, int64 pause);
 extern void pacing_block(Pacing *pacing, Pace *pace, int64 until,
 						 int64 now);
 extern int64 pacing_blocked_until(Pacing *pacing, Pace *pace);
