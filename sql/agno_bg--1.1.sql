@@ -923,6 +923,8 @@ CREATE TABLE agno.tool_queue (
 	deadline pg_catalog.timestamptz NOT NULL,
 	looks smallint NOT NULL DEFAULT 0,
 	holder integer,
+	tried_call integer NOT NULL DEFAULT 0,
+	tries smallint NOT NULL DEFAULT 0,
 	CONSTRAINT tool_queue_pkey PRIMARY KEY (run_id, attempt, turn)
 );
 CREATE INDEX tool_queue_owner_idx ON agno.tool_queue (owner, queued_at);
@@ -935,6 +937,9 @@ COMMENT ON COLUMN agno.tool_queue.attempt IS 'the attempt of the run';
 COMMENT ON COLUMN agno.tool_queue.owner IS 'the owner of the run';
 COMMENT ON COLUMN agno.tool_queue.shard IS
 	'a hash of the session, which decides who executes the run';
+COMMENT ON COLUMN agno.tool_queue.tried_call IS
+	'the number of the call that has been tried, and came to nothing; 0: none';
+COMMENT ON COLUMN agno.tool_queue.tries IS 'how often it has been';
 COMMENT ON COLUMN agno.tool_queue.queued_at IS 'first come, first served';
 COMMENT ON COLUMN agno.tool_queue.looks IS
 	'how often the turn was put off';

@@ -584,18 +584,6 @@ tool_slot_wakes(void)
 }
 
 /*
- * This worker is to look at that time at what it has put off. If it leaves before, another
- * one is to come then.
- */
-void
-tool_slot_look_again(int64 look_again_at)
-{
-	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
-	tool_state->slots[my_slot].look_again_at = look_again_at;
-	LWLockRelease(tool_state_lock);
-}
-
-/*
  * This worker has found nothing to do, as far as it knew when it was woken that
  * often. Unless it was woken since, nobody else is needed for its role either.
  * What has been put off is to be looked at again at that time; 0: nothing has.

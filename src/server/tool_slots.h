@@ -89,7 +89,6 @@ extern void tool_slots_unwanted(int slot);
 extern bool tool_slot_attach(int slot, Oid database, Oid role);
 extern bool tool_slots_is_dead(const char *run_id);
 extern uint64 tool_slot_wakes(void);
-extern void tool_slot_look_again(int64 look_again_at);
 extern void tool_slot_rest(uint64 wakes_seen, int64 look_again_at);
 extern bool tool_slot_is_to_leave(void);
 extern bool tool_slot_try_leave(uint64 wakes_seen);

@@ -117,7 +117,7 @@ lock_turn(Oid role, ToolWork *work)
 		" (pg_catalog.date_part('epoch', q.deadline OPERATOR(pg_catalog.-)"
 		" pg_catalog.clock_timestamp())"
 		" OPERATOR(pg_catalog.*) 1000.0::pg_catalog.float8)::bigint,"
-		" q.holder "
+		" q.holder, q.tried_call, q.tries::integer "
 		"FROM agno.tool_queue q"
 		" WHERE q.owner" EQ "$1::pg_catalog.regrole"
 		" AND q.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
@@ -137,6 +137,8 @@ lock_turn(Oid role, ToolWork *work)
 	work->shard = next_int(&row);
 	work->left_ms = next_int64(&row);
 	work->holder = next_int_or(&row, 0);
+	work->tried_call = next_int(&row);
+	work->tries = next_int(&row);
 	return true;
 }
 
@@ -380,6 +382,8 @@ store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 	work->attempt = turn.attempt;
 	work->shard = turn.shard;
 	work->left_ms = turn.left_ms;
+	work->tried_call = turn.tried_call;
+	work->tries = turn.tried_call == work->call_no ? turn.tries : 0;
 	work->runs = true;
 	work->run = &held->run;
 	work->session_state = state_text(work);
@@ -719,7 +723,7 @@ store_put_off_turn(const ToolWork *work, bool longer)
 		" ('200 ms'::interval OPERATOR(pg_catalog.*)"
 		" pg_catalog.power(2.0::pg_catalog.float8,"
 		" CASE WHEN $4 THEN LEAST(q.looks, 5) ELSE 0 END"
-		"::pg_catalog.float8)) "
+		"::pg_catalog.float8)), tried_call = $5, tries = $6::smallint "
 		"FROM " FREE_TURN " "
 		"RETURNING q.looks"
 	};
@@ -729,6 +733,8 @@ store_put_off_turn(const ToolWork *work, bool longer)
 
 	bind_turn(&args, work);
 	bind_bool(&args, longer);
+	bind_int(&args, work->call_no);
+	bind_int(&args, work->tries);
 	if (store_execute(&statement, &args) == 0)
 		return 0;
 	row = row_reader(0);
@@ -736,19 +742,19 @@ store_put_off_turn(const ToolWork *work, bool longer)
 	return 200 << Min(looks - 1, 5);
 }
 
-/* The first of the rows of this role, of this table, that are not due yet. */
+/* The first of the rows of this role, of this table, that were not due at that time. */
 #define NEXT_OF(table) \
 	"(SELECT q.queued_at FROM agno." table " q" \
 	" WHERE q.owner" EQ "$1::pg_catalog.regrole" \
-	" AND q.queued_at OPERATOR(pg_catalog.>) pg_catalog.now()" \
+	" AND q.queued_at OPERATOR(pg_catalog.>) $2" \
 	" ORDER BY q.queued_at LIMIT 1)"
 
 /*
- * When the first of what has been put off for this role is due: turns, and the functions
- * of runs that have ended. 0: there is nothing.
+ * When the first of what has been put off for this role is due, and was not at that time:
+ * turns, and the functions of runs that have ended. 0: there is nothing.
  */
 TimestampTz
-store_next_put_off(Oid role)
+store_next_put_off(Oid role, TimestampTz after)
 {
 	static Statement statement = {
 		"SELECT LEAST(" NEXT_OF("tool_queue") ", " NEXT_OF("callbacks") ")"
@@ -757,6 +763,7 @@ store_next_put_off(Oid role)
 	RowReader	row;
 
 	bind_oid(&args, role);
+	bind_time(&args, after);
 	store_execute(&statement, &args);
 	row = row_reader(0);
 	return next_time_or(&row, 0);

@@ -62,6 +62,9 @@ typedef struct ToolWork
 								 * turn, none of which anybody else has made;
 								 * or 0 */
 
+	int			tried_call;		/* the call that has been tried, or 0, */
+	int			tries;			/* and how often */
+
 	/* the call; call_no is 0 if there is none left to be made */
 	int			call_no;
 	bool		more;			/* there are others after it */
@@ -146,7 +149,7 @@ extern bool store_more_calls(const ToolWork *work);
 extern char *store_changes(void);
 extern void store_end_turn(const ToolWork *work, Oid role);
 extern void store_drop_turn(const ToolWork *work);
-extern TimestampTz store_next_put_off(Oid role);
+extern TimestampTz store_next_put_off(Oid role, TimestampTz after);
 extern int	store_put_off_turn(const ToolWork *work, bool longer);
 extern bool store_still_wanted(const ToolWork *work, Oid role);
 extern Jsonb *store_session_state(const char *run_id);

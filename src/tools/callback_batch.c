@@ -27,7 +27,6 @@
 #include "server/wake.h"
 #include "storage/proc.h"
 #include "store/store_callbacks.h"
-#include "store/store_tools.h"
 #include "tools/callback.h"
 #include "tools/callback_batch.h"
 #include "tools/tool_session.h"
@@ -236,20 +235,6 @@ gone_of(List *batch)
 }
 
 /*
- * Look again when the first of what has been put off is due.
- */
-static void
-look_again(void)
-{
-	TimestampTz next = store_next_put_off(tool_session.role);
-
-	if (next != 0)
-		tool_session_look_again((int)
-								TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-																next));
-}
-
-/*
  * Nothing of the batch has happened: others come first.
  */
 static void
@@ -315,8 +300,6 @@ do_batch(void)
 	tool_session_begin();
 	user = tool_session_enter();
 	batch = store_take_callbacks(tool_session.role, limit);
-	if (batch == NIL)
-		look_again();
 	store_leave(user);
 	if (batch == NIL)
 	{

@@ -31,7 +31,6 @@
 #include <limits.h>
 
 #include "commands/trigger.h"
-#include "common/pg_prng.h"
 #include "core/json.h"
 #include "core/run_event.h"
 #include "miscadmin.h"
@@ -42,9 +41,7 @@
 #include "server/settings.h"
 #include "server/tool_fingerprint.h"
 #include "server/tool_slots.h"
-#include "server/wait_event.h"
 #include "server/wake.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 #include "store/store_tools.h"
 #include "tools/delegate.h"
@@ -57,16 +54,14 @@
 #include "utils/portal.h"
 #include "utils/timestamp.h"
 
-/* How often a call is tried again that was in others' way. */
+/* How often a call is tried that is in others' way. */
 #define MAX_TRIES 5
 
-/* The call that is made, or tried again. */
+/* The call that is made. */
 typedef struct CurrentCall
 {
-	int			tries;			/* how often it has been */
 	int			most;			/* how long it may take, in milliseconds */
 	const char *limit;			/* what says so */
-	char		tried[ID_SIZE]; /* its tool_call_id */
 } CurrentCall;
 
 static CurrentCall current;
@@ -88,7 +83,8 @@ typedef enum CallOutcome
 	CALL_INTERRUPTED,			/* somebody cancels its run, or has tried */
 	CALL_CANCELS,				/* it has cancelled its own run */
 	CALL_LOCKED,				/* somebody has its run locked */
-	CALL_PUT_OFF				/* it is to be made later */
+	CALL_PUT_OFF,				/* it is to be made later */
+	CALL_TRIED					/* so it is, as it has come to nothing */
 } CallOutcome;
 
 /*
@@ -207,14 +203,15 @@ error_text(const ErrorData *error)
 }
 
 /*
- * Whether the same call may succeed a moment later.
+ * Whether a call that has failed so is tried again: it may succeed a moment later.
  */
 static bool
-is_worth_a_try(const ErrorData *error)
+is_tried_again(const ToolWork *work, const ErrorData *error)
 {
-	return error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
-		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	return work->tries + 1 < MAX_TRIES &&
+		(error->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		 error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		 error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 }
 
 /*
@@ -502,32 +499,6 @@ store_result(const ToolWork *work, ToolResult *result)
 	return CALL_DROPPED;
 }
 
-/*
- * A call has failed so that nothing of its transaction is left. Note how often,
- * and return whether it is to be tried once more.
- */
-static bool
-try_again(const ToolWork *work)
-{
-	if (strcmp(current.tried, work->tool_call_id) != 0)
-	{
-		strlcpy(current.tried, work->tool_call_id, sizeof(current.tried));
-		current.tries = 0;
-	}
-	return ++current.tries < MAX_TRIES;
-}
-
-static void
-pause_before_try(void)
-{
-	long		most = 10L << Min(current.tries, 5);
-
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 1 + (long) (pg_prng_double(&pg_global_prng_state) * most),
-					 wait_event(WAIT_IN_TOOL_WORKER));
-	ResetLatch(MyLatch);
-}
-
 static void
 set_error(ToolResult *result, const ErrorData *error)
 {
@@ -566,7 +537,7 @@ make_call(const ToolWork *work, ToolResult *result)
 			 TimestampTzPlusMilliseconds(result->started_at, current.most))
 		error->detail = psprintf("It took longer than %s allows, %d ms.",
 								 current.limit, current.most);
-	if (error != NULL && is_worth_a_try(error) && try_again(work))
+	if (error != NULL && is_tried_again(work, error))
 		ReThrowError(error);
 	if (error != NULL)
 		set_error(result, error);
@@ -602,10 +573,12 @@ store_failure(const ToolWork *work, ToolResult *result, ErrorData *error)
  * What is to become of a turn whose call has not been stored.
  */
 static void
-settle_turn(const ToolWork *work, CallOutcome outcome)
+settle_turn(ToolWork *work, CallOutcome outcome)
 {
 	StoreUser	user;
 
+	if (outcome == CALL_TRIED)
+		work->tries++;
 	tool_session_begin();
 	user = tool_session_enter();
 	if (outcome == CALL_INTERRUPTED && !store_still_wanted(work, tool_session.role))
@@ -675,11 +648,8 @@ execute_call(const ToolWork *work, ToolResult *result)
 	if (error == NULL)
 		return outcome;
 
-	if (is_worth_a_try(error) && current.tries < MAX_TRIES)
-	{
-		pause_before_try();
-		return CALL_PUT_OFF;
-	}
+	if (is_tried_again(work, error))
+		return CALL_TRIED;
 	return store_failure(work, result, error);
 }
 

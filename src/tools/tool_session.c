@@ -27,6 +27,7 @@
 #include "server/tool_slots.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "store/store_tools.h"
 #include "tools/tool_session.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -199,6 +200,27 @@ tool_session_look_again(int pause)
 
 	if (tool_session.look_again_at == 0 || again < tool_session.look_again_at)
 		tool_session.look_again_at = again;
+}
+
+/*
+ * There was nothing to do at that time: find out what has been put off. What is due since
+ * is due now.
+ */
+void
+tool_session_find_put_off(TimestampTz then)
+{
+	StoreUser	user;
+	TimestampTz next;
+
+	tool_session_begin();
+	user = tool_session_enter();
+	next = store_next_put_off(tool_session.role, then);
+	store_leave(user);
+	tool_session_commit();
+	if (next != 0)
+		tool_session_look_again((int)
+								TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+																next));
 }
 
 /*

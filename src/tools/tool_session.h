@@ -33,6 +33,7 @@ extern void tool_session_end_cancel(void);
 extern void tool_session_spare_process(void);
 extern ErrorData *tool_session_try(bool (*work) (void *), void *arg);
 extern void tool_session_look_again(int pause);
+extern void tool_session_find_put_off(TimestampTz then);
 extern void tool_session_clean_up(void);
 
 #endif							/* AGNO_TOOL_SESSION_H */

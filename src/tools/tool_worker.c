@@ -150,6 +150,7 @@ agno_bg_tool_worker_main(Datum arg)
 	for (;;)
 	{
 		uint64		wakes = tool_slot_wakes();
+		TimestampTz began;
 		bool		made;
 
 		QueryCancelPending = false;
@@ -164,15 +165,16 @@ agno_bg_tool_worker_main(Datum arg)
 		if (tool_session.look_again_at <= clock_now())
 			tool_session.look_again_at = 0;
 		working = true;
+		began = GetCurrentTimestamp();
 		made = tool_execution_next();
 		calls = made ? calls + 1 : 0;
 		if (calls % CALLS_PER_BATCH == 0)
 			made |= callback_batch();
+		if (!made)
+			tool_session_find_put_off(began);
 		working = false;
 		if (!made)
 			tool_slot_rest(wakes, tool_session.look_again_at);
-		else if (tool_session.look_again_at != 0)
-			tool_slot_look_again(tool_session.look_again_at);
 		if (made)
 		{
 			idle_since = 0;
