@@ -37,6 +37,7 @@ retention_init(Retention *retention)
 	strlcpy(retention->after_run, retention->after.run_id,
 			sizeof(retention->after_run));
 	retention->after.run_id = retention->after_run;
+	retention->stayed = 0;
 	retention->more = false;
 	retention->limit = MOST_DELETED;
 	retention->failed = false;
@@ -50,16 +51,18 @@ delete_old(void *arg)
 {
 	Retention  *retention = arg;
 	RunPlace	after = retention->after;
+	int			stayed = retention->stayed;
 	bool		more;
 
 	if (retention->limit > 1)
 		deadline_begin(STEP_MOST / US_PER_MS);
-	more = store_expire_runs(&after, retention->limit, agno_retention);
+	more = store_expire_runs(&after, &stayed, retention->limit, agno_retention);
 	(void) deadline_end();
 	retention->after.created_at = after.created_at;
 	if (after.run_id != retention->after_run)
 		strlcpy(retention->after_run, after.run_id,
 				sizeof(retention->after_run));
+	retention->stayed = stayed;
 	retention->more = more;
 }
 

@@ -21,6 +21,8 @@ typedef struct Retention
 								 * by clock_now() */
 	RunPlace	after;			/* where; run_id is in after_run */
 	char		after_run[ID_SIZE];
+	int			stayed;			/* how many of the next runs cannot be
+								 * deleted: it goes on after them */
 	bool		more;			/* there are more of them */
 	int			limit;			/* how many of them, with their families, a
 								 * step deletes at most */

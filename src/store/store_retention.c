@@ -222,6 +222,9 @@ read_concerned(RowReader *row)
 	return concerned;
 }
 
+/* How many tables of agno_bg there are among them. */
+#define OWN_TABLES 7
+
 /*
  * The tables that have to do with deleting runs: a list of Concerned.
  *
@@ -294,10 +297,11 @@ log_concerned(const Concerned *concerned)
 /*
  * See to it that nothing that a user has defined is executed when runs are
  * deleted, in this transaction. Returns whether that is so: else, nothing is to
- * be deleted. Tables are locked so that it stays so, but for none is waited.
+ * be deleted. Tables are locked so that it stays so, but for none is waited. Sets how many
+ * tables that is.
  */
 static bool
-nothing_is_executed(void)
+nothing_is_executed(int *count)
 {
 	List	   *locked = NIL;
 	bool		more = true;
@@ -329,6 +333,7 @@ nothing_is_executed(void)
 			more = true;
 		}
 	}
+	*count = list_length(locked);
 	return true;
 }
 
@@ -401,11 +406,10 @@ lock_expired(const Column *run_ids, int age)
  * least age seconds ago, with all of these families. Looks at no more than FAMILY_RUNS,
  * and returns how many of the given runs that has sufficed for. Of a family that is
  * larger than that, the upper ones are taken for all: those below have nobody above
- * them then, and are families of their own. Somebody may have some go on still. Which of the
- * given runs each is below is in *roots, counted from 0.
+ * them then, and are families of their own. Somebody may have some go on still.
  */
 static int
-whole_families(const Column *run_ids, int age, Column *whole, int **roots)
+whole_families(const Column *run_ids, int age, Column *whole)
 {
 	/* One family after the other is read, and no more of them than is needed. */
 	static Statement statement = {
@@ -429,7 +433,6 @@ whole_families(const Column *run_ids, int age, Column *whole, int **roots)
 	bind_int(&args, age);
 	bind_int(&args, FAMILY_RUNS);
 	found = store_execute(&statement, &args);
-	*roots = palloc(sizeof(int) * Max(found, 1));
 	for (uint64 n = 0; n < found; n++)
 	{
 		RowReader	row = row_reader(n);
@@ -443,7 +446,6 @@ whole_families(const Column *run_ids, int age, Column *whole, int **roots)
 			is_old = true;
 			root = its_root;
 		}
-		(*roots)[whole->count] = its_root - 1;
 		add_text(whole, next_text(&row));
 		is_old &= next_bool(&row);
 	}
@@ -465,19 +467,21 @@ whole_families(const Column *run_ids, int age, Column *whole, int **roots)
 
 /*
  * Lock those of these runs that have ended and that nobody else has locked: rows of
- * the number of the run, counted from 1, run_id, session_id and how many bytes it has, in
- * their order.
+ * run_id, session_id and how many bytes it has, with its request, in their order.
  */
 static uint64
 lock_ended(const Column *run_ids)
 {
 	static Statement statement = {
-		"SELECT d.n::integer, r.run_id, r.session_id, " SIZE("r.input") " + "
+		"SELECT r.run_id, r.session_id, " SIZE("r.input") " + "
 		SIZE("r.content") " + " SIZE("r.reasoning_content") " + "
 		SIZE("r.messages") " + " SIZE("r.tools") " + " SIZE("r.requirements")
-		" + " SIZE("r.session_state") " + " SIZE("r.metadata")
+		" + " SIZE("r.session_state") " + " SIZE("r.metadata") " + "
+		SIZE("q.model_options") " + " SIZE("q.output_schema") " + "
+		SIZE("q.session_state") " + " SIZE("q.agent") " + " SIZE("q.tools")
 		" FROM unnest($1) WITH ORDINALITY AS d (run_id, n)"
 		" JOIN agno.runs r ON r.run_id = d.run_id"
+		" LEFT JOIN agno.run_requests q ON q.run_id = d.run_id"
 		" WHERE r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
 		" WHERE c.run_id = r.run_id)"
@@ -537,11 +541,27 @@ have_much(char *const *run_ids, int count)
 	" WHERE o.run_id = ANY ($1) LIMIT $2) s) y WHERE y.so_far - y.size < $3))"
 
 /*
- * Delete a portion of what belongs to those of these runs that can be deleted. Returns
- * whether there was any: then there may be more of it, and the runs are to stay still.
+ * Whether something may keep runs from being deleted, as far as is known: foreign keys from
+ * other tables, of which there are so many in all, or triggers.
  */
 static bool
-delete_portion(char **run_ids, int count)
+runs_may_stay(int tables)
+{
+	static Statement statement = {
+		"SELECT FROM pg_trigger t WHERE t.tgrelid = 'agno.runs'"
+		"::pg_catalog.regclass AND NOT t.tgisinternal LIMIT 1"
+	};
+
+	return tables > OWN_TABLES || store_execute(&statement, NULL) > 0;
+}
+
+/*
+ * Delete a portion of what belongs to those of these runs that can be deleted; may_stay: not
+ * all of them may be. Returns whether there was any: then there may be more of it, and the
+ * runs are to stay still.
+ */
+static bool
+delete_portion(char **run_ids, int count, bool may_stay)
 {
 	static Statement statements[] = {
 		{DELETE_PORTION("agno.run_events", EVENT_SIZE)},
@@ -551,7 +571,8 @@ delete_portion(char **run_ids, int count)
 	};
 	bool		found = false;
 
-	count = delete_rows(&delete_statement, run_ids, count, true);
+	if (may_stay)
+		count = delete_rows(&delete_statement, run_ids, count, true);
 	for (int i = 0; count > 0 && !found && i < (int) lengthof(statements); i++)
 	{
 		Arguments	args = {0};
@@ -607,11 +628,12 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
  * those accepted first, and fewer if their families are large, or they themselves. With
  * a limit of 1, what belongs to a run is deleted in portions before it goes itself. *after is the
  * place to go on after, until there are no more: then the next call begins anew.
- * Returns whether there may be more. Errors: any that a trigger or a foreign key raises
+ * *stayed is how many runs of that place could not be deleted, so that the call goes on after
+ * them. Returns whether there may be more. Errors: any that a trigger or a foreign key raises
  * at the commit.
  */
 bool
-store_expire_runs(RunPlace *after, int limit, int age)
+store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 {
 	static Statement immediate = {
 		"SET CONSTRAINTS ALL IMMEDIATE"
@@ -623,10 +645,9 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	uint64		found;
 	uint64		ended;
 	int64		bytes = 0;
-	int			count;
+	int			count = 0;
+	int			tables;
 	int			looked;
-	int			last_root = 0;
-	int		   *roots_of;
 	RunPlace   *places;
 	Column		roots = {TEXTOID};
 	Column		families = {TEXTOID};
@@ -636,7 +657,7 @@ store_expire_runs(RunPlace *after, int limit, int age)
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	store_execute(&immediate, NULL);
-	if (!nothing_is_executed())
+	if (!nothing_is_executed(&tables))
 		return false;
 	more = find_expired(&end, limit, age, &expired);
 	found = lock_expired(&expired, age);
@@ -649,34 +670,34 @@ store_expire_runs(RunPlace *after, int limit, int age)
 		places[n].created_at = next_time(&row);
 		add_text(&roots, places[n].run_id);
 	}
-	looked = whole_families(&roots, age, &families, &roots_of);
+	looked = whole_families(&roots, age, &families);
 	ended = lock_ended(&families);
 	run_ids = palloc(sizeof(char *) * Max(ended, 1));
 	session_ids = palloc(sizeof(char *) * Max(ended, 1));
-	for (count = 0; count < (int) ended; count++)
+	for (uint64 n = *stayed; n < ended; n++)
 	{
-		RowReader	row = row_reader(count);
-		int			root = roots_of[next_int(&row) - 1];
+		RowReader	row = row_reader(n);
 
 		run_ids[count] = next_text(&row);
 		session_ids[count] = next_text(&row);
 		bytes += next_int64(&row);
 		if (count > 0 && bytes > PORTION_BYTES)
 			break;
-		last_root = root;
+		count++;
 	}
 	if (limit == 1 && count > 0 && have_much(run_ids, count) &&
-		delete_portion(run_ids, count))
+		delete_portion(run_ids, count, runs_may_stay(tables)))
 		return true;
 	if (count > 0)
 		gone = delete_runs(run_ids, session_ids, count, age);
-	if (count < (int) ended)
+	if ((uint64) *stayed + count < ended)
 	{
-		/* The next call goes on with the others, unless these stay. */
+		/* The next call goes on with the others. */
 		if (!gone)
-			*after = places[last_root];
+			*stayed += count;
 		return true;
 	}
+	*stayed = 0;
 	if ((uint64) looked < found)
 	{
 		*after = places[looked - 1];

@@ -15,15 +15,17 @@ add_mock_server($mock);
 make_user('app', 'held');
 as('app', q(SELECT count(agno_arun('x', run_id => 'child-' || i, model => 'mock:echo')) FROM generate_series(1, 10) i));
 as('app', qq(CALL agno_run('x', run_id => '$_', model => 'mock:echo'))) foreach 'top', 'told';
-as('held', q(CALL agno_run('x', run_id => 'held', model => 'mock:echo')));
+as('held', qq(CALL agno_run('x', run_id => '$_', model => 'mock:echo'))) foreach 'held', 'below';
 wait_until('all to be done', sub { value('count(*) FROM agno.runs WHERE finished_at IS NULL') == 0 });
 
-# In which transactions they are deleted. One run is kept by a foreign key.
+# In which transactions they are deleted. One run is kept by a foreign key, but not what it
+# has enqueued.
 $node->safe_psql('postgres', q(
 	UPDATE agno.runs SET parent_run_id = 'top' WHERE run_id ~ '^child-';
 	CREATE TABLE large AS SELECT string_agg(md5(i::text), '') AS text FROM generate_series(1, 300000) i;
 	UPDATE agno.runs SET content = text FROM large WHERE run_id ~ '^child-';
-	UPDATE agno.runs SET content = text || text FROM large WHERE run_id = 'held';
+	UPDATE agno.runs SET content = text || text FROM large WHERE run_id IN ('held', 'below');
+	UPDATE agno.runs SET parent_run_id = 'held' WHERE run_id = 'below';
 	INSERT INTO agno.run_events (run_id, seq, event, data, created_at)
 		SELECT 'told', 1000 + i, 'RunContent', to_jsonb(text), now() FROM large, generate_series(1, 6) i;
 	CREATE TABLE keeps (run_id text COLLATE "C" REFERENCES agno.runs);
