@@ -64,7 +64,8 @@ ALTER TABLE agno.run_requests
 	ADD COLUMN tool_call_limit integer,
 	ADD COLUMN max_tool_calls_from_history integer,
 	ADD COLUMN depth integer NOT NULL DEFAULT 0,
-	ADD COLUMN on_complete text;
+	ADD COLUMN on_complete text,
+	ADD COLUMN repetitions integer;
 
 -- The runner that starts sees to the other new columns.
 DROP INDEX agno.run_queue_ready_idx, agno.run_queue_scheduled_idx,
@@ -533,6 +534,9 @@ CREATE POLICY tools_owner ON agno.tools
 	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
 
 GRANT SELECT ON agno.tools TO PUBLIC;
+
+COMMENT ON COLUMN agno.run_requests.repetitions IS
+	'how many requests of the run have been repeated before it was put back';
 
 COMMENT ON COLUMN agno.run_requests.request_hash IS
 	'with an idempotency_key: SHA-256 of the arguments of agno_arun but run_id '

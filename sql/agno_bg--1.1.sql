@@ -725,6 +725,7 @@ CREATE TABLE agno.run_requests (
 	max_tool_calls_from_history integer,
 	depth integer NOT NULL DEFAULT 0,
 	on_complete pg_catalog.text,
+	repetitions integer,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -744,6 +745,8 @@ COMMENT ON COLUMN agno.run_requests.max_attempts IS
 	'how many interrupted attempts there may be; null: agno_bg.max_attempts';
 COMMENT ON COLUMN agno.run_requests.retries IS
 	'how often a failed request is repeated; null: as the model server says';
+COMMENT ON COLUMN agno.run_requests.repetitions IS
+	'how many requests of the run have been repeated before it was put back';
 COMMENT ON COLUMN agno.run_requests.stream IS
 	'whether the answer is to arrive piece by piece';
 COMMENT ON COLUMN agno.run_requests.model_options IS

@@ -723,6 +723,7 @@ run_answered(Run *run, const HttpResult *result, int64 now,
 			end(run, RUN_PENDING, now);
 			run->postpone_ms = result->retry_after_ms;
 			run->retries--;
+			run->repetitions++;
 			return;
 		}
 		run->wake_at = now + pause_before_repetition(run, result, random);

@@ -50,7 +50,7 @@ end_transfer(Dispatch *dispatch, Flight *flight)
  * response for it is not idle.
  */
 static bool
-pauses(const Flight *flight)
+is_to_pause(const Flight *flight)
 {
 	return flight->run.step == STEP_BACK_OFF &&
 		flight->run.response_id == NULL &&
@@ -58,23 +58,37 @@ pauses(const Flight *flight)
 }
 
 /*
- * The flight asks nothing of its server any more, or for a while: others may.
+ * The flight asks nothing of its server for a while: others may.
  */
 static void
-leave_server(Dispatch *dispatch, Flight *flight)
+pause_flight(Dispatch *dispatch, Flight *flight)
 {
 	int64		tokens = flight->run.outcome.usage.total -
 		flight->run.earlier_usage.total;
 
-	if (!flight->admitted)
+	if (!flight->admitted || flight->pauses)
 		return;
-	runner_slot_wake_siblings(pacing_leave(dispatch->pacing, flight->pace,
+	runner_slot_wake_siblings(pacing_pause(dispatch->pacing, flight->pace,
 										   flight->owner, flight->trying,
 										   tokens - flight->tokens_told,
 										   clock_now()));
 	flight->tokens_told = tokens;
-	flight->admitted = false;
+	flight->pauses = true;
 	flight->trying = false;
+	dispatch->pacing_changed = true;
+}
+
+/*
+ * It asks nothing any more.
+ */
+static void
+leave_server(Dispatch *dispatch, Flight *flight)
+{
+	pause_flight(dispatch, flight);
+	if (!flight->admitted)
+		return;
+	pacing_leave(dispatch->pacing, flight->pace, flight->owner, clock_now());
+	flight->admitted = false;
 	dispatch->pacing_changed = true;
 }
 
@@ -85,8 +99,10 @@ static void
 place(Dispatch *dispatch, Flight *flight)
 {
 	fleet_place(dispatch->fleet, flight);
-	if (flight->run.step == STEP_STORE || pauses(flight))
+	if (flight->run.step == STEP_STORE)
 		leave_server(dispatch, flight);
+	else if (is_to_pause(flight))
+		pause_flight(dispatch, flight);
 }
 
 /*-------------------------------------------------------------------------
@@ -770,10 +786,10 @@ give_way_step(Dispatch *dispatch, Flight *flight)
 static bool
 has_place(Dispatch *dispatch, Flight *flight)
 {
-	if (!flight->admitted)
-		flight->admitted = pacing_come_back(dispatch->pacing, flight->pace,
-											flight->owner, clock_now());
-	return flight->admitted;
+	if (flight->pauses)
+		flight->pauses = !pacing_come_back(dispatch->pacing, flight->pace,
+										   clock_now());
+	return flight->admitted && !flight->pauses;
 }
 
 /*
@@ -789,19 +805,15 @@ begin_and_send(Dispatch *dispatch, Flight *flight)
 		take_step(dispatch, flight, begin_step);
 	if (flight->run.step != STEP_SEND)
 		return;
-	if (!has_place(dispatch, flight))
-	{
-		take_step(dispatch, flight, give_way_step);
-		return;
-	}
 	hold = hold_until(dispatch, flight);
-	if (hold == 0)
+	if (hold != 0)
 	{
-		take_step(dispatch, flight, send_step);
-		return;
+		run_hold(&flight->run, hold);
+		place(dispatch, flight);
 	}
-	run_hold(&flight->run, hold);
-	place(dispatch, flight);
+	else
+		take_step(dispatch, flight, has_place(dispatch, flight) ?
+				  send_step : give_way_step);
 }
 
 /*

@@ -240,6 +240,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
 		run->started_at -= ready->elapsed_ms * US_PER_MS;
 	run->deadline = run->started_at + timeout_ms * US_PER_MS;
 	run->retries = ready->retries >= 0 ? ready->retries : server->retries;
+	run->repetitions = flight->earlier_repetitions = ready->repetitions;
 	run->patient = server->patience_ms > 0;
 	run->step = STEP_SEND;
 	MemoryContextSwitchTo(old);
@@ -541,7 +542,7 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	ended->requirements = flight_clean(flight, ended->requirements);
 	ended->postpone_ms = run->postpone_ms;
 	ended->retries = run->retries;
-	ended->repeated = run->repetitions > 0;
+	ended->repetitions = run->repetitions;
 	if (run->outcome.status == RUN_PENDING ||
 		run->outcome.status == RUN_PAUSED)
 		return;

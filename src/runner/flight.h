@@ -64,10 +64,13 @@ typedef struct Flight
 	bool		continues;		/* it goes on with its attempt */
 	bool		calls_back;		/* it has on_complete */
 	bool		cancelled;		/* it is to be ended as soon as it has begun */
-	bool		admitted;		/* to its model server, by pacing_admit() or
-								 * pacing_come_back(), and it has not left: it
-								 * asks something, or is about to */
-	int64		tokens_told;	/* what pacing_leave() has been told of */
+	bool		admitted;		/* to its model server, by pacing_admit(), and
+								 * it has not left; one that only waits asks
+								 * nothing of it */
+	bool		pauses;			/* but others may have its place */
+	int64		tokens_told;	/* what pacing_pause() has been told of */
+	int			earlier_repetitions;	/* of run.repetitions: before it was
+										 * put back */
 	bool		trying;			/* it finds out whether its server can be
 								 * reached */
 	int64		bytes;			/* of what was handed in with the run */

@@ -686,57 +686,80 @@ has_waiting(Pacing *pacing, const Target *target)
 }
 
 /*
- * A run of this owner that has left is to ask its server again: whether it may. If others
- * wait for that, it is not before them. A server that cannot be reached it may ask, to be
- * held back as others are.
+ * A run that pauses is to ask its server again: whether it may. If others wait for that, it
+ * is not before them. A server that cannot be reached it may ask, to be held back as others
+ * are.
  */
 bool
-pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now)
+pacing_come_back(Pacing *pacing, Pace *pace, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
+	bool		lost = reach_is_lost(&target->reach);
 	bool		may;
 
 	lock_loads(pacing);
-	may = reach_is_lost(&target->reach) ||
-		(places_room(places, now) > 0 && places_owner_may(places, owner) &&
+	may = lost ||
+		(places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
 		 places_others(places, pacing->number) == 0 &&
-		 requests_left(pace, now) > 0 && !has_waiting(pacing, target));
+		 !has_waiting(pacing, target));
 	if (may)
-	{
-		places_take(places, pacing->number, owner);
+		places_take_back(places, pacing->number);
+	if (may && !lost)
 		take_request(pace, now);
-	}
 	unlock_loads(pacing);
 	return may;
 }
 
 /*
- * A run of this owner asks nothing of its server any more, or for a while, and has cost so
- * many tokens; trying is what pacing_started() said, unless reach_failed() has been told
- * of it since. Returns which other runners wait for its place: the bit of each number.
+ * There is room for others. Returns which other runners wait for it: the bit of each number.
  */
-uint32
-pacing_leave(Pacing *pacing, Pace *pace, Oid owner, bool trying,
-			 int64 tokens, int64 now)
+static uint32
+let_others(Pacing *pacing, Pace *pace, Oid owner, int64 now)
 {
 	Target	   *target = pace->target;
-	uint32		others;
+	uint32		others = places_others(&target->places, pacing->number);
 
-	lock_loads(pacing);
-	places_free(&target->places, pacing->number, owner);
-	forget_tokens(pace, now);
-	pace->load->tokens += tokens;
-	others = places_others(&target->places, pacing->number);
-	unlock_loads(pacing);
 	end_stall(pacing, target);
 	if (list_member_oid(pace->crowd.hidden, owner))
 		pace->rests_until = 0;
-	if (trying)
-		reach_end_try(&target->reach);
 	if (others != 0)
 		places_yield(&target->places, now);
 	return others;
+}
+
+/*
+ * A run of this owner pauses, or is over, and has cost so many tokens. trying is what
+ * pacing_started() said, unless reach_failed() has been told of it since. Returns which other
+ * runners wait for its place.
+ */
+uint32
+pacing_pause(Pacing *pacing, Pace *pace, Oid owner, bool trying,
+			 int64 tokens, int64 now)
+{
+	uint32		others;
+
+	if (trying)
+		reach_end_try(&pace->target->reach);
+	lock_loads(pacing);
+	places_lend(&pace->target->places, pacing->number);
+	forget_tokens(pace, now);
+	pace->load->tokens += tokens;
+	others = let_others(pacing, pace, owner, now);
+	unlock_loads(pacing);
+	return others;
+}
+
+/*
+ * A run of this owner that pauses is over: it does not ask its server any more.
+ */
+void
+pacing_leave(Pacing *pacing, Pace *pace, Oid owner, int64 now)
+{
+	lock_loads(pacing);
+	places_give_up(&pace->target->places, owner);
+	(void) let_others(pacing, pace, owner, now);
+	unlock_loads(pacing);
 }
 
 /*

@@ -80,9 +80,10 @@ extern bool pacing_admit(Pacing *pacing, Pace *pace,
 extern void pacing_recheck(Pacing *pacing);
 extern void pacing_give_back(Pacing *pacing, Pace *pace, Oid owner);
 extern bool pacing_started(Pacing *pacing, Pace *pace, Oid owner);
-extern bool pacing_come_back(Pacing *pacing, Pace *pace, Oid owner, int64 now);
-extern uint32 pacing_leave(Pacing *pacing, Pace *pace, Oid owner,
+extern bool pacing_come_back(Pacing *pacing, Pace *pace, int64 now);
+extern uint32 pacing_pause(Pacing *pacing, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
+extern void pacing_leave(Pacing *pacing, Pace *pace, Oid owner, int64 now);
 extern bool pacing_leaves(const Pace *pace, int64 pause);
 extern void pacing_block(Pacing *pacing, Pace *pace, int64 until,
 						 int64 now);

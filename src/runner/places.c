@@ -7,7 +7,7 @@
  * keys. They are for all runners of the database together: what each has taken is in a
  * Load. A runner that has freed a place for which others wait leaves it to them for a
  * moment, so that none is starved. Of the owners whoever has had no place for longest
- * comes first, and none has all of them.
+ * comes first, and none has all of them. A run that pauses lends its place to others.
  *
  * Functions that take or free a place, or tell how many there are, are called while the
  * loads are locked.
@@ -111,6 +111,35 @@ void
 places_free(Places *places, int runner, Oid owner)
 {
 	places->load->in_flight[runner]--;
+	shares_remove(places->shares, owner, 0);
+}
+
+/*
+ * A run that is in flight pauses: others may have its place, but it counts as one of its
+ * owner's. Else he would have more and more that pause, and each fails in the end, while a
+ * server does not work.
+ */
+void
+places_lend(Places *places, int runner)
+{
+	places->load->in_flight[runner]--;
+}
+
+/*
+ * It goes on.
+ */
+void
+places_take_back(Places *places, int runner)
+{
+	places->load->in_flight[runner]++;
+}
+
+/*
+ * One that pauses is over.
+ */
+void
+places_give_up(Places *places, Oid owner)
+{
 	shares_remove(places->shares, owner, 0);
 }
 

@@ -20,7 +20,7 @@ typedef struct Places
 	List	   *started;		/* owners in the order in which runs of theirs
 								 * have been started last, with any key; in
 								 * TopMemoryContext */
-	Shares	   *shares;			/* whose runs are in flight there */
+	Shares	   *shares;			/* whose runs are in flight there, or pause */
 	Load	   *load;			/* in_flight and waiting */
 	bool		own_load;		/* it is our own */
 	int64		yield_until;	/* what is free is for other runners */
@@ -33,6 +33,9 @@ extern int	places_room(const Places *places, int64 now);
 extern bool places_owner_may(const Places *places, Oid owner);
 extern void places_take(Places *places, int runner, Oid owner);
 extern void places_free(Places *places, int runner, Oid owner);
+extern void places_lend(Places *places, int runner);
+extern void places_take_back(Places *places, int runner);
+extern void places_give_up(Places *places, Oid owner);
 extern uint32 places_others(const Places *places, int runner);
 extern void places_yield(Places *places, int64 now);
 extern void places_wait(Places *places, int runner, bool waits);

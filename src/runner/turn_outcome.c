@@ -25,9 +25,12 @@
  * Count how a run ended, for agno.workers.
  */
 static void
-count_end(const Run *run)
+count_end(const Flight *flight)
 {
-	runner_slot_count(COUNT_RETRIED, run->repetitions);
+	const Run  *run = &flight->run;
+
+	runner_slot_count(COUNT_RETRIED,
+					  run->repetitions - flight->earlier_repetitions);
 	if (run->outcome.status == RUN_COMPLETED)
 		runner_slot_count(COUNT_COMPLETED, 1);
 	else if (run->outcome.status == RUN_ERROR)
@@ -82,7 +85,7 @@ let_go(const Turn *turn)
 		Flight	   *flight = lfirst(cell);
 
 		dispatch_forget(dispatch, flight);
-		count_end(&flight->run);
+		count_end(flight);
 		pacing_let_go(flight->pace);
 		fleet_remove(dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);

@@ -206,6 +206,7 @@ typedef struct ReadyRun
 	int64		timeout_ms;		/* -1: not given */
 	int			max_attempts;	/* -1: not given */
 	int			retries;		/* -1: not given */
+	int			repetitions;	/* before it was put back */
 	int			history_runs;	/* -1: any number */
 	bool		calls_back;		/* it has on_complete */
 	int			history_messages;	/* -1: any number */
@@ -277,7 +278,7 @@ typedef struct EndedRun
 	const char *error;			/* JSON */
 	int64		postpone_ms;	/* of a PENDING one: not before then */
 	int			retries;		/* of a PENDING one: how many it has left, */
-	bool		repeated;		/* and whether it has used some */
+	int			repetitions;	/* and how many it has used */
 	const char *parked_for;		/* of a PENDING one that waits for its server
 								 * to be reached: the key of pacing.c */
 	Oid			owner;

@@ -133,8 +133,8 @@ store_hold_back(EndedRun *runs, int count)
 		add_text(&session_ids, run->session_id);
 		add_text(&keys, run->parked_for);
 		add_int(&unreachable, run->error != NULL ? 1 : 0);
-		if (run->repeated)
-			store_keep_retries(run->run_id, run->owner, run->retries);
+		if (run->repetitions > 0)
+			store_keep_retries(run);
 	}
 	bind_column(&args, &rows);
 	bind_column(&args, &errors);

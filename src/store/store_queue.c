@@ -511,21 +511,23 @@ set_scheduled(const char *run_id, TimestampTz run_at)
 }
 
 /*
- * Of the repetitions that a run may have, so many are left for its next start.
+ * What this run, which is put back, has of repetitions, for its next start.
  */
 void
-store_keep_retries(const char *run_id, Oid owner, int retries)
+store_keep_retries(const EndedRun *run)
 {
 	static Statement statement = {
-		"INSERT INTO agno.run_requests AS d (run_id, owner, retries) "
-		"VALUES ($1, $2::pg_catalog.regrole, $3) "
-		"ON CONFLICT (run_id) DO UPDATE SET retries = excluded.retries"
+		"INSERT INTO agno.run_requests AS d (run_id, owner, retries,"
+		" repetitions) VALUES ($1, $2::pg_catalog.regrole, $3, $4) "
+		"ON CONFLICT (run_id) DO UPDATE SET retries = excluded.retries,"
+		" repetitions = excluded.repetitions"
 	};
 	Arguments	args = {0};
 
-	bind_text(&args, run_id);
-	bind_oid(&args, owner);
-	bind_int(&args, retries);
+	bind_text(&args, run->run_id);
+	bind_oid(&args, run->owner);
+	bind_int(&args, run->retries);
+	bind_int(&args, run->repetitions);
 	store_execute(&statement, &args);
 }
 
@@ -558,7 +560,7 @@ store_postpone(EndedRun *runs, int count)
 			continue;
 		row = row_reader(0);
 		set_scheduled(run->run_id, next_time(&row));
-		store_keep_retries(run->run_id, run->owner, run->retries);
+		store_keep_retries(run);
 	}
 	if (count > 0)
 		store_advance(&session_ids);

@@ -292,7 +292,7 @@ extern void bind_signals(Arguments *args, Signal **signals, int count);
 extern void bind_mine(Arguments *args);
 extern void bind_all_but(Arguments *args, const Oid *owners, int count);
 extern void bind_piece(Arguments *args, const TablePiece *piece);
-extern void store_keep_retries(const char *run_id, Oid owner, int retries);
+extern void store_keep_retries(const EndedRun *run);
 extern void store_set_running(ReadyRun **runs, int count);
 extern void add_parent(RowReader *row, Column *parents, Column *owners,
 					   Column *shards);

@@ -524,7 +524,7 @@ store_insert_run(const NewRun *run)
  */
 
 /*
- * The run may be started as often again as it could be at first.
+ * The run may be started as often again as it could be at first, and its requests repeated.
  */
 static void
 allow_attempts(const char *run_id)
@@ -533,7 +533,9 @@ allow_attempts(const char *run_id)
 		"INSERT INTO agno.run_requests AS d (run_id, owner, max_attempts) "
 		"SELECT r.run_id, r.owner, r.attempt OPERATOR(pg_catalog.+) $2 "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
-		"ON CONFLICT (run_id) DO UPDATE SET response_id = NULL, max_attempts ="
+		"ON CONFLICT (run_id) DO UPDATE SET response_id = NULL,"
+		" retries = d.retries OPERATOR(pg_catalog.+) COALESCE(d.repetitions, 0),"
+		" repetitions = NULL, max_attempts ="
 		" LEAST(2147483647, excluded.max_attempts::bigint"
 		" OPERATOR(pg_catalog.-) $2"
 		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2))::integer"

@@ -44,6 +44,27 @@ cmp_ok(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many-' AND finished_at I
 is(value(q(max(attempt) FROM agno.runs WHERE run_id ~ '^many-')), 1, 'the others are as ever');
 wait_until('the others to be done', sub { value(q(count(*) FROM agno.runs WHERE finished_at IS NULL)) == 0 });
 
+as('one', q(SELECT agno_requeue_run('failing')));
+expect_run('failing', { status => 'ERROR', attempt => 2 }, 'and fails again');
+is(mock_count('mock', 'failing'), 6, 'after as many requests');
+
+# A server that fails for a while does not get all that waits for it.
+add_mock_server($mock, name => 'down', options => ", max_concurrency '4', retries '2'");
+as('two', q(SELECT count(agno_arun('down', model => 'down:status-500')) FROM generate_series(1, 200) i));
+wait_until('one of them to have ended', sub { value(q(count(*) FROM agno.runs WHERE model_provider = 'down' AND status = 'ERROR')) > 0 });
+cmp_ok(mock_count('mock', 'down'), '<', 40, 'those who pause keep others of their owner waiting');
+as('two', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE model_provider = 'down' AND finished_at IS NULL));
+
+# The pauses double, though each request is one of another start.
+add_mock_server($mock, name => 'other', options => ", max_concurrency '1', retries '4'");
+as('two', q(SELECT count(agno_arun('many', run_id => 'others-' || i, model => 'other:slow-200')) FROM generate_series(1, 60) i));
+wait_until('one of them to run', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^others-' AND status = 'RUNNING')) == 1 });
+enqueue('doubling', 'other:status-500', role => 'one');
+expect_run('doubling', { status => 'ERROR' }, 'a run fails between those of others');
+is(mock_count('mock', 'doubling'), 5, 'after as many requests');
+cmp_ok(value(q(extract(epoch FROM finished_at - created_at) FROM agno.runs WHERE run_id = 'doubling')), '>', 5, 'with pauses that double');
+as('two', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ '^others-' AND finished_at IS NULL));
+
 # Whoever waits may not have more: that keeps nobody from coming back.
 add_mock_server($mock, name => 'wide', options => ", max_concurrency '100', retries '2'");
 as('two', q(SELECT count(agno_arun('many', run_id => 'long-' || i, model => 'wide:hang')) FROM generate_series(1, 93) i));
