@@ -393,9 +393,8 @@ tool_slots_next_start(int *slot, Oid *database, Oid *role, int64 *next)
 }
 
 /*
- * The process that was asked for has not come to run. The demand is back, behind others;
- * and for later, unless there is no process to be had, and other workers are there, of whom
- * it may have a place.
+ * The process that was asked for has not come to run. The demand is back, behind others
+ * and for later.
  */
 void
 tool_slots_not_started(int number, ToolStartProblem problem)
@@ -408,16 +407,11 @@ tool_slots_not_started(int number, ToolStartProblem problem)
 	{
 		int			pause = problem == TOOL_PROCESS_ENDS ? END_PAUSE_MS : FIRST_PAUSE_MS;
 
-		Oid			database = slot->database;
-		Oid			role = slot->role;
-		int			failures = slot->failures + failed;
-
 		for (int i = 0; failed && i < slot->failures && pause < LAST_PAUSE_MS; i++)
 			pause *= 2;
+		tool_demand_later(slot->database, slot->role, Min(pause, LAST_PAUSE_MS),
+						  slot->failures + failed);
 		tool_slot_free(slot);
-		if (problem == TOOL_NO_PROCESS && tool_slots_count_all() > 0)
-			pause = 0;
-		tool_demand_later(database, role, Min(pause, LAST_PAUSE_MS), failures);
 		if (problem == TOOL_NO_PROCESS)
 		{
 			/* So those who wait take turns with those who have one. */
