@@ -27,7 +27,10 @@ $node->safe_psql('postgres', qq(
 as('other', q(CALL agno_run('x', model => 'mock:echo')));
 
 # Those that idle are looked at when the next one is opened: not at so many records.
-enqueue("idle-$_", 'bytes:idle', role => 'greedy', timeout => '2 min') foreach 1, 2;
+# (The second run when the server has said that a connection takes one.)
+enqueue('idle-1', 'bytes:idle', role => 'greedy', timeout => '2 min');
+wait_until('the first request', sub { -e "$dir/bytes.port.asked" });
+enqueue('idle-2', 'bytes:idle', role => 'greedy', timeout => '2 min');
 expect_run("idle-$_", { status => 'COMPLETED', content => 'well' }, 'a connection idles') foreach 1, 2;
 append_to_file("$dir/bytes.port.go", '');
 wait_until('sockets that are full', sub { 2 == (() = glob("$dir/bytes.port.full.*")) });
