@@ -653,7 +653,6 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	note_resources(dispatch, result);
 	note_reach(dispatch, flight);
 	take_step(dispatch, flight, answer_step);
-
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
 	/* After an answer that does not fit, there is another response. */

@@ -382,7 +382,6 @@ store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 	work->attempt = turn.attempt;
 	work->shard = turn.shard;
 	work->left_ms = turn.left_ms;
-	work->tried_call = turn.tried_call;
 	work->tries = turn.tried_call == work->call_no ? turn.tries : 0;
 	work->runs = true;
 	work->run = &held->run;

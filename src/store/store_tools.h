@@ -62,8 +62,10 @@ typedef struct ToolWork
 								 * turn, none of which anybody else has made;
 								 * or 0 */
 
-	int			tried_call;		/* the call that has been tried, or 0, */
-	int			tries;			/* and how often */
+	int			tried_call;		/* of a turn as it is in the table: which call
+								 * has been tried, or 0 */
+	int			tries;			/* how often; of a call that is taken, that
+								 * one */
 
 	/* the call; call_no is 0 if there is none left to be made */
 	int			call_no;
