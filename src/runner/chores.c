@@ -22,6 +22,7 @@
 #include "runner/faults.h"
 #include "runner/retention.h"
 #include "runner/turn.h"
+#include "runner/turn_size.h"
 #include "server/blame.h"
 #include "server/runner_slots.h"
 #include "server/settings.h"
@@ -43,15 +44,6 @@
 #define LONG_CLOCK_LOOK (50 * US_PER_MS)
 #define CLOCK_RESTS 10
 #define LONGEST_CLOCK_REST (1 * US_PER_S)
-
-/*
- * Others wait for their turn meanwhile: so as long as several owners have runs,
- * and for a while after, a turn is to work no longer than this, or than its commit
- * takes, or than what is done between turns did, but for some runs.
- */
-#define SHARED_TURN_TIME (2 * US_PER_MS)
-#define SHARED_PAUSE (1 * US_PER_S)
-#define LEAST_BATCH 20
 
 /*
  * How many turns a runner has that stops, to store what has ended; and how much time,
@@ -109,17 +101,7 @@ struct Chores
 								 * there was none */
 	int64		clear_after;	/* it is not looked how near before this */
 	int64		prepared_at;	/* when to look for prepared transactions */
-	int64		shared_until;	/* turns are to be short until then */
-	Oid			worked_for;		/* whom the last turn that was about anybody
-								 * was about, at its end, */
-	int64		worked_at;		/* which was then */
-	int64		used;			/* what this process had had of the processors
-								 * when the last one ended, */
-	int64		used_elsewhere; /* and has had from then to this one, in
-								 * microseconds */
-	double		run_time;		/* what a run takes of a turn, in
-								 * microseconds, and */
-	double		commit_time;	/* what its commit does: averages */
+	TurnSize	size;			/* how much turns may do */
 	Retention	retention;		/* what is old is deleted: how far that is */
 
 	Faults		faults;			/* what failed */
@@ -343,44 +325,6 @@ chores_due(Chores *chores, int64 now)
  */
 
 /*
- * Whether several owners have runs, or had just now.
- */
-static bool
-is_shared(Chores *chores, int64 now)
-{
-	if (shares_owners(chores->dispatch->fleet->shares) > 1 ||
-		chores->order.waiting > 1)
-		chores->shared_until = now + SHARED_PAUSE;
-	return now < chores->shared_until;
-}
-
-/*
- * Note for whom a turn has worked: if that was somebody else just now, they share the
- * runner, though none of them may have a run in flight. Returns whether it is shared, or
- * was when the turn began.
- */
-static bool
-note_owners(Chores *chores, const Turn *turn)
-{
-	int64		now = clock_now();
-	ListCell   *cell;
-
-	foreach(cell, turn->times)
-	{
-		Oid			owner = ((OwnerTime *) lfirst(cell))->owner;
-
-		if (owner != chores->worked_for &&
-			chores->turned_at - chores->worked_at < SHARED_PAUSE)
-			chores->shared_until = now + SHARED_PAUSE;
-		chores->worked_for = owner;
-		chores->worked_at = now;
-	}
-	if (turn->mixed > 0)
-		chores->shared_until = now + SHARED_PAUSE;
-	return is_shared(chores, now) || turn->shared;
-}
-
-/*
  * Execute a turn, and report and survive its errors. Returns whether it
  * succeeded.
  */
@@ -415,7 +359,7 @@ try_turn(Chores *chores, Turn *turn)
 	store_abort();
 	MemoryContextSwitchTo(caller);
 	turn_note_time(turn);
-	turn->shared = note_owners(chores, turn);
+	turn->shared = turn_size_note_owners(&chores->size, turn);
 	faults_note(&chores->faults, turn, error, at_commit);
 	return false;
 }
@@ -462,53 +406,20 @@ note_clock(Chores *chores, const Turn *turn, int64 began)
 }
 
 /*
- * How many runs the next turn is to store, and to start, at most.
- */
-static int
-turn_limit(Chores *chores, bool shared)
-{
-	int			bound = MOST_AT_ONCE;
-
-	if (ShutdownRequestPending)
-		return chores->faults.limit;
-	/* It stores as many as it starts. */
-	if (shared && chores->run_time > 0)
-	{
-		double		other = Max(chores->commit_time,
-								Min(chores->used_elsewhere, OWNER_SLICE));
-		double		time = Max(SHARED_TURN_TIME, Min(other, TURN_MOST / 2));
-
-		bound = (int) Min(time / (2 * chores->run_time), MOST_AT_ONCE);
-	}
-	return Min(chores->faults.limit, Max(bound, LEAST_BATCH));
-}
-
-static void
-note_average(double *average, double value)
-{
-	*average = *average == 0 ? value : 0.75 * *average + 0.25 * value;
-}
-
-/*
  * Note how long a turn took that began then.
  */
 static void
 note_turn_time(Chores *chores, const Turn *turn, int64 began)
 {
 	int64		now = clock_now();
-	bool		shared = note_owners(chores, turn);
+	bool		shared = turn_size_note_owners(&chores->size, turn);
 
 	turn_keep_times(turn, shared, now);
 	shares_note_commit(chores->dispatch->fleet->shares,
 					   now - began - turn->took);
 	if (shared && turn->mixed > OWNER_SLICE)
 		faults_measure(&chores->faults);
-	if (turn->tried >= LEAST_BATCH && !turn->own && !turn->measured)
-	{
-		note_average(&chores->run_time,
-					 (double) (turn->took - turn->signals_took) / turn->tried);
-		note_average(&chores->commit_time, now - began - turn->took);
-	}
+	turn_size_note_time(&chores->size, turn, now - began);
 }
 
 /*
@@ -572,10 +483,13 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->dead_tools = find_dead_tools(chores, now);
 	turn->many_signals = chores->many_signals;
 	turn->signals_after = chores->signals_after;
-	turn->shared = is_shared(chores, now);
+	turn->shared = turn_size_begin(&chores->size, turn, now);
 	chores->order.shared = turn->shared;
 	chores->dispatch->shared = turn->shared;
-	turn->limit = turn_limit(chores, turn->shared);
+	turn->limit = chores->faults.limit;
+	if (!ShutdownRequestPending)
+		turn->limit = Min(turn->limit,
+						  turn_size_limit(&chores->size, turn->shared));
 	turn->own_limit = chores->faults.limit;
 	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
 	turn->left_out = faults_left_out(&chores->faults, now);
@@ -694,7 +608,6 @@ do_turn(Chores *chores, uint32 todo)
 	bool		own;
 	bool		done;
 
-	chores->used_elsewhere = clock_processor() - chores->used;
 	prepare_turn(chores, &turn, todo, &patrol, now);
 	own = turn.own;
 	chores->turned_at = now;
@@ -703,7 +616,7 @@ do_turn(Chores *chores, uint32 todo)
 	done = try_turn(chores, &turn);
 	crowds_end_turn(&chores->order.crowds);
 	note_kind(chores, &turn, own, done);
-	chores->used = clock_processor();
+	turn_size_end(&chores->size);
 	if (!done)
 	{
 		end_failed_turn(chores, &turn, last_owner, now);
