@@ -203,7 +203,7 @@ next_unpark_at(Chores *chores)
 	if (dispatch->pacing_changed)
 	{
 		dispatch->pacing_changed = false;
-		chores->paced_at = pacing_next_at(dispatch->pacing, clock_now());
+		chores->paced_at = pacing_next_at(dispatch->paces, clock_now());
 	}
 	if (agno_paused)
 		return NEVER;
@@ -556,7 +556,7 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 		list_free_deep(chores->dead_tools);
 		chores->dead_tools = NIL;
 	}
-	chores->paced_at = pacing_next_at(chores->dispatch->pacing, clock_now());
+	chores->paced_at = pacing_next_at(chores->dispatch->paces, clock_now());
 	if (turn->unflushed)
 		store_flush();
 }
@@ -611,7 +611,7 @@ do_turn(Chores *chores, uint32 todo)
 	prepare_turn(chores, &turn, todo, &patrol, now);
 	own = turn.own;
 	chores->turned_at = now;
-	pacing_begin_turn(chores->dispatch->pacing);
+	pacing_begin_turn(chores->dispatch->paces);
 	store_mute(now < chores->faults.mute_until);
 	done = try_turn(chores, &turn);
 	crowds_end_turn(&chores->order.crowds);

@@ -29,7 +29,7 @@ typedef struct Crowd
 } Crowd;
 
 /*
- * By places, but for OPEN_PARKED, of which pacing.c has one for each key. Lives as long as
+ * By places, but for OPEN_PARKED, of which each key has one of its own. Lives as long as
  * the process.
  */
 typedef struct Crowds

@@ -68,7 +68,7 @@ pause_flight(Dispatch *dispatch, Flight *flight)
 
 	if (!flight->admitted || flight->pauses)
 		return;
-	runner_slot_wake_siblings(pacing_pause(dispatch->pacing, flight->pace,
+	runner_slot_wake_siblings(pacing_pause(dispatch->paces, flight->pace,
 										   flight->owner, flight->trying,
 										   tokens - flight->tokens_told,
 										   clock_now()));
@@ -87,7 +87,7 @@ leave_server(Dispatch *dispatch, Flight *flight)
 	pause_flight(dispatch, flight);
 	if (!flight->admitted)
 		return;
-	pacing_leave(dispatch->pacing, flight->pace, flight->owner, clock_now());
+	pacing_leave(dispatch->paces, flight->pace, flight->owner, clock_now());
 	flight->admitted = false;
 	dispatch->pacing_changed = true;
 }
@@ -510,7 +510,7 @@ heed_server(Dispatch *dispatch, Flight *flight)
 		until += result->retry_after_ms * US_PER_MS;
 	else
 		until += US_PER_S;
-	pacing_block(dispatch->pacing, flight->pace, until, clock_now());
+	pacing_block(dispatch->paces, flight->pace, until, clock_now());
 	dispatch->pacing_changed = true;
 }
 
@@ -764,7 +764,7 @@ static int64
 hold_until(Dispatch *dispatch, Flight *flight)
 {
 	int64		now = clock_now();
-	int64		until = pacing_blocked_until(dispatch->pacing, flight->pace);
+	int64		until = pacing_blocked_until(dispatch->paces, flight->pace);
 
 	/* Not all at once then. */
 	if (until > now)
@@ -786,7 +786,7 @@ static bool
 has_place(Dispatch *dispatch, Flight *flight)
 {
 	if (flight->pauses)
-		flight->pauses = !pacing_come_back(dispatch->pacing, flight->pace,
+		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
 										   clock_now());
 	return flight->admitted && !flight->pauses;
 }

@@ -21,7 +21,7 @@ typedef struct Dispatch
 {
 	Fleet	   *fleet;
 	HttpClient *http;
-	Pacing	   *pacing;
+	PaceTable  *paces;
 	ConversationCache *conversations;	/* of runs whose tools are called */
 	MemoryContext turn_context; /* reset before each turn of the loop */
 	List	   *new_responses;	/* Flights whose response_id is to be stored */

@@ -346,7 +346,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	int64		most = LAST_FAILURE_PAUSE;
 	int64		now = clock_now();
 
-	pacing_recheck(turn->dispatch->pacing);
+	pacing_recheck(turn->dispatch->paces);
 	turn_end_picking(turn);
 	if (turn->overdue)
 	{

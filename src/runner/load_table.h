@@ -45,7 +45,7 @@ typedef struct LoadTable
 	void		(*unlock) (void);
 } LoadTable;
 
-/* For pacing_create(), where there are several runners. */
+/* For pace_table_create(), where there are several runners. */
 extern const LoadTable shared_loads;
 
 extern void load_table_request_memory(void);

@@ -9,7 +9,7 @@
  * and stands in nobody's way; it is fetched from there when there is room.
  *
  * An account with a server has limits of its own. So requests, tokens and status
- * 429 are counted for each key to a server (a Pace), and only the runs in flight
+ * 429 are counted for each key to a server (a Pace, pace_table.c), and only the runs in flight
  * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
  * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
@@ -47,272 +47,8 @@
 /* How often a parked run asks all the same: limits may have changed. */
 #define PROBE_PAUSE US_PER_S
 
-/*
- * When the runners have more paces than this, those that nothing depends on are
- * forgotten: a role may use any number of user mappings, one after the other. There
- * is room for so many in the table.
- */
-#define KEPT_PACES 1000
-
-/*
- * The longest time that a server is left alone for, whatever it says: after
- * that one run asks again.
- */
-#define LONGEST_BLOCK (2 * US_PER_MINUTE)
-
-/* A target by the name of its server. */
-typedef struct NamedTarget
-{
-	char	   *name;
-	Target		target;
-} NamedTarget;
-
-struct Pacing
-{
-	int			number;			/* of this runner */
-	int64		turn;			/* number of the turn that is under way */
-	const LoadTable *table;		/* NULL: there are no other runners */
-	dlist_head	paces;			/* of everything that runs have asked for */
-	int			pace_count;
-	List	   *targets;		/* NamedTargets: their servers */
-};
-
-/*
- * Create it, for the runner with this number; table is NULL when it is alone.
- * It lives as long as the process.
- */
-Pacing *
-pacing_create(int number, const LoadTable *table)
-{
-	Pacing	   *pacing = MemoryContextAllocZero(TopMemoryContext,
-												sizeof(Pacing));
-
-	pacing->number = number;
-	pacing->table = table;
-	dlist_init(&pacing->paces);
-	return pacing;
-}
-
 static void
-lock_loads(Pacing *pacing)
-{
-	if (pacing->table != NULL)
-		pacing->table->lock();
-}
-
-static void
-unlock_loads(Pacing *pacing)
-{
-	if (pacing->table != NULL)
-		pacing->table->unlock();
-}
-
-/*
- * The load of this name; *own tells whether it is in our own memory.
- */
-static Load *
-find_load(Pacing *pacing, const char *name, bool *own)
-{
-	Load	   *load = NULL;
-
-	if (pacing->table != NULL)
-		load = pacing->table->find(name, pacing->number);
-	*own = load == NULL;
-	if (load == NULL)
-		load = palloc0(sizeof(Load));
-	return load;
-}
-
-/*
- * This load is not needed any more. The loads must be locked.
- */
-static void
-release_load(Pacing *pacing, Load *load, bool own)
-{
-	if (own)
-		pfree(load);
-	else
-		pacing->table->release(load, pacing->number);
-}
-
-/*
- * The target of this server, made if there is none.
- */
-static Target *
-find_target(Pacing *pacing, const char *server)
-{
-	ListCell   *cell;
-	NamedTarget *named;
-	Load	   *load;
-	bool		own_load;
-	MemoryContext old;
-
-	foreach(cell, pacing->targets)
-	{
-		named = lfirst(cell);
-		if (strcmp(named->name, server) == 0)
-			return &named->target;
-	}
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	named = palloc0(sizeof(NamedTarget));
-	named->name = pstrdup(server);
-	/* no key looks like this */
-	load = find_load(pacing, psprintf("%s/*", server), &own_load);
-	places_init(&named->target.places, load, own_load);
-	pacing->targets = lappend(pacing->targets, named);
-	MemoryContextSwitchTo(old);
-	return &named->target;
-}
-
-static Pace *
-find_pace(Pacing *pacing, const char *key)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &pacing->paces)
-	{
-		Pace	   *pace = dlist_container(Pace, node, iter.cur);
-
-		if (strcmp(pace->key, key) == 0)
-			return pace;
-	}
-	return NULL;
-}
-
-/*
- * Forget tokens that were used some time ago; and, of those of which a server says
- * that there were very many, all that would block its key for longer than anything
- * else that it says.
- */
-static void
-forget_tokens(Pace *pace, int64 now)
-{
-	Load	   *load = pace->load;
-	double		per_minute = pace->tokens_per_minute;
-
-	if (per_minute > 0)
-		load->tokens = Min(load->tokens,
-						   per_minute * (1 + LONGEST_BLOCK / US_PER_MINUTE));
-	load->tokens -= per_minute * (now - load->tokens_at) / US_PER_MINUTE;
-	load->tokens = Max(load->tokens, 0);
-	load->tokens_at = now;
-}
-
-/*
- * Whether one that began anew would be like this pace, and nobody has it now.
- */
-static bool
-is_idle(const Pacing *pacing, Pace *pace, int64 now)
-{
-	forget_tokens(pace, now);
-	return pace->used_in != pacing->turn && pace->in_flight == 0 && pace->reserved == NIL && !pace->parked &&
-		pace->load->next_request <= now && pace->load->blocked_until <= now &&
-		(pace->tokens_per_minute == 0 || pace->load->tokens == 0);
-}
-
-/*
- * Nobody knows this server any more.
- */
-static void
-forget_target(Pacing *pacing, Target *target)
-{
-	ListCell   *cell;
-
-	foreach(cell, pacing->targets)
-	{
-		NamedTarget *named = lfirst(cell);
-
-		if (&named->target != target)
-			continue;
-		pacing->targets = foreach_delete_current(pacing->targets, cell);
-		release_load(pacing, target->places.load, target->places.own_load);
-		places_forget(&target->places);
-		reach_forget(&target->reach);
-		pfree(named->name);
-		pfree(named);
-		return;
-	}
-}
-
-static void
-forget_idle(Pacing *pacing, int64 now)
-{
-	dlist_mutable_iter iter;
-
-	lock_loads(pacing);
-	dlist_foreach_modify(iter, &pacing->paces)
-	{
-		Pace	   *pace = dlist_container(Pace, node, iter.cur);
-
-		if (!is_idle(pacing, pace, now))
-			continue;
-		dlist_delete(&pace->node);
-		pacing->pace_count--;
-		if (--pace->target->paces == 0)
-			forget_target(pacing, pace->target);
-		release_load(pacing, pace->load, pace->own_load);
-		list_free(pace->untried);
-		crowd_forget(&pace->crowd);
-		circle_forget(&pace->circle);
-		pfree(pace->key);
-		pfree(pace);
-	}
-	unlock_loads(pacing);
-}
-
-/*
- * The pace of a server as used with this user mapping; invalid: with none.
- */
-Pace *
-pacing_find(Pacing *pacing, const char *server, Oid mapping)
-{
-	char	   *key = psprintf("%s/%u", server, mapping);
-	Pace	   *pace = find_pace(pacing, key);
-	int			most = KEPT_PACES / (pacing->table != NULL ? agno_runners : 1);
-	MemoryContext old;
-
-	if (pace != NULL)
-	{
-		pace->used_in = pacing->turn;
-		return pace;
-	}
-	if (pacing->pace_count >= most)
-		forget_idle(pacing, clock_now());
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	pace = palloc0(sizeof(Pace));
-	pace->key = pstrdup(key);
-	pace->target = find_target(pacing, server);
-	pace->load = find_load(pacing, key, &pace->own_load);
-	crowd_init(&pace->crowd, OPEN_PARKED, pace->key);
-	pace->give_up_at = NEVER;
-	pace->used_in = pacing->turn;
-	pace->target->paces++;
-	dlist_push_tail(&pacing->paces, &pace->node);
-	pacing->pace_count++;
-	MemoryContextSwitchTo(old);
-	return pace;
-}
-
-/*
- * A flight has this pace.
- */
-void
-pacing_keep(Pace *pace)
-{
-	pace->in_flight++;
-}
-
-/*
- * It has not any more.
- */
-void
-pacing_let_go(Pace *pace)
-{
-	pace->in_flight--;
-}
-
-static void
-set_parked(Pacing *pacing, Pace *pace, bool parked)
+set_parked(PaceTable *paces, Pace *pace, bool parked)
 {
 	Target	   *target = pace->target;
 
@@ -326,34 +62,24 @@ set_parked(Pacing *pacing, Pace *pace, bool parked)
 		pace->give_up_at = NEVER;
 		pace->deserted = false;
 	}
-	places_wait(&target->places, pacing->number, target->parked > 0);
+	places_wait(&target->places, paces->number, target->parked > 0);
 }
 
 static void
-end_stall(Pacing *pacing, Target *target)
+end_stall(PaceTable *paces, Target *target)
 {
 	dlist_iter	iter;
 
 	if (!target->stalled)
 		return;
 	target->stalled = false;
-	dlist_foreach(iter, &pacing->paces)
+	dlist_foreach(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
 		if (pace->target == target)
 			pace->stalled = false;
 	}
-}
-
-/*
- * This key has had its turn: the others to its server come first.
- */
-static void
-end_turn(Pacing *pacing, Pace *pace)
-{
-	dlist_delete(&pace->node);
-	dlist_push_tail(&pacing->paces, &pace->node);
 }
 
 /*
@@ -375,7 +101,7 @@ pacing_note_start(Pace *pace, Oid owner)
  * that was their turn.
  */
 static void
-pass_untried(Pacing *pacing, Pace *pace)
+pass_untried(PaceTable *paces, Pace *pace)
 {
 	ListCell   *owner;
 
@@ -385,7 +111,7 @@ pass_untried(Pacing *pacing, Pace *pace)
 		pacing_note_start(pace, lfirst_oid(owner));
 	list_free(pace->untried);
 	pace->untried = NIL;
-	end_turn(pacing, pace);
+	pace_table_end_turn(paces, pace);
 }
 
 static int64
@@ -398,30 +124,30 @@ request_pause(const Pace *pace)
  * What a turn that failed has reserved is free again.
  */
 void
-pacing_begin_turn(Pacing *pacing)
+pacing_begin_turn(PaceTable *paces)
 {
 	dlist_mutable_iter iter;
 
-	pacing->turn++;
-	lock_loads(pacing);
-	dlist_foreach_modify(iter, &pacing->paces)
+	paces->turn++;
+	pace_table_lock(paces);
+	dlist_foreach_modify(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 		ListCell   *owner;
 
 		foreach(owner, pace->reserved)
 		{
-			places_free(&pace->target->places, pacing->number, lfirst_oid(owner));
+			places_free(&pace->target->places, paces->number, lfirst_oid(owner));
 			if (pace->requests_per_minute > 0)
 				pace->load->next_request -= request_pause(pace);
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
-		pass_untried(pacing, pace);
+		pass_untried(paces, pace);
 		pace->target->places.fetched = 0;
 		reach_begin_turn(&pace->target->reach);
 	}
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 }
 
 /*
@@ -445,7 +171,7 @@ requests_left(Pace *pace, int64 now)
 
 	if (pace->tokens_per_minute > 0)
 	{
-		forget_tokens(pace, now);
+		pace_forget_tokens(pace, now);
 		if (pace->load->tokens >= pace->tokens_per_minute)
 			return 0;
 	}
@@ -488,20 +214,20 @@ pacing_leaves(const Pace *pace, int64 pause)
  * server is for one of them, not for one of each key to it.
  */
 int
-pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
+pacing_unparkable(PaceTable *paces, Pace *pace, int64 now)
 {
 	Places	   *places = &pace->target->places;
 	int			room;
 
 	if (pace->rests_until > now)
 		return 0;
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	room = pace->stalled ? 0 : room_at(pace, now);
 	/* Whoever is only to find out does not race for what is free. */
 	if (room == 0 && pace->deserted)
 	{
 		pace->deserted = false;
-		unlock_loads(pacing);
+		pace_table_unlock(paces);
 		return INT_MAX;
 	}
 	if (places->max_concurrency > 0 && room > 0)
@@ -510,7 +236,7 @@ pacing_unparkable(Pacing *pacing, Pace *pace, int64 now)
 		pace->load->blocked_until <= now &&
 		!reach_is_lost(&pace->target->reach) && pace->probe_at <= now)
 		room = 1;
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 	if (room > 0)
 		pace->probe_at = now + PROBE_PAUSE;
 	return room;
@@ -532,7 +258,7 @@ pacing_note_fetched(Pace *pace, Oid owner)
  * There is room, but only such owners have parked runs as may not have more.
  */
 void
-pacing_stall(Pacing *pacing, Pace *pace)
+pacing_stall(PaceTable *paces, Pace *pace)
 {
 	pace->stalled = true;
 	pace->target->stalled = true;
@@ -542,11 +268,11 @@ pacing_stall(Pacing *pacing, Pace *pace)
  * No runs are parked for this any more.
  */
 void
-pacing_none_parked(Pacing *pacing, Pace *pace)
+pacing_none_parked(PaceTable *paces, Pace *pace)
 {
-	lock_loads(pacing);
-	set_parked(pacing, pace, false);
-	unlock_loads(pacing);
+	pace_table_lock(paces);
+	set_parked(paces, pace, false);
+	pace_table_unlock(paces);
 }
 
 /*
@@ -555,14 +281,14 @@ pacing_none_parked(Pacing *pacing, Pace *pace)
  * as before. That was the turn of this key, whether the run starts or not.
  */
 void
-pacing_desert(Pacing *pacing, const char *key)
+pacing_desert(PaceTable *paces, const char *key)
 {
-	Pace	   *pace = find_pace(pacing, key);
+	Pace	   *pace = pace_table_named(paces, key);
 
 	if (pace == NULL)
 		return;
 	pace->deserted = pace->parked;
-	end_turn(pacing, pace);
+	pace_table_end_turn(paces, pace);
 }
 
 /*
@@ -581,7 +307,7 @@ may_have_parked(const Pace *pace, Oid owner)
  * turn; if not, it is to be parked.
  */
 bool
-pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
+pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 			 bool is_new, int64 now)
 {
 	Target	   *target = pace->target;
@@ -592,7 +318,7 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 	target->reach.patience_ms = server->patience_ms;
 	pace->requests_per_minute = server->requests_per_minute;
 	pace->tokens_per_minute = server->tokens_per_minute;
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	admitted = room_at(pace, now) > 0 &&
 		places_owner_may(&target->places, owner) &&
 		!(is_new && may_have_parked(pace, owner));
@@ -603,8 +329,8 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 		pace->reserved = lappend_oid(pace->reserved, owner);
 		MemoryContextSwitchTo(old);
 		pacing_note_start(pace, owner);
-		end_turn(pacing, pace);
-		places_take(&target->places, pacing->number, owner);
+		pace_table_end_turn(paces, pace);
+		places_take(&target->places, paces->number, owner);
 		reach_reserve_try(&target->reach);
 		take_request(pace, now);
 	}
@@ -616,9 +342,9 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
 			pace->stalled = false;
 		if (list_member_oid(pace->crowd.hidden, owner))
 			circle_note_parked(&pace->circle);
-		set_parked(pacing, pace, true);
+		set_parked(paces, pace, true);
 	}
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 	return admitted;
 }
 
@@ -626,19 +352,19 @@ pacing_admit(Pacing *pacing, Pace *pace, const ModelServer *server, Oid owner,
  * A turn has failed: nobody knows any more for what runs are parked.
  */
 void
-pacing_recheck(Pacing *pacing)
+pacing_recheck(PaceTable *paces)
 {
 	dlist_iter	iter;
 
-	lock_loads(pacing);
-	dlist_foreach(iter, &pacing->paces)
+	pace_table_lock(paces);
+	dlist_foreach(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
-		set_parked(pacing, pace, true);
+		set_parked(paces, pace, true);
 		pace->give_up_at = 0;
 	}
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 }
 
 /*
@@ -646,7 +372,7 @@ pacing_recheck(Pacing *pacing)
  * Returns whether it is the one that tries a server which could not be reached.
  */
 bool
-pacing_started(Pacing *pacing, Pace *pace, Oid owner)
+pacing_started(PaceTable *paces, Pace *pace, Oid owner)
 {
 	pace->reserved = list_delete_oid(pace->reserved, owner);
 	return reach_start_try(&pace->target->reach);
@@ -657,25 +383,25 @@ pacing_started(Pacing *pacing, Pace *pace, Oid owner)
  * it was given is for others.
  */
 void
-pacing_give_back(Pacing *pacing, Pace *pace, Oid owner)
+pacing_give_back(PaceTable *paces, Pace *pace, Oid owner)
 {
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	pace->reserved = list_delete_oid(pace->reserved, owner);
-	places_free(&pace->target->places, pacing->number, owner);
+	places_free(&pace->target->places, paces->number, owner);
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 }
 
 /*
  * Whether runs are parked for this server that may start as soon as there is room.
  */
 static bool
-has_waiting(Pacing *pacing, const Target *target)
+has_waiting(PaceTable *paces, const Target *target)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &pacing->paces)
+	dlist_foreach(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
@@ -691,23 +417,23 @@ has_waiting(Pacing *pacing, const Target *target)
  * are.
  */
 bool
-pacing_come_back(Pacing *pacing, Pace *pace, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
 	bool		lost = reach_is_lost(&target->reach);
 	bool		may;
 
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	may = lost ||
 		(places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
-		 places_others(places, pacing->number) == 0 &&
-		 !has_waiting(pacing, target));
+		 places_others(places, paces->number) == 0 &&
+		 !has_waiting(paces, target));
 	if (may)
-		places_take_back(places, pacing->number);
+		places_take_back(places, paces->number);
 	if (may && !lost)
 		take_request(pace, now);
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 	return may;
 }
 
@@ -715,12 +441,12 @@ pacing_come_back(Pacing *pacing, Pace *pace, int64 now)
  * There is room for others. Returns which other runners wait for it: the bit of each number.
  */
 static uint32
-let_others(Pacing *pacing, Pace *pace, Oid owner, int64 now)
+let_others(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 {
 	Target	   *target = pace->target;
-	uint32		others = places_others(&target->places, pacing->number);
+	uint32		others = places_others(&target->places, paces->number);
 
-	end_stall(pacing, target);
+	end_stall(paces, target);
 	if (list_member_oid(pace->crowd.hidden, owner))
 		pace->rests_until = 0;
 	if (others != 0)
@@ -734,19 +460,19 @@ let_others(Pacing *pacing, Pace *pace, Oid owner, int64 now)
  * runners wait for its place.
  */
 uint32
-pacing_pause(Pacing *pacing, Pace *pace, Oid owner, bool trying,
+pacing_pause(PaceTable *paces, Pace *pace, Oid owner, bool trying,
 			 int64 tokens, int64 now)
 {
 	uint32		others;
 
 	if (trying)
 		reach_end_try(&pace->target->reach);
-	lock_loads(pacing);
-	places_lend(&pace->target->places, pacing->number);
-	forget_tokens(pace, now);
+	pace_table_lock(paces);
+	places_lend(&pace->target->places, paces->number);
+	pace_forget_tokens(pace, now);
 	pace->load->tokens += tokens;
-	others = let_others(pacing, pace, owner, now);
-	unlock_loads(pacing);
+	others = let_others(paces, pace, owner, now);
+	pace_table_unlock(paces);
 	return others;
 }
 
@@ -754,35 +480,34 @@ pacing_pause(Pacing *pacing, Pace *pace, Oid owner, bool trying,
  * A run of this owner that pauses is over: it does not ask its server any more.
  */
 void
-pacing_leave(Pacing *pacing, Pace *pace, Oid owner, int64 now)
+pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 {
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	places_give_up(&pace->target->places, owner);
-	(void) let_others(pacing, pace, owner, now);
-	unlock_loads(pacing);
+	(void) let_others(paces, pace, owner, now);
+	pace_table_unlock(paces);
 }
 
 /*
  * The server asks to be left alone until then.
  */
 void
-pacing_block(Pacing *pacing, Pace *pace, int64 until, int64 now)
+pacing_block(PaceTable *paces, Pace *pace, int64 until, int64 now)
 {
-
 	until = Min(until, now + LONGEST_BLOCK);
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	pace->load->blocked_until = Max(pace->load->blocked_until, until);
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 }
 
 int64
-pacing_blocked_until(Pacing *pacing, Pace *pace)
+pacing_blocked_until(PaceTable *paces, Pace *pace)
 {
 	int64		until;
 
-	lock_loads(pacing);
+	pace_table_lock(paces);
 	until = pace->load->blocked_until;
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 	return until;
 }
 
@@ -790,51 +515,17 @@ pacing_blocked_until(Pacing *pacing, Pace *pace)
  * A run waits for the server of this key to be reached.
  */
 void
-pacing_held_back(Pacing *pacing, Pace *pace, int64 now)
+pacing_held_back(PaceTable *paces, Pace *pace, int64 now)
 {
-
-	lock_loads(pacing);
-	set_parked(pacing, pace, true);
-	unlock_loads(pacing);
+	pace_table_lock(paces);
+	set_parked(paces, pace, true);
+	pace_table_unlock(paces);
 	pace->stalled = false;
 
 	/* It may have been waiting before: find out soon. */
 	pace->give_up_at = Min(pace->give_up_at,
 						   now + Min(pace->target->reach.patience_ms * US_PER_MS,
 									 PROBE_PAUSE));
-}
-
-/*
- * The next pace after this one, or the first after NULL, that runs may be
- * parked for; NULL when there is none.
- */
-Pace *
-pacing_next_parked(Pacing *pacing, Pace *after)
-{
-	dlist_node *node = after != NULL ? &after->node : &pacing->paces.head;
-
-	while (node->next != &pacing->paces.head)
-	{
-		Pace	   *pace = dlist_container(Pace, node, node->next);
-
-		if (pace->parked)
-			return pace;
-		node = node->next;
-	}
-	return NULL;
-}
-
-/*
- * pacing_next_parked() begins after this pace, and comes to it last.
- */
-void
-pacing_begin_after(Pacing *pacing, Pace *pace)
-{
-	dlist_node *head = &pacing->paces.head;
-
-	/* The list is a ring, in which the head stands before the first one. */
-	dlist_delete(head);
-	dlist_insert_after(&pace->node, head);
 }
 
 /*
@@ -866,13 +557,13 @@ room_from(Pace *pace, int64 now)
  * none.
  */
 int64
-pacing_next_at(Pacing *pacing, int64 now)
+pacing_next_at(PaceTable *paces, int64 now)
 {
 	int64		next = NEVER;
 	dlist_iter	iter;
 
-	lock_loads(pacing);
-	dlist_foreach(iter, &pacing->paces)
+	pace_table_lock(paces);
+	dlist_foreach(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
@@ -883,6 +574,6 @@ pacing_next_at(Pacing *pacing, int64 now)
 			next = Min(next, Max(at, Min(pace->rests_until, pace->give_up_at)));
 		}
 	}
-	unlock_loads(pacing);
+	pace_table_unlock(paces);
 	return next;
 }

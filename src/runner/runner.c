@@ -326,8 +326,8 @@ initialize(Runner *runner, int slot, Oid database)
 	dispatch->conversations = conversation_cache_create();
 	dispatch->heavies = heavies_create();
 	dispatch->held_until = NEVER;
-	dispatch->pacing = pacing_create(number,
-									 agno_runners > 1 ? &shared_loads : NULL);
+	dispatch->paces = pace_table_create(number,
+										agno_runners > 1 ? &shared_loads : NULL);
 	runner->chores = chores_create(dispatch, extension, wakes, number == 0);
 	create_wait_set(runner);
 }

@@ -86,7 +86,7 @@ let_go(const Turn *turn)
 
 		dispatch_forget(dispatch, flight);
 		count_end(flight);
-		pacing_let_go(flight->pace);
+		pace_table_let_go(flight->pace);
 		fleet_remove(dispatch->fleet, flight);
 		MemoryContextDelete(flight->context);
 	}
@@ -107,9 +107,9 @@ take_off(const Turn *turn)
 
 		MemoryContextSetParent(flight->context, TopMemoryContext);
 		fleet_add(dispatch->fleet, flight);
-		pacing_keep(flight->pace);
+		pace_table_keep(flight->pace);
 		if (flight->admitted)
-			flight->trying = pacing_started(dispatch->pacing, flight->pace,
+			flight->trying = pacing_started(dispatch->paces, flight->pace,
 											flight->owner);
 	}
 }
@@ -143,7 +143,7 @@ turn_carry_out(const Turn *turn)
 	foreach(cell, turn->settled)
 		fleet_settled(lfirst(cell));
 	foreach(cell, turn->held_back)
-		pacing_held_back(turn->dispatch->pacing, lfirst(cell), clock_now());
+		pacing_held_back(turn->dispatch->paces, lfirst(cell), clock_now());
 	let_go(turn);
 	foreach(cell, turn->tool_owners)
 		tool_slots_want(MyDatabaseId, lfirst_oid(cell));

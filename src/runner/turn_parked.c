@@ -170,7 +170,7 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 static void
 unpark_some(Turn *turn, Pace *pace, int room)
 {
-	Pacing	   *pacing = turn->dispatch->pacing;
+	PaceTable  *paces = turn->dispatch->paces;
 	bool		reached = !reach_is_lost(&pace->target->reach);
 	int			count = 0;
 	Oid		   *others = crowd_add_hidden(&pace->crowd,
@@ -201,9 +201,9 @@ unpark_some(Turn *turn, Pace *pace, int room)
 		pace->rests_until = Min(next_look, any && !held ?
 								clock_now() + HIDDEN_PAUSE : NEVER);
 	else if (!any)
-		pacing_none_parked(pacing, pace);
+		pacing_none_parked(paces, pace);
 	else
-		pacing_stall(pacing, pace);
+		pacing_stall(paces, pace);
 }
 
 /*
@@ -213,20 +213,20 @@ unpark_some(Turn *turn, Pace *pace, int room)
 void
 turn_unpark(Turn *turn)
 {
-	Pacing	   *pacing = turn->dispatch->pacing;
+	PaceTable  *paces = turn->dispatch->paces;
 	int64		began = clock_now();
 	Pace	   *pace = NULL;
 
-	while ((pace = pacing_next_parked(pacing, pace)) != NULL)
+	while ((pace = pace_table_next_parked(paces, pace)) != NULL)
 	{
-		int			room = pacing_unparkable(pacing, pace, clock_now());
+		int			room = pacing_unparkable(paces, pace, clock_now());
 
 		if (room == 0)
 			continue;
 		unpark_some(turn, pace, Min(room, turn->limit));
 		if (clock_now() - began > OWNER_SLICE)
 		{
-			pacing_begin_after(pacing, pace);
+			pace_table_begin_after(paces, pace);
 			return;
 		}
 	}
@@ -309,11 +309,11 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 void
 turn_give_up(Turn *turn)
 {
-	Pacing	   *pacing = turn->dispatch->pacing;
+	PaceTable  *paces = turn->dispatch->paces;
 	int64		turn_began = clock_now();
 	Pace	   *pace = NULL;
 
-	while ((pace = pacing_next_parked(pacing, pace)) != NULL)
+	while ((pace = pace_table_next_parked(paces, pace)) != NULL)
 	{
 		const char *problem = reach_problem(&pace->target->reach);
 		int64		patience_ms = pace->target->reach.patience_ms;
@@ -339,7 +339,7 @@ turn_give_up(Turn *turn)
 				took > OWNER_SLICE ? took * GIVE_UP_RESTS : 0);
 		if (clock_now() - turn_began > OWNER_SLICE)
 		{
-			pacing_begin_after(pacing, pace);
+			pace_table_begin_after(paces, pace);
 			return;
 		}
 	}

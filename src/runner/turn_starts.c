@@ -381,7 +381,7 @@ static StartDecision
 decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	   ModelServer *server, Pace **pace, bool *asks, RunOutcome *outcome)
 {
-	Pacing	   *pacing = turn->dispatch->pacing;
+	PaceTable  *paces = turn->dispatch->paces;
 	bool		starts_now;
 
 	if (run->status == RUN_CANCELLED)
@@ -398,15 +398,15 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return DEFER;
 
 	/* There may be a foreign server of the same name: no name has a colon. */
-	*pace = pacing_find(pacing, server->built_in ?
-						psprintf("%s:", run->model_server) :
-						run->model_server, server->mapping);
+	*pace = pace_table_find(paces, server->built_in ?
+							psprintf("%s:", run->model_server) :
+							run->model_server, server->mapping);
 	starts_now = !*asks ||
-		pacing_admit(pacing, *pace, server, run->owner,
+		pacing_admit(paces, *pace, server, run->owner,
 					 run->picked->parked_for == NULL, clock_now());
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
-		pacing_desert(pacing, run->picked->parked_for);
+		pacing_desert(paces, run->picked->parked_for);
 	return starts_now ? START : PARK;
 }
 
@@ -569,7 +569,7 @@ make_flights(Turn *turn, Starts *starts)
 		if (admitted->run->deferred)
 		{
 			if (admitted->asks)
-				pacing_give_back(turn->dispatch->pacing, admitted->pace,
+				pacing_give_back(turn->dispatch->paces, admitted->pace,
 								 admitted->run->owner);
 			turn_again(turn, CHORE_START);
 			continue;
