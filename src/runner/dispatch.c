@@ -655,6 +655,8 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	take_step(dispatch, flight, answer_step);
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
+	if (flight->run.step == STEP_SEND)
+		pacing_note_request(dispatch->paces, flight->pace, clock_now());
 	/* After an answer that does not fit, there is another response. */
 	if (flight->run.response_id == NULL)
 		flight->id_stored = false;

@@ -438,6 +438,17 @@ pacing_come_back(PaceTable *paces, Pace *pace, int64 now)
 }
 
 /*
+ * A run that is in flight asks its server once more: those who start later wait for that.
+ */
+void
+pacing_note_request(PaceTable *paces, Pace *pace, int64 now)
+{
+	pace_table_lock(paces);
+	take_request(pace, now);
+	pace_table_unlock(paces);
+}
+
+/*
  * There is room for others. Returns which other runners wait for it: the bit of each number.
  */
 static uint32

@@ -1,0 +1,29 @@
+# A model server takes so many requests a minute, and its answers do not fit their schema: the
+# second request of each run counts, and those that start later wait for it.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../perl";
+use AgnoTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = new_node('main');
+my $mock = start_mock('mock');
+add_mock_server($mock, name => 'paced', options => ", requests_per_minute '120'");
+my $began = time;
+$node->safe_psql('postgres', q(SELECT agno_arun('misfits', model => 'paced:misfit-1',
+	output_schema => '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}')
+	FROM generate_series(1, 6)));
+wait_until('all to be over', sub { value("count(*) = 6 FROM agno.runs WHERE status = 'COMPLETED'") eq 't' });
+my $seconds = time - $began;
+my $requests = mock_count('mock', 'misfits');
+
+note(sprintf('%d requests in %.2f s', $requests, $seconds));
+is($requests, 12, 'each run has asked twice');
+cmp_ok($requests, '<=', 2 * $seconds + 3, 'there are no more requests than that');
+
+$node->stop;
+done_testing();
