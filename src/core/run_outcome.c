@@ -50,6 +50,15 @@ run_status_is_settled(RunStatus status)
 }
 
 /*
+ * Whether a run has ended.
+ */
+bool
+run_status_is_final(RunStatus status)
+{
+	return run_status_is_settled(status) && status != RUN_PAUSED;
+}
+
+/*
  * A run that ends in ERROR for a reason that lies with us, and said nothing.
  */
 RunOutcome

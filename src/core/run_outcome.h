@@ -46,6 +46,7 @@ typedef struct RunOutcome
 extern RunStatus run_status_parse(const char *name);
 extern const char *run_status_name(RunStatus status);
 extern bool run_status_is_settled(RunStatus status);
+extern bool run_status_is_final(RunStatus status);
 
 extern RunOutcome run_outcome_failed(int attempt, const char *type,
 									 const char *message);

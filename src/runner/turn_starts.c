@@ -313,11 +313,7 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 		ready->max_attempts : agno_max_attempts;
 	char	   *problem;
 
-	if (ready->marked && ready->turns == 0)
-		*outcome = run_outcome_cancelled(ready->attempt,
-										 encoding_from_server(ready->run_id));
-	else if (!ready->picked->continues && !ready->marked &&
-			 ready->attempt >= max_attempts)
+	if (!ready->picked->continues && ready->attempt >= max_attempts)
 		*outcome = run_outcome_failed(ready->attempt, "interrupted",
 									  psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
 											   ready->attempt));
@@ -374,6 +370,16 @@ is_full(const Starts *starts)
 }
 
 /*
+ * Whether a run is to end as cancelled, if it has not been by who has cancelled it.
+ */
+static bool
+is_cancelled(const ReadyRun *run)
+{
+	return run->status == RUN_CANCELLED ||
+		(run->marked && !run_status_is_final(run->status));
+}
+
+/*
  * What becomes of a run that is locked. *server, *pace, *asks and *outcome are
  * filled as far as that goes.
  */
@@ -384,16 +390,15 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	PaceTable  *paces = turn->dispatch->paces;
 	bool		starts_now;
 
-	if (run->status == RUN_CANCELLED)
+	if (is_cancelled(run))
 		return is_too_much(starts, run) ? DEFER : CANCEL;
 	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return run->turns > 0 && is_too_much(starts, run) ? DEFER : END;
-	if ((run->pending_calls || run->children) && !run->marked &&
-		time_left(run) > 0)
+	if ((run->pending_calls || run->children) && time_left(run) > 0)
 		return CALL_TOOLS;
-	*asks = !run->waiting_calls || run->marked || time_left(run) <= 0;
+	*asks = !run->waiting_calls || time_left(run) <= 0;
 	if (is_too_much(starts, run))
 		return DEFER;
 
@@ -442,6 +447,26 @@ parked_run(Turn *turn, ReadyRun *run, Pace *pace)
 }
 
 /*
+ * The lock of a run that is ready.
+ */
+static RunLock *
+lock_of(const ReadyRun *run)
+{
+	RunLock    *lock = palloc0(sizeof(RunLock));
+
+	lock->run_id = run->run_id;
+	lock->session_id = run->session_id;
+	lock->status = run->status;
+	lock->owner = run->owner;
+	lock->attempt = run->attempt;
+	lock->row = run->row;
+	lock->mine = true;
+	if (run->elapsed_ms > 0)
+		lock->started_at = GetCurrentTimestamp() - run->elapsed_ms * 1000;
+	return lock;
+}
+
+/*
  * Decide about a run, and put it where that belongs.
  */
 static void
@@ -450,7 +475,6 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 	AdmittedRun *admitted = palloc0(sizeof(AdmittedRun));
 	RunOutcome	outcome;
 	EndedRun   *ended;
-	RunLock    *lock;
 
 	starts->calls += run->calls;
 	switch (decide(turn, starts, run, &admitted->server, &admitted->pace,
@@ -486,12 +510,10 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			}
 			break;
 		case CANCEL:
-			lock = palloc0(sizeof(RunLock));
-			lock->run_id = run->run_id;
-			lock->session_id = run->session_id;
-			lock->status = RUN_CANCELLED;
+			starts->cancelled[starts->cancelled_count++] = lock_of(run);
 			starts->bytes += work_of(run);
-			starts->cancelled[starts->cancelled_count++] = lock;
+			if (run->status == RUN_RUNNING)
+				turn->cancelled_ids = lappend(turn->cancelled_ids, run->run_id);
 			break;
 		case OVER:
 			run_keys_add(&starts->over, run->run_id, run->session_id);

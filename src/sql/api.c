@@ -143,7 +143,7 @@ agno_requeue_callback(PG_FUNCTION_ARGS)
 		!has_privs_of_role(caller, state.owner) ||
 		!store_lock_run(run_id, &state))
 		argument_unknown_run(run_id);
-	if (!run_status_is_settled(state.status) || state.status == RUN_PAUSED)
+	if (!run_status_is_final(state.status))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run \"%s\" has not ended", run_id),
