@@ -75,7 +75,7 @@ log_reason(const ErrorData *error)
 			(errcode(error->sqlerrcode),
 			 errmsg("agno_bg.retention keeps rows that cannot be deleted: %s",
 					error->message),
-			 errhint("Define foreign keys to agno.runs with ON DELETE CASCADE or ON DELETE SET NULL, in tables that a superuser owns.")));
+			 errhint("Define foreign keys to tables of agno_bg with ON DELETE CASCADE or ON DELETE SET NULL, in tables that a superuser owns.")));
 }
 
 /*
@@ -83,9 +83,10 @@ log_reason(const ErrorData *error)
  * indexes: whatever is set meanwhile is as it was afterwards, and nothing can be
  * left that is executed later. The caller aborts a subtransaction on an error.
  */
-static void
+static uint64
 execute_restricted(Statement *statement, Arguments *args)
 {
+	uint64		processed;
 	int			guc_level = NewGUCNestLevel();
 	Oid			user;
 	int			security_context;
@@ -93,28 +94,34 @@ execute_restricted(Statement *statement, Arguments *args)
 	GetUserIdAndSecContext(&user, &security_context);
 	SetUserIdAndSecContext(user, security_context |
 						   SECURITY_RESTRICTED_OPERATION);
-	store_execute(statement, args);
+	processed = store_execute(statement, args);
 	AtEOXact_GUC(false, guc_level);
 	SetUserIdAndSecContext(user, security_context);
+	return processed;
 }
 
+/* Statements that delete, with the same arguments. */
+typedef struct Deletion
+{
+	Statement  *statements;
+	int			count;			/* how many they are */
+} Deletion;
+
 /*
- * Execute a statement that deletes the rows with these ids. If it fails,
- * nothing has happened, and the SQLSTATE is returned: else 0. Neither has it if this is
- * only to find out.
+ * Execute these statements. If one fails, nothing has happened, and the SQLSTATE is
+ * returned: else 0, and *deleted is how many rows the last one has deleted. Neither has
+ * anything if this is only to find out.
  */
 static int
-try_to_delete(Statement *statement, char *const *ids, int count, bool only_try)
+try_to_delete(Deletion deletion, Arguments *args, bool only_try, uint64 *deleted)
 {
 	volatile int sqlstate = 0;
 	SubTransaction sub = subtransaction_begin();
 
 	PG_TRY();
 	{
-		Arguments	args = {0};
-
-		bind_ids(&args, ids, count);
-		execute_restricted(statement, &args);
+		for (int i = 0; i < deletion.count; i++)
+			*deleted = execute_restricted(&deletion.statements[i], args);
 		subtransaction_end(&sub, !only_try);
 	}
 	PG_CATCH();
@@ -134,24 +141,37 @@ try_to_delete(Statement *statement, char *const *ids, int count, bool only_try)
 }
 
 /*
+ * The same for statements whose argument is an array of ids.
+ */
+static int
+try_to_delete_rows(Deletion deletion, char *const *ids, int count, bool only_try)
+{
+	Arguments	args = {0};
+	uint64		deleted;
+
+	bind_ids(&args, ids, count);
+	return try_to_delete(deletion, &args, only_try, &deleted);
+}
+
+/*
  * Delete the rows with these ids, or as many of them as can be: first all at
  * once, then one by one. Returns how many are gone; ids begins with them then. With
  * only_try, how many could be deleted.
  */
 static int
-delete_rows(Statement *statement, char **ids, int count, bool only_try)
+delete_rows(Deletion deletion, char **ids, int count, bool only_try)
 {
 	int			gone = 0;
 	int			locked = 0;
 
 	if (count == 0)
 		return 0;
-	if (try_to_delete(statement, ids, count, only_try) == 0)
+	if (try_to_delete_rows(deletion, ids, count, only_try) == 0)
 		return count;
 	for (int i = 0; i < count && locked < MAX_LOCKED; i++)
 	{
 		char	   *id = ids[i];
-		int			sqlstate = try_to_delete(statement, &id, 1, only_try);
+		int			sqlstate = try_to_delete_rows(deletion, &id, 1, only_try);
 
 		if (sqlstate == 0)
 		{
@@ -183,6 +203,7 @@ delete_sessions(char *const *session_ids, int count, int age)
 		" AND NOT EXISTS (SELECT FROM agno.runs r"
 		" WHERE r.session_id = s.session_id)"
 	};
+	Deletion	sessions = {&delete, 1};
 	Arguments	args = {0};
 	uint64		locked;
 	char	  **ids;
@@ -197,7 +218,7 @@ delete_sessions(char *const *session_ids, int count, int age)
 
 		ids[n] = next_text(&row);
 	}
-	(void) delete_rows(&delete, ids, (int) locked, false);
+	(void) delete_rows(sessions, ids, (int) locked, false);
 }
 
 /* A table that runs are deleted from, or that refers to such a one. */
@@ -465,23 +486,43 @@ whole_families(const Column *run_ids, int age, Column *whole)
 /* How long a column is where it is stored, in bytes. */
 #define SIZE(column) "coalesce(pg_column_size(" column ")::bigint, 0)"
 
+/* How many bytes a row of these tables has: all columns that may be long. */
+#define RUN_SIZE SIZE("r.user_id") " + " SIZE("r.input") " + " \
+	SIZE("r.content") " + " SIZE("r.reasoning_content") " + " SIZE("r.model") \
+	" + " SIZE("r.messages") " + " SIZE("r.tools") " + " \
+	SIZE("r.requirements") " + " SIZE("r.metrics") " + " \
+	SIZE("r.session_state") " + " SIZE("r.metadata") " + " SIZE("r.error")
+#define REQUEST_SIZE SIZE("q.model_options") " + " SIZE("q.output_schema") " + " \
+	SIZE("q.session_state") " + " SIZE("q.agent") " + " \
+	SIZE("q.response_id") " + " SIZE("q.tools") " + " SIZE("q.tool_choice")
+#define SESSION_SIZE SIZE("s.user_id") " + " SIZE("s.session_state") " + " \
+	SIZE("s.metadata") " + " SIZE("s.session_metrics")
+#define EVENT_SIZE SIZE("o.data")
+#define CALL_SIZE SIZE("o.model_call_id") " + " SIZE("o.tool") " + " \
+	SIZE("o.arguments") " + " SIZE("o.result") " + " SIZE("o.shown") " + " \
+	SIZE("o.error")
+#define REQUIREMENT_SIZE SIZE("o.preview") " + " SIZE("o.answer") " + " \
+	SIZE("o.input_schema") " + " SIZE("o.note")
+#define STEP_SIZE SIZE("o.messages")
+
 /*
  * Lock those of these runs that have ended and that nobody else has locked: rows of
- * run_id, session_id and how many bytes it has, with its request, in their order.
+ * run_id, session_id and how many bytes it has, with its request, and, if it is the first
+ * of its session, with that, in their order.
  */
 static uint64
 lock_ended(const Column *run_ids)
 {
 	static Statement statement = {
-		"SELECT r.run_id, r.session_id, " SIZE("r.input") " + "
-		SIZE("r.content") " + " SIZE("r.reasoning_content") " + "
-		SIZE("r.messages") " + " SIZE("r.tools") " + " SIZE("r.requirements")
-		" + " SIZE("r.session_state") " + " SIZE("r.metadata") " + "
-		SIZE("q.model_options") " + " SIZE("q.output_schema") " + "
-		SIZE("q.session_state") " + " SIZE("q.agent") " + " SIZE("q.tools")
-		" FROM unnest($1) WITH ORDINALITY AS d (run_id, n)"
+		"SELECT r.run_id, r.session_id, " RUN_SIZE " + " REQUEST_SIZE " + "
+		"CASE WHEN d.is_first THEN " SESSION_SIZE " ELSE 0 END"
+		" FROM (SELECT u.run_id, u.n, row_number()"
+		" OVER (PARTITION BY o.session_id ORDER BY u.n) = 1 AS is_first"
+		" FROM unnest($1) WITH ORDINALITY AS u (run_id, n)"
+		" JOIN agno.runs o ON o.run_id = u.run_id) d"
 		" JOIN agno.runs r ON r.run_id = d.run_id"
 		" LEFT JOIN agno.run_requests q ON q.run_id = d.run_id"
+		" LEFT JOIN agno.sessions s ON s.session_id = r.session_id"
 		" WHERE r.status IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
 		" WHERE c.run_id = r.run_id)"
@@ -493,17 +534,15 @@ lock_ended(const Column *run_ids)
 	return store_execute(&statement, &args);
 }
 
-static Statement delete_statement = {
-	"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"
+/* Runs, and what belongs to them. */
+static Statement run_statements[] = {
+	{"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"},
+	{"DELETE FROM agno.run_requests d WHERE d.run_id = ANY ($1)"},
+	{"DELETE FROM agno.run_events e WHERE e.run_id = ANY ($1)"},
+	{"DELETE FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"},
+	{"DELETE FROM agno.requirements q WHERE q.run_id = ANY ($1)"},
+	{"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"}
 };
-
-/* How many bytes a row of these tables has. */
-#define EVENT_SIZE SIZE("o.data")
-#define CALL_SIZE SIZE("o.arguments") " + " SIZE("o.result") " + " \
-	SIZE("o.shown") " + " SIZE("o.error")
-#define REQUIREMENT_SIZE SIZE("o.preview") " + " SIZE("o.answer") " + " \
-	SIZE("o.input_schema")
-#define STEP_SIZE SIZE("o.messages")
 
 #define FIRST_SIZES(table, size) \
 	"(SELECT " size " AS size FROM " table " o" \
@@ -564,25 +603,30 @@ static bool
 delete_portion(char **run_ids, int count, bool may_stay)
 {
 	static Statement statements[] = {
-		{DELETE_PORTION("agno.run_events", EVENT_SIZE)},
+		/* what somebody may refer to comes first */
 		{DELETE_PORTION("agno.tool_calls", CALL_SIZE)},
 		{DELETE_PORTION("agno.requirements", REQUIREMENT_SIZE)},
-		{DELETE_PORTION("agno.run_steps", STEP_SIZE)}
+		{DELETE_PORTION("agno.run_steps", STEP_SIZE)},
+		{DELETE_PORTION("agno.run_events", EVENT_SIZE)}
 	};
-	bool		found = false;
+	Deletion	runs = {run_statements, 1};
+	uint64		deleted = 0;
+	bool		failed = false;
 
 	if (may_stay)
-		count = delete_rows(&delete_statement, run_ids, count, true);
-	for (int i = 0; count > 0 && !found && i < (int) lengthof(statements); i++)
+		count = delete_rows(runs, run_ids, count, true);
+	for (int i = 0; count > 0 && deleted == 0 && !failed &&
+		 i < (int) lengthof(statements); i++)
 	{
+		Deletion	portion = {&statements[i], 1};
 		Arguments	args = {0};
 
 		bind_ids(&args, run_ids, count);
 		bind_int(&args, PORTION_ROWS);
 		bind_int(&args, PORTION_BYTES);
-		found = store_execute(&statements[i], &args) > 0;
+		failed = try_to_delete(portion, &args, false, &deleted) != 0;
 	}
-	return found;
+	return !failed && deleted > 0;
 }
 
 /*
@@ -592,32 +636,10 @@ delete_portion(char **run_ids, int count, bool may_stay)
 static bool
 delete_runs(char **run_ids, char *const *session_ids, int count, int age)
 {
-	static Statement requests = {
-		"DELETE FROM agno.run_requests d WHERE d.run_id = ANY ($1)"
-	};
-	static Statement events = {
-		"DELETE FROM agno.run_events e WHERE e.run_id = ANY ($1)"
-	};
-	static Statement calls = {
-		"DELETE FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"
-	};
-	static Statement steps = {
-		"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"
-	};
-	static Statement requirements = {
-		"DELETE FROM agno.requirements q WHERE q.run_id = ANY ($1)"
-	};
-	Arguments	args = {0};
-	int			gone = delete_rows(&delete_statement, run_ids, count, false);
+	Deletion	all = {run_statements, lengthof(run_statements)};
 
-	if (gone == 0)
+	if (delete_rows(all, run_ids, count, false) == 0)
 		return false;
-	bind_ids(&args, run_ids, gone);
-	store_execute(&requests, &args);
-	store_execute(&events, &args);
-	store_execute(&calls, &args);
-	store_execute(&requirements, &args);
-	store_execute(&steps, &args);
 	delete_sessions(session_ids, count, age);
 	return true;
 }
