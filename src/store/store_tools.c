@@ -107,7 +107,8 @@ store_find_tool(const char *tool, Oid role, ToolRow *result)
 
 /*
  * Lock the turn of this role that has waited longest and that nobody else has
- * locked. False if there is none.
+ * locked. Its time is not over, unless its run is: whoever ended that could not have the
+ * turn. False if there is none.
  */
 static bool
 lock_turn(Oid role, ToolWork *work)
@@ -120,7 +121,10 @@ lock_turn(Oid role, ToolWork *work)
 		" q.holder, q.tried_call, q.tries::integer "
 		"FROM agno.tool_queue q"
 		" WHERE q.owner" EQ "$1::pg_catalog.regrole"
-		" AND q.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		" AND (q.deadline OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()"
+		" OR NOT EXISTS (SELECT FROM agno.runs r WHERE r.run_id" EQ "q.run_id"
+		" AND r.status" EQ "'RUNNING'::agno.run_status"
+		" AND r.attempt" EQ "q.attempt))"
 		" AND q.queued_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 		" ORDER BY q.queued_at LIMIT 1 FOR UPDATE SKIP LOCKED"
 	};
