@@ -377,6 +377,7 @@ send_step(Dispatch *dispatch, Flight *flight)
 	flight->transfer = start_request(dispatch, flight, kind,
 									 flight->run.response_id,
 									 flight->run.deadline, flight);
+	flight->delayed = false;
 	run_sent(&flight->run);
 }
 
@@ -759,20 +760,26 @@ dispatch_wake(Dispatch *dispatch)
  */
 
 /*
- * Until when a request that is to be sent must wait for its server; 0: it need
- * not.
+ * Whether a request that is to be sent must wait for its server: if there is something of
+ * an answer to it already, for once, as it would not come to ask while others are told to
+ * wait again and again. Else the run is to wait with those that are parked, in turn.
  */
-static int64
-hold_until(Dispatch *dispatch, Flight *flight)
+static bool
+has_to_wait(Dispatch *dispatch, Flight *flight)
 {
-	int64		now = clock_now();
+	return pacing_blocked_until(dispatch->paces, flight->pace) > clock_now() &&
+		!flight->delayed;
+}
+
+static void
+delay_step(Dispatch *dispatch, Flight *flight)
+{
 	int64		until = pacing_blocked_until(dispatch->paces, flight->pace);
 
 	/* Not all at once then. */
-	if (until > now)
-		return until +
-			(int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5);
-	return 0;
+	run_hold(&flight->run, until +
+			 (int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5));
+	flight->delayed = true;
 }
 
 static void
@@ -800,18 +807,13 @@ has_place(Dispatch *dispatch, Flight *flight)
 static void
 begin_and_send(Dispatch *dispatch, Flight *flight)
 {
-	int64		hold;
-
 	if (flight->ready != NULL)
 		take_step(dispatch, flight, begin_step);
 	if (flight->run.step != STEP_SEND)
 		return;
-	hold = hold_until(dispatch, flight);
-	if (hold != 0)
-	{
-		run_hold(&flight->run, hold);
-		place(dispatch, flight);
-	}
+	if (has_to_wait(dispatch, flight))
+		take_step(dispatch, flight, flight->run.response_id != NULL ||
+				  flight->run.corrected ? delay_step : give_way_step);
 	else
 		take_step(dispatch, flight, has_place(dispatch, flight) ?
 				  send_step : give_way_step);

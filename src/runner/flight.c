@@ -233,7 +233,6 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
 	flight->id_stored = run->response_id != NULL;
 	flight->continues = ready->picked->continues;
 	flight->calls_back = ready->calls_back;
-	flight->cancelled = ready->marked;
 	run->attempt = ready->attempt + (flight->continues ? 0 : 1);
 	run->started_at = clock_now();
 	if (flight->continues)
@@ -584,7 +583,7 @@ flight_fill_step(const Flight *flight, NewStep *step)
 	step->turn = run->turns + 1;
 	step->messages = flight_clean(flight, run_step_json(run));
 	step->left_ms = (run->deadline - clock_now()) / US_PER_MS;
-	step->background = run->background;
+	step->request_kept = run->background || flight->earlier_repetitions > 0;
 	step->call_count = run->planned_count;
 	step->calls = palloc0(sizeof(NewCall) * Max(run->planned_count, 1));
 	for (int i = 0; i < run->planned_count; i++)

@@ -321,7 +321,8 @@ typedef struct NewStep
 	NewCall    *calls;			/* call_count of them */
 	int			call_count;
 	bool		has_work;		/* for tool workers: calls to be made */
-	bool		background;		/* its server works in the background */
+	bool		request_kept;	/* agno.run_requests has its response, or how
+								 * often its request has been repeated */
 } NewStep;
 
 /* The result of a call. Texts are UTF-8. */

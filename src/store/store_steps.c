@@ -273,14 +273,18 @@ give_work(const Work *work)
 }
 
 /*
- * The responses of these runs have been read: the next request is for another.
+ * What these runs have asked is answered: for the next request there is no response yet,
+ * and it may be repeated as often as the first.
  */
 static void
-forget_responses(const Column *run_ids)
+forget_requests(const Column *run_ids)
 {
 	static Statement statement = {
-		"UPDATE agno.run_requests d SET response_id = NULL "
-		"WHERE d.run_id = ANY ($1) AND d.response_id IS NOT NULL"
+		"UPDATE agno.run_requests d SET response_id = NULL,"
+		" retries = d.retries + coalesce(d.repetitions, 0),"
+		" repetitions = NULL "
+		"WHERE d.run_id = ANY ($1) AND"
+		" (d.response_id IS NOT NULL OR d.repetitions IS NOT NULL)"
 	};
 	Arguments	args = {0};
 
@@ -331,7 +335,7 @@ store_keep_steps(NewStep *steps, int count)
 {
 	Work		work = no_work();
 	Column		ready = {TEXTOID};
-	Column		background = {TEXTOID};
+	Column		kept = {TEXTOID};
 
 	if (count == 0)
 		return;
@@ -342,15 +346,15 @@ store_keep_steps(NewStep *steps, int count)
 	{
 		NewStep    *step = &steps[i];
 
-		if (step->background)
-			add_text(&background, step->run_id);
+		if (step->request_kept)
+			add_text(&kept, step->run_id);
 		if (step->has_work)
 			add_work(&work, step->run_id, step->session_id, step->turn,
 					 step->attempt, step->owner, step->left_ms);
 		else
 			add_text(&ready, step->run_id);
 	}
-	forget_responses(&background);
+	forget_requests(&kept);
 	give_work(&work);
 	set_continuing(&ready, QUEUE_EXECUTING);
 }

@@ -16,7 +16,8 @@ How it behaves is in the id of the model that a request names:
     quota                   a 429 that says that the account is empty
     flaky-N-CODE[-MS]       an error N times for each input, then an answer, after MS
                             milliseconds
-    after-MS-CODE           once an error that asks for a pause (retry-after-ms)
+    after-MS-CODE[-always]  once an error that asks for a pause (retry-after-ms), or
+                            each time
     incomplete, failed      a response that ended so
     error-200               HTTP 200 with an error object
     badjson, empty          HTTP 200 with what is no JSON
@@ -47,7 +48,8 @@ How it behaves is in the id of the model that a request names:
                             last answer; by default, it tells the last results;
                             with "pause", it streams a word each so many
                             milliseconds;
-                            with "fail": N, answer N is an error 400, once
+                            with "fail": N, answer N is an error 400, once; with
+                            "fail": "each", each is one of 500 first
 
 It also speaks Chat Completions (/chat/completions) and Anthropic's Messages
 (/messages), and streams all three when asked to.
@@ -238,6 +240,8 @@ class ModelServer:
                                "text/html")
         elif kind in ("flaky", "after"):
             limit = int(arguments[0]) if kind == "flaky" else 1
+            if kind == "after" and len(arguments) > 2:
+                limit = float("inf")
             seen = self.failures.get((model, text), 0)
             if seen < limit:
                 self.failures[(model, text)] = seen + 1
@@ -322,9 +326,12 @@ class ModelServer:
     async def call_tools(self, request, writer):
         api = writer.api
         script, turn = script_of(request)
-        if turn == script.get("fail") and script["id"] not in self.failures:
-            self.failures[script["id"]] = 1
-            return await reply(writer, 400, error_body("400"))
+        fail = script.get("fail")
+        failure = (script.get("id"), turn if fail == "each" else None)
+        if fail in (turn, "each") and failure not in self.failures:
+            self.failures[failure] = 1
+            code = 500 if fail == "each" else 400
+            return await reply(writer, code, error_body(str(code)))
         whole = with_calls(request, api)
         if not request.get("stream"):
             return await reply(writer, 200, json.dumps(whole).encode())

@@ -65,6 +65,21 @@ is(mock_count('mock', 'doubling'), 5, 'after as many requests');
 cmp_ok(value(q(extract(epoch FROM finished_at - created_at) FROM agno.runs WHERE run_id = 'doubling')), '>', 5, 'with pauses that double');
 as('two', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ '^others-' AND finished_at IS NULL));
 
+# Each request of a run with tools may be repeated so often, whether it has kept its place
+# while it paused or not.
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION says(k text) RETURNS text LANGUAGE sql AS 'SELECT k';
+	SET ROLE one;
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('steps', 'steps:tools', '{public.says}')));
+add_mock_server($mock, name => 'steps', options => ", max_concurrency '1', retries '2'");
+as('two', q(SELECT count(agno_arun('many', run_id => 'more-' || i, model => 'steps:slow-200')) FROM generate_series(1, 60) i));
+wait_until('one of them to run', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^more-' AND status = 'RUNNING')) == 1 });
+my $call = '[{"name": "says", "arguments": {"k": "a"}}]';
+enqueue('steps', 'steps:tools', role => 'one', agent_id => 'steps', input => qq({"id": "steps", "fail": "each", "calls": [$call, $call, $call]}));
+expect_run('steps', { status => 'COMPLETED', attempt => 1 }, 'a run with tools has its retries for each request');
+cmp_ok(value(q(count(*) FROM agno.runs WHERE run_id ~ '^more-' AND finished_at IS NULL)), '>', 10, 'between the runs of others');
+as('two', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ '^more-' AND finished_at IS NULL));
+
 # Whoever waits may not have more: that keeps nobody from coming back.
 add_mock_server($mock, name => 'wide', options => ", max_concurrency '100', retries '2'");
 as('two', q(SELECT count(agno_arun('many', run_id => 'long-' || i, model => 'wide:hang')) FROM generate_series(1, 93) i));
