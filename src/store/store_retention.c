@@ -595,6 +595,26 @@ runs_may_stay(int tables)
 }
 
 /*
+ * Whether the same is known of what belongs to runs: then it is not deleted in portions, of
+ * which the first ones would be gone when another cannot be deleted.
+ */
+static bool
+parts_may_stay(void)
+{
+	static Statement statement = {
+		"SELECT FROM unnest('{agno.run_requests,agno.run_events,"
+		"agno.tool_calls,agno.requirements,agno.run_steps}'"
+		"::pg_catalog.regclass[]) AS n (id)"
+		" WHERE EXISTS (SELECT FROM pg_constraint c"
+		" WHERE c.confrelid = n.id AND c.contype = 'f')"
+		" OR EXISTS (SELECT FROM pg_trigger t"
+		" WHERE t.tgrelid = n.id AND NOT t.tgisinternal) LIMIT 1"
+	};
+
+	return store_execute(&statement, NULL) > 0;
+}
+
+/*
  * Delete a portion of what belongs to those of these runs that can be deleted; may_stay: not
  * all of them may be. Returns whether there was any: then there may be more of it, and the
  * runs are to stay still.
@@ -707,7 +727,8 @@ store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 			break;
 		count++;
 	}
-	if (limit == 1 && count > 0 && have_much(run_ids, count) &&
+	if (limit == 1 && count > 0 && !parts_may_stay() &&
+		have_much(run_ids, count) &&
 		delete_portion(run_ids, count, runs_may_stay(tables)))
 		return true;
 	if (count > 0)

@@ -45,7 +45,7 @@ cmp_ok(value(q(count(DISTINCT xid) FROM deleted WHERE what = 'runs')), '>=', 5, 
 is(value('count(*) FROM agno.run_events'), 0, 'with all their events');
 
 # What is large is the name of their user, which their sessions have, too; and somebody refers
-# to a call of one run.
+# to a call of one run, which has many, while a step does not suffice for two.
 configure(retention => '0');
 as('app', q(SELECT count(agno_arun('x', run_id => 'child-' || i, model => 'mock:echo')) FROM generate_series(1, 10) i));
 as('app', qq(CALL agno_run('x', run_id => '$_', model => 'mock:echo'))) foreach 'top', 'called', 'after';
@@ -55,12 +55,15 @@ $node->safe_psql('postgres', q(
 	UPDATE agno.runs SET parent_run_id = 'top', user_id = text FROM large WHERE run_id ~ '^child-';
 	UPDATE agno.sessions s SET user_id = text FROM large, agno.runs r WHERE r.session_id = s.session_id AND r.run_id ~ '^child-';
 	INSERT INTO agno.tool_calls (run_id, turn, call_no, tool_call_id, model_call_id, tool, status, attempt)
-		VALUES ('called', 1, 1, 'call', 'call', 'f', 'completed', 1);
+		SELECT 'called', 1, i, 'call' || i, 'call', 'f', 'completed', 1 FROM generate_series(1, 1500) i;
 	CREATE TABLE ledger (call text COLLATE "C" REFERENCES agno.tool_calls (tool_call_id));
-	INSERT INTO ledger VALUES ('call')));
+	INSERT INTO ledger VALUES ('call1400');
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.25); RETURN OLD; END $$;
+	CREATE TRIGGER slow BEFORE DELETE ON agno.runs FOR EACH ROW EXECUTE FUNCTION slow()));
 configure(retention => '1s');
 wait_until('all but two to be deleted', sub { value('count(*) FROM agno.runs') == 2 });
 is(value('string_agg(run_id, $$ $$ ORDER BY run_id) FROM agno.runs'), 'called held', 'what somebody refers to stays');
+is(value('count(*) FROM agno.tool_calls'), 1500, 'and loses nothing');
 cmp_ok(value(q(count(DISTINCT xid) FROM deleted WHERE what = 'runs')), '>=', 8, 'with their sessions, fewer at once');
 
 # Whatever may be long is counted.
