@@ -31,6 +31,9 @@
  */
 #define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
 
+/* How long a server is left alone that has had too much, and does not say for how long. */
+#define UNSAID_BLOCK (US_PER_S / 2)
+
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
@@ -505,12 +508,17 @@ heed_server(Dispatch *dispatch, Flight *flight)
 	if (result->status != 429 &&
 		(result->status < 500 || result->retry_after_ms < 0))
 		return;
-	if (flight->run.step == STEP_BACK_OFF)
+
+	/*
+	 * If it does not say for how long, its other runs are not to wait for the
+	 * pauses of one.
+	 */
+	if (result->retry_after_ms < 0)
+		until += UNSAID_BLOCK;
+	else if (flight->run.step == STEP_BACK_OFF)
 		until = flight->run.wake_at;
-	else if (result->retry_after_ms >= 0)
-		until += result->retry_after_ms * US_PER_MS;
 	else
-		until += US_PER_S;
+		until += result->retry_after_ms * US_PER_MS;
 	pacing_block(dispatch->paces, flight->pace, until, clock_now());
 	dispatch->pacing_changed = true;
 }
@@ -796,7 +804,7 @@ has_place(Dispatch *dispatch, Flight *flight)
 {
 	if (flight->pauses)
 		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
-										   clock_now());
+										   flight->run.corrected, clock_now());
 	return flight->admitted && !flight->pauses;
 }
 

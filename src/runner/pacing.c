@@ -413,11 +413,12 @@ has_waiting(PaceTable *paces, const Target *target)
 
 /*
  * A run that pauses is to ask its server again: whether it may. If others wait for that, it
- * is not before them. A server that cannot be reached it may ask, to be held back as others
- * are.
+ * is not before them; but for one that has an answer already (at_once), as it would lose that
+ * again and again: there may be more in flight for it. A server that cannot be reached it may
+ * ask, to be held back as others are.
  */
 bool
-pacing_come_back(PaceTable *paces, Pace *pace, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, bool at_once, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
@@ -425,7 +426,7 @@ pacing_come_back(PaceTable *paces, Pace *pace, int64 now)
 	bool		may;
 
 	pace_table_lock(paces);
-	may = lost ||
+	may = lost || at_once ||
 		(places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
 		 places_others(places, paces->number) == 0 &&
 		 !has_waiting(paces, target));

@@ -18,7 +18,8 @@ extern bool pacing_admit(PaceTable *paces, Pace *pace,
 extern void pacing_recheck(PaceTable *paces);
 extern void pacing_give_back(PaceTable *paces, Pace *pace, Oid owner);
 extern bool pacing_started(PaceTable *paces, Pace *pace, Oid owner);
-extern bool pacing_come_back(PaceTable *paces, Pace *pace, int64 now);
+extern bool pacing_come_back(PaceTable *paces, Pace *pace, bool at_once,
+							 int64 now);
 extern void pacing_note_request(PaceTable *paces, Pace *pace, int64 now);
 extern uint32 pacing_pause(PaceTable *paces, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
