@@ -32,7 +32,7 @@
 #define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
 
 /* How long a server is left alone that has had too much, and does not say for how long. */
-#define UNSAID_BLOCK (US_PER_S / 2)
+#define UNSAID_BLOCK (US_PER_S / 5)
 
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
@@ -380,6 +380,7 @@ send_step(Dispatch *dispatch, Flight *flight)
 	flight->transfer = start_request(dispatch, flight, kind,
 									 flight->run.response_id,
 									 flight->run.deadline, flight);
+	flight->asked = true;
 	flight->delayed = false;
 	run_sent(&flight->run);
 }
@@ -503,11 +504,15 @@ static void
 heed_server(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
+	bool		unwell = result->status == 0 || result->status >= 500;
 	int64		until = clock_now();
 
-	if (result->status != 429 &&
-		(result->status < 500 || result->retry_after_ms < 0))
+	if (result->status != 429 && (!unwell || result->retry_after_ms < 0))
+	{
+		if (!unwell)
+			pacing_answered(dispatch->paces, flight->pace);
 		return;
+	}
 
 	/*
 	 * If it does not say for how long, its other runs are not to wait for the
@@ -768,15 +773,27 @@ dispatch_wake(Dispatch *dispatch)
  */
 
 /*
- * Whether a request that is to be sent must wait for its server: if there is something of
- * an answer to it already, for once, as it would not come to ask while others are told to
+ * Whether there is something of an answer already to what a flight has asked: it would be
+ * lost if the run were started again.
+ */
+static bool
+has_part(const Flight *flight)
+{
+	return flight->run.response_id != NULL || flight->run.corrected;
+}
+
+/*
+ * Whether a request that is to be sent must wait for its server: if there is a part of an
+ * answer to it already, for once, as it would not come to ask while others are told to
  * wait again and again. Else the run is to wait with those that are parked, in turn.
  */
 static bool
 has_to_wait(Dispatch *dispatch, Flight *flight)
 {
-	return pacing_blocked_until(dispatch->paces, flight->pace) > clock_now() &&
-		!flight->delayed;
+	bool		again = flight->asked && !flight->pauses && !has_part(flight);
+
+	return !flight->delayed &&
+		!pacing_may_ask(dispatch->paces, flight->pace, again, clock_now());
 }
 
 static void
@@ -788,6 +805,16 @@ delay_step(Dispatch *dispatch, Flight *flight)
 	run_hold(&flight->run, until +
 			 (int64) (pg_prng_double(&pg_global_prng_state) * US_PER_S / 5));
 	flight->delayed = true;
+}
+
+/*
+ * There is no room for the next request: see again soon.
+ */
+static void
+wait_step(Dispatch *dispatch, Flight *flight)
+{
+	run_hold(&flight->run, clock_now() +
+			 (int64) ((1 + pg_prng_double(&pg_global_prng_state)) * US_PER_S / 10));
 }
 
 static void
@@ -820,11 +847,11 @@ begin_and_send(Dispatch *dispatch, Flight *flight)
 	if (flight->run.step != STEP_SEND)
 		return;
 	if (has_to_wait(dispatch, flight))
-		take_step(dispatch, flight, flight->run.response_id != NULL ||
-				  flight->run.corrected ? delay_step : give_way_step);
+		take_step(dispatch, flight, has_part(flight) ? delay_step : give_way_step);
+	else if (has_place(dispatch, flight))
+		take_step(dispatch, flight, send_step);
 	else
-		take_step(dispatch, flight, has_place(dispatch, flight) ?
-				  send_step : give_way_step);
+		take_step(dispatch, flight, has_part(flight) ? wait_step : give_way_step);
 }
 
 /*

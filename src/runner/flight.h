@@ -68,6 +68,7 @@ typedef struct Flight
 								 * it has not left; one that only waits asks
 								 * nothing of it */
 	bool		pauses;			/* but others may have its place */
+	bool		asked;			/* it has sent a request since it started */
 	bool		delayed;		/* its next request has waited for its server */
 	int64		tokens_told;	/* what pacing_pause() has been told of */
 	int			earlier_repetitions;	/* of run.repetitions: before it was

@@ -25,6 +25,8 @@ typedef struct Load
 	double		tokens;			/* used and not yet forgotten */
 	int64		tokens_at;		/* when tokens was true */
 	int64		blocked_until;	/* the server has asked to be left alone */
+	bool		doubted;		/* and has not answered since: */
+	int			asked;			/* by how many it has been asked since then */
 } Load;
 
 /* The longest name of a load, in bytes, with its NUL. */

@@ -28,6 +28,8 @@ typedef struct Target
 	int			paces;			/* how many there are of it */
 	int			parked;			/* how many of them have parked runs */
 	bool		stalled;		/* some of them may be stalled */
+	int			starts;			/* of runs, since one has come back in turn
+								 * with them */
 	Places		places;			/* for its runs, with any key */
 	Reach		reach;
 } Target;

@@ -13,6 +13,10 @@
  * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
  * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
+ * A server that has asked to be left alone is asked by one run when that is over, and by
+ * twice as many after each moment in which it does not ask for that again, until it has
+ * answered: else all that wait would be told so, and most would use up their retries.
+ *
  * Requests are spread evenly, so that there are never more than the limit in a
  * minute. Tokens are known only afterwards: no run starts while those of the
  * last minute, forgotten at an even pace, are above the limit.
@@ -37,6 +41,19 @@
 
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
+
+/*
+ * After how long twice as many may ask a server that has been left alone, in microseconds,
+ * and how often that doubles.
+ */
+#define DOUBT_STEP (100 * US_PER_MS)
+#define DOUBT_STEPS 20
+
+/*
+ * How many runs start before one may come back to a server, in turn with them, for which
+ * there is no room.
+ */
+#define STARTS_PER_RETURN 3
 
 /*
  * How long a run may pause that keeps its place at a server which has not many, in
@@ -121,6 +138,17 @@ request_pause(const Pace *pace)
 }
 
 /*
+ * A request that was about to be sent is not.
+ */
+static void
+give_request_back(Pace *pace)
+{
+	if (pace->requests_per_minute > 0)
+		pace->load->next_request -= request_pause(pace);
+	pace->load->asked = Max(pace->load->asked - 1, 0);
+}
+
+/*
  * What a turn that failed has reserved is free again.
  */
 void
@@ -138,8 +166,7 @@ pacing_begin_turn(PaceTable *paces)
 		foreach(owner, pace->reserved)
 		{
 			places_free(&pace->target->places, paces->number, lfirst_oid(owner));
-			if (pace->requests_per_minute > 0)
-				pace->load->next_request -= request_pause(pace);
+			give_request_back(pace);
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
@@ -156,9 +183,34 @@ pacing_begin_turn(PaceTable *paces)
 static void
 take_request(Pace *pace, int64 now)
 {
+	if (pace->load->doubted)
+		pace->load->asked++;
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request = request_pause(pace) +
 			Max(pace->load->next_request, now - CATCH_UP);
+}
+
+/*
+ * How often a server may be asked twice as many times now as when it was to be left alone
+ * no more.
+ */
+static int
+doubt_steps(const Pace *pace, int64 now)
+{
+	int64		steps = (now - pace->load->blocked_until) / DOUBT_STEP;
+
+	return (int) Max(Min(steps, DOUBT_STEPS), 0);
+}
+
+/*
+ * How many runs may ask now, as far as it is known whether the server may be asked at all.
+ */
+static int64
+asks_left(const Pace *pace, int64 now)
+{
+	if (!pace->load->doubted)
+		return INT_MAX;
+	return Max((1 << doubt_steps(pace, now)) - pace->load->asked, 0);
 }
 
 /*
@@ -168,6 +220,7 @@ static int64
 requests_left(Pace *pace, int64 now)
 {
 	int64		next = Max(pace->load->next_request, now - CATCH_UP);
+	int64		left = asks_left(pace, now);
 
 	if (pace->tokens_per_minute > 0)
 	{
@@ -175,9 +228,9 @@ requests_left(Pace *pace, int64 now)
 		if (pace->load->tokens >= pace->tokens_per_minute)
 			return 0;
 	}
-	if (pace->requests_per_minute == 0)
-		return INT_MAX;
-	return next > now ? 0 : 1 + (now - next) / request_pause(pace);
+	if (pace->requests_per_minute > 0)
+		left = Min(left, next > now ? 0 : 1 + (now - next) / request_pause(pace));
+	return left;
 }
 
 /*
@@ -331,6 +384,7 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 		pacing_note_start(pace, owner);
 		pace_table_end_turn(paces, pace);
 		places_take(&target->places, paces->number, owner);
+		target->starts++;
 		reach_reserve_try(&target->reach);
 		take_request(pace, now);
 	}
@@ -388,8 +442,7 @@ pacing_give_back(PaceTable *paces, Pace *pace, Oid owner)
 	pace_table_lock(paces);
 	pace->reserved = list_delete_oid(pace->reserved, owner);
 	places_free(&pace->target->places, paces->number, owner);
-	if (pace->requests_per_minute > 0)
-		pace->load->next_request -= request_pause(pace);
+	give_request_back(pace);
 	pace_table_unlock(paces);
 }
 
@@ -413,12 +466,11 @@ has_waiting(PaceTable *paces, const Target *target)
 
 /*
  * A run that pauses is to ask its server again: whether it may. If others wait for that, it
- * is not before them; but for one that has an answer already (at_once), as it would lose that
- * again and again: there may be more in flight for it. A server that cannot be reached it may
- * ask, to be held back as others are.
+ * is not before them; in_turn: but after some that have started, room or not. A server that
+ * cannot be reached it may ask, to be held back as others are.
  */
 bool
-pacing_come_back(PaceTable *paces, Pace *pace, bool at_once, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, bool in_turn, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
@@ -426,10 +478,15 @@ pacing_come_back(PaceTable *paces, Pace *pace, bool at_once, int64 now)
 	bool		may;
 
 	pace_table_lock(paces);
-	may = lost || at_once ||
+	may = lost ||
 		(places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
 		 places_others(places, paces->number) == 0 &&
 		 !has_waiting(paces, target));
+	if (!may && in_turn && target->starts >= STARTS_PER_RETURN)
+	{
+		target->starts = 0;
+		may = true;
+	}
 	if (may)
 		places_take_back(places, paces->number);
 	if (may && !lost)
@@ -509,6 +566,19 @@ pacing_block(PaceTable *paces, Pace *pace, int64 until, int64 now)
 	until = Min(until, now + LONGEST_BLOCK);
 	pace_table_lock(paces);
 	pace->load->blocked_until = Max(pace->load->blocked_until, until);
+	pace->load->doubted = true;
+	pace->load->asked = 0;
+	pace_table_unlock(paces);
+}
+
+/*
+ * The server has answered, and does not ask to be left alone.
+ */
+void
+pacing_answered(PaceTable *paces, Pace *pace)
+{
+	pace_table_lock(paces);
+	pace->load->doubted = false;
 	pace_table_unlock(paces);
 }
 
@@ -521,6 +591,24 @@ pacing_blocked_until(PaceTable *paces, Pace *pace)
 	until = pace->load->blocked_until;
 	pace_table_unlock(paces);
 	return until;
+}
+
+/*
+ * Whether the server may be asked now by a run that is in flight. One that has not asked
+ * since it has been admitted, or has come back, is counted (again: it has asked).
+ */
+bool
+pacing_may_ask(PaceTable *paces, Pace *pace, bool again, int64 now)
+{
+	bool		may;
+
+	pace_table_lock(paces);
+	may = pace->load->blocked_until <= now &&
+		(!again || asks_left(pace, now) > 0);
+	if (may && again && pace->load->doubted)
+		pace->load->asked++;
+	pace_table_unlock(paces);
+	return may;
 }
 
 /*
@@ -557,6 +645,9 @@ room_from(Pace *pace, int64 now)
 			Min(pace->load->blocked_until, pace->give_up_at);
 	if (reach_is_lost(&target->reach))
 		return Min(reach_next_try(&target->reach), pace->give_up_at);
+	if (asks_left(pace, now) == 0)
+		at = Min(at, pace->load->blocked_until +
+				 (doubt_steps(pace, now) + 1) * DOUBT_STEP);
 	if (pace->requests_per_minute > 0 && pace->load->next_request > now)
 		at = Min(at, pace->load->next_request);
 	if (target->places.yield_until > now)
