@@ -154,7 +154,8 @@ turn_carry_out(const Turn *turn)
 	runner_slot_count(COUNT_IN_FLIGHT,
 					  list_length(turn->started) - list_length(turn->left));
 	siblings = store_told_runners();
-	if (turn->lost)
+	/* It may have been their runs that were lost, or whose tools have died. */
+	if (turn->lost || turn->dead_tools != NIL)
 		siblings = PG_UINT32_MAX;
 	runner_slot_wake_siblings(siblings);
 }
