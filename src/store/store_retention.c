@@ -168,6 +168,8 @@ delete_rows(Deletion deletion, char **ids, int count, bool only_try)
 		return 0;
 	if (try_to_delete_rows(deletion, ids, count, only_try) == 0)
 		return count;
+	if (count == 1)
+		return 0;
 	for (int i = 0; i < count && locked < MAX_LOCKED; i++)
 	{
 		char	   *id = ids[i];
@@ -596,7 +598,7 @@ runs_may_stay(int tables)
 
 /*
  * Whether the same is known of what belongs to runs: then it is not deleted in portions, of
- * which the first ones would be gone when another cannot be deleted.
+ * which the first ones would be gone when another cannot be deleted, but fewer runs at once.
  */
 static bool
 parts_may_stay(void)
@@ -727,9 +729,13 @@ store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 			break;
 		count++;
 	}
-	if (limit == 1 && count > 0 && !parts_may_stay() &&
-		have_much(run_ids, count) &&
-		delete_portion(run_ids, count, runs_may_stay(tables)))
+	if (parts_may_stay())
+	{
+		while (count > 1 && have_much(run_ids, count))
+			count /= 2;
+	}
+	else if (limit == 1 && count > 0 && have_much(run_ids, count) &&
+			 delete_portion(run_ids, count, runs_may_stay(tables)))
 		return true;
 	if (count > 0)
 		gone = delete_runs(run_ids, session_ids, count, age);
