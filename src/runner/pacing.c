@@ -44,10 +44,10 @@
 
 /*
  * After how long twice as many may ask a server that has been left alone, in microseconds,
- * and how often that doubles.
+ * and how often that doubles before any number may.
  */
 #define DOUBT_STEP (100 * US_PER_MS)
-#define DOUBT_STEPS 20
+#define DOUBT_STEPS 15
 
 /*
  * How many runs start before one may come back to a server, in turn with them, for which
@@ -208,7 +208,7 @@ doubt_steps(const Pace *pace, int64 now)
 static int64
 asks_left(const Pace *pace, int64 now)
 {
-	if (!pace->load->doubted)
+	if (!pace->load->doubted || doubt_steps(pace, now) == DOUBT_STEPS)
 		return INT_MAX;
 	return Max((1 << doubt_steps(pace, now)) - pace->load->asked, 0);
 }
