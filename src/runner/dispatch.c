@@ -31,9 +31,6 @@
  */
 #define ENDED_BYTES (INT64CONST(64) * 1024 * 1024)
 
-/* How long a server is left alone that has had too much, and does not say for how long. */
-#define UNSAID_BLOCK (US_PER_S / 5)
-
 /* How long it may take to tell a server that a response is not wanted. */
 #define CANCEL_TIMEOUT (10 * US_PER_S)
 
@@ -380,7 +377,7 @@ send_step(Dispatch *dispatch, Flight *flight)
 	flight->transfer = start_request(dispatch, flight, kind,
 									 flight->run.response_id,
 									 flight->run.deadline, flight);
-	flight->asked = true;
+	flight->sent_at = clock_now();
 	flight->delayed = false;
 	run_sent(&flight->run);
 }
@@ -504,22 +501,19 @@ static void
 heed_server(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
-	bool		unwell = result->status == 0 || result->status >= 500;
 	int64		until = clock_now();
 
-	if (result->status != 429 && (!unwell || result->retry_after_ms < 0))
+	if (result->status != 429 &&
+		(result->status < 500 || result->retry_after_ms < 0))
 	{
-		if (!unwell)
-			pacing_answered(dispatch->paces, flight->pace);
+		if (result->status > 0)
+			pacing_answered(dispatch->paces, flight->pace, flight->sent_at,
+							until);
 		return;
 	}
 
-	/*
-	 * If it does not say for how long, its other runs are not to wait for the
-	 * pauses of one.
-	 */
 	if (result->retry_after_ms < 0)
-		until += UNSAID_BLOCK;
+		until = 0;
 	else if (flight->run.step == STEP_BACK_OFF)
 		until = flight->run.wake_at;
 	else
@@ -790,7 +784,7 @@ has_part(const Flight *flight)
 static bool
 has_to_wait(Dispatch *dispatch, Flight *flight)
 {
-	bool		again = flight->asked && !flight->pauses && !has_part(flight);
+	bool		again = flight->sent_at != 0 && !flight->pauses && !has_part(flight);
 
 	return !flight->delayed &&
 		!pacing_may_ask(dispatch->paces, flight->pace, again, clock_now());
@@ -829,9 +823,11 @@ give_way_step(Dispatch *dispatch, Flight *flight)
 static bool
 has_place(Dispatch *dispatch, Flight *flight)
 {
+	int64	   *seen = has_part(flight) ? &flight->starts_seen : NULL;
+
 	if (flight->pauses)
-		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
-										   flight->run.corrected, clock_now());
+		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace, seen,
+										   clock_now());
 	return flight->admitted && !flight->pauses;
 }
 

@@ -68,7 +68,9 @@ typedef struct Flight
 								 * it has not left; one that only waits asks
 								 * nothing of it */
 	bool		pauses;			/* but others may have its place */
-	bool		asked;			/* it has sent a request since it started */
+	int64		starts_seen;	/* Target.starts when it looked last whether
+								 * it may come back */
+	int64		sent_at;		/* when it has sent its last request; 0: none */
 	bool		delayed;		/* its next request has waited for its server */
 	int64		tokens_told;	/* what pacing_pause() has been told of */
 	int			earlier_repetitions;	/* of run.repetitions: before it was

@@ -28,8 +28,9 @@ typedef struct Target
 	int			paces;			/* how many there are of it */
 	int			parked;			/* how many of them have parked runs */
 	bool		stalled;		/* some of them may be stalled */
-	int			starts;			/* of runs, since one has come back in turn
-								 * with them */
+	int64		starts;			/* how many runs have started there, */
+	int64		returned_at;	/* and had when one came back in turn with
+								 * them */
 	Places		places;			/* for its runs, with any key */
 	Reach		reach;
 } Target;

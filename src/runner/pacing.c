@@ -13,9 +13,9 @@
  * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
  * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
- * A server that has asked to be left alone is asked by one run when that is over, and by
- * twice as many after each moment in which it does not ask for that again, until it has
- * answered: else all that wait would be told so, and most would use up their retries.
+ * A server that has asked to be left alone is asked by some runs when that is over, by some
+ * more for each answer, and by twice as many after each moment in which it does not ask for
+ * that again: else all that wait would be told so, and most would use up their retries.
  *
  * Requests are spread evenly, so that there are never more than the limit in a
  * minute. Tokens are known only afterwards: no run starts while those of the
@@ -43,11 +43,22 @@
 #define CATCH_UP INT64CONST(100000)
 
 /*
- * After how long twice as many may ask a server that has been left alone, in microseconds,
- * and how often that doubles before any number may.
+ * How long a server is left alone that does not say for how long, in microseconds, and how
+ * often that doubles while it does not answer. It is short, as others have to wait who may
+ * not be meant: for the pauses of a run, there are its own.
  */
+#define UNSAID_BLOCK (200 * US_PER_MS)
+#define UNSAID_DOUBLINGS 2
+
+/*
+ * How many may ask a server that has been left alone; after how long twice as many may, in
+ * microseconds, and how often that doubles before any number may; and how many more may for
+ * each answer.
+ */
+#define FIRST_ASKS 4
 #define DOUBT_STEP (100 * US_PER_MS)
-#define DOUBT_STEPS 15
+#define DOUBT_STEPS 10
+#define ASKS_PER_ANSWER 4
 
 /*
  * How many runs start before one may come back to a server, in turn with them, for which
@@ -138,6 +149,37 @@ request_pause(const Pace *pace)
 }
 
 /*
+ * How often a server may be asked twice as many times now as when it was to be left alone
+ * no more.
+ */
+static int
+doubt_steps(const Pace *pace, int64 now)
+{
+	int64		steps = (now - pace->load->blocked_until) / DOUBT_STEP;
+
+	return (int) Max(Min(steps, DOUBT_STEPS), 0);
+}
+
+/*
+ * Whether it may not be asked by any number yet, since it has asked to be left alone.
+ */
+static bool
+is_doubted(const Pace *pace, int64 now)
+{
+	return doubt_steps(pace, now) < DOUBT_STEPS;
+}
+
+/*
+ * How many runs may ask now, as far as that goes.
+ */
+static int64
+asks_left(const Pace *pace, int64 now)
+{
+	return !is_doubted(pace, now) ? INT_MAX :
+		Max((FIRST_ASKS << doubt_steps(pace, now)) - pace->load->asked, 0);
+}
+
+/*
  * A request that was about to be sent is not.
  */
 static void
@@ -145,7 +187,7 @@ give_request_back(Pace *pace)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	pace->load->asked = Max(pace->load->asked - 1, 0);
+	pace->load->asked--;
 }
 
 /*
@@ -183,34 +225,11 @@ pacing_begin_turn(PaceTable *paces)
 static void
 take_request(Pace *pace, int64 now)
 {
-	if (pace->load->doubted)
+	if (is_doubted(pace, now))
 		pace->load->asked++;
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request = request_pause(pace) +
 			Max(pace->load->next_request, now - CATCH_UP);
-}
-
-/*
- * How often a server may be asked twice as many times now as when it was to be left alone
- * no more.
- */
-static int
-doubt_steps(const Pace *pace, int64 now)
-{
-	int64		steps = (now - pace->load->blocked_until) / DOUBT_STEP;
-
-	return (int) Max(Min(steps, DOUBT_STEPS), 0);
-}
-
-/*
- * How many runs may ask now, as far as it is known whether the server may be asked at all.
- */
-static int64
-asks_left(const Pace *pace, int64 now)
-{
-	if (!pace->load->doubted || doubt_steps(pace, now) == DOUBT_STEPS)
-		return INT_MAX;
-	return Max((1 << doubt_steps(pace, now)) - pace->load->asked, 0);
 }
 
 /*
@@ -465,28 +484,44 @@ has_waiting(PaceTable *paces, const Target *target)
 }
 
 /*
+ * Whether a run that cannot give way comes back now, where others wait: there is room, and
+ * none of them has started since it looked last, when *seen was set; or else after some have
+ * started, room or not.
+ */
+static bool
+is_turn_to_return(Pace *pace, bool room, int64 *seen)
+{
+	Target	   *target = pace->target;
+	bool		may = room && *seen == target->starts;
+
+	*seen = target->starts;
+	if (may || target->starts < target->returned_at + STARTS_PER_RETURN)
+		return may;
+	target->returned_at = target->starts;
+	return true;
+}
+
+/*
  * A run that pauses is to ask its server again: whether it may. If others wait for that, it
- * is not before them; in_turn: but after some that have started, room or not. A server that
- * cannot be reached it may ask, to be held back as others are.
+ * is not before them. seen is for one that does not give way if it may not, else NULL. A
+ * server that cannot be reached it may ask, to be held back as others are.
  */
 bool
-pacing_come_back(PaceTable *paces, Pace *pace, bool in_turn, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, int64 *seen, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
 	bool		lost = reach_is_lost(&target->reach);
+	bool		room;
 	bool		may;
 
 	pace_table_lock(paces);
+	room = places_room(places, now) > 0 && requests_left(pace, now) > 0;
 	may = lost ||
-		(places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
-		 places_others(places, paces->number) == 0 &&
+		(room && places_others(places, paces->number) == 0 &&
 		 !has_waiting(paces, target));
-	if (!may && in_turn && target->starts >= STARTS_PER_RETURN)
-	{
-		target->starts = 0;
-		may = true;
-	}
+	if (!may && seen != NULL)
+		may = is_turn_to_return(pace, room, seen);
 	if (may)
 		places_take_back(places, paces->number);
 	if (may && !lost)
@@ -558,27 +593,44 @@ pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 }
 
 /*
- * The server asks to be left alone until then.
+ * The server asks to be left alone until then; 0: it does not say for how long.
  */
 void
 pacing_block(PaceTable *paces, Pace *pace, int64 until, int64 now)
 {
-	until = Min(until, now + LONGEST_BLOCK);
+	Load	   *load = pace->load;
+
 	pace_table_lock(paces);
-	pace->load->blocked_until = Max(pace->load->blocked_until, until);
-	pace->load->doubted = true;
-	pace->load->asked = 0;
+	/* Those who have asked together are told so together. */
+	if (load->blocked_until <= now)
+	{
+		load->opened_at = load->blocked_until;
+		load->blocks++;
+		load->asked = 0;
+	}
+	if (until == 0)
+		until = now + (UNSAID_BLOCK << Max(Min(load->blocks - 1, UNSAID_DOUBLINGS), 0));
+	until = Min(until, now + LONGEST_BLOCK);
+	load->blocked_until = Max(load->blocked_until, until);
 	pace_table_unlock(paces);
 }
 
 /*
- * The server has answered, and does not ask to be left alone.
+ * The server has answered what was sent then, and does not ask to be left alone: others may
+ * ask it after all, even if it has told some that they may not. What it was asked before
+ * that says nothing.
  */
 void
-pacing_answered(PaceTable *paces, Pace *pace)
+pacing_answered(PaceTable *paces, Pace *pace, int64 sent_at, int64 now)
 {
+	Load	   *load = pace->load;
+
 	pace_table_lock(paces);
-	pace->load->doubted = false;
+	if (is_doubted(pace, now) && sent_at >= load->opened_at)
+	{
+		load->blocks = 0;
+		load->asked -= ASKS_PER_ANSWER;
+	}
 	pace_table_unlock(paces);
 }
 
@@ -605,7 +657,7 @@ pacing_may_ask(PaceTable *paces, Pace *pace, bool again, int64 now)
 	pace_table_lock(paces);
 	may = pace->load->blocked_until <= now &&
 		(!again || asks_left(pace, now) > 0);
-	if (may && again && pace->load->doubted)
+	if (may && again && is_doubted(pace, now))
 		pace->load->asked++;
 	pace_table_unlock(paces);
 	return may;
