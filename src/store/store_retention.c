@@ -597,20 +597,17 @@ runs_may_stay(int tables)
 }
 
 /*
- * Whether the same is known of what belongs to runs: then it is not deleted in portions, of
- * which the first ones would be gone when another cannot be deleted, but fewer runs at once.
+ * Whether foreign keys may keep parts of what belongs to runs: then it is not deleted in
+ * portions, of which the first ones would be gone when another cannot be deleted, but fewer
+ * runs at once.
  */
 static bool
 parts_may_stay(void)
 {
 	static Statement statement = {
-		"SELECT FROM unnest('{agno.run_requests,agno.run_events,"
-		"agno.tool_calls,agno.requirements,agno.run_steps}'"
-		"::pg_catalog.regclass[]) AS n (id)"
-		" WHERE EXISTS (SELECT FROM pg_constraint c"
-		" WHERE c.confrelid = n.id AND c.contype = 'f')"
-		" OR EXISTS (SELECT FROM pg_trigger t"
-		" WHERE t.tgrelid = n.id AND NOT t.tgisinternal) LIMIT 1"
+		"SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY"
+		" ('{agno.run_requests,agno.run_events,agno.tool_calls,"
+		"agno.requirements,agno.run_steps}'::pg_catalog.regclass[]) LIMIT 1"
 	};
 
 	return store_execute(&statement, NULL) > 0;
