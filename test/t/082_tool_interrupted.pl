@@ -67,7 +67,7 @@ is(traces('open'), 0, 'no effect is committed while somebody has the run locked 
 $session->query_safe('COMMIT');
 is(wait_run('open'), 'CANCELLED', 'when that commits, the run is CANCELLED');
 is(traces('open'), 0, 'and there never is any');
-call_tools('back', 'a', [ [ [ slow => { seconds => 0.3 } ] ] ], role => 'app');
+call_tools('back', 'a', [ [ [ slow => { seconds => 2 } ] ] ], role => 'app');
 busy_with('back');
 $session->query_safe(q(BEGIN; SELECT agno_cancel_run('back')));
 $node->poll_query_until('postgres', q(SELECT count(*) = 0 FROM agno.workers WHERE state = 'busy'));
