@@ -180,6 +180,16 @@ asks_left(const Pace *pace, int64 now)
 }
 
 /*
+ * One of them does.
+ */
+static void
+note_asked(Pace *pace, int64 now)
+{
+	if (is_doubted(pace, now))
+		pace->load->asked++;
+}
+
+/*
  * A request that was about to be sent is not.
  */
 static void
@@ -225,8 +235,7 @@ pacing_begin_turn(PaceTable *paces)
 static void
 take_request(Pace *pace, int64 now)
 {
-	if (is_doubted(pace, now))
-		pace->load->asked++;
+	note_asked(pace, now);
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request = request_pause(pace) +
 			Max(pace->load->next_request, now - CATCH_UP);
@@ -626,10 +635,11 @@ pacing_answered(PaceTable *paces, Pace *pace, int64 sent_at, int64 now)
 	Load	   *load = pace->load;
 
 	pace_table_lock(paces);
-	if (is_doubted(pace, now) && sent_at >= load->opened_at)
+	if (sent_at >= load->opened_at)
 	{
 		load->blocks = 0;
-		load->asked -= ASKS_PER_ANSWER;
+		if (is_doubted(pace, now))
+			load->asked -= ASKS_PER_ANSWER;
 	}
 	pace_table_unlock(paces);
 }
@@ -657,8 +667,8 @@ pacing_may_ask(PaceTable *paces, Pace *pace, bool again, int64 now)
 	pace_table_lock(paces);
 	may = pace->load->blocked_until <= now &&
 		(!again || asks_left(pace, now) > 0);
-	if (may && again && is_doubted(pace, now))
-		pace->load->asked++;
+	if (may && again)
+		note_asked(pace, now);
 	pace_table_unlock(paces);
 	return may;
 }
