@@ -40,17 +40,8 @@ find_signal(const RunLock *lock, List *signals)
 static bool
 is_to_be_cancelled(const RunLock *lock, bool is_queued)
 {
-	switch (lock->status)
-	{
-		case RUN_PENDING:
-		case RUN_RUNNING:
-		case RUN_PAUSED:
-			return true;
-		case RUN_CANCELLED:
-			return is_queued;
-		default:
-			return false;
-	}
+	return !run_status_is_final(lock->status) ||
+		(lock->status == RUN_CANCELLED && is_queued);
 }
 
 /*

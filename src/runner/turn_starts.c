@@ -392,7 +392,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 
 	if (is_cancelled(run))
 		return is_too_much(starts, run) ? DEFER : CANCEL;
-	if (run->status != RUN_PENDING && run->status != RUN_RUNNING)
+	if (run_status_is_settled(run->status))
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return run->turns > 0 && is_too_much(starts, run) ? DEFER : END;

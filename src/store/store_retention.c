@@ -602,7 +602,7 @@ runs_may_stay(int tables)
  * runs at once.
  */
 static bool
-parts_may_stay(void)
+parts_may_stay(int tables)
 {
 	static Statement statement = {
 		"SELECT FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY"
@@ -610,7 +610,7 @@ parts_may_stay(void)
 		"agno.requirements,agno.run_steps}'::pg_catalog.regclass[]) LIMIT 1"
 	};
 
-	return store_execute(&statement, NULL) > 0;
+	return tables > OWN_TABLES && store_execute(&statement, NULL) > 0;
 }
 
 /*
@@ -726,7 +726,7 @@ store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 			break;
 		count++;
 	}
-	if (parts_may_stay())
+	if (parts_may_stay(tables))
 	{
 		while (count > 1 && have_much(run_ids, count))
 			count /= 2;
