@@ -495,7 +495,7 @@ keep_response_id(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * A server that has had too much is left alone, by all runs.
+ * A server that has had too much is left alone: by all runs, where it says for how long.
  */
 static void
 heed_server(Dispatch *dispatch, Flight *flight)
@@ -507,7 +507,7 @@ heed_server(Dispatch *dispatch, Flight *flight)
 		(result->status < 500 || result->retry_after_ms < 0))
 	{
 		if (result->status > 0)
-			pacing_answered(dispatch->paces, flight->pace, flight->sent_at,
+			pacing_answered(flight->pace, flight->owner, flight->sent_at,
 							until);
 		return;
 	}
@@ -518,7 +518,8 @@ heed_server(Dispatch *dispatch, Flight *flight)
 		until = flight->run.wake_at;
 	else
 		until += result->retry_after_ms * US_PER_MS;
-	pacing_block(dispatch->paces, flight->pace, until, clock_now());
+	pacing_block(dispatch->paces, flight->pace, flight->owner, until,
+				 clock_now());
 	dispatch->pacing_changed = true;
 }
 
@@ -664,7 +665,8 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
 	if (flight->run.step == STEP_SEND)
-		pacing_note_request(dispatch->paces, flight->pace, clock_now());
+		pacing_note_request(dispatch->paces, flight->pace, flight->owner,
+							clock_now());
 	/* After an answer that does not fit, there is another response. */
 	if (flight->run.response_id == NULL)
 		flight->id_stored = false;
@@ -787,13 +789,15 @@ has_to_wait(Dispatch *dispatch, Flight *flight)
 	bool		again = flight->sent_at != 0 && !flight->pauses && !has_part(flight);
 
 	return !flight->delayed &&
-		!pacing_may_ask(dispatch->paces, flight->pace, again, clock_now());
+		!pacing_may_ask(dispatch->paces, flight->pace, flight->owner, again,
+						clock_now());
 }
 
 static void
 delay_step(Dispatch *dispatch, Flight *flight)
 {
-	int64		until = pacing_blocked_until(dispatch->paces, flight->pace);
+	int64		until = pacing_blocked_until(dispatch->paces, flight->pace,
+											 flight->owner);
 
 	/* Not all at once then. */
 	run_hold(&flight->run, until +
@@ -826,8 +830,8 @@ has_place(Dispatch *dispatch, Flight *flight)
 	int64	   *seen = has_part(flight) ? &flight->starts_seen : NULL;
 
 	if (flight->pauses)
-		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace, seen,
-										   clock_now());
+		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
+										   flight->owner, seen, clock_now());
 	return flight->admitted && !flight->pauses;
 }
 

@@ -24,11 +24,7 @@ typedef struct Load
 								 * requests_per_minute goes */
 	double		tokens;			/* used and not yet forgotten */
 	int64		tokens_at;		/* when tokens was true */
-	int64		blocked_until;	/* the server has asked to be left alone, */
-	int64		opened_at;		/* after it had been asked since then, */
-	int			blocks;			/* so many times without an answer */
-	int			asked;			/* how often it has been asked since that was
-								 * said, less what its answers make up for */
+	int64		blocked_until;	/* the server has asked to be left alone */
 } Load;
 
 /* The longest name of a load, in bytes, with its NUL. */

@@ -165,6 +165,7 @@ is_idle(const PaceTable *paces, Pace *pace, int64 now)
 	pace_forget_tokens(pace, now);
 	return pace->used_in != paces->turn && pace->in_flight == 0 &&
 		pace->reserved == NIL && !pace->parked &&
+		doubts_are_over(&pace->doubts, now) &&
 		pace->load->next_request <= now && pace->load->blocked_until <= now &&
 		(pace->tokens_per_minute == 0 || pace->load->tokens == 0);
 }
@@ -211,6 +212,7 @@ forget_idle(PaceTable *paces, int64 now)
 			forget_target(paces, pace->target);
 		release_load(paces, pace->load, pace->own_load);
 		list_free(pace->untried);
+		doubts_forget(&pace->doubts);
 		crowd_forget(&pace->crowd);
 		circle_forget(&pace->circle);
 		pfree(pace->key);

@@ -12,6 +12,7 @@
 #include "nodes/pg_list.h"
 #include "runner/circle.h"
 #include "runner/crowds.h"
+#include "runner/doubts.h"
 #include "runner/places.h"
 #include "runner/reach.h"
 #include "runner/sweep.h"
@@ -53,7 +54,9 @@ typedef struct Pace
 	int			in_flight;		/* flights that have it */
 	bool		parked;			/* there may be runs that wait for it */
 	bool		stalled;		/* but only of owners who may not have more in
-								 * flight at the server */
+								 * flight at the server, */
+	int64		stalled_until;	/* or not before then */
+	Doubts		doubts;			/* owners who may not ask, or not all at once */
 	int64		used_in;		/* number of the turn that last asked for it */
 	bool		deserted;		/* some of them may be for another key by now,
 								 * and have to find that out */

@@ -13,9 +13,8 @@
  * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
  * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
- * A server that has asked to be left alone is asked by some runs when that is over, by some
- * more for each answer, and by twice as many after each moment in which it does not ask for
- * that again: else all that wait would be told so, and most would use up their retries.
+ * A server that says for how long it is to be left alone is, with that key. Where it does
+ * not say, only who has asked it leaves it alone (doubts.c), for a moment.
  *
  * Requests are spread evenly, so that there are never more than the limit in a
  * minute. Tokens are known only afterwards: no run starts while those of the
@@ -33,32 +32,12 @@
  */
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "core/clock.h"
 #include "runner/pacing.h"
 #include "utils/memutils.h"
 
 /* Requests that were due in this time may be made up for, in microseconds. */
 #define CATCH_UP INT64CONST(100000)
-
-/*
- * How long a server is left alone that does not say for how long, in microseconds, and how
- * often that doubles while it does not answer. It is short, as others have to wait who may
- * not be meant: for the pauses of a run, there are its own.
- */
-#define UNSAID_BLOCK (200 * US_PER_MS)
-#define UNSAID_DOUBLINGS 2
-
-/*
- * How many may ask a server that has been left alone; after how long twice as many may, in
- * microseconds, and how often that doubles before any number may; and how many more may for
- * each answer.
- */
-#define FIRST_ASKS 4
-#define DOUBT_STEP (100 * US_PER_MS)
-#define DOUBT_STEPS 10
-#define ASKS_PER_ANSWER 4
 
 /*
  * How many runs start before one may come back to a server, in turn with them, for which
@@ -149,55 +128,14 @@ request_pause(const Pace *pace)
 }
 
 /*
- * How often a server may be asked twice as many times now as when it was to be left alone
- * no more.
- */
-static int
-doubt_steps(const Pace *pace, int64 now)
-{
-	int64		steps = (now - pace->load->blocked_until) / DOUBT_STEP;
-
-	return (int) Max(Min(steps, DOUBT_STEPS), 0);
-}
-
-/*
- * Whether it may not be asked by any number yet, since it has asked to be left alone.
- */
-static bool
-is_doubted(const Pace *pace, int64 now)
-{
-	return doubt_steps(pace, now) < DOUBT_STEPS;
-}
-
-/*
- * How many runs may ask now, as far as that goes.
- */
-static int64
-asks_left(const Pace *pace, int64 now)
-{
-	return !is_doubted(pace, now) ? INT_MAX :
-		Max((FIRST_ASKS << doubt_steps(pace, now)) - pace->load->asked, 0);
-}
-
-/*
- * One of them does.
+ * A request that was about to be sent for this owner is not.
  */
 static void
-note_asked(Pace *pace, int64 now)
-{
-	if (is_doubted(pace, now))
-		pace->load->asked++;
-}
-
-/*
- * A request that was about to be sent is not.
- */
-static void
-give_request_back(Pace *pace)
+give_request_back(Pace *pace, Oid owner)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	pace->load->asked--;
+	doubts_take_ask_back(&pace->doubts, owner);
 }
 
 /*
@@ -218,7 +156,7 @@ pacing_begin_turn(PaceTable *paces)
 		foreach(owner, pace->reserved)
 		{
 			places_free(&pace->target->places, paces->number, lfirst_oid(owner));
-			give_request_back(pace);
+			give_request_back(pace, lfirst_oid(owner));
 		}
 		list_free(pace->reserved);
 		pace->reserved = NIL;
@@ -230,12 +168,12 @@ pacing_begin_turn(PaceTable *paces)
 }
 
 /*
- * A request is sent, or is about to be.
+ * A request is sent for this owner, or is about to be.
  */
 static void
-take_request(Pace *pace, int64 now)
+take_request(Pace *pace, Oid owner, int64 now)
 {
-	note_asked(pace, now);
+	doubts_note_ask(&pace->doubts, owner, now);
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request = request_pause(pace) +
 			Max(pace->load->next_request, now - CATCH_UP);
@@ -248,7 +186,6 @@ static int64
 requests_left(Pace *pace, int64 now)
 {
 	int64		next = Max(pace->load->next_request, now - CATCH_UP);
-	int64		left = asks_left(pace, now);
 
 	if (pace->tokens_per_minute > 0)
 	{
@@ -256,13 +193,13 @@ requests_left(Pace *pace, int64 now)
 		if (pace->load->tokens >= pace->tokens_per_minute)
 			return 0;
 	}
-	if (pace->requests_per_minute > 0)
-		left = Min(left, next > now ? 0 : 1 + (now - next) / request_pause(pace));
-	return left;
+	if (pace->requests_per_minute == 0)
+		return PG_INT32_MAX;
+	return next > now ? 0 : 1 + (now - next) / request_pause(pace);
 }
 
 /*
- * How many runs may start now.
+ * How many runs may start now, of owners who may have more.
  */
 static int
 room_at(Pace *pace, int64 now)
@@ -275,6 +212,26 @@ room_at(Pace *pace, int64 now)
 		return reach_may_try(&target->reach, now) ? 1 : 0;
 	return (int) Min(places_room(&target->places, now),
 					 requests_left(pace, now));
+}
+
+/*
+ * How many runs of this owner may start now, if there is room.
+ */
+int
+pacing_owner_room(const Pace *pace, Oid owner, int64 now)
+{
+	return places_owner_may(&pace->target->places, owner) ?
+		doubts_asks_left(&pace->doubts, owner, now) : 0;
+}
+
+/*
+ * Whether there are only parked runs, or were when somebody looked, of owners who may not
+ * have more in flight.
+ */
+static bool
+is_stalled(const Pace *pace, int64 now)
+{
+	return pace->stalled && pace->stalled_until > now;
 }
 
 /*
@@ -303,13 +260,13 @@ pacing_unparkable(PaceTable *paces, Pace *pace, int64 now)
 	if (pace->rests_until > now)
 		return 0;
 	pace_table_lock(paces);
-	room = pace->stalled ? 0 : room_at(pace, now);
+	room = is_stalled(pace, now) ? 0 : room_at(pace, now);
 	/* Whoever is only to find out does not race for what is free. */
 	if (room == 0 && pace->deserted)
 	{
 		pace->deserted = false;
 		pace_table_unlock(paces);
-		return INT_MAX;
+		return PG_INT32_MAX;
 	}
 	if (places->max_concurrency > 0 && room > 0)
 		room = Max(Min(room, places_left(places) - places->fetched), 0);
@@ -339,9 +296,10 @@ pacing_note_fetched(Pace *pace, Oid owner)
  * There is room, but only such owners have parked runs as may not have more.
  */
 void
-pacing_stall(PaceTable *paces, Pace *pace)
+pacing_stall(PaceTable *paces, Pace *pace, int64 now)
 {
 	pace->stalled = true;
+	pace->stalled_until = doubts_next_change(&pace->doubts, now);
 	pace->target->stalled = true;
 }
 
@@ -401,7 +359,7 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 	pace->tokens_per_minute = server->tokens_per_minute;
 	pace_table_lock(paces);
 	admitted = room_at(pace, now) > 0 &&
-		places_owner_may(&target->places, owner) &&
+		pacing_owner_room(pace, owner, now) > 0 &&
 		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
@@ -414,13 +372,13 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 		places_take(&target->places, paces->number, owner);
 		target->starts++;
 		reach_reserve_try(&target->reach);
-		take_request(pace, now);
+		take_request(pace, owner, now);
 	}
 	else
 	{
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
-		if (places_owner_may(&target->places, owner))
+		if (pacing_owner_room(pace, owner, now) > 0)
 			pace->stalled = false;
 		if (list_member_oid(pace->crowd.hidden, owner))
 			circle_note_parked(&pace->circle);
@@ -470,7 +428,7 @@ pacing_give_back(PaceTable *paces, Pace *pace, Oid owner)
 	pace_table_lock(paces);
 	pace->reserved = list_delete_oid(pace->reserved, owner);
 	places_free(&pace->target->places, paces->number, owner);
-	give_request_back(pace);
+	give_request_back(pace, owner);
 	pace_table_unlock(paces);
 }
 
@@ -478,7 +436,7 @@ pacing_give_back(PaceTable *paces, Pace *pace, Oid owner)
  * Whether runs are parked for this server that may start as soon as there is room.
  */
 static bool
-has_waiting(PaceTable *paces, const Target *target)
+has_waiting(PaceTable *paces, const Target *target, int64 now)
 {
 	dlist_iter	iter;
 
@@ -486,7 +444,7 @@ has_waiting(PaceTable *paces, const Target *target)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
 
-		if (pace->target == target && pace->parked && !pace->stalled)
+		if (pace->target == target && pace->parked && !is_stalled(pace, now))
 			return true;
 	}
 	return false;
@@ -511,12 +469,12 @@ is_turn_to_return(Pace *pace, bool room, int64 *seen)
 }
 
 /*
- * A run that pauses is to ask its server again: whether it may. If others wait for that, it
- * is not before them. seen is for one that does not give way if it may not, else NULL. A
- * server that cannot be reached it may ask, to be held back as others are.
+ * A run of this owner that pauses is to ask its server again: whether it may. If others wait
+ * for that, it is not before them. seen is for one that does not give way if it may not, else
+ * NULL. A server that cannot be reached it may ask, to be held back as others are.
  */
 bool
-pacing_come_back(PaceTable *paces, Pace *pace, int64 *seen, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, Oid owner, int64 *seen, int64 now)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
@@ -525,28 +483,30 @@ pacing_come_back(PaceTable *paces, Pace *pace, int64 *seen, int64 now)
 	bool		may;
 
 	pace_table_lock(paces);
-	room = places_room(places, now) > 0 && requests_left(pace, now) > 0;
+	room = places_room(places, now) > 0 && requests_left(pace, now) > 0 &&
+		doubts_asks_left(&pace->doubts, owner, now) > 0;
 	may = lost ||
 		(room && places_others(places, paces->number) == 0 &&
-		 !has_waiting(paces, target));
+		 !has_waiting(paces, target, now));
 	if (!may && seen != NULL)
 		may = is_turn_to_return(pace, room, seen);
 	if (may)
 		places_take_back(places, paces->number);
 	if (may && !lost)
-		take_request(pace, now);
+		take_request(pace, owner, now);
 	pace_table_unlock(paces);
 	return may;
 }
 
 /*
- * A run that is in flight asks its server once more: those who start later wait for that.
+ * A run of this owner that is in flight asks its server once more: those who start later
+ * wait for that.
  */
 void
-pacing_note_request(PaceTable *paces, Pace *pace, int64 now)
+pacing_note_request(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 {
 	pace_table_lock(paces);
-	take_request(pace, now);
+	take_request(pace, owner, now);
 	pace_table_unlock(paces);
 }
 
@@ -602,75 +562,58 @@ pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 }
 
 /*
- * The server asks to be left alone until then; 0: it does not say for how long.
+ * The server has told a run of this owner that it is to be left alone until then; 0: it has
+ * not said for how long, which is to tell this owner, and nobody else.
  */
 void
-pacing_block(PaceTable *paces, Pace *pace, int64 until, int64 now)
+pacing_block(PaceTable *paces, Pace *pace, Oid owner, int64 until, int64 now)
 {
-	Load	   *load = pace->load;
-
-	pace_table_lock(paces);
-	/* Those who have asked together are told so together. */
-	if (load->blocked_until <= now)
-	{
-		load->opened_at = load->blocked_until;
-		load->blocks++;
-		load->asked = 0;
-	}
-	if (until == 0)
-		until = now + (UNSAID_BLOCK << Max(Min(load->blocks - 1, UNSAID_DOUBLINGS), 0));
 	until = Min(until, now + LONGEST_BLOCK);
-	load->blocked_until = Max(load->blocked_until, until);
+	doubts_tell(&pace->doubts, owner, until, now);
+	pace_table_lock(paces);
+	pace->load->blocked_until = Max(pace->load->blocked_until, until);
 	pace_table_unlock(paces);
 }
 
 /*
- * The server has answered what was sent then, and does not ask to be left alone: others may
- * ask it after all, even if it has told some that they may not. What it was asked before
- * that says nothing.
+ * The server has answered what was sent for this owner then, and does not ask to be left
+ * alone.
  */
 void
-pacing_answered(PaceTable *paces, Pace *pace, int64 sent_at, int64 now)
+pacing_answered(Pace *pace, Oid owner, int64 sent_at, int64 now)
 {
-	Load	   *load = pace->load;
-
-	pace_table_lock(paces);
-	if (sent_at >= load->opened_at)
-	{
-		load->blocks = 0;
-		if (is_doubted(pace, now))
-			load->asked -= ASKS_PER_ANSWER;
-	}
-	pace_table_unlock(paces);
+	if (doubts_answer(&pace->doubts, owner, sent_at, now))
+		pace->stalled = false;
 }
 
+/*
+ * Until when the server is not to be asked for this owner, as far as it has said so.
+ */
 int64
-pacing_blocked_until(PaceTable *paces, Pace *pace)
+pacing_blocked_until(PaceTable *paces, Pace *pace, Oid owner)
 {
 	int64		until;
 
 	pace_table_lock(paces);
 	until = pace->load->blocked_until;
 	pace_table_unlock(paces);
-	return until;
+	return Max(until, doubts_pause_end(&pace->doubts, owner));
 }
 
 /*
- * Whether the server may be asked now by a run that is in flight. One that has not asked
- * since it has been admitted, or has come back, is counted (again: it has asked).
+ * Whether the server may be asked now by a run of this owner that is in flight. One that
+ * has not asked since it has been admitted, or has come back, is counted (again: it has
+ * asked).
  */
 bool
-pacing_may_ask(PaceTable *paces, Pace *pace, bool again, int64 now)
+pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner, bool again, int64 now)
 {
-	bool		may;
-
-	pace_table_lock(paces);
-	may = pace->load->blocked_until <= now &&
-		(!again || asks_left(pace, now) > 0);
-	if (may && again)
-		note_asked(pace, now);
-	pace_table_unlock(paces);
-	return may;
+	if (pacing_blocked_until(paces, pace, owner) > now ||
+		(again && doubts_asks_left(&pace->doubts, owner, now) == 0))
+		return false;
+	if (again)
+		doubts_note_ask(&pace->doubts, owner, now);
+	return true;
 }
 
 /*
@@ -700,16 +643,15 @@ room_from(Pace *pace, int64 now)
 	Target	   *target = pace->target;
 	int64		at = pace->probe_at;
 
-	if (pace->deserted || (!pace->stalled && room_at(pace, now) > 0))
+	if (pace->deserted || (!is_stalled(pace, now) && room_at(pace, now) > 0))
 		return now;
 	if (pace->load->blocked_until > now)
 		return !reach_is_lost(&target->reach) ? pace->load->blocked_until :
 			Min(pace->load->blocked_until, pace->give_up_at);
 	if (reach_is_lost(&target->reach))
 		return Min(reach_next_try(&target->reach), pace->give_up_at);
-	if (asks_left(pace, now) == 0)
-		at = Min(at, pace->load->blocked_until +
-				 (doubt_steps(pace, now) + 1) * DOUBT_STEP);
+	if (pace->stalled)
+		at = Min(at, pace->stalled_until);
 	if (pace->requests_per_minute > 0 && pace->load->next_request > now)
 		at = Min(at, pace->load->next_request);
 	if (target->places.yield_until > now)

@@ -18,26 +18,27 @@ extern bool pacing_admit(PaceTable *paces, Pace *pace,
 extern void pacing_recheck(PaceTable *paces);
 extern void pacing_give_back(PaceTable *paces, Pace *pace, Oid owner);
 extern bool pacing_started(PaceTable *paces, Pace *pace, Oid owner);
-extern bool pacing_come_back(PaceTable *paces, Pace *pace, int64 *seen,
-							 int64 now);
-extern void pacing_note_request(PaceTable *paces, Pace *pace, int64 now);
+extern bool pacing_come_back(PaceTable *paces, Pace *pace, Oid owner,
+							 int64 *seen, int64 now);
+extern void pacing_note_request(PaceTable *paces, Pace *pace, Oid owner,
+								int64 now);
 extern uint32 pacing_pause(PaceTable *paces, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
 extern void pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now);
+extern int	pacing_owner_room(const Pace *pace, Oid owner, int64 now);
 extern bool pacing_leaves(const Pace *pace, int64 pause);
-extern void pacing_block(PaceTable *paces, Pace *pace, int64 until,
-						 int64 now);
-extern void pacing_answered(PaceTable *paces, Pace *pace, int64 sent_at,
-							int64 now);
-extern bool pacing_may_ask(PaceTable *paces, Pace *pace, bool again,
-						   int64 now);
-extern int64 pacing_blocked_until(PaceTable *paces, Pace *pace);
+extern void pacing_block(PaceTable *paces, Pace *pace, Oid owner,
+						 int64 until, int64 now);
+extern void pacing_answered(Pace *pace, Oid owner, int64 sent_at, int64 now);
+extern bool pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner,
+						   bool again, int64 now);
+extern int64 pacing_blocked_until(PaceTable *paces, Pace *pace, Oid owner);
 
 extern void pacing_held_back(PaceTable *paces, Pace *pace, int64 now);
 
 extern void pacing_note_fetched(Pace *pace, Oid owner);
 extern void pacing_note_start(Pace *pace, Oid owner);
-extern void pacing_stall(PaceTable *paces, Pace *pace);
+extern void pacing_stall(PaceTable *paces, Pace *pace, int64 now);
 extern int	pacing_unparkable(PaceTable *paces, Pace *pace, int64 now);
 extern void pacing_none_parked(PaceTable *paces, Pace *pace);
 extern void pacing_desert(PaceTable *paces, const char *key);

@@ -31,20 +31,26 @@
 
 /*
  * Of these owners, those who may have more runs in flight for this: *count of them, in
- * palloc'd memory.
+ * palloc'd memory, and no more than *room.
  */
 static Oid *
-who_may(Pace *pace, const Oid *owners, int *count)
+who_may(Pace *pace, const Oid *owners, int *count, int *room)
 {
+	int64		now = clock_now();
 	Oid		   *may = palloc(sizeof(Oid) * (*count + 1));
+	int64		sum = 0;
 	int			found = 0;
 
 	for (int i = 0; i < *count; i++)
 	{
-		if (places_owner_may(&pace->target->places, owners[i]))
+		int			owner_room = pacing_owner_room(pace, owners[i], now);
+
+		if (owner_room > 0)
 			may[found++] = owners[i];
+		sum += owner_room;
 	}
 	*count = found;
+	*room = (int) Min(*room, sum);
 	return may;
 }
 
@@ -66,7 +72,7 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
 
 	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &hidden);
 	piece.count = hidden;
-	piece.owners = who_may(pace, piece.owners, &piece.count);
+	piece.owners = who_may(pace, piece.owners, &piece.count, &room);
 	*next_look = began + HIDDEN_PAUSE;
 	if (piece.count == 0)
 		return 0;
@@ -87,12 +93,13 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
 }
 
 /*
- * An owner, and when a run of his has been started last.
+ * An owner, when a run of his has been started last, and how many may be now.
  */
 typedef struct Waiting
 {
 	Oid			owner;
 	int			started_at;
+	int			room;
 } Waiting;
 
 static int
@@ -113,7 +120,9 @@ static List *
 who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
 {
 	Places	   *places = &pace->target->places;
-	int			most = Max(room, LEAST_OWNERS) + shares_owners(places->shares);
+	int64		now = clock_now();
+	int			most = Max(room, LEAST_OWNERS) +
+		shares_owners(places->shares) + doubts_count(&pace->doubts);
 	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
 											 count, most);
 	List	   *waiting = NIL;
@@ -123,7 +132,8 @@ who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
 	{
 		Waiting    *its = palloc(sizeof(Waiting));
 
-		if (!places_owner_may(places, lfirst_oid(cell)))
+		its->room = pacing_owner_room(pace, lfirst_oid(cell), now);
+		if (its->room == 0)
 			continue;
 		its->owner = lfirst_oid(cell);
 		its->started_at = places_started_at(places, its->owner);
@@ -150,12 +160,13 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 
 	foreach(cell, waiting)
 	{
-		Oid			owner = ((Waiting *) lfirst(cell))->owner;
+		Waiting    *its = lfirst(cell);
+		Oid			owner = its->owner;
 
 		if (fetched >= room)
 			break;
 		fetched += store_unpark(pace->key, owner, reached,
-								Min(quota, room - fetched));
+								Min(Min(quota, its->room), room - fetched));
 		pacing_note_fetched(pace, owner);
 		/* What has come from a dump of 1.0 starts as somebody's. */
 		if (!OidIsValid(owner))
@@ -203,7 +214,7 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	else if (!any)
 		pacing_none_parked(paces, pace);
 	else
-		pacing_stall(paces, pace);
+		pacing_stall(paces, pace, clock_now());
 }
 
 /*

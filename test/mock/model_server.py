@@ -12,6 +12,7 @@ How it behaves is in the id of the model that a request names:
     stamp-MS                answers after MS milliseconds with the number of the
                             request in the log
     status-CODE             an error of this HTTP status, with OpenAI's JSON
+    closed-CODE             the same until there is the file of gate; then it answers
     html-CODE               the same with a page of HTML
     quota                   a 429 that says that the account is empty
     flaky-N-CODE[-MS]       an error N times for each input, then an answer, after MS
@@ -228,7 +229,8 @@ class ModelServer:
             text = str(writer.number)
         elif kind == "hang":
             await asyncio.sleep(3600)
-        elif kind == "status":
+        elif (kind == "status" or
+              kind == "closed" and not os.path.exists(self.gate)):
             return await reply(writer, int(arguments[0]),
                                error_body(arguments[0]))
         elif kind == "quota":
