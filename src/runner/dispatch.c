@@ -11,15 +11,13 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "core/clock.h"
 #include "postmaster/interrupt.h"
 #include "server/blame.h"
 #include "runner/dispatch.h"
+#include "runner/model_request.h"
 #include "server/encoding.h"
 #include "server/runner_slots.h"
-#include "server/settings.h"
 #include "utils/memutils.h"
 
 /* How long no connection must have failed before that is logged again. */
@@ -237,110 +235,18 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
  *-------------------------------------------------------------------------
  */
 
-/* What is asked of a model server. */
-typedef enum RequestKind
-{
-	REQUEST_CREATE,				/* the next answer */
-	REQUEST_FETCH,				/* a response that it works on */
-	REQUEST_CANCEL				/* to stop working on it */
-} RequestKind;
-
-/* Headers of a request: our own, those of the provider, and the end. */
-#define MAX_HEADERS 16
-
 /*
- * An id that a server has given, as a part of a path.
- */
-static char *
-escape_path(const char *id)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (; *id != '\0'; id++)
-	{
-		if (((unsigned char) *id & 0x80) == 0 &&
-			(isalnum((unsigned char) *id) || strchr("-_.~", *id) != NULL))
-			appendStringInfoChar(&out, *id);
-		else
-			appendStringInfo(&out, "%%%02X", (unsigned char) *id);
-	}
-	return out.data;
-}
-
-/*
- * The headers of all requests of a flight, at most MAX_HEADERS with the NULL at
- * their end.
- */
-static void
-collect_headers(const Flight *flight, const char **headers)
-{
-	const ModelServer *server = &flight->server;
-	const ToolList *tools = flight->run.tools;
-	const char *tools_header = NULL;
-	int			count = 0;
-
-	headers[count++] = "Content-Type: application/json";
-	headers[count++] = "Accept: application/json";
-	if (server->key != NULL)
-		headers[count++] = psprintf("%s%s", server->provider->key_header,
-									server->key);
-	if (server->organization != NULL)
-		headers[count++] = psprintf("OpenAI-Organization: %s",
-									server->organization);
-	if (server->project != NULL)
-		headers[count++] = psprintf("OpenAI-Project: %s", server->project);
-	for (const char *const *header = server->provider->headers;
-		 header != NULL && *header != NULL; header++)
-	{
-		if (count == MAX_HEADERS - 2)
-			elog(ERROR, "too many headers");
-		headers[count++] = *header;
-	}
-	if (tools != NULL && server->provider->tools_header != NULL)
-		tools_header = server->provider->tools_header(tools);
-	if (tools_header != NULL)
-		headers[count++] = tools_header;
-	headers[count] = NULL;
-}
-
-/*
- * Start a request to the server of a flight, about this response unless it is to
- * create one, that is over at the deadline. Whoever owns it hears of its end.
+ * Start a request of a flight that is over at the deadline. Whoever owns it hears of its end.
  */
 static HttpTransfer *
 start_request(Dispatch *dispatch, Flight *flight, RequestKind kind,
-			  const char *response_id, int64 deadline, void *owner)
+			  int64 deadline, void *owner)
 {
-	/* libcurl copies what is put together here. */
+	/* libcurl copies what is put together. */
 	MemoryContext old = MemoryContextSwitchTo(dispatch->turn_context);
-	const ModelServer *server = &flight->server;
-	const char *headers[MAX_HEADERS];
-	HttpRequest request = {0};
-	HttpTransfer *transfer;
+	HttpTransfer *transfer = model_request_start(dispatch->http, flight, kind,
+												 deadline, owner);
 
-	collect_headers(flight, headers);
-	request.url = psprintf("%s%s", server->base_url, server->provider->path);
-	if (kind != REQUEST_CREATE)
-		request.url = psprintf("%s/%s%s", request.url,
-							   escape_path(response_id),
-							   kind == REQUEST_CANCEL ? "/cancel" : "");
-	request.headers = headers;
-	request.get = kind == REQUEST_FETCH;
-	request.body = kind == REQUEST_CREATE ? flight->body.data : "";
-	request.body_length = strlen(request.body);
-	/* one more, so that the deadline has passed when libcurl gives up */
-	request.timeout_ms = Min(server->timeout_ms,
-							 (deadline - clock_now()) / US_PER_MS + 1);
-	request.timeout_ms = Max(request.timeout_ms, 1);
-	request.connect_timeout_ms = server->connect_timeout_ms;
-	request.max_response = (int64) agno_max_response_size * 1024;
-	request.ca_file = server->ca_file;
-	request.role = flight->owner;
-	request.stream = kind != REQUEST_CANCEL && flight->run.streamed;
-	request.tell_sent = kind != REQUEST_CANCEL &&
-		reach_is_lost(&flight->pace->target->reach);
-	transfer = http_start(dispatch->http, &request, owner);
 	MemoryContextSwitchTo(old);
 	return transfer;
 }
@@ -375,7 +281,6 @@ send_step(Dispatch *dispatch, Flight *flight)
 	}
 	flight->size_sent = flight_size(flight);
 	flight->transfer = start_request(dispatch, flight, kind,
-									 flight->run.response_id,
 									 flight->run.deadline, flight);
 	flight->sent_at = clock_now();
 	flight->delayed = false;
@@ -424,7 +329,6 @@ cancel_response_step(Dispatch *dispatch, Flight *flight)
 	if (place == NULL)
 		return;
 	(void) start_request(dispatch, flight, REQUEST_CANCEL,
-						 flight->run.response_id,
 						 clock_now() + CANCEL_TIMEOUT, place);
 	*place = flight->owner;
 }
