@@ -1959,8 +1959,14 @@ BEGIN
 
 	BEGIN
 		status := agno.status_at(name);
-	EXCEPTION WHEN OTHERS THEN
-		PERFORM agno.raise_again(SQLSTATE, SQLERRM, '', '');
+	EXCEPTION
+		WHEN undefined_function OR invalid_schema_name THEN
+			RAISE EXCEPTION 'node "%" does not have extension agno_bg, or an older version of it', name
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					  HINT = 'CREATE EXTENSION agno_bg; or ALTER EXTENSION agno_bg '
+							 'UPDATE; in its database.';
+		WHEN OTHERS THEN
+			PERFORM agno.raise_again(SQLSTATE, SQLERRM, '', '');
 	END;
 
 	-- Slots: those that the node says it has, if no other has them
