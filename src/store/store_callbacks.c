@@ -135,8 +135,9 @@ store_await_callbacks(const Column *run_ids)
 /*
  * Have runs end whose functions nobody can call, since their owner is gone or may not
  * connect; and have called again what is not to be called any more, and has not ended:
- * a hand has deleted its row. Looks at limit runs that wait; returns how many there
- * were.
+ * a hand has deleted its row, unless the runner has not been told all of it yet: it may have
+ * been called, and the run be to be executed again. Looks at limit runs that wait; returns
+ * how many there were.
  */
 uint64
 store_give_up_callbacks(int limit)
@@ -174,7 +175,9 @@ store_give_up_callbacks(int limit)
 		" JOIN agno.run_requests d ON d.run_id = l.run_id"
 		" WHERE d.on_complete IS NOT NULL AND r.status NOT IN " ENDED
 		" AND NOT EXISTS (SELECT FROM agno.callbacks c"
-		" WHERE c.run_id = l.run_id) ON CONFLICT (run_id) DO NOTHING), "
+		" WHERE c.run_id = l.run_id) AND NOT EXISTS"
+		" (SELECT FROM agno.run_signals s WHERE s.run_id = l.run_id"
+		" AND s.owner = l.owner) ON CONFLICT (run_id) DO NOTHING), "
 		"told AS (INSERT INTO agno.run_signals (run_id, owner, shard, kind)"
 		" SELECT l.run_id, l.owner, l.shard, $5 FROM late l"
 		" LEFT JOIN agno.runs r ON r.run_id = l.run_id"
