@@ -29,6 +29,13 @@
 #define STEP_PAUSE (20 * US_PER_MS)
 #define STEP_LONGEST_PAUSE (10 * US_PER_S)
 
+/*
+ * How long the runs are left alone that could not be deleted, for each of them, and how long
+ * at most: each attempt takes a transaction id.
+ */
+#define KEPT_PAUSE (100 * US_PER_MS)
+#define KEPT_LONGEST_PAUSE (60 * US_PER_MINUTE)
+
 void
 retention_init(Retention *retention)
 {
@@ -38,6 +45,7 @@ retention_init(Retention *retention)
 			sizeof(retention->after_run));
 	retention->after.run_id = retention->after_run;
 	retention->stayed = 0;
+	retention->kept = 0;
 	retention->more = false;
 	retention->limit = MOST_DELETED;
 	retention->failed = false;
@@ -52,18 +60,32 @@ delete_old(void *arg)
 	Retention  *retention = arg;
 	RunPlace	after = retention->after;
 	int			stayed = retention->stayed;
+	int			kept = retention->kept;
 	bool		more;
 
 	if (retention->limit > 1)
 		deadline_begin(STEP_MOST / US_PER_MS);
-	more = store_expire_runs(&after, &stayed, retention->limit, agno_retention);
+	more = store_expire_runs(&after, &stayed, &kept, retention->limit,
+							 agno_retention);
 	(void) deadline_end();
 	retention->after.created_at = after.created_at;
 	if (after.run_id != retention->after_run)
 		strlcpy(retention->after_run, after.run_id,
 				sizeof(retention->after_run));
 	retention->stayed = stayed;
+	retention->kept = kept;
 	retention->more = more;
+}
+
+/*
+ * How long it takes no look, after one at all that is old enough.
+ */
+static int64
+look_pause(const Retention *retention)
+{
+	int64		pause = Min(LOOK_PAUSE, agno_retention * US_PER_S);
+
+	return Max(pause, Min(retention->kept * KEPT_PAUSE, KEPT_LONGEST_PAUSE));
 }
 
 /*
@@ -88,7 +110,8 @@ retention_step(Retention *retention)
 	else if (done && took < STEP_MOST / 2)
 		retention->limit = Min(2 * retention->limit, MOST_DELETED);
 	retention->next_at = began + took +
-		(retention->more ?
-		 Min(Max(took, STEP_PAUSE), STEP_LONGEST_PAUSE) :
-		 Min(LOOK_PAUSE, agno_retention * US_PER_S));
+		(retention->more ? Min(Max(took, STEP_PAUSE), STEP_LONGEST_PAUSE) :
+		 look_pause(retention));
+	if (!retention->more)
+		retention->kept = 0;
 }

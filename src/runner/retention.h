@@ -23,6 +23,8 @@ typedef struct Retention
 	char		after_run[ID_SIZE];
 	int			stayed;			/* how many of the next runs cannot be
 								 * deleted: it goes on after them */
+	int			kept;			/* how many could not be, since it has begun
+								 * with the first ones */
 	bool		more;			/* there are more of them */
 	int			limit;			/* how many of them, with their families, a
 								 * step deletes at most */

@@ -581,6 +581,7 @@ extern void store_queue_requeued(char *const *run_ids, int count);
 extern bool store_find_lost(RunPlace *after, int limit, bool *lost);
 
 /* store_retention.c: deleting what is old enough */
-extern bool store_expire_runs(RunPlace *after, int *stayed, int limit, int age);
+extern bool store_expire_runs(RunPlace *after, int *stayed, int *kept,
+							  int limit, int age);
 
 #endif							/* AGNO_STORE_H */

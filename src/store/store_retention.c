@@ -140,45 +140,84 @@ try_to_delete(Deletion deletion, Arguments *args, bool only_try, uint64 *deleted
 	return sqlstate;
 }
 
+/* A run that is to be deleted. */
+typedef struct OldRun
+{
+	char	   *run_id;
+	char	   *session_id;		/* its session, */
+	bool		last;			/* which goes with its last run: it is locked */
+	int			place;			/* of those of this step, and of those that
+								 * have stayed before */
+} OldRun;
+
+static void
+bind_run_ids(Arguments *args, const OldRun *runs, int count)
+{
+	Column		run_ids = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+		add_text(&run_ids, runs[i].run_id);
+	bind_column(args, &run_ids);
+}
+
 /*
- * The same for statements whose argument is an array of ids.
+ * The same for statements whose arguments are the ids of these runs, and of their sessions
+ * that may go.
  */
 static int
-try_to_delete_rows(Deletion deletion, char *const *ids, int count, bool only_try)
+try_to_delete_runs(Deletion deletion, const OldRun *runs, int count, bool only_try)
 {
 	Arguments	args = {0};
+	Column		session_ids = {TEXTOID};
 	uint64		deleted;
 
-	bind_ids(&args, ids, count);
+	for (int i = 0; i < count; i++)
+	{
+		if (runs[i].last)
+			add_text(&session_ids, runs[i].session_id);
+	}
+	bind_run_ids(&args, runs, count);
+	bind_column(&args, &session_ids);
 	return try_to_delete(deletion, &args, only_try, &deleted);
 }
 
 /*
- * Delete the rows with these ids, or as many of them as can be: first all at
- * once, then one by one. Returns how many are gone; ids begins with them then. With
- * only_try, how many could be deleted.
+ * The same for one of them: without its session, if something but a lock keeps that.
  */
 static int
-delete_rows(Deletion deletion, char **ids, int count, bool only_try)
+try_to_delete_run(Deletion deletion, OldRun run, bool only_try)
+{
+	int			sqlstate = try_to_delete_runs(deletion, &run, 1, only_try);
+
+	if (sqlstate == 0 || sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || !run.last)
+		return sqlstate;
+	run.last = false;
+	return try_to_delete_runs(deletion, &run, 1, only_try);
+}
+
+/*
+ * Delete these runs, or as many of them as can be: first all at once, then one by one, as
+ * far as not too many are locked. Returns how many are gone; runs begins with them then. With
+ * only_try, how many could be deleted. *tried is how many it has tried.
+ */
+static int
+delete_rows(Deletion deletion, OldRun *runs, int count, bool only_try, int *tried)
 {
 	int			gone = 0;
 	int			locked = 0;
 
-	if (count == 0)
-		return 0;
-	if (try_to_delete_rows(deletion, ids, count, only_try) == 0)
+	*tried = count;
+	if (count > 1 && try_to_delete_runs(deletion, runs, count, only_try) == 0)
 		return count;
-	if (count == 1)
-		return 0;
-	for (int i = 0; i < count && locked < MAX_LOCKED; i++)
+	for (*tried = 0; *tried < count && locked < MAX_LOCKED; (*tried)++)
 	{
-		char	   *id = ids[i];
-		int			sqlstate = try_to_delete_rows(deletion, &id, 1, only_try);
+		OldRun		run = runs[*tried];
+		int			sqlstate = try_to_delete_run(deletion, run, only_try);
 
 		if (sqlstate == 0)
 		{
-			ids[i] = ids[gone];
-			ids[gone++] = id;
+			runs[*tried] = runs[gone];
+			runs[gone++] = run;
 		}
 		else if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
 			locked++;
@@ -187,40 +226,48 @@ delete_rows(Deletion deletion, char **ids, int count, bool only_try)
 }
 
 /*
- * Delete those of these sessions that have no run left, and have not been
- * changed for age seconds. A run that is about to join a session holds it
- * locked; one that has joined in the meantime is seen by the second statement.
+ * Leave out those of these runs whose sessions would be left without a run, and cannot be
+ * deleted yet: nobody would look at them again. Such a one has been changed in the last age
+ * seconds, or somebody has locked it: a run may be about to join it. Sets, for the others,
+ * which sessions go with their last runs. Returns how many runs there are still.
  */
-static void
-delete_sessions(char *const *session_ids, int count, int age)
+static int
+keep_last_runs(OldRun *runs, int count, int age)
 {
-	static Statement lock = {
-		"SELECT s.session_id FROM agno.sessions s"
-		" WHERE s.session_id = ANY ($1)"
-		" AND s.updated_at < clock_timestamp() - make_interval(secs => $2)"
-		" FOR UPDATE SKIP LOCKED"
+	static Statement statement = {
+		"WITH held AS MATERIALIZED (SELECT s.session_id FROM agno.sessions s"
+		" WHERE s.session_id = ANY ($2)"
+		" AND s.updated_at < clock_timestamp() - make_interval(secs => $3)"
+		" FOR UPDATE SKIP LOCKED) "
+		"SELECT d.n::integer, h.session_id IS NOT NULL"
+		" FROM unnest($2) WITH ORDINALITY AS d (session_id, n)"
+		" LEFT JOIN held h ON h.session_id = d.session_id"
+		" LEFT JOIN LATERAL (SELECT true AS here FROM agno.sessions s"
+		" WHERE h.session_id IS NULL AND s.session_id = d.session_id"
+		" LIMIT 1) e ON true"
+		" LEFT JOIN LATERAL (SELECT true AS more FROM agno.runs r"
+		" WHERE e.here AND r.session_id = d.session_id AND r.run_id <> ALL ($1)"
+		" LIMIT 1) o ON true"
+		" WHERE e.here IS NULL OR o.more ORDER BY d.n"
 	};
-	static Statement delete = {
-		"DELETE FROM agno.sessions s WHERE s.session_id = ANY ($1)"
-		" AND NOT EXISTS (SELECT FROM agno.runs r"
-		" WHERE r.session_id = s.session_id)"
-	};
-	Deletion	sessions = {&delete, 1};
 	Arguments	args = {0};
-	uint64		locked;
-	char	  **ids;
+	Column		session_ids = {TEXTOID};
+	uint64		kept;
 
-	bind_ids(&args, session_ids, count);
+	for (int i = 0; i < count; i++)
+		add_text(&session_ids, runs[i].session_id);
+	bind_run_ids(&args, runs, count);
+	bind_column(&args, &session_ids);
 	bind_int(&args, age);
-	locked = store_execute(&lock, &args);
-	ids = palloc(sizeof(char *) * Max(locked, 1));
-	for (uint64 n = 0; n < locked; n++)
+	kept = store_execute(&statement, &args);
+	for (uint64 n = 0; n < kept; n++)
 	{
 		RowReader	row = row_reader(n);
 
-		ids[n] = next_text(&row);
+		runs[n] = runs[next_int(&row) - 1];
+		runs[n].last = next_bool(&row);
 	}
-	(void) delete_rows(sessions, ids, (int) locked, false);
+	return (int) kept;
 }
 
 /* A table that runs are deleted from, or that refers to such a one. */
@@ -536,14 +583,16 @@ lock_ended(const Column *run_ids)
 	return store_execute(&statement, &args);
 }
 
-/* Runs, and what belongs to them. */
+/* Runs, what belongs to them, and sessions without any. */
 static Statement run_statements[] = {
 	{"DELETE FROM agno.runs r WHERE r.run_id = ANY ($1)"},
 	{"DELETE FROM agno.run_requests d WHERE d.run_id = ANY ($1)"},
 	{"DELETE FROM agno.run_events e WHERE e.run_id = ANY ($1)"},
 	{"DELETE FROM agno.tool_calls c WHERE c.run_id = ANY ($1)"},
 	{"DELETE FROM agno.requirements q WHERE q.run_id = ANY ($1)"},
-	{"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"}
+	{"DELETE FROM agno.run_steps s WHERE s.run_id = ANY ($1)"},
+	{"DELETE FROM agno.sessions s WHERE s.session_id = ANY ($2) AND NOT EXISTS"
+	" (SELECT FROM agno.runs r WHERE r.session_id = s.session_id)"}
 };
 
 #define FIRST_SIZES(table, size) \
@@ -554,7 +603,7 @@ static Statement run_statements[] = {
  * Whether more belongs to these runs than is to be deleted at once.
  */
 static bool
-have_much(char *const *run_ids, int count)
+have_much(const OldRun *runs, int count)
 {
 	static Statement statement = {
 		"SELECT count(*) > $3 OR coalesce(sum(s.size), 0) > $4 FROM ("
@@ -566,7 +615,7 @@ have_much(char *const *run_ids, int count)
 	Arguments	args = {0};
 	RowReader	row;
 
-	bind_ids(&args, run_ids, count);
+	bind_run_ids(&args, runs, count);
 	bind_int(&args, PORTION_ROWS + 1);
 	bind_int(&args, PORTION_ROWS);
 	bind_int(&args, PORTION_BYTES);
@@ -619,7 +668,7 @@ parts_may_stay(int tables)
  * runs are to stay still.
  */
 static bool
-delete_portion(char **run_ids, int count, bool may_stay)
+delete_portion(OldRun *runs, int count, bool may_stay)
 {
 	static Statement statements[] = {
 		/* what somebody may refer to comes first */
@@ -628,39 +677,25 @@ delete_portion(char **run_ids, int count, bool may_stay)
 		{DELETE_PORTION("agno.run_steps", STEP_SIZE)},
 		{DELETE_PORTION("agno.run_events", EVENT_SIZE)}
 	};
-	Deletion	runs = {run_statements, 1};
+	Deletion	runs_alone = {run_statements, 1};
 	uint64		deleted = 0;
 	bool		failed = false;
+	int			tried;
 
 	if (may_stay)
-		count = delete_rows(runs, run_ids, count, true);
+		count = delete_rows(runs_alone, runs, count, true, &tried);
 	for (int i = 0; count > 0 && deleted == 0 && !failed &&
 		 i < (int) lengthof(statements); i++)
 	{
 		Deletion	portion = {&statements[i], 1};
 		Arguments	args = {0};
 
-		bind_ids(&args, run_ids, count);
+		bind_run_ids(&args, runs, count);
 		bind_int(&args, PORTION_ROWS);
 		bind_int(&args, PORTION_BYTES);
 		failed = try_to_delete(portion, &args, false, &deleted) != 0;
 	}
 	return !failed && deleted > 0;
-}
-
-/*
- * Delete these runs, or as many of them as can be, with what belongs to them,
- * and those of their sessions that have no run left then. Returns whether any is gone.
- */
-static bool
-delete_runs(char **run_ids, char *const *session_ids, int count, int age)
-{
-	Deletion	all = {run_statements, lengthof(run_statements)};
-
-	if (delete_rows(all, run_ids, count, false) == 0)
-		return false;
-	delete_sessions(session_ids, count, age);
-	return true;
 }
 
 /*
@@ -670,19 +705,19 @@ delete_runs(char **run_ids, char *const *session_ids, int count, int age)
  * a limit of 1, what belongs to a run is deleted in portions before it goes itself. *after is the
  * place to go on after, until there are no more: then the next call begins anew.
  * *stayed is how many runs of that place could not be deleted, so that the call goes on after
- * them. Returns whether there may be more. Errors: any that a trigger or a foreign key raises
- * at the commit.
+ * them; *kept is increased by how many could not be this time. Returns whether there may be
+ * more. Errors: any that a trigger or a foreign key raises at the commit.
  */
 bool
-store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
+store_expire_runs(RunPlace *after, int *stayed, int *kept, int limit, int age)
 {
 	static Statement immediate = {
 		"SET CONSTRAINTS ALL IMMEDIATE"
 	};
 	RunPlace	end = *after;
 	Column		expired = {TEXTOID};
+	Deletion	all = {run_statements, lengthof(run_statements)};
 	bool		more;
-	bool		gone = false;
 	uint64		found;
 	uint64		ended;
 	int64		bytes = 0;
@@ -692,8 +727,12 @@ store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 	RunPlace   *places;
 	Column		roots = {TEXTOID};
 	Column		families = {TEXTOID};
-	char	  **run_ids;
-	char	  **session_ids;
+	OldRun	   *runs;
+	bool		whole;
+	int			left;
+	int			gone;
+	int			tried;
+	int			end_place;
 
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -713,34 +752,34 @@ store_expire_runs(RunPlace *after, int *stayed, int limit, int age)
 	}
 	looked = whole_families(&roots, age, &families);
 	ended = lock_ended(&families);
-	run_ids = palloc(sizeof(char *) * Max(ended, 1));
-	session_ids = palloc(sizeof(char *) * Max(ended, 1));
+	runs = palloc(sizeof(OldRun) * Max(ended, 1));
 	for (uint64 n = *stayed; n < ended; n++)
 	{
 		RowReader	row = row_reader(n);
 
-		run_ids[count] = next_text(&row);
-		session_ids[count] = next_text(&row);
+		runs[count].run_id = next_text(&row);
+		runs[count].session_id = next_text(&row);
+		runs[count].place = (int) n;
 		bytes += next_int64(&row);
 		if (count > 0 && bytes > PORTION_BYTES)
 			break;
 		count++;
 	}
-	if (parts_may_stay(tables))
-	{
-		while (count > 1 && have_much(run_ids, count))
-			count /= 2;
-	}
-	else if (limit == 1 && count > 0 && have_much(run_ids, count) &&
-			 delete_portion(run_ids, count, runs_may_stay(tables)))
+	whole = parts_may_stay(tables);
+	while (whole && count > 1 && have_much(runs, count))
+		count /= 2;
+	left = keep_last_runs(runs, count, age);
+	if (limit == 1 && !whole && left > 0 && have_much(runs, left) &&
+		delete_portion(runs, left, runs_may_stay(tables)))
 		return true;
-	if (count > 0)
-		gone = delete_runs(run_ids, session_ids, count, age);
-	if ((uint64) *stayed + count < ended)
+	gone = delete_rows(all, runs, left, false, &tried);
+	*kept += tried - gone;
+	end_place = tried < left ? runs[tried].place : *stayed + count;
+	if ((uint64) end_place < ended)
 	{
 		/* The next call goes on with the others. */
-		if (!gone)
-			*stayed += count;
+		if (gone == 0)
+			*stayed = end_place;
 		return true;
 	}
 	*stayed = 0;
