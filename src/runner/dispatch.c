@@ -411,8 +411,8 @@ heed_server(Dispatch *dispatch, Flight *flight)
 		(result->status < 500 || result->retry_after_ms < 0))
 	{
 		if (result->status > 0)
-			pacing_answered(flight->pace, flight->owner, flight->sent_at,
-							until);
+			pacing_answered(dispatch->paces, flight->pace, flight->owner,
+							flight->sent_at, until);
 		return;
 	}
 
@@ -700,8 +700,8 @@ has_to_wait(Dispatch *dispatch, Flight *flight)
 static void
 delay_step(Dispatch *dispatch, Flight *flight)
 {
-	int64		until = pacing_blocked_until(dispatch->paces, flight->pace,
-											 flight->owner);
+	int64		until = pacing_closed_until(dispatch->paces, flight->pace,
+											flight->owner, clock_now());
 
 	/* Not all at once then. */
 	run_hold(&flight->run, until +

@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * doubts.c
- *	  Owners whom a server has told not to ask it now.
+ *	  Whom a server has told not to ask it now.
  *
- * Who has been told so asks nothing for a while. When that is over some of his runs ask,
- * some more for each answer, and twice as many after each moment in which he is not told
- * again: else all that wait would be told so, and most would use up their retries.
+ * Who has been told so asks nothing for a while. When that is over some runs ask, some more
+ * for each answer, and twice as many after each moment in which nobody is told again: else
+ * all that wait would be told so, and most would use up their retries.
  *
- * The others with that key have not been told, and may not be meant: they ask for another
- * model, or have not used up what that one allows. What a server says for all of a key is
- * the business of pacing.c.
+ * What one owner has been told holds for the others with that key as well, as it may be meant
+ * for all of them; but not for those who have been answered since they were told last: they
+ * may ask for another model, or have not used up what that one allows.
+ *
+ * What a server says for a time, to all of a key, is the business of pacing.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +22,9 @@
 #include "utils/memutils.h"
 
 /*
- * How long somebody asks nothing whom a server does not tell for how long, in microseconds,
- * and how often that doubles while it does not answer. It is short, as another model may
- * answer him: for the pauses of a run, there are its own.
+ * How long nothing is asked where a server does not say for how long, in microseconds, and
+ * how often that doubles while it does not answer. It is short, as others have to wait who
+ * may not be meant: for the pauses of a run, there are its own.
  */
 #define UNSAID_PAUSE (200 * US_PER_MS)
 #define UNSAID_DOUBLINGS 2
@@ -36,19 +38,24 @@
 #define DOUBT_STEPS 10
 #define ASKS_PER_ANSWER 4
 
-typedef struct Doubt
+/* For how long an answer shows that its owner is not meant, in microseconds. */
+#define ANSWER_COUNTS US_PER_MINUTE
+
+/* How many owners there may be before any are forgotten. */
+#define LEAST_MANY 16
+
+typedef struct OwnerDoubt
 {
 	Oid			owner;			/* the key */
-	int64		until;			/* he asks nothing until then, */
-	int64		opened_at;		/* after he had asked since then, */
-	int			pauses;			/* so many times without an answer */
-	int			asked;			/* how often he has asked since he was told,
-								 * less what the answers make up for */
+	Doubt		doubt;			/* what he has been told, */
+	int64		told_at;		/* then, for the last time; 0: never */
+	int64		answered_at;	/* when something was answered that he has
+								 * asked since; 0: nothing was */
 	char		status;			/* for simplehash.h */
-} Doubt;
+} OwnerDoubt;
 
-#define SH_PREFIX doubt_table
-#define SH_ELEMENT_TYPE Doubt
+#define SH_PREFIX owner_table
+#define SH_ELEMENT_TYPE OwnerDoubt
 #define SH_KEY_TYPE Oid
 #define SH_KEY owner
 #define SH_HASH_KEY(tb, key) murmurhash32(key)
@@ -58,12 +65,10 @@ typedef struct Doubt
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-static Doubt *
-find(const Doubts *doubts, Oid owner)
-{
-	return doubts->by_owner != NULL ?
-		doubt_table_lookup(doubts->by_owner, owner) : NULL;
-}
+/*-------------------------------------------------------------------------
+ * One doubt
+ *-------------------------------------------------------------------------
+ */
 
 /*
  * How often twice as many may ask now as when the pause was over.
@@ -84,7 +89,7 @@ is_over(const Doubt *doubt, int64 now)
 }
 
 /*
- * How many runs of somebody who has been told so may ask now.
+ * How many may ask now.
  */
 static int
 asks_left(const Doubt *doubt, int64 now)
@@ -96,40 +101,25 @@ asks_left(const Doubt *doubt, int64 now)
 }
 
 /*
- * Forget those who may ask as if they had never been told.
+ * When some may ask again where none may now; else NEVER.
  */
-static void
-forget_over(Doubts *doubts, int64 now)
+static int64
+next_change(const Doubt *doubt, int64 now)
 {
-	doubt_table_iterator iterator;
-	Doubt	   *doubt;
-
-	doubt_table_start_iterate(doubts->by_owner, &iterator);
-	while ((doubt = doubt_table_iterate(doubts->by_owner, &iterator)) != NULL)
-	{
-		if (is_over(doubt, now))
-			doubt_table_delete_item(doubts->by_owner, doubt);
-	}
+	if (asks_left(doubt, now) > 0)
+		return NEVER;
+	return doubt->until > now ? doubt->until :
+		doubt->until + (steps(doubt, now) + 1) * DOUBT_STEP;
 }
 
 /*
- * This owner has been told to ask nothing until then; 0: he has not been told until when.
+ * Nothing is to be asked until then; 0: it has not been said until when.
  */
-void
-doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
+static void
+tell(Doubt *doubt, int64 until, int64 now)
 {
-	Doubt	   *doubt;
-	bool		found;
-
-	if (doubts->by_owner == NULL)
-		doubts->by_owner = doubt_table_create(TopMemoryContext, 16, NULL);
-	forget_over(doubts, now);
-	doubt = doubt_table_insert(doubts->by_owner, owner, &found);
-	if (!found)
-	{
-		doubt->until = 0;
+	if (is_over(doubt, now))
 		doubt->pauses = 0;
-	}
 	/* Those who have asked together are told so together. */
 	if (doubt->until <= now)
 	{
@@ -138,36 +128,143 @@ doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 		doubt->asked = 0;
 	}
 	if (until == 0)
-		until = now + (UNSAID_PAUSE << Min(doubt->pauses - 1, UNSAID_DOUBLINGS));
+		until = now + (UNSAID_PAUSE <<
+					   Max(Min(doubt->pauses - 1, UNSAID_DOUBLINGS), 0));
 	doubt->until = Max(doubt->until, until);
 }
 
 /*
- * A request of this owner that was sent then has been answered: others may ask after all,
- * even if some have been told that they may not. What was sent before he was told last
- * says nothing. Returns whether more may ask now.
+ * What was sent then has been answered: others may ask after all, even if some have been told
+ * that they may not. What was sent before that was said last says nothing.
  */
-bool
-doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
+static void
+answer(Doubt *doubt, int64 sent_at, int64 now)
 {
-	Doubt	   *doubt = find(doubts, owner);
-
-	if (doubt == NULL || sent_at < doubt->opened_at)
-		return false;
+	if (sent_at < doubt->opened_at)
+		return;
 	doubt->pauses = 0;
-	doubt->asked -= ASKS_PER_ANSWER;
-	return doubt->until <= now;
+	if (!is_over(doubt, now))
+		doubt->asked -= ASKS_PER_ANSWER;
+}
+
+/*-------------------------------------------------------------------------
+ * Owners
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Nobody with this key has been told anything by this runner.
+ */
+void
+doubts_init(Doubts *doubts, Doubt *key)
+{
+	doubts->key = key;
+	doubts->owners = NULL;
+	doubts->many = LEAST_MANY;
+}
+
+static OwnerDoubt *
+find(const Doubts *doubts, Oid owner)
+{
+	return doubts->owners != NULL ?
+		owner_table_lookup(doubts->owners, owner) : NULL;
 }
 
 /*
- * When this owner may ask again, or might: 0 if he has not been told when.
+ * Whether he has been answered lately, and not been told otherwise since.
+ */
+static bool
+is_answered(const OwnerDoubt *its, int64 now)
+{
+	return its != NULL && its->answered_at > 0 &&
+		now - its->answered_at < ANSWER_COUNTS;
+}
+
+/*
+ * Forget owners of whom nothing needs to be known, if there are many.
+ */
+static void
+forget_some(Doubts *doubts, int64 now)
+{
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
+
+	if (doubts->owners->members < doubts->many)
+		return;
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+	{
+		if (is_over(&its->doubt, now) && !is_answered(its, now))
+			owner_table_delete_item(doubts->owners, its);
+	}
+	doubts->many = Max(2 * doubts->owners->members, LEAST_MANY);
+}
+
+static OwnerDoubt *
+find_or_add(Doubts *doubts, Oid owner, int64 now)
+{
+	OwnerDoubt *its = find(doubts, owner);
+	bool		found;
+
+	if (its != NULL)
+		return its;
+	if (doubts->owners == NULL)
+		doubts->owners = owner_table_create(TopMemoryContext, LEAST_MANY, NULL);
+	forget_some(doubts, now);
+	its = owner_table_insert(doubts->owners, owner, &found);
+	memset(&its->doubt, 0, sizeof(its->doubt));
+	its->told_at = 0;
+	its->answered_at = 0;
+	return its;
+}
+
+/*
+ * This owner has been told to ask nothing until then; 0: he has not been told until when.
+ */
+void
+doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
+{
+	OwnerDoubt *its = find_or_add(doubts, owner, now);
+
+	tell(&its->doubt, until, now);
+	its->told_at = now;
+	its->answered_at = 0;
+	tell(doubts->key, until, now);
+}
+
+/*
+ * A request of this owner that was sent then has been answered.
+ */
+void
+doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
+{
+	OwnerDoubt *its = find_or_add(doubts, owner, now);
+
+	answer(&its->doubt, sent_at, now);
+	if (sent_at >= its->told_at)
+		its->answered_at = now;
+	answer(doubts->key, sent_at, now);
+}
+
+/*
+ * Whether what others have been told does not hold for this owner.
+ */
+bool
+doubts_is_answered(const Doubts *doubts, Oid owner, int64 now)
+{
+	return is_answered(find(doubts, owner), now);
+}
+
+/*
+ * Until when this owner asks nothing: it may be over.
  */
 int64
-doubts_pause_end(const Doubts *doubts, Oid owner)
+doubts_pause_end(const Doubts *doubts, Oid owner, int64 now)
 {
-	Doubt	   *doubt = find(doubts, owner);
+	OwnerDoubt *its = find(doubts, owner);
+	int64		until = its != NULL ? its->doubt.until : 0;
 
-	return doubt != NULL ? doubt->until : 0;
+	return is_answered(its, now) ? until : Max(until, doubts->key->until);
 }
 
 /*
@@ -176,64 +273,77 @@ doubts_pause_end(const Doubts *doubts, Oid owner)
 int
 doubts_asks_left(const Doubts *doubts, Oid owner, int64 now)
 {
-	Doubt	   *doubt = find(doubts, owner);
+	OwnerDoubt *its = find(doubts, owner);
+	int			left = its != NULL ? asks_left(&its->doubt, now) : PG_INT32_MAX;
 
-	return doubt != NULL ? asks_left(doubt, now) : PG_INT32_MAX;
+	return is_answered(its, now) ? left : Min(left, asks_left(doubts->key, now));
 }
 
 /*
- * One of them does.
+ * So many more runs of this owner ask now, or fewer than had been thought.
+ */
+static void
+add_asks(Doubts *doubts, Oid owner, int asks, int64 now)
+{
+	OwnerDoubt *its = find(doubts, owner);
+
+	if (its != NULL && !is_over(&its->doubt, now))
+		its->doubt.asked += asks;
+	if (!is_answered(its, now) && !is_over(doubts->key, now))
+		doubts->key->asked += asks;
+}
+
+/*
+ * A run of this owner asks.
  */
 void
 doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
 {
-	Doubt	   *doubt = find(doubts, owner);
-
-	if (doubt != NULL && !is_over(doubt, now))
-		doubt->asked++;
+	add_asks(doubts, owner, 1, now);
 }
 
 /*
  * It does not after all.
  */
 void
-doubts_take_ask_back(Doubts *doubts, Oid owner)
+doubts_take_ask_back(Doubts *doubts, Oid owner, int64 now)
 {
-	Doubt	   *doubt = find(doubts, owner);
-
-	if (doubt != NULL)
-		doubt->asked--;
+	add_asks(doubts, owner, -1, now);
 }
 
 /*
- * How many owners there are of whom this knows.
+ * How many owners may not ask now because of what they have been told.
  */
 int
-doubts_count(const Doubts *doubts)
+doubts_held(const Doubts *doubts, int64 now)
 {
-	return doubts->by_owner != NULL ? (int) doubts->by_owner->members : 0;
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
+	int			held = 0;
+
+	if (doubts->owners == NULL)
+		return 0;
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+		held += asks_left(&its->doubt, now) == 0;
+	return held;
 }
 
 /*
- * When somebody may ask again, or more of his runs may, who may not have any ask now: NEVER
- * if there is nobody.
+ * When somebody may ask again who may not now: NEVER if there is nobody.
  */
 int64
 doubts_next_change(const Doubts *doubts, int64 now)
 {
-	int64		next = NEVER;
-	doubt_table_iterator iterator;
-	Doubt	   *doubt;
+	int64		next = next_change(doubts->key, now);
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
 
-	if (doubts->by_owner == NULL)
-		return NEVER;
-	doubt_table_start_iterate(doubts->by_owner, &iterator);
-	while ((doubt = doubt_table_iterate(doubts->by_owner, &iterator)) != NULL)
-	{
-		if (asks_left(doubt, now) == 0)
-			next = Min(next, doubt->until > now ? doubt->until :
-					   doubt->until + (steps(doubt, now) + 1) * DOUBT_STEP);
-	}
+	if (doubts->owners == NULL)
+		return next;
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+		next = Min(next, next_change(&its->doubt, now));
 	return next;
 }
 
@@ -243,15 +353,17 @@ doubts_next_change(const Doubts *doubts, int64 now)
 bool
 doubts_are_over(const Doubts *doubts, int64 now)
 {
-	doubt_table_iterator iterator;
-	Doubt	   *doubt;
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
 
-	if (doubts->by_owner == NULL)
+	if (!is_over(doubts->key, now))
+		return false;
+	if (doubts->owners == NULL)
 		return true;
-	doubt_table_start_iterate(doubts->by_owner, &iterator);
-	while ((doubt = doubt_table_iterate(doubts->by_owner, &iterator)) != NULL)
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
 	{
-		if (!is_over(doubt, now))
+		if (!is_over(&its->doubt, now))
 			return false;
 	}
 	return true;
@@ -260,7 +372,7 @@ doubts_are_over(const Doubts *doubts, int64 now)
 void
 doubts_forget(Doubts *doubts)
 {
-	if (doubts->by_owner != NULL)
-		doubt_table_destroy(doubts->by_owner);
-	doubts->by_owner = NULL;
+	if (doubts->owners != NULL)
+		owner_table_destroy(doubts->owners);
+	doubts->owners = NULL;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * doubts.h
- *	  Owners whom a server has told not to ask it now.
+ *	  Whom a server has told not to ask it now.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,24 +10,41 @@
 
 #include "core/clock.h"
 
-struct doubt_table_hash;
+/* What somebody has been told, and what has come of it. All zero: nothing. */
+typedef struct Doubt
+{
+	int64		until;			/* nothing is to be asked until then, */
+	int64		opened_at;		/* after it had been asked since then, */
+	int			pauses;			/* so many times without an answer */
+	int			asked;			/* how often it has been asked since that was
+								 * said, less what the answers make up for */
+} Doubt;
+
+struct owner_table_hash;
 
 /*
- * Those who have been told so with one key to a server. All zero: nobody has. What it holds
- * is in TopMemoryContext.
+ * Who has been told so with one key to a server. What it holds is in TopMemoryContext.
  */
 typedef struct Doubts
 {
-	struct doubt_table_hash *by_owner;	/* NULL: nobody has yet */
+	Doubt	   *key;			/* what all with that key have been told, by
+								 * all runners: in its Load, and guarded like
+								 * that */
+	struct owner_table_hash *owners;	/* what each owner has, by this one;
+										 * NULL: nothing yet */
+	uint32		many;			/* when these are as many, those of whom
+								 * nothing needs to be known are forgotten */
 } Doubts;
 
+extern void doubts_init(Doubts *doubts, Doubt *key);
 extern void doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now);
-extern bool doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now);
-extern int64 doubts_pause_end(const Doubts *doubts, Oid owner);
+extern void doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now);
+extern bool doubts_is_answered(const Doubts *doubts, Oid owner, int64 now);
+extern int64 doubts_pause_end(const Doubts *doubts, Oid owner, int64 now);
 extern int	doubts_asks_left(const Doubts *doubts, Oid owner, int64 now);
 extern void doubts_note_ask(Doubts *doubts, Oid owner, int64 now);
-extern void doubts_take_ask_back(Doubts *doubts, Oid owner);
-extern int	doubts_count(const Doubts *doubts);
+extern void doubts_take_ask_back(Doubts *doubts, Oid owner, int64 now);
+extern int	doubts_held(const Doubts *doubts, int64 now);
 extern int64 doubts_next_change(const Doubts *doubts, int64 now);
 extern bool doubts_are_over(const Doubts *doubts, int64 now);
 extern void doubts_forget(Doubts *doubts);

@@ -244,6 +244,7 @@ pace_table_find(PaceTable *paces, const char *server, Oid mapping)
 	pace->key = pstrdup(key);
 	pace->target = find_target(paces, server);
 	pace->load = find_load(paces, key, &pace->own_load);
+	doubts_init(&pace->doubts, &pace->load->doubt);
 	crowd_init(&pace->crowd, OPEN_PARKED, pace->key);
 	pace->give_up_at = NEVER;
 	pace->used_in = paces->turn;

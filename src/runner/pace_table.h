@@ -56,7 +56,7 @@ typedef struct Pace
 	bool		stalled;		/* but only of owners who may not have more in
 								 * flight at the server, */
 	int64		stalled_until;	/* or not before then */
-	Doubts		doubts;			/* owners who may not ask, or not all at once */
+	Doubts		doubts;			/* whose runs may not ask, or not all at once */
 	int64		used_in;		/* number of the turn that last asked for it */
 	bool		deserted;		/* some of them may be for another key by now,
 								 * and have to find that out */

@@ -13,8 +13,8 @@
  * (places.c), and whether it can be reached (reach.c), for the server as a whole (a
  * Target). Keys to a server take turns, and so do owners whose runs are parked.
  *
- * A server that says for how long it is to be left alone is, with that key. Where it does
- * not say, only who has asked it leaves it alone (doubts.c), for a moment.
+ * A server that says for how long it is to be left alone is, with that key; what comes then,
+ * and what where it does not say, is the business of doubts.c.
  *
  * Requests are spread evenly, so that there are never more than the limit in a
  * minute. Tokens are known only afterwards: no run starts while those of the
@@ -135,7 +135,7 @@ give_request_back(Pace *pace, Oid owner)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	doubts_take_ask_back(&pace->doubts, owner);
+	doubts_take_ask_back(&pace->doubts, owner, clock_now());
 }
 
 /*
@@ -215,13 +215,45 @@ room_at(Pace *pace, int64 now)
 }
 
 /*
- * How many runs of this owner may start now, if there is room.
+ * How many runs of this owner may start now, if there is room. The loads must be locked.
  */
-int
-pacing_owner_room(const Pace *pace, Oid owner, int64 now)
+static int
+owner_room(const Pace *pace, Oid owner, int64 now)
 {
 	return places_owner_may(&pace->target->places, owner) ?
 		doubts_asks_left(&pace->doubts, owner, now) : 0;
+}
+
+/*
+ * Likewise. *shared tells whether they are among those of which pacing_shared_room() says how
+ * many may.
+ */
+int
+pacing_owner_room(PaceTable *paces, const Pace *pace, Oid owner, int64 now,
+				  bool *shared)
+{
+	int			room;
+
+	pace_table_lock(paces);
+	room = owner_room(pace, owner, now);
+	*shared = !doubts_is_answered(&pace->doubts, owner, now);
+	pace_table_unlock(paces);
+	return room;
+}
+
+/*
+ * How many runs of all owners together may start now, if there is room, who have not been
+ * answered lately.
+ */
+int
+pacing_shared_room(PaceTable *paces, const Pace *pace, int64 now)
+{
+	int			room;
+
+	pace_table_lock(paces);
+	room = doubts_asks_left(&pace->doubts, InvalidOid, now);
+	pace_table_unlock(paces);
+	return room;
 }
 
 /*
@@ -293,13 +325,16 @@ pacing_note_fetched(Pace *pace, Oid owner)
 }
 
 /*
- * There is room, but only such owners have parked runs as may not have more.
+ * There is room, but only such owners have parked runs as may not have more: when somebody
+ * looked, not before now.
  */
 void
 pacing_stall(PaceTable *paces, Pace *pace, int64 now)
 {
-	pace->stalled = true;
+	pace_table_lock(paces);
 	pace->stalled_until = doubts_next_change(&pace->doubts, now);
+	pace_table_unlock(paces);
+	pace->stalled = true;
 	pace->target->stalled = true;
 }
 
@@ -359,7 +394,7 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 	pace->tokens_per_minute = server->tokens_per_minute;
 	pace_table_lock(paces);
 	admitted = room_at(pace, now) > 0 &&
-		pacing_owner_room(pace, owner, now) > 0 &&
+		owner_room(pace, owner, now) > 0 &&
 		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
@@ -378,7 +413,7 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 	{
 		if (!pace->parked)
 			pace->probe_at = now + PROBE_PAUSE;
-		if (pacing_owner_room(pace, owner, now) > 0)
+		if (owner_room(pace, owner, now) > 0)
 			pace->stalled = false;
 		if (list_member_oid(pace->crowd.hidden, owner))
 			circle_note_parked(&pace->circle);
@@ -563,14 +598,14 @@ pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 
 /*
  * The server has told a run of this owner that it is to be left alone until then; 0: it has
- * not said for how long, which is to tell this owner, and nobody else.
+ * not said for how long.
  */
 void
 pacing_block(PaceTable *paces, Pace *pace, Oid owner, int64 until, int64 now)
 {
 	until = Min(until, now + LONGEST_BLOCK);
-	doubts_tell(&pace->doubts, owner, until, now);
 	pace_table_lock(paces);
+	doubts_tell(&pace->doubts, owner, until, now);
 	pace->load->blocked_until = Max(pace->load->blocked_until, until);
 	pace_table_unlock(paces);
 }
@@ -580,24 +615,33 @@ pacing_block(PaceTable *paces, Pace *pace, Oid owner, int64 until, int64 now)
  * alone.
  */
 void
-pacing_answered(Pace *pace, Oid owner, int64 sent_at, int64 now)
+pacing_answered(PaceTable *paces, Pace *pace, Oid owner, int64 sent_at, int64 now)
 {
-	if (doubts_answer(&pace->doubts, owner, sent_at, now))
-		pace->stalled = false;
+	pace_table_lock(paces);
+	doubts_answer(&pace->doubts, owner, sent_at, now);
+	pace_table_unlock(paces);
+	pace->stalled_until = Min(pace->stalled_until, now);
 }
 
 /*
- * Until when the server is not to be asked for this owner, as far as it has said so.
+ * Until when the server is not to be asked for this owner. The loads must be locked.
  */
+static int64
+closed_until(const Pace *pace, Oid owner, int64 now)
+{
+	return Max(pace->load->blocked_until,
+			   doubts_pause_end(&pace->doubts, owner, now));
+}
+
 int64
-pacing_blocked_until(PaceTable *paces, Pace *pace, Oid owner)
+pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 {
 	int64		until;
 
 	pace_table_lock(paces);
-	until = pace->load->blocked_until;
+	until = closed_until(pace, owner, now);
 	pace_table_unlock(paces);
-	return Max(until, doubts_pause_end(&pace->doubts, owner));
+	return until;
 }
 
 /*
@@ -608,12 +652,15 @@ pacing_blocked_until(PaceTable *paces, Pace *pace, Oid owner)
 bool
 pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner, bool again, int64 now)
 {
-	if (pacing_blocked_until(paces, pace, owner) > now ||
-		(again && doubts_asks_left(&pace->doubts, owner, now) == 0))
-		return false;
-	if (again)
+	bool		may;
+
+	pace_table_lock(paces);
+	may = closed_until(pace, owner, now) <= now &&
+		(!again || doubts_asks_left(&pace->doubts, owner, now) > 0);
+	if (may && again)
 		doubts_note_ask(&pace->doubts, owner, now);
-	return true;
+	pace_table_unlock(paces);
+	return may;
 }
 
 /*

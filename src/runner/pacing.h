@@ -25,14 +25,18 @@ extern void pacing_note_request(PaceTable *paces, Pace *pace, Oid owner,
 extern uint32 pacing_pause(PaceTable *paces, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
 extern void pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now);
-extern int	pacing_owner_room(const Pace *pace, Oid owner, int64 now);
+extern int	pacing_owner_room(PaceTable *paces, const Pace *pace, Oid owner,
+							  int64 now, bool *shared);
+extern int	pacing_shared_room(PaceTable *paces, const Pace *pace, int64 now);
 extern bool pacing_leaves(const Pace *pace, int64 pause);
 extern void pacing_block(PaceTable *paces, Pace *pace, Oid owner,
 						 int64 until, int64 now);
-extern void pacing_answered(Pace *pace, Oid owner, int64 sent_at, int64 now);
+extern void pacing_answered(PaceTable *paces, Pace *pace, Oid owner,
+							int64 sent_at, int64 now);
 extern bool pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner,
 						   bool again, int64 now);
-extern int64 pacing_blocked_until(PaceTable *paces, Pace *pace, Oid owner);
+extern int64 pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner,
+								 int64 now);
 
 extern void pacing_held_back(PaceTable *paces, Pace *pace, int64 now);
 

@@ -34,23 +34,30 @@
  * palloc'd memory, and no more than *room.
  */
 static Oid *
-who_may(Pace *pace, const Oid *owners, int *count, int *room)
+who_may(PaceTable *paces, Pace *pace, const Oid *owners, int *count, int *room,
+		int64 now)
 {
-	int64		now = clock_now();
 	Oid		   *may = palloc(sizeof(Oid) * (*count + 1));
 	int64		sum = 0;
+	int64		shared_sum = 0;
 	int			found = 0;
 
 	for (int i = 0; i < *count; i++)
 	{
-		int			owner_room = pacing_owner_room(pace, owners[i], now);
+		bool		shared;
+		int			its_room = pacing_owner_room(paces, pace, owners[i], now,
+												 &shared);
 
-		if (owner_room > 0)
+		if (its_room > 0)
 			may[found++] = owners[i];
-		sum += owner_room;
+		if (shared)
+			shared_sum += its_room;
+		else
+			sum += its_room;
 	}
 	*count = found;
-	*room = (int) Min(*room, sum);
+	*room = (int) Min(*room, sum + Min(shared_sum,
+									   pacing_shared_room(paces, pace, now)));
 	return may;
 }
 
@@ -72,7 +79,8 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
 
 	piece.owners = crowd_hidden_but(&pace->crowd, NULL, 0, &hidden);
 	piece.count = hidden;
-	piece.owners = who_may(pace, piece.owners, &piece.count, &room);
+	piece.owners = who_may(turn->dispatch->paces, pace, piece.owners,
+						   &piece.count, &room, began);
 	*next_look = began + HIDDEN_PAUSE;
 	if (piece.count == 0)
 		return 0;
@@ -93,13 +101,15 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
 }
 
 /*
- * An owner, when a run of his has been started last, and how many may be now.
+ * An owner, when a run of his has been started last, and how many may be now: shared with
+ * others or not, as pacing_owner_room() says.
  */
 typedef struct Waiting
 {
 	Oid			owner;
 	int			started_at;
 	int			room;
+	bool		shared;
 } Waiting;
 
 static int
@@ -117,12 +127,12 @@ compare_waiting(const ListCell *a, const ListCell *b)
  * There may be more. Sets whether there are any at all.
  */
 static List *
-who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
+who_waits(PaceTable *paces, Pace *pace, int room, const Oid *others, int count,
+		  int64 now, bool *any)
 {
 	Places	   *places = &pace->target->places;
-	int64		now = clock_now();
 	int			most = Max(room, LEAST_OWNERS) +
-		shares_owners(places->shares) + doubts_count(&pace->doubts);
+		shares_owners(places->shares) + doubts_held(&pace->doubts, now);
 	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
 											 count, most);
 	List	   *waiting = NIL;
@@ -132,7 +142,8 @@ who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
 	{
 		Waiting    *its = palloc(sizeof(Waiting));
 
-		its->room = pacing_owner_room(pace, lfirst_oid(cell), now);
+		its->room = pacing_owner_room(paces, pace, lfirst_oid(cell), now,
+									  &its->shared);
 		if (its->room == 0)
 			continue;
 		its->owner = lfirst_oid(cell);
@@ -149,10 +160,11 @@ who_waits(Pace *pace, int room, const Oid *others, int count, bool *any)
  * them. Owners take turns. Sets whether there are any, and returns how many it were.
  */
 static int
-unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
-			 bool *any)
+unpark_first(PaceTable *paces, Pace *pace, bool reached, int room,
+			 const Oid *others, int count, int64 now, bool *any)
 {
-	List	   *waiting = who_waits(pace, room, others, count, any);
+	List	   *waiting = who_waits(paces, pace, room, others, count, now, any);
+	int			shared_room = pacing_shared_room(paces, pace, now);
 	int			quota = (room + list_length(waiting) - 1) /
 		Max(list_length(waiting), 1);
 	int			fetched = 0;
@@ -162,11 +174,17 @@ unpark_first(Pace *pace, bool reached, int room, const Oid *others, int count,
 	{
 		Waiting    *its = lfirst(cell);
 		Oid			owner = its->owner;
+		int			limit = Min(Min(quota, its->room), room - fetched);
+		int			more;
 
-		if (fetched >= room)
-			break;
-		fetched += store_unpark(pace->key, owner, reached,
-								Min(Min(quota, its->room), room - fetched));
+		if (its->shared)
+			limit = Min(limit, shared_room);
+		if (limit <= 0)
+			continue;
+		more = store_unpark(pace->key, owner, reached, limit);
+		fetched += more;
+		if (its->shared)
+			shared_room -= more;
 		pacing_note_fetched(pace, owner);
 		/* What has come from a dump of 1.0 starts as somebody's. */
 		if (!OidIsValid(owner))
@@ -182,6 +200,7 @@ static void
 unpark_some(Turn *turn, Pace *pace, int room)
 {
 	PaceTable  *paces = turn->dispatch->paces;
+	int64		began = clock_now();
 	bool		reached = !reach_is_lost(&pace->target->reach);
 	int			count = 0;
 	Oid		   *others = crowd_add_hidden(&pace->crowd,
@@ -199,7 +218,8 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	if (hidden < room && !held)
 	{
 		crowd_begin_look(&pace->crowd);
-		fetched = unpark_first(pace, reached, room - hidden, others, count, &any);
+		fetched = unpark_first(paces, pace, reached, room - hidden, others,
+							   count, began, &any);
 		crowd_end_look(&pace->crowd);
 	}
 	if (count > 0 && !pace->hidden_first && fetched < room)
@@ -214,7 +234,7 @@ unpark_some(Turn *turn, Pace *pace, int room)
 	else if (!any)
 		pacing_none_parked(paces, pace);
 	else
-		pacing_stall(paces, pace, clock_now());
+		pacing_stall(paces, pace, began);
 }
 
 /*
