@@ -3,7 +3,7 @@
  * doubts.c
  *	  Whom a server has told not to ask it now.
  *
- * Who has been told so asks nothing for a while. When that is over some runs ask, some more
+ * Who has been told so asks nothing for a while. When that is over some runs ask, another one
  * for each answer, and twice as many after each moment in which nobody is told again: else
  * all that wait would be told so, and most would use up their retries.
  *
@@ -30,13 +30,12 @@
 #define UNSAID_DOUBLINGS 2
 
 /*
- * How many may ask after that; after how long twice as many may, in microseconds, and how
- * often that doubles before any number may; and how many more may for each answer.
+ * How many may ask after that; and after how long twice as many may, in microseconds, and how
+ * often that doubles before any number may.
  */
 #define FIRST_ASKS 4
 #define DOUBT_STEP (100 * US_PER_MS)
 #define DOUBT_STEPS 10
-#define ASKS_PER_ANSWER 4
 
 /* For how long an answer shows that its owner is not meant, in microseconds. */
 #define ANSWER_COUNTS US_PER_MINUTE
@@ -134,8 +133,9 @@ tell(Doubt *doubt, int64 until, int64 now)
 }
 
 /*
- * What was sent then has been answered: others may ask after all, even if some have been told
- * that they may not. What was sent before that was said last says nothing.
+ * What was sent then has been answered: another one may ask, even if some have been told that
+ * they may not. No more than one, so that a server is asked as fast as it answers. What was
+ * sent before that was said last says nothing.
  */
 static void
 answer(Doubt *doubt, int64 sent_at, int64 now)
@@ -144,7 +144,7 @@ answer(Doubt *doubt, int64 sent_at, int64 now)
 		return;
 	doubt->pauses = 0;
 	if (!is_over(doubt, now))
-		doubt->asked -= ASKS_PER_ANSWER;
+		doubt->asked--;
 }
 
 /*-------------------------------------------------------------------------

@@ -13,6 +13,7 @@ How it behaves is in the id of the model that a request names:
                             request in the log
     status-CODE             an error of this HTTP status, with OpenAI's JSON
     closed-CODE             the same until there is the file of gate; then it answers
+    rate-N                  answers N requests a second, and says 429 to the others
     html-CODE               the same with a page of HTML
     quota                   a 429 that says that the account is empty
     flaky-N-CODE[-MS]       an error N times for each input, then an answer, after MS
@@ -107,6 +108,7 @@ class ModelServer:
             self.log_file.seek(0)
             self.count = sum(1 for _ in self.log_file)
         self.failures = {}
+        self.rates = {}
         self.open_connections = 0
         self.last = {}
         self.responses = {}
@@ -233,6 +235,14 @@ class ModelServer:
               kind == "closed" and not os.path.exists(self.gate)):
             return await reply(writer, int(arguments[0]),
                                error_body(arguments[0]))
+        elif kind == "rate":
+            rate = int(arguments[0])
+            left, at = self.rates.get(model, (rate / 10, 0))
+            now = time.monotonic()
+            left = min(left + (now - at) * rate, rate / 10)
+            self.rates[model] = (left - 1 if left >= 1 else left, now)
+            if left < 1:
+                return await reply(writer, 429, error_body("429"))
         elif kind == "quota":
             return await reply(writer, 429, error_body(
                 "429", "insufficient_quota"))
