@@ -794,6 +794,15 @@ chores_do(Chores *chores)
 }
 
 /*
+ * The configuration has been read again.
+ */
+void
+chores_reloaded(Chores *chores)
+{
+	retention_look_now(&chores->retention);
+}
+
+/*
  * The runner stops: store what has ended, and put back the rest, without counting
  * what was begun as an attempt.
  */

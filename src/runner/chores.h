@@ -16,6 +16,7 @@ extern Chores *chores_create(Dispatch *dispatch, Oid extension,
 							 uint64 wakes_seen, bool first);
 extern int64 chores_next_at(Chores *chores);
 extern bool chores_do(Chores *chores);
+extern void chores_reloaded(Chores *chores);
 extern void chores_finish(Chores *chores);
 
 #endif							/* AGNO_CHORES_H */

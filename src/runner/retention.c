@@ -115,3 +115,12 @@ retention_step(Retention *retention)
 	if (!retention->more)
 		retention->kept = 0;
 }
+
+/*
+ * It may be something else by now that is old enough, or can be deleted.
+ */
+void
+retention_look_now(Retention *retention)
+{
+	retention->next_at = 0;
+}

@@ -33,5 +33,6 @@ typedef struct Retention
 
 extern void retention_init(Retention *retention);
 extern void retention_step(Retention *retention);
+extern void retention_look_now(Retention *retention);
 
 #endif							/* AGNO_RETENTION_H */

@@ -367,6 +367,7 @@ agno_bg_runner_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			chores_reloaded(runner.chores);
 		}
 
 		dispatch_advance(&runner.dispatch);

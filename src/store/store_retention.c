@@ -198,15 +198,18 @@ try_to_delete_run(Deletion deletion, OldRun run, bool only_try)
 /*
  * Delete these runs, or as many of them as can be: first all at once, then one by one, as
  * far as not too many are locked. Returns how many are gone; runs begins with them then. With
- * only_try, how many could be deleted. *tried is how many it has tried.
+ * only_try, how many could be deleted. *tried is how many it has tried, of which *kept could
+ * not be for other reasons.
  */
 static int
-delete_rows(Deletion deletion, OldRun *runs, int count, bool only_try, int *tried)
+delete_rows(Deletion deletion, OldRun *runs, int count, bool only_try, int *tried,
+			int *kept)
 {
 	int			gone = 0;
 	int			locked = 0;
 
 	*tried = count;
+	*kept = 0;
 	if (count > 1 && try_to_delete_runs(deletion, runs, count, only_try) == 0)
 		return count;
 	for (*tried = 0; *tried < count && locked < MAX_LOCKED; (*tried)++)
@@ -222,14 +225,15 @@ delete_rows(Deletion deletion, OldRun *runs, int count, bool only_try, int *trie
 		else if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
 			locked++;
 	}
+	*kept = *tried - gone - locked;
 	return gone;
 }
 
 /*
- * Leave out those of these runs whose sessions would be left without a run, and cannot be
- * deleted yet: nobody would look at them again. Such a one has been changed in the last age
- * seconds, or somebody has locked it: a run may be about to join it. Sets, for the others,
- * which sessions go with their last runs. Returns how many runs there are still.
+ * Leave out the last one of these runs of each session that would be left without a run, and
+ * cannot be deleted yet: nobody would look at it again. Such a one has been changed in the
+ * last age seconds, or somebody has locked it: a run may be about to join it. Sets, for the
+ * others, which sessions go with their last runs. Returns how many runs there are still.
  */
 static int
 keep_last_runs(OldRun *runs, int count, int age)
@@ -238,17 +242,24 @@ keep_last_runs(OldRun *runs, int count, int age)
 		"WITH held AS MATERIALIZED (SELECT s.session_id FROM agno.sessions s"
 		" WHERE s.session_id = ANY ($2)"
 		" AND s.updated_at < clock_timestamp() - make_interval(secs => $3)"
-		" FOR UPDATE SKIP LOCKED) "
-		"SELECT d.n::integer, h.session_id IS NOT NULL"
-		" FROM unnest($2) WITH ORDINALITY AS d (session_id, n)"
-		" LEFT JOIN held h ON h.session_id = d.session_id"
-		" LEFT JOIN LATERAL (SELECT true AS here FROM agno.sessions s"
-		" WHERE h.session_id IS NULL AND s.session_id = d.session_id"
-		" LIMIT 1) e ON true"
+		" FOR UPDATE SKIP LOCKED), "
+		/* of one that is in use, the last run is not among them */
+		"left_alone AS MATERIALIZED (SELECT o.session_id"
+		" FROM (SELECT u.session_id FROM unnest($2) AS u (session_id)"
+		" EXCEPT SELECT h.session_id FROM held h) o"
+		" CROSS JOIN LATERAL (SELECT FROM agno.sessions s"
+		" WHERE s.session_id = o.session_id LIMIT 1) e"
 		" LEFT JOIN LATERAL (SELECT true AS more FROM agno.runs r"
-		" WHERE e.here AND r.session_id = d.session_id AND r.run_id <> ALL ($1)"
-		" LIMIT 1) o ON true"
-		" WHERE e.here IS NULL OR o.more ORDER BY d.n"
+		" WHERE r.session_id = o.session_id AND r.run_id <> ALL ($1)"
+		" ORDER BY r.created_at DESC LIMIT 1) m ON true"
+		" WHERE m.more IS NULL) "
+		"SELECT d.n::integer, h.session_id IS NOT NULL"
+		" FROM (SELECT u.session_id, u.n, lead(u.n)"
+		" OVER (PARTITION BY u.session_id ORDER BY u.n) AS next"
+		" FROM unnest($2) WITH ORDINALITY AS u (session_id, n)) d"
+		" LEFT JOIN held h ON h.session_id = d.session_id"
+		" LEFT JOIN left_alone o ON o.session_id = d.session_id"
+		" WHERE o.session_id IS NULL OR d.next IS NOT NULL ORDER BY d.n"
 	};
 	Arguments	args = {0};
 	Column		session_ids = {TEXTOID};
@@ -681,9 +692,10 @@ delete_portion(OldRun *runs, int count, bool may_stay)
 	uint64		deleted = 0;
 	bool		failed = false;
 	int			tried;
+	int			kept;
 
 	if (may_stay)
-		count = delete_rows(runs_alone, runs, count, true, &tried);
+		count = delete_rows(runs_alone, runs, count, true, &tried, &kept);
 	for (int i = 0; count > 0 && deleted == 0 && !failed &&
 		 i < (int) lengthof(statements); i++)
 	{
@@ -705,7 +717,7 @@ delete_portion(OldRun *runs, int count, bool may_stay)
  * a limit of 1, what belongs to a run is deleted in portions before it goes itself. *after is the
  * place to go on after, until there are no more: then the next call begins anew.
  * *stayed is how many runs of that place could not be deleted, so that the call goes on after
- * them; *kept is increased by how many could not be this time. Returns whether there may be
+ * them; *kept is increased by how many could not be this time that nobody has locked. Returns whether there may be
  * more. Errors: any that a trigger or a foreign key raises at the commit.
  */
 bool
@@ -732,6 +744,7 @@ store_expire_runs(RunPlace *after, int *stayed, int *kept, int limit, int age)
 	int			left;
 	int			gone;
 	int			tried;
+	int			held;
 	int			end_place;
 
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
@@ -772,14 +785,16 @@ store_expire_runs(RunPlace *after, int *stayed, int *kept, int limit, int age)
 	if (limit == 1 && !whole && left > 0 && have_much(runs, left) &&
 		delete_portion(runs, left, runs_may_stay(tables)))
 		return true;
-	gone = delete_rows(all, runs, left, false, &tried);
-	*kept += tried - gone;
+	gone = delete_rows(all, runs, left, false, &tried, &held);
+	*kept += held;
 	end_place = tried < left ? runs[tried].place : *stayed + count;
 	if ((uint64) end_place < ended)
 	{
-		/* The next call goes on with the others. */
-		if (gone == 0)
-			*stayed = end_place;
+		/*
+		 * The next call goes on with the others: those that are gone are
+		 * none.
+		 */
+		*stayed = end_place - gone;
 		return true;
 	}
 	*stayed = 0;

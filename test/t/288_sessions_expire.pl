@@ -11,6 +11,7 @@ use lib "$FindBin::Bin/../perl";
 use AgnoTest;
 use PostgreSQL::Test::Cluster;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $node = new_node('main');
 my $count = 100;
@@ -45,5 +46,21 @@ wait_until('what has been changed', sub { value('count(*) FROM agno.runs') == 0 
 is(value('string_agg(session_id, $$ $$) FROM agno.sessions'), 'held', 'goes when that is long enough ago');
 
 $_->quit foreach $locking, $joining;
+
+# A session that is in use has very many old runs: that takes no longer for each of them.
+# (They are put there by hand.)
+$node->safe_psql('postgres', q(
+	ALTER SYSTEM SET agno_bg.retention = '1 h';
+	SELECT pg_reload_conf();
+	SELECT agno_arun('x', model => 'mock:echo', session_id => 'busy');
+	INSERT INTO agno.runs (run_id, session_id, status, finished_at, input, model, model_provider, owner, attempt, priority, created_at)
+		SELECT 'b-' || i, 'busy', 'COMPLETED', now() - '2 h'::interval, 'x', 'echo', 'mock', 'postgres'::regrole, 1, 0,
+			now() - '3 h'::interval + i * '1 ms'::interval FROM generate_series(1, 10000) i));
+my $start = time;
+replace_runner();
+wait_until('the old ones to be deleted', sub { value('count(*) FROM agno.runs') == 1 });
+note(sprintf('10,000 runs took %.1f s', time - $start));
+cmp_ok(time - $start, '<', 10, 'soon');
+is(value(q(count(*) FROM agno.sessions WHERE session_id = 'busy')), 1, 'the session stays');
 $node->stop;
 done_testing();
