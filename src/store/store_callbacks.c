@@ -33,9 +33,6 @@
 /* How large the runs of a batch may be that are given to functions, in bytes. */
 #define MAX_BATCH_SIZE (8 * 1024 * 1024)
 
-/* How often it is looked at whether there is somebody to make a callback. */
-#define LOOK_AGAIN "'1 min'::interval"
-
 /* The statuses of runs that have ended. */
 #define ENDED "('COMPLETED', 'CANCELLED', 'ERROR')"
 

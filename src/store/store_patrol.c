@@ -274,10 +274,10 @@ insert_lost(uint64 found, bool behind)
 		"INSERT INTO agno.run_queue (run_id, session_id, state, priority,"
 		" run_at, paused_at, accepted_at, shard, runner, owner, parent_run_id,"
 		" parent_shard) "
-		"SELECT r.run_id, r.session_id, CASE WHEN EXISTS"
-		" (SELECT FROM agno.callbacks c WHERE c.run_id = r.run_id) THEN "
+		"SELECT r.run_id, r.session_id, CASE WHEN k.ended THEN "
 		CALLBACK " WHEN r.status = 'PAUSED' THEN " DECISION " ELSE " SCHEDULED_OR_READY("r.run_at") " END, r.priority,"
-		" CASE WHEN r.status = 'PAUSED' THEN"
+		" CASE WHEN k.ended THEN clock_timestamp() + " LOOK_AGAIN
+		" WHEN r.status = 'PAUSED' THEN"
 		" (SELECT min(p.expires_at) FROM agno.requirements p"
 		" WHERE p.run_id = r.run_id AND p.decision IS NULL)"
 		" ELSE r.run_at END,"
@@ -289,7 +289,9 @@ insert_lost(uint64 found, bool behind)
 		" d.shard, d.shard % $3, r.owner, r.parent_run_id,"
 		" d.parent_shard "
 		"FROM unnest($1, $2, $4) AS d (run_id, shard, parent_shard)"
-		" JOIN agno.runs r ON r.run_id = d.run_id "
+		" JOIN agno.runs r ON r.run_id = d.run_id, LATERAL"
+		" (SELECT EXISTS (SELECT FROM agno.callbacks c"
+		" WHERE c.run_id = r.run_id) AS ended) k "
 		"ON CONFLICT (run_id) DO NOTHING"
 	};
 	Arguments	args = {0};

@@ -274,6 +274,9 @@ extern void store_await_callbacks(const Column *run_ids);
  */
 #define THIS_TURN "statement_timestamp()"
 
+/* How often it is looked at whether there is somebody to make a callback. */
+#define LOOK_AGAIN "'1 min'::interval"
+
 /* Markers that met no run are removed after this. */
 #define MARKER_LIFE "'1 day'::interval"
 
