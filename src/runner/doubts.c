@@ -8,8 +8,8 @@
  * all that wait would be told so, and most would use up their retries.
  *
  * What one owner has been told holds for the others with that key as well, as it may be meant
- * for all of them; but not for those who have been answered since they were told last: they
- * may ask for another model, or have not used up what that one allows.
+ * for all of them; but not for those who are answered, and are not told so: they may ask for
+ * another model, or have not used up what that one allows.
  *
  * What a server says for a time, to all of a key, is the business of pacing.c.
  *
@@ -37,8 +37,11 @@
 #define DOUBT_STEP (100 * US_PER_MS)
 #define DOUBT_STEPS 10
 
-/* For how long an answer shows that its owner is not meant, in microseconds. */
-#define ANSWER_COUNTS US_PER_MINUTE
+/*
+ * For how long an answer shows that its owner is not meant, or what he is told that he is, in
+ * microseconds.
+ */
+#define PROOF_LASTS US_PER_MINUTE
 
 /* How many owners there may be before any are forgotten. */
 #define LEAST_MANY 16
@@ -48,8 +51,7 @@ typedef struct OwnerDoubt
 	Oid			owner;			/* the key */
 	Doubt		doubt;			/* what he has been told, */
 	int64		told_at;		/* then, for the last time; 0: never */
-	int64		answered_at;	/* when something was answered that he has
-								 * asked since; 0: nothing was */
+	int64		answered_at;	/* when he has been answered last; 0: never */
 	char		status;			/* for simplehash.h */
 } OwnerDoubt;
 
@@ -118,11 +120,13 @@ static void
 tell(Doubt *doubt, int64 until, int64 now)
 {
 	if (is_over(doubt, now))
+	{
+		doubt->begun_at = now;
 		doubt->pauses = 0;
+	}
 	/* Those who have asked together are told so together. */
 	if (doubt->until <= now)
 	{
-		doubt->opened_at = doubt->until;
 		doubt->pauses++;
 		doubt->asked = 0;
 	}
@@ -135,12 +139,12 @@ tell(Doubt *doubt, int64 until, int64 now)
 /*
  * What was sent then has been answered: another one may ask, even if some have been told that
  * they may not. No more than one, so that a server is asked as fast as it answers. What was
- * sent before that was said last says nothing.
+ * sent before that was first said says nothing.
  */
 static void
 answer(Doubt *doubt, int64 sent_at, int64 now)
 {
-	if (sent_at < doubt->opened_at)
+	if (sent_at < doubt->begun_at)
 		return;
 	doubt->pauses = 0;
 	if (!is_over(doubt, now))
@@ -171,13 +175,22 @@ find(const Doubts *doubts, Oid owner)
 }
 
 /*
- * Whether he has been answered lately, and not been told otherwise since.
+ * Whether that was lately: 0 is never.
+ */
+static bool
+is_recent(int64 at, int64 now)
+{
+	return at > 0 && now - at < PROOF_LASTS;
+}
+
+/*
+ * Whether he has been answered lately, and not been told that he is not.
  */
 static bool
 is_answered(const OwnerDoubt *its, int64 now)
 {
-	return its != NULL && its->answered_at > 0 &&
-		now - its->answered_at < ANSWER_COUNTS;
+	return its != NULL && is_recent(its->answered_at, now) &&
+		!is_recent(its->told_at, now);
 }
 
 /*
@@ -194,7 +207,8 @@ forget_some(Doubts *doubts, int64 now)
 	owner_table_start_iterate(doubts->owners, &iterator);
 	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
 	{
-		if (is_over(&its->doubt, now) && !is_answered(its, now))
+		if (is_over(&its->doubt, now) && !is_recent(its->told_at, now) &&
+			!is_recent(its->answered_at, now))
 			owner_table_delete_item(doubts->owners, its);
 	}
 	doubts->many = Max(2 * doubts->owners->members, LEAST_MANY);
@@ -228,7 +242,6 @@ doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 
 	tell(&its->doubt, until, now);
 	its->told_at = now;
-	its->answered_at = 0;
 	tell(doubts->key, until, now);
 }
 
@@ -241,8 +254,7 @@ doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
 	OwnerDoubt *its = find_or_add(doubts, owner, now);
 
 	answer(&its->doubt, sent_at, now);
-	if (sent_at >= its->told_at)
-		its->answered_at = now;
+	its->answered_at = now;
 	answer(doubts->key, sent_at, now);
 }
 
@@ -253,6 +265,29 @@ bool
 doubts_is_answered(const Doubts *doubts, Oid owner, int64 now)
 {
 	return is_answered(find(doubts, owner), now);
+}
+
+/*
+ * The owners of whom that is so: *count of them, in palloc'd memory.
+ */
+Oid *
+doubts_answered(const Doubts *doubts, int64 now, int *count)
+{
+	Oid		   *owners;
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
+
+	*count = 0;
+	if (doubts->owners == NULL)
+		return NULL;
+	owners = palloc(sizeof(Oid) * (doubts->owners->members + 1));
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+	{
+		if (is_answered(its, now))
+			owners[(*count)++] = its->owner;
+	}
+	return owners;
 }
 
 /*

@@ -14,7 +14,7 @@
 typedef struct Doubt
 {
 	int64		until;			/* nothing is to be asked until then, */
-	int64		opened_at;		/* after it had been asked since then, */
+	int64		begun_at;		/* as has been said since then, */
 	int			pauses;			/* so many times without an answer */
 	int			asked;			/* how often it has been asked since that was
 								 * said, less what the answers make up for */
@@ -40,6 +40,7 @@ extern void doubts_init(Doubts *doubts, Doubt *key);
 extern void doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now);
 extern void doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now);
 extern bool doubts_is_answered(const Doubts *doubts, Oid owner, int64 now);
+extern Oid *doubts_answered(const Doubts *doubts, int64 now, int *count);
 extern int64 doubts_pause_end(const Doubts *doubts, Oid owner, int64 now);
 extern int	doubts_asks_left(const Doubts *doubts, Oid owner, int64 now);
 extern void doubts_note_ask(Doubts *doubts, Oid owner, int64 now);

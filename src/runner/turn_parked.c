@@ -122,19 +122,41 @@ compare_waiting(const ListCell *a, const ListCell *b)
 }
 
 /*
- * The owners with runs that are parked for this, and who may have more in flight, but for the
- * others, count of them: a list of Waitings, whoever has had his turn longest ago first.
- * There may be more. Sets whether there are any at all.
+ * Owners with runs that are parked for this, but for the others, count of them. Where only
+ * those may have more in flight whom the server has answered, it is these, or none of them.
  */
 static List *
-who_waits(PaceTable *paces, Pace *pace, int room, const Oid *others, int count,
-		  int64 now, bool *any)
+find_parked_owners(Pace *pace, int room, int shared_room, const Oid *others,
+				   int count, int64 now)
+{
+	int			most = Max(room, LEAST_OWNERS) +
+		shares_owners(pace->target->places.shares) +
+		doubts_held(&pace->doubts, now);
+	List	   *owners;
+	Oid		   *answered;
+	int			answered_count;
+
+	if (shared_room > 0)
+		return store_parked_owners(pace->key, pace->last_owner, others, count,
+								   most);
+	answered = doubts_answered(&pace->doubts, now, &answered_count);
+	owners = store_parked_of(pace->key, answered, answered_count);
+	for (int i = 0; i < count; i++)
+		owners = list_delete_oid(owners, others[i]);
+	return owners;
+}
+
+/*
+ * Those of them who may have more in flight: a list of Waitings, whoever has had his turn
+ * longest ago first. There may be more. Sets whether there are any at all, as far as is known.
+ */
+static List *
+who_waits(PaceTable *paces, Pace *pace, int room, int shared_room,
+		  const Oid *others, int count, int64 now, bool *any)
 {
 	Places	   *places = &pace->target->places;
-	int			most = Max(room, LEAST_OWNERS) +
-		shares_owners(places->shares) + doubts_held(&pace->doubts, now);
-	List	   *owners = store_parked_owners(pace->key, pace->last_owner, others,
-											 count, most);
+	List	   *owners = find_parked_owners(pace, room, shared_room, others,
+											count, now);
 	List	   *waiting = NIL;
 	ListCell   *cell;
 
@@ -151,7 +173,7 @@ who_waits(PaceTable *paces, Pace *pace, int room, const Oid *others, int count,
 		waiting = lappend(waiting, its);
 	}
 	list_sort(waiting, compare_waiting);
-	*any = owners != NIL;
+	*any = owners != NIL || shared_room == 0;
 	return waiting;
 }
 
@@ -163,8 +185,9 @@ static int
 unpark_first(PaceTable *paces, Pace *pace, bool reached, int room,
 			 const Oid *others, int count, int64 now, bool *any)
 {
-	List	   *waiting = who_waits(paces, pace, room, others, count, now, any);
 	int			shared_room = pacing_shared_room(paces, pace, now);
+	List	   *waiting = who_waits(paces, pace, room, shared_room, others,
+									count, now, any);
 	int			quota = (room + list_length(waiting) - 1) /
 		Max(list_length(waiting), 1);
 	int			fetched = 0;

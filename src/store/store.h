@@ -530,6 +530,7 @@ extern void store_park(ParkedRun *runs, int count);
 extern void store_hold_back(EndedRun *runs, int count);
 extern List *store_parked_owners(const char *key, Oid after, const Oid *others,
 								 int count, int limit);
+extern List *store_parked_of(const char *key, const Oid *owners, int count);
 extern int	store_unpark(const char *key, Oid owner, bool reached, int limit);
 extern int	store_unpark_of(const TablePiece *piece, const char *key, bool reached,
 							int limit);

@@ -230,6 +230,41 @@ store_parked_owners(const char *key, Oid after, const Oid *others, int count,
 }
 
 /*
+ * Those of these owners, count of them, with runs that are parked for this.
+ */
+List *
+store_parked_of(const char *key, const Oid *owners, int count)
+{
+	static Statement statement = {
+		"SELECT o.owner::pg_catalog.oid FROM unnest($3) AS o (owner), LATERAL"
+		" (SELECT FROM agno.run_queue q"
+		" WHERE q.state = " PARKED " AND q.parked_for = $4"
+		" AND q.owner = o.owner::pg_catalog.oid::pg_catalog.regrole"
+		" AND " MINE("q") " LIMIT 1) q"
+	};
+	Arguments	args = {0};
+	Column		oids = {INT4OID};
+	List	   *found = NIL;
+	uint64		rows;
+
+	if (count == 0)
+		return NIL;
+	for (int i = 0; i < count; i++)
+		add_int(&oids, (int) owners[i]);
+	bind_mine(&args);
+	bind_column(&args, &oids);
+	bind_text(&args, key);
+	rows = store_execute(&statement, &args);
+	for (uint64 n = 0; n < rows; n++)
+	{
+		RowReader	row = row_reader(n);
+
+		found = lappend_oid(found, next_oid(&row));
+	}
+	return found;
+}
+
+/*
  * The first runs of this owner that are parked for this are ready, at most
  * limit of them; with reached, they are not waiting for their server to be
  * reached any more. Returns how many.

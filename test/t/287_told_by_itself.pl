@@ -46,6 +46,20 @@ cmp_ok($took[@took / 2], '<', 0.1, 'another role calls as fast as ever');
 cmp_ok($took[-1], '<', 1, 'each time');
 as("told_$_", q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE finished_at IS NULL)) foreach 1 .. 4;
 wait_until('all to be over', sub { value('count(*) FROM agno.runs WHERE finished_at IS NULL') == 0 });
+
+# Very many roles are, and wait before it for what the server takes a minute.
+my @roles = map { "waits_$_" } 1 .. 80;
+make_user(@roles);
+add_mock_server($mock, name => 'paced', options => ", retries '100', requests_per_minute '1200'");
+as('other', q(CALL agno_run('x', model => 'paced:echo')));
+as($_, q(SELECT count(agno_arun('told', model => 'paced:status-429')) FROM generate_series(1, 20) i)) foreach @roles;
+my $start = time;
+as('other', q(SELECT count(agno_arun('x', run_id => 'answered-' || i, model => 'paced:echo')) FROM generate_series(1, 40) i));
+wait_until('all of them to be answered', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^answered-' AND finished_at IS NULL)) == 0 });
+note(sprintf('40 runs took %.2f s', time - $start));
+cmp_ok(time - $start, '<', 8, 'another role has its part of that');
+as($_, q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE finished_at IS NULL)) foreach @roles;
+wait_until('all to be over', sub { value('count(*) FROM agno.runs WHERE finished_at IS NULL') == 0 });
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
