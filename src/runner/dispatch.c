@@ -701,7 +701,7 @@ static void
 delay_step(Dispatch *dispatch, Flight *flight)
 {
 	int64		until = pacing_closed_until(dispatch->paces, flight->pace,
-											flight->owner, clock_now());
+											flight->owner);
 
 	/* Not all at once then. */
 	run_hold(&flight->run, until +

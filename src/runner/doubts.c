@@ -9,7 +9,8 @@
  *
  * What one owner has been told holds for the others with that key as well, as it may be meant
  * for all of them; but not for those who are answered, and are not told so: they may ask for
- * another model, or have not used up what that one allows.
+ * another model, or have not used up what that one allows. Who is both may ask once for each
+ * answer, whatever the others are told.
  *
  * What a server says for a time, to all of a key, is the business of pacing.c.
  *
@@ -52,6 +53,8 @@ typedef struct OwnerDoubt
 	Doubt		doubt;			/* what he has been told, */
 	int64		told_at;		/* then, for the last time; 0: never */
 	int64		answered_at;	/* when he has been answered last; 0: never */
+	int			credit;			/* how often he may ask for that, since he was
+								 * told last */
 	char		status;			/* for simplehash.h */
 } OwnerDoubt;
 
@@ -137,18 +140,26 @@ tell(Doubt *doubt, int64 until, int64 now)
 }
 
 /*
- * What was sent then has been answered: another one may ask, even if some have been told that
- * they may not. No more than one, so that a server is asked as fast as it answers. What was
- * sent before that was first said says nothing.
+ * What was sent then has been answered. Returns whether that says something: what was sent
+ * before that was first said does not.
  */
-static void
-answer(Doubt *doubt, int64 sent_at, int64 now)
+static bool
+answer(Doubt *doubt, int64 sent_at)
 {
 	if (sent_at < doubt->begun_at)
-		return;
+		return false;
 	doubt->pauses = 0;
+	return true;
+}
+
+/*
+ * It is asked so many times more.
+ */
+static void
+add_asks(Doubt *doubt, int asks, int64 now)
+{
 	if (!is_over(doubt, now))
-		doubt->asked--;
+		doubt->asked += asks;
 }
 
 /*-------------------------------------------------------------------------
@@ -187,10 +198,20 @@ is_recent(int64 at, int64 now)
  * Whether he has been answered lately, and not been told that he is not.
  */
 static bool
-is_answered(const OwnerDoubt *its, int64 now)
+is_exempt(const OwnerDoubt *its, int64 now)
 {
 	return its != NULL && is_recent(its->answered_at, now) &&
 		!is_recent(its->told_at, now);
+}
+
+/*
+ * Whether he may ask, as far as others are concerned, whatever they have been told.
+ */
+static bool
+is_free(const OwnerDoubt *its, int64 now)
+{
+	return is_exempt(its, now) ||
+		(its != NULL && its->credit > 0 && is_recent(its->answered_at, now));
 }
 
 /*
@@ -229,6 +250,7 @@ find_or_add(Doubts *doubts, Oid owner, int64 now)
 	memset(&its->doubt, 0, sizeof(its->doubt));
 	its->told_at = 0;
 	its->answered_at = 0;
+	its->credit = 0;
 	return its;
 }
 
@@ -242,6 +264,7 @@ doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 
 	tell(&its->doubt, until, now);
 	its->told_at = now;
+	its->credit = 0;
 	tell(doubts->key, until, now);
 }
 
@@ -253,25 +276,35 @@ doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
 {
 	OwnerDoubt *its = find_or_add(doubts, owner, now);
 
-	answer(&its->doubt, sent_at, now);
 	its->answered_at = now;
-	answer(doubts->key, sent_at, now);
+
+	/*
+	 * No more than one for each, so that a server is asked as fast as it
+	 * answers.
+	 */
+	if (answer(&its->doubt, sent_at) && is_recent(its->told_at, now))
+	{
+		add_asks(&its->doubt, -1, now);
+		its->credit++;
+	}
+	if (!is_exempt(its, now))
+		(void) answer(doubts->key, sent_at);
 }
 
 /*
- * Whether what others have been told does not hold for this owner.
+ * Whether what others have been told does not hold for the next run of this owner.
  */
 bool
-doubts_is_answered(const Doubts *doubts, Oid owner, int64 now)
+doubts_is_free(const Doubts *doubts, Oid owner, int64 now)
 {
-	return is_answered(find(doubts, owner), now);
+	return is_free(find(doubts, owner), now);
 }
 
 /*
  * The owners of whom that is so: *count of them, in palloc'd memory.
  */
 Oid *
-doubts_answered(const Doubts *doubts, int64 now, int *count)
+doubts_free_owners(const Doubts *doubts, int64 now, int *count)
 {
 	Oid		   *owners;
 	owner_table_iterator iterator;
@@ -284,22 +317,21 @@ doubts_answered(const Doubts *doubts, int64 now, int *count)
 	owner_table_start_iterate(doubts->owners, &iterator);
 	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
 	{
-		if (is_answered(its, now))
+		if (is_free(its, now))
 			owners[(*count)++] = its->owner;
 	}
 	return owners;
 }
 
 /*
- * Until when this owner asks nothing: it may be over.
+ * Until when this owner has been told to ask nothing: it may be over.
  */
 int64
-doubts_pause_end(const Doubts *doubts, Oid owner, int64 now)
+doubts_pause_end(const Doubts *doubts, Oid owner)
 {
 	OwnerDoubt *its = find(doubts, owner);
-	int64		until = its != NULL ? its->doubt.until : 0;
 
-	return is_answered(its, now) ? until : Max(until, doubts->key->until);
+	return its != NULL ? its->doubt.until : 0;
 }
 
 /*
@@ -310,22 +342,10 @@ doubts_asks_left(const Doubts *doubts, Oid owner, int64 now)
 {
 	OwnerDoubt *its = find(doubts, owner);
 	int			left = its != NULL ? asks_left(&its->doubt, now) : PG_INT32_MAX;
+	int			credit = its != NULL ? its->credit : 0;
 
-	return is_answered(its, now) ? left : Min(left, asks_left(doubts->key, now));
-}
-
-/*
- * So many more runs of this owner ask now, or fewer than had been thought.
- */
-static void
-add_asks(Doubts *doubts, Oid owner, int asks, int64 now)
-{
-	OwnerDoubt *its = find(doubts, owner);
-
-	if (its != NULL && !is_over(&its->doubt, now))
-		its->doubt.asked += asks;
-	if (!is_answered(its, now) && !is_over(doubts->key, now))
-		doubts->key->asked += asks;
+	return is_exempt(its, now) ? left :
+		Min(left, Max(credit, asks_left(doubts->key, now)));
 }
 
 /*
@@ -334,7 +354,14 @@ add_asks(Doubts *doubts, Oid owner, int asks, int64 now)
 void
 doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
 {
-	add_asks(doubts, owner, 1, now);
+	OwnerDoubt *its = find(doubts, owner);
+
+	if (its != NULL)
+		add_asks(&its->doubt, 1, now);
+	if (!is_free(its, now))
+		add_asks(doubts->key, 1, now);
+	else if (its->credit > 0)
+		its->credit--;
 }
 
 /*
@@ -343,7 +370,12 @@ doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
 void
 doubts_take_ask_back(Doubts *doubts, Oid owner, int64 now)
 {
-	add_asks(doubts, owner, -1, now);
+	OwnerDoubt *its = find(doubts, owner);
+
+	if (its != NULL)
+		add_asks(&its->doubt, -1, now);
+	if (!is_free(its, now))
+		add_asks(doubts->key, -1, now);
 }
 
 /*

@@ -39,9 +39,9 @@ typedef struct Doubts
 extern void doubts_init(Doubts *doubts, Doubt *key);
 extern void doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now);
 extern void doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now);
-extern bool doubts_is_answered(const Doubts *doubts, Oid owner, int64 now);
-extern Oid *doubts_answered(const Doubts *doubts, int64 now, int *count);
-extern int64 doubts_pause_end(const Doubts *doubts, Oid owner, int64 now);
+extern bool doubts_is_free(const Doubts *doubts, Oid owner, int64 now);
+extern Oid *doubts_free_owners(const Doubts *doubts, int64 now, int *count);
+extern int64 doubts_pause_end(const Doubts *doubts, Oid owner);
 extern int	doubts_asks_left(const Doubts *doubts, Oid owner, int64 now);
 extern void doubts_note_ask(Doubts *doubts, Oid owner, int64 now);
 extern void doubts_take_ask_back(Doubts *doubts, Oid owner, int64 now);

@@ -236,14 +236,14 @@ pacing_owner_room(PaceTable *paces, const Pace *pace, Oid owner, int64 now,
 
 	pace_table_lock(paces);
 	room = owner_room(pace, owner, now);
-	*shared = !doubts_is_answered(&pace->doubts, owner, now);
+	*shared = !doubts_is_free(&pace->doubts, owner, now);
 	pace_table_unlock(paces);
 	return room;
 }
 
 /*
- * How many runs of all owners together may start now, if there is room, who have not been
- * answered lately.
+ * How many runs may start now, if there is room, of all owners together for whom it holds what
+ * others have been told.
  */
 int
 pacing_shared_room(PaceTable *paces, const Pace *pace, int64 now)
@@ -624,22 +624,23 @@ pacing_answered(PaceTable *paces, Pace *pace, Oid owner, int64 sent_at, int64 no
 }
 
 /*
- * Until when the server is not to be asked for this owner. The loads must be locked.
+ * Until when the server is not to be asked for this owner, by whoever has been admitted. The
+ * loads must be locked.
  */
 static int64
-closed_until(const Pace *pace, Oid owner, int64 now)
+closed_until(const Pace *pace, Oid owner)
 {
 	return Max(pace->load->blocked_until,
-			   doubts_pause_end(&pace->doubts, owner, now));
+			   doubts_pause_end(&pace->doubts, owner));
 }
 
 int64
-pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner, int64 now)
+pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner)
 {
 	int64		until;
 
 	pace_table_lock(paces);
-	until = closed_until(pace, owner, now);
+	until = closed_until(pace, owner);
 	pace_table_unlock(paces);
 	return until;
 }
@@ -655,7 +656,7 @@ pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner, bool again, int64 now)
 	bool		may;
 
 	pace_table_lock(paces);
-	may = closed_until(pace, owner, now) <= now &&
+	may = closed_until(pace, owner) <= now &&
 		(!again || doubts_asks_left(&pace->doubts, owner, now) > 0);
 	if (may && again)
 		doubts_note_ask(&pace->doubts, owner, now);

@@ -35,8 +35,7 @@ extern void pacing_answered(PaceTable *paces, Pace *pace, Oid owner,
 							int64 sent_at, int64 now);
 extern bool pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner,
 						   bool again, int64 now);
-extern int64 pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner,
-								 int64 now);
+extern int64 pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner);
 
 extern void pacing_held_back(PaceTable *paces, Pace *pace, int64 now);
 

@@ -123,7 +123,7 @@ compare_waiting(const ListCell *a, const ListCell *b)
 
 /*
  * Owners with runs that are parked for this, but for the others, count of them. Where only
- * those may have more in flight whom the server has answered, it is these, or none of them.
+ * those may have more in flight who are free to ask, it is these, or none of them.
  */
 static List *
 find_parked_owners(Pace *pace, int room, int shared_room, const Oid *others,
@@ -133,14 +133,14 @@ find_parked_owners(Pace *pace, int room, int shared_room, const Oid *others,
 		shares_owners(pace->target->places.shares) +
 		doubts_held(&pace->doubts, now);
 	List	   *owners;
-	Oid		   *answered;
-	int			answered_count;
+	Oid		   *free_owners;
+	int			free_count;
 
 	if (shared_room > 0)
 		return store_parked_owners(pace->key, pace->last_owner, others, count,
 								   most);
-	answered = doubts_answered(&pace->doubts, now, &answered_count);
-	owners = store_parked_of(pace->key, answered, answered_count);
+	free_owners = doubts_free_owners(&pace->doubts, now, &free_count);
+	owners = store_parked_of(pace->key, free_owners, free_count);
 	for (int i = 0; i < count; i++)
 		owners = list_delete_oid(owners, others[i]);
 	return owners;
