@@ -77,12 +77,25 @@ pause_flight(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * Nothing is sent of what was about to be, and is paid for.
+ */
+static void
+take_unsent_back(Dispatch *dispatch, Flight *flight)
+{
+	pacing_note_unsent(dispatch->paces, flight->pace, flight->owner,
+					   flight->ask);
+	flight->ask = ASK_NONE;
+}
+
+/*
  * It asks nothing any more.
  */
 static void
 leave_server(Dispatch *dispatch, Flight *flight)
 {
 	pause_flight(dispatch, flight);
+	if (flight->transfer == NULL)
+		take_unsent_back(dispatch, flight);
 	if (!flight->admitted)
 		return;
 	pacing_leave(dispatch->paces, flight->pace, flight->owner, clock_now());
@@ -399,32 +412,50 @@ keep_response_id(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * A server that has had too much is left alone: by all runs, where it says for how long.
+ * Whether nobody has tried to reach the server.
+ */
+static bool
+is_untried(const HttpResult *result)
+{
+	return result->failure == HTTP_NO_RESOURCES ||
+		result->failure == HTTP_NOT_SENT || result->untried;
+}
+
+/*
+ * Whether the server asks to be left alone.
+ */
+static bool
+has_had_too_much(const HttpResult *result)
+{
+	return result->status == 429 ||
+		(result->status >= 500 && result->retry_after_ms >= 0);
+}
+
+/*
+ * A server that has had too much is left alone: by all runs, where it says for how long. One
+ * that answers has not, whatever else it refuses.
  */
 static void
 heed_server(Dispatch *dispatch, Flight *flight)
 {
 	const HttpResult *result = http_result(flight->transfer);
-	int64		until = clock_now();
+	int64		now = clock_now();
+	int64		until = 0;
 
-	if (result->status != 429 &&
-		(result->status < 500 || result->retry_after_ms < 0))
+	if (result->retry_after_ms >= 0)
+		until = flight->run.step == STEP_BACK_OFF ? flight->run.wake_at :
+			now + result->retry_after_ms * US_PER_MS;
+	if (has_had_too_much(result))
 	{
-		if (result->status > 0)
-			pacing_answered(dispatch->paces, flight->pace, flight->owner,
-							flight->sent_at, until);
-		return;
+		pacing_block(dispatch->paces, flight->pace, flight->owner, until, now);
+		dispatch->pacing_changed = true;
 	}
-
-	if (result->retry_after_ms < 0)
-		until = 0;
-	else if (flight->run.step == STEP_BACK_OFF)
-		until = flight->run.wake_at;
-	else
-		until += result->retry_after_ms * US_PER_MS;
-	pacing_block(dispatch->paces, flight->pace, flight->owner, until,
-				 clock_now());
-	dispatch->pacing_changed = true;
+	else if (result->status >= 200 && result->status < 300)
+		pacing_answered(dispatch->paces, flight->pace, flight->owner,
+						flight->ask, flight->sent_at, now);
+	else if (is_untried(result) || result->failure == HTTP_NO_CONNECTION)
+		take_unsent_back(dispatch, flight);
+	flight->ask = ASK_NONE;
 }
 
 /*
@@ -453,8 +484,7 @@ note_reach(Dispatch *dispatch, Flight *flight)
 	Reach	   *reach = &flight->pace->target->reach;
 
 	/* Who has not tried tells nothing, nor a run whose own time is over. */
-	if (result->failure == HTTP_NO_RESOURCES ||
-		result->failure == HTTP_NOT_SENT || result->untried)
+	if (is_untried(result))
 		return;
 	if (result->failure != HTTP_NO_CONNECTION)
 		reach_succeeded(reach);
@@ -569,8 +599,8 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 	heed_server(dispatch, flight);
 	end_transfer(dispatch, flight);
 	if (flight->run.step == STEP_SEND)
-		pacing_note_request(dispatch->paces, flight->pace, flight->owner,
-							clock_now());
+		flight->ask = pacing_note_request(dispatch->paces, flight->pace,
+										  flight->owner, clock_now());
 	/* After an answer that does not fit, there is another response. */
 	if (flight->run.response_id == NULL)
 		flight->id_stored = false;
@@ -690,11 +720,12 @@ has_part(const Flight *flight)
 static bool
 has_to_wait(Dispatch *dispatch, Flight *flight)
 {
-	bool		again = flight->sent_at != 0 && !flight->pauses && !has_part(flight);
+	bool		is_to_pay = flight->admitted && !flight->pauses &&
+		flight->ask == ASK_NONE && !has_part(flight);
 
 	return !flight->delayed &&
-		!pacing_may_ask(dispatch->paces, flight->pace, flight->owner, again,
-						clock_now());
+		!pacing_may_ask(dispatch->paces, flight->pace, flight->owner,
+						clock_now(), is_to_pay ? &flight->ask : NULL);
 }
 
 static void
@@ -734,8 +765,12 @@ has_place(Dispatch *dispatch, Flight *flight)
 	int64	   *seen = has_part(flight) ? &flight->starts_seen : NULL;
 
 	if (flight->pauses)
+	{
+		take_unsent_back(dispatch, flight);
 		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
-										   flight->owner, seen, clock_now());
+										   flight->owner, seen, clock_now(),
+										   &flight->ask);
+	}
 	return flight->admitted && !flight->pauses;
 }
 

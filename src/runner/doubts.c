@@ -10,7 +10,8 @@
  * What one owner has been told holds for the others with that key as well, as it may be meant
  * for all of them; but not for those who are answered, and are not told so: they may ask for
  * another model, or have not used up what that one allows. Who is both may ask once for each
- * answer, whatever the others are told.
+ * answer, whatever the others are told; and has else to wait for what those are told who are
+ * both, not for who is told nothing else.
  *
  * What a server says for a time, to all of a key, is the business of pacing.c.
  *
@@ -44,6 +45,14 @@
  */
 #define PROOF_LASTS US_PER_MINUTE
 
+/*
+ * How much an answer counts, where being told to wait counts one, for whether an owner is
+ * answered; and how much can count for it, and against it.
+ */
+#define ANSWER_PROVES 2
+#define MOST_PROOF 16
+#define MOST_DISPROOF 4
+
 /* How many owners there may be before any are forgotten. */
 #define LEAST_MANY 16
 
@@ -53,8 +62,9 @@ typedef struct OwnerDoubt
 	Doubt		doubt;			/* what he has been told, */
 	int64		told_at;		/* then, for the last time; 0: never */
 	int64		answered_at;	/* when he has been answered last; 0: never */
-	int			credit;			/* how often he may ask for that, since he was
-								 * told last */
+	int			proof;			/* how much he is: the answers, less what he
+								 * has been told */
+	int			earned;			/* how often he may ask for his answers */
 	char		status;			/* for simplehash.h */
 } OwnerDoubt;
 
@@ -171,7 +181,7 @@ add_asks(Doubt *doubt, int asks, int64 now)
  * Nobody with this key has been told anything by this runner.
  */
 void
-doubts_init(Doubts *doubts, Doubt *key)
+doubts_init(Doubts *doubts, KeyDoubt *key)
 {
 	doubts->key = key;
 	doubts->owners = NULL;
@@ -205,13 +215,12 @@ is_exempt(const OwnerDoubt *its, int64 now)
 }
 
 /*
- * Whether he may ask, as far as others are concerned, whatever they have been told.
+ * Whether he is answered, though he may have been told to wait, too.
  */
 static bool
-is_free(const OwnerDoubt *its, int64 now)
+is_proven(const OwnerDoubt *its, int64 now)
 {
-	return is_exempt(its, now) ||
-		(its != NULL && its->credit > 0 && is_recent(its->answered_at, now));
+	return its != NULL && its->proof > 0 && is_recent(its->answered_at, now);
 }
 
 /*
@@ -250,7 +259,8 @@ find_or_add(Doubts *doubts, Oid owner, int64 now)
 	memset(&its->doubt, 0, sizeof(its->doubt));
 	its->told_at = 0;
 	its->answered_at = 0;
-	its->credit = 0;
+	its->proof = 0;
+	its->earned = 0;
 	return its;
 }
 
@@ -262,21 +272,30 @@ doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 {
 	OwnerDoubt *its = find_or_add(doubts, owner, now);
 
+	tell(&doubts->key->all, until, now);
+	if (is_proven(its, now))
+		tell(&doubts->key->proven, until, now);
+	/* What is told together counts once. */
+	if (its->doubt.until <= now)
+		its->proof = Max(its->proof - 1, -MOST_DISPROOF);
 	tell(&its->doubt, until, now);
 	its->told_at = now;
-	its->credit = 0;
-	tell(doubts->key, until, now);
+	its->earned /= 2;
 }
 
 /*
- * A request of this owner that was sent then has been answered.
+ * A request of this owner that was sent then, and paid for so, has been answered.
  */
 void
-doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
+doubts_answer(Doubts *doubts, Oid owner, Ask ask, int64 sent_at, int64 now)
 {
-	OwnerDoubt *its = find_or_add(doubts, owner, now);
+	OwnerDoubt *its;
 
+	if (ask == ASK_NONE)
+		return;
+	its = find_or_add(doubts, owner, now);
 	its->answered_at = now;
+	its->proof = Min(its->proof + ANSWER_PROVES, MOST_PROOF);
 
 	/*
 	 * No more than one for each, so that a server is asked as fast as it
@@ -285,42 +304,48 @@ doubts_answer(Doubts *doubts, Oid owner, int64 sent_at, int64 now)
 	if (answer(&its->doubt, sent_at) && is_recent(its->told_at, now))
 	{
 		add_asks(&its->doubt, -1, now);
-		its->credit++;
+		its->earned++;
 	}
-	if (!is_exempt(its, now))
-		(void) answer(doubts->key, sent_at);
+	if (is_exempt(its, now))
+		return;
+	(void) answer(&doubts->key->proven, sent_at);
+	(void) answer(&doubts->key->all, sent_at);
+}
+
+static Ask
+next_ask(const OwnerDoubt *its, int64 now)
+{
+	if (is_exempt(its, now))
+		return ASK_FREE;
+	if (its != NULL && its->earned > 0 && is_recent(its->answered_at, now))
+		return ASK_EARNED;
+	return is_proven(its, now) ? ASK_PROVEN : ASK_ANY;
 }
 
 /*
- * Whether what others have been told does not hold for the next run of this owner.
+ * What pays for the next request of this owner.
  */
-bool
-doubts_is_free(const Doubts *doubts, Oid owner, int64 now)
+Ask
+doubts_next_ask(const Doubts *doubts, Oid owner, int64 now)
 {
-	return is_free(find(doubts, owner), now);
+	return next_ask(find(doubts, owner), now);
 }
 
 /*
- * The owners of whom that is so: *count of them, in palloc'd memory.
+ * How many requests may be paid so now, as far as others are concerned.
  */
-Oid *
-doubts_free_owners(const Doubts *doubts, int64 now, int *count)
+int
+doubts_room(const Doubts *doubts, Ask ask, int64 now)
 {
-	Oid		   *owners;
-	owner_table_iterator iterator;
-	OwnerDoubt *its;
-
-	*count = 0;
-	if (doubts->owners == NULL)
-		return NULL;
-	owners = palloc(sizeof(Oid) * (doubts->owners->members + 1));
-	owner_table_start_iterate(doubts->owners, &iterator);
-	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+	switch (ask)
 	{
-		if (is_free(its, now))
-			owners[(*count)++] = its->owner;
+		case ASK_ANY:
+			return asks_left(&doubts->key->all, now);
+		case ASK_PROVEN:
+			return asks_left(&doubts->key->proven, now);
+		default:
+			return PG_INT32_MAX;
 	}
-	return owners;
 }
 
 /*
@@ -335,51 +360,92 @@ doubts_pause_end(const Doubts *doubts, Oid owner)
 }
 
 /*
- * How many runs of this owner may ask now, as far as that goes.
+ * How many runs of this owner may ask now.
  */
+static int
+owner_asks_left(const Doubts *doubts, const OwnerDoubt *its, int64 now)
+{
+	Ask			ask = next_ask(its, now);
+	Ask			shared = is_proven(its, now) ? ASK_PROVEN : ASK_ANY;
+	int			left = its != NULL ? asks_left(&its->doubt, now) : PG_INT32_MAX;
+	int			others = doubts_room(doubts, shared, now);
+
+	if (ask == ASK_FREE)
+		return left;
+	return Min(left, ask == ASK_EARNED ? Max(its->earned, others) : others);
+}
+
 int
 doubts_asks_left(const Doubts *doubts, Oid owner, int64 now)
 {
-	OwnerDoubt *its = find(doubts, owner);
-	int			left = its != NULL ? asks_left(&its->doubt, now) : PG_INT32_MAX;
-	int			credit = its != NULL ? its->credit : 0;
-
-	return is_exempt(its, now) ? left :
-		Min(left, Max(credit, asks_left(doubts->key, now)));
+	return owner_asks_left(doubts, find(doubts, owner), now);
 }
 
 /*
- * A run of this owner asks.
+ * The owners who may ask now, of those who have been answered or told anything: *count of
+ * them, in palloc'd memory.
  */
-void
+Oid *
+doubts_who_may(const Doubts *doubts, int64 now, int *count)
+{
+	Oid		   *owners;
+	owner_table_iterator iterator;
+	OwnerDoubt *its;
+
+	*count = 0;
+	if (doubts->owners == NULL)
+		return NULL;
+	owners = palloc(sizeof(Oid) * (doubts->owners->members + 1));
+	owner_table_start_iterate(doubts->owners, &iterator);
+	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
+	{
+		if (owner_asks_left(doubts, its, now) > 0)
+			owners[(*count)++] = its->owner;
+	}
+	return owners;
+}
+
+/*
+ * So many requests of an owner that are paid so are sent, or are not after all.
+ */
+static void
+add_ask(Doubts *doubts, OwnerDoubt *its, Ask ask, int asks, int64 now)
+{
+	if (its != NULL)
+		add_asks(&its->doubt, asks, now);
+	if (ask == ASK_EARNED && its != NULL)
+		its->earned -= asks;
+	if (ask == ASK_PROVEN)
+		add_asks(&doubts->key->proven, asks, now);
+	if (ask == ASK_PROVEN || ask == ASK_ANY)
+		add_asks(&doubts->key->all, asks, now);
+}
+
+/*
+ * A run of this owner asks. Returns what pays for it.
+ */
+Ask
 doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
 {
 	OwnerDoubt *its = find(doubts, owner);
+	Ask			ask = next_ask(its, now);
 
-	if (its != NULL)
-		add_asks(&its->doubt, 1, now);
-	if (!is_free(its, now))
-		add_asks(doubts->key, 1, now);
-	else if (its->credit > 0)
-		its->credit--;
+	add_ask(doubts, its, ask, 1, now);
+	return ask;
 }
 
 /*
- * It does not after all.
+ * It does not after all, for which this was to pay.
  */
 void
-doubts_take_ask_back(Doubts *doubts, Oid owner, int64 now)
+doubts_take_ask_back(Doubts *doubts, Oid owner, Ask ask, int64 now)
 {
-	OwnerDoubt *its = find(doubts, owner);
-
-	if (its != NULL)
-		add_asks(&its->doubt, -1, now);
-	if (!is_free(its, now))
-		add_asks(doubts->key, -1, now);
+	if (ask != ASK_NONE)
+		add_ask(doubts, find(doubts, owner), ask, -1, now);
 }
 
 /*
- * How many owners may not ask now because of what they have been told.
+ * How many owners may not ask now, of those who have been answered or told anything.
  */
 int
 doubts_held(const Doubts *doubts, int64 now)
@@ -392,7 +458,7 @@ doubts_held(const Doubts *doubts, int64 now)
 		return 0;
 	owner_table_start_iterate(doubts->owners, &iterator);
 	while ((its = owner_table_iterate(doubts->owners, &iterator)) != NULL)
-		held += asks_left(&its->doubt, now) == 0;
+		held += owner_asks_left(doubts, its, now) == 0;
 	return held;
 }
 
@@ -402,7 +468,8 @@ doubts_held(const Doubts *doubts, int64 now)
 int64
 doubts_next_change(const Doubts *doubts, int64 now)
 {
-	int64		next = next_change(doubts->key, now);
+	int64		next = Min(next_change(&doubts->key->all, now),
+						   next_change(&doubts->key->proven, now));
 	owner_table_iterator iterator;
 	OwnerDoubt *its;
 
@@ -423,7 +490,7 @@ doubts_are_over(const Doubts *doubts, int64 now)
 	owner_table_iterator iterator;
 	OwnerDoubt *its;
 
-	if (!is_over(doubts->key, now))
+	if (!is_over(&doubts->key->all, now) || !is_over(&doubts->key->proven, now))
 		return false;
 	if (doubts->owners == NULL)
 		return true;

@@ -26,7 +26,7 @@ typedef struct Load
 	double		tokens;			/* used and not yet forgotten */
 	int64		tokens_at;		/* when tokens was true */
 	int64		blocked_until;	/* the server has asked to be left alone */
-	Doubt		doubt;			/* what it has told somebody with that key */
+	KeyDoubt	doubt;			/* what it has told somebody with that key */
 } Load;
 
 /* The longest name of a load, in bytes, with its NUL. */

@@ -36,6 +36,13 @@ typedef struct Target
 	Reach		reach;
 } Target;
 
+/* A run that a turn is to start. */
+typedef struct Reservation
+{
+	Oid			owner;			/* of the run */
+	Ask			ask;			/* what pays for its request */
+} Reservation;
+
 /* What a runner knows of one server as used with one key. Its own memory. */
 typedef struct Pace
 {
@@ -46,8 +53,8 @@ typedef struct Pace
 	Target	   *target;			/* the server */
 	int			requests_per_minute;	/* its limits when a run last asked, */
 	int			tokens_per_minute;	/* each 0 when there is none */
-	List	   *reserved;		/* owners of the runs that this turn is to
-								 * start */
+	List	   *reserved;		/* Reservations: of the runs that this turn is
+								 * to start */
 	List	   *untried;		/* owners of parked runs that this turn has
 								 * fetched, none of which has asked whether it
 								 * may start */

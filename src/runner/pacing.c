@@ -128,14 +128,50 @@ request_pause(const Pace *pace)
 }
 
 /*
- * A request that was about to be sent for this owner is not.
+ * A request that was about to be sent for this owner, and paid for so, is not.
  */
 static void
-give_request_back(Pace *pace, Oid owner)
+give_request_back(Pace *pace, Oid owner, Ask ask)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	doubts_take_ask_back(&pace->doubts, owner, clock_now());
+	doubts_take_ask_back(&pace->doubts, owner, ask, clock_now());
+}
+
+/*
+ * A run of this owner is about to be started, whose request is paid for so.
+ */
+static void
+reserve(Pace *pace, Oid owner, Ask ask)
+{
+	Reservation *reserved = MemoryContextAlloc(TopMemoryContext,
+											   sizeof(Reservation));
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	reserved->owner = owner;
+	reserved->ask = ask;
+	pace->reserved = lappend(pace->reserved, reserved);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * It is started, or is not after all.
+ */
+static void
+end_reservation(Pace *pace, Oid owner, Ask ask)
+{
+	ListCell   *cell;
+
+	foreach(cell, pace->reserved)
+	{
+		Reservation *reserved = lfirst(cell);
+
+		if (reserved->owner != owner || reserved->ask != ask)
+			continue;
+		pace->reserved = foreach_delete_current(pace->reserved, cell);
+		pfree(reserved);
+		return;
+	}
 }
 
 /*
@@ -151,14 +187,16 @@ pacing_begin_turn(PaceTable *paces)
 	dlist_foreach_modify(iter, &paces->all)
 	{
 		Pace	   *pace = dlist_container(Pace, node, iter.cur);
-		ListCell   *owner;
+		ListCell   *cell;
 
-		foreach(owner, pace->reserved)
+		foreach(cell, pace->reserved)
 		{
-			places_free(&pace->target->places, paces->number, lfirst_oid(owner));
-			give_request_back(pace, lfirst_oid(owner));
+			Reservation *reserved = lfirst(cell);
+
+			places_free(&pace->target->places, paces->number, reserved->owner);
+			give_request_back(pace, reserved->owner, reserved->ask);
 		}
-		list_free(pace->reserved);
+		list_free_deep(pace->reserved);
 		pace->reserved = NIL;
 		pass_untried(paces, pace);
 		pace->target->places.fetched = 0;
@@ -168,15 +206,15 @@ pacing_begin_turn(PaceTable *paces)
 }
 
 /*
- * A request is sent for this owner, or is about to be.
+ * A request is sent for this owner, or is about to be. Returns what pays for it.
  */
-static void
+static Ask
 take_request(Pace *pace, Oid owner, int64 now)
 {
-	doubts_note_ask(&pace->doubts, owner, now);
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request = request_pause(pace) +
 			Max(pace->load->next_request, now - CATCH_UP);
+	return doubts_note_ask(&pace->doubts, owner, now);
 }
 
 /*
@@ -225,35 +263,62 @@ owner_room(const Pace *pace, Oid owner, int64 now)
 }
 
 /*
- * Likewise. *shared tells whether they are among those of which pacing_shared_room() says how
- * many may.
+ * Likewise. *ask is what pays for the first of them.
  */
 int
 pacing_owner_room(PaceTable *paces, const Pace *pace, Oid owner, int64 now,
-				  bool *shared)
+				  Ask *ask)
 {
 	int			room;
 
 	pace_table_lock(paces);
 	room = owner_room(pace, owner, now);
-	*shared = !doubts_is_free(&pace->doubts, owner, now);
+	*ask = doubts_next_ask(&pace->doubts, owner, now);
 	pace_table_unlock(paces);
 	return room;
 }
 
 /*
- * How many runs may start now, if there is room, of all owners together for whom it holds what
- * others have been told.
+ * How many runs may start now, if there is room, of all owners together, whose requests are
+ * paid for so: of each Ask.
  */
-int
-pacing_shared_room(PaceTable *paces, const Pace *pace, int64 now)
+void
+pacing_shared_rooms(PaceTable *paces, const Pace *pace, int64 now,
+					int rooms[ASK_KINDS])
 {
-	int			room;
+	pace_table_lock(paces);
+	for (int ask = 0; ask < ASK_KINDS; ask++)
+		rooms[ask] = doubts_room(&pace->doubts, ask, now);
+	pace_table_unlock(paces);
+}
+
+/*
+ * The owners who may ask now, of those who have been answered or told anything with this key:
+ * *count of them, in palloc'd memory.
+ */
+Oid *
+pacing_who_may(PaceTable *paces, const Pace *pace, int64 now, int *count)
+{
+	Oid		   *owners;
 
 	pace_table_lock(paces);
-	room = doubts_asks_left(&pace->doubts, InvalidOid, now);
+	owners = doubts_who_may(&pace->doubts, now, count);
 	pace_table_unlock(paces);
-	return room;
+	return owners;
+}
+
+/*
+ * How many of them may not.
+ */
+int
+pacing_held(PaceTable *paces, const Pace *pace, int64 now)
+{
+	int			held;
+
+	pace_table_lock(paces);
+	held = doubts_held(&pace->doubts, now);
+	pace_table_unlock(paces);
+	return held;
 }
 
 /*
@@ -378,11 +443,11 @@ may_have_parked(const Pace *pace, Oid owner)
 
 /*
  * Whether a run of this owner, which is new, or has been parked for this, may start in this
- * turn; if not, it is to be parked.
+ * turn; if not, it is to be parked. Sets what pays for its request.
  */
 bool
 pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
-			 bool is_new, int64 now)
+			 bool is_new, int64 now, Ask *ask)
 {
 	Target	   *target = pace->target;
 	bool		admitted;
@@ -398,16 +463,13 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		pace->reserved = lappend_oid(pace->reserved, owner);
-		MemoryContextSwitchTo(old);
 		pacing_note_start(pace, owner);
 		pace_table_end_turn(paces, pace);
 		places_take(&target->places, paces->number, owner);
 		target->starts++;
 		reach_reserve_try(&target->reach);
-		take_request(pace, owner, now);
+		*ask = take_request(pace, owner, now);
+		reserve(pace, owner, *ask);
 	}
 	else
 	{
@@ -447,9 +509,9 @@ pacing_recheck(PaceTable *paces)
  * Returns whether it is the one that tries a server which could not be reached.
  */
 bool
-pacing_started(PaceTable *paces, Pace *pace, Oid owner)
+pacing_started(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
 {
-	pace->reserved = list_delete_oid(pace->reserved, owner);
+	end_reservation(pace, owner, ask);
 	return reach_start_try(&pace->target->reach);
 }
 
@@ -458,12 +520,12 @@ pacing_started(PaceTable *paces, Pace *pace, Oid owner)
  * it was given is for others.
  */
 void
-pacing_give_back(PaceTable *paces, Pace *pace, Oid owner)
+pacing_give_back(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
 {
 	pace_table_lock(paces);
-	pace->reserved = list_delete_oid(pace->reserved, owner);
+	end_reservation(pace, owner, ask);
 	places_free(&pace->target->places, paces->number, owner);
-	give_request_back(pace, owner);
+	give_request_back(pace, owner, ask);
 	pace_table_unlock(paces);
 }
 
@@ -506,10 +568,12 @@ is_turn_to_return(Pace *pace, bool room, int64 *seen)
 /*
  * A run of this owner that pauses is to ask its server again: whether it may. If others wait
  * for that, it is not before them. seen is for one that does not give way if it may not, else
- * NULL. A server that cannot be reached it may ask, to be held back as others are.
+ * NULL. A server that cannot be reached it may ask, to be held back as others are. Sets what
+ * pays for its request.
  */
 bool
-pacing_come_back(PaceTable *paces, Pace *pace, Oid owner, int64 *seen, int64 now)
+pacing_come_back(PaceTable *paces, Pace *pace, Oid owner, int64 *seen, int64 now,
+				 Ask *ask)
 {
 	Target	   *target = pace->target;
 	Places	   *places = &target->places;
@@ -528,20 +592,36 @@ pacing_come_back(PaceTable *paces, Pace *pace, Oid owner, int64 *seen, int64 now
 	if (may)
 		places_take_back(places, paces->number);
 	if (may && !lost)
-		take_request(pace, owner, now);
+		*ask = take_request(pace, owner, now);
 	pace_table_unlock(paces);
 	return may;
 }
 
 /*
  * A run of this owner that is in flight asks its server once more: those who start later
- * wait for that.
+ * wait for that. Returns what pays for it.
  */
-void
+Ask
 pacing_note_request(PaceTable *paces, Pace *pace, Oid owner, int64 now)
 {
+	Ask			ask;
+
 	pace_table_lock(paces);
-	take_request(pace, owner, now);
+	ask = take_request(pace, owner, now);
+	pace_table_unlock(paces);
+	return ask;
+}
+
+/*
+ * It does not ask after all.
+ */
+void
+pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
+{
+	if (ask == ASK_NONE)
+		return;
+	pace_table_lock(paces);
+	give_request_back(pace, owner, ask);
 	pace_table_unlock(paces);
 }
 
@@ -611,14 +691,14 @@ pacing_block(PaceTable *paces, Pace *pace, Oid owner, int64 until, int64 now)
 }
 
 /*
- * The server has answered what was sent for this owner then, and does not ask to be left
- * alone.
+ * The server has answered what was sent for this owner then, and paid for so.
  */
 void
-pacing_answered(PaceTable *paces, Pace *pace, Oid owner, int64 sent_at, int64 now)
+pacing_answered(PaceTable *paces, Pace *pace, Oid owner, Ask ask, int64 sent_at,
+				int64 now)
 {
 	pace_table_lock(paces);
-	doubts_answer(&pace->doubts, owner, sent_at, now);
+	doubts_answer(&pace->doubts, owner, ask, sent_at, now);
 	pace_table_unlock(paces);
 	pace->stalled_until = Min(pace->stalled_until, now);
 }
@@ -646,20 +726,19 @@ pacing_closed_until(PaceTable *paces, Pace *pace, Oid owner)
 }
 
 /*
- * Whether the server may be asked now by a run of this owner that is in flight. One that
- * has not asked since it has been admitted, or has come back, is counted (again: it has
- * asked).
+ * Whether the server may be asked now by a run of this owner that is in flight. Where ask is
+ * not NULL, it has asked before, and is to pay for this, too: it sets with what.
  */
 bool
-pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner, bool again, int64 now)
+pacing_may_ask(PaceTable *paces, Pace *pace, Oid owner, int64 now, Ask *ask)
 {
 	bool		may;
 
 	pace_table_lock(paces);
 	may = closed_until(pace, owner) <= now &&
-		(!again || doubts_asks_left(&pace->doubts, owner, now) > 0);
-	if (may && again)
-		doubts_note_ask(&pace->doubts, owner, now);
+		(ask == NULL || doubts_asks_left(&pace->doubts, owner, now) > 0);
+	if (may && ask != NULL)
+		*ask = doubts_note_ask(&pace->doubts, owner, now);
 	pace_table_unlock(paces);
 	return may;
 }

@@ -110,7 +110,7 @@ take_off(const Turn *turn)
 		pace_table_keep(flight->pace);
 		if (flight->admitted)
 			flight->trying = pacing_started(dispatch->paces, flight->pace,
-											flight->owner);
+											flight->owner, flight->ask);
 	}
 }
 

@@ -38,26 +38,25 @@ who_may(PaceTable *paces, Pace *pace, const Oid *owners, int *count, int *room,
 		int64 now)
 {
 	Oid		   *may = palloc(sizeof(Oid) * (*count + 1));
+	int			rooms[ASK_KINDS];
 	int64		sum = 0;
-	int64		shared_sum = 0;
 	int			found = 0;
 
+	pacing_shared_rooms(paces, pace, now, rooms);
 	for (int i = 0; i < *count; i++)
 	{
-		bool		shared;
+		Ask			ask;
 		int			its_room = pacing_owner_room(paces, pace, owners[i], now,
-												 &shared);
+												 &ask);
 
 		if (its_room > 0)
 			may[found++] = owners[i];
-		if (shared)
-			shared_sum += its_room;
-		else
-			sum += its_room;
+		its_room = Min(its_room, rooms[ask]);
+		rooms[ask] -= its_room;
+		sum += its_room;
 	}
 	*count = found;
-	*room = (int) Min(*room, sum + Min(shared_sum,
-									   pacing_shared_room(paces, pace, now)));
+	*room = (int) Min(*room, sum);
 	return may;
 }
 
@@ -101,15 +100,15 @@ unpark_hidden(Turn *turn, Pace *pace, bool reached, int room, int64 *next_look,
 }
 
 /*
- * An owner, when a run of his has been started last, and how many may be now: shared with
- * others or not, as pacing_owner_room() says.
+ * An owner, when a run of his has been started last, and how many may be now: as
+ * pacing_owner_room() says.
  */
 typedef struct Waiting
 {
 	Oid			owner;
 	int			started_at;
 	int			room;
-	bool		shared;
+	Ask			ask;
 } Waiting;
 
 static int
@@ -122,25 +121,27 @@ compare_waiting(const ListCell *a, const ListCell *b)
 }
 
 /*
- * Owners with runs that are parked for this, but for the others, count of them. Where only
- * those may have more in flight who are free to ask, it is these, or none of them.
+ * Owners with runs that are parked for this, but for the others, count of them. Where those
+ * of whom nothing is known may not ask (room_of_any), it is those who may, or none of them.
  */
 static List *
-find_parked_owners(Pace *pace, int room, int shared_room, const Oid *others,
-				   int count, int64 now)
+find_parked_owners(PaceTable *paces, Pace *pace, int room, int room_of_any,
+				   const Oid *others, int count, int64 now)
 {
-	int			most = Max(room, LEAST_OWNERS) +
-		shares_owners(pace->target->places.shares) +
-		doubts_held(&pace->doubts, now);
 	List	   *owners;
-	Oid		   *free_owners;
-	int			free_count;
+	Oid		   *may;
+	int			may_count;
+	int			held;
 
-	if (shared_room > 0)
+	if (room_of_any > 0)
+	{
+		held = shares_owners(pace->target->places.shares) +
+			pacing_held(paces, pace, now);
 		return store_parked_owners(pace->key, pace->last_owner, others, count,
-								   most);
-	free_owners = doubts_free_owners(&pace->doubts, now, &free_count);
-	owners = store_parked_of(pace->key, free_owners, free_count);
+								   Max(room, LEAST_OWNERS) + held);
+	}
+	may = pacing_who_may(paces, pace, now, &may_count);
+	owners = store_parked_of(pace->key, may, may_count);
 	for (int i = 0; i < count; i++)
 		owners = list_delete_oid(owners, others[i]);
 	return owners;
@@ -151,12 +152,12 @@ find_parked_owners(Pace *pace, int room, int shared_room, const Oid *others,
  * longest ago first. There may be more. Sets whether there are any at all, as far as is known.
  */
 static List *
-who_waits(PaceTable *paces, Pace *pace, int room, int shared_room,
+who_waits(PaceTable *paces, Pace *pace, int room, int room_of_any,
 		  const Oid *others, int count, int64 now, bool *any)
 {
 	Places	   *places = &pace->target->places;
-	List	   *owners = find_parked_owners(pace, room, shared_room, others,
-											count, now);
+	List	   *owners = find_parked_owners(paces, pace, room, room_of_any,
+											others, count, now);
 	List	   *waiting = NIL;
 	ListCell   *cell;
 
@@ -165,7 +166,7 @@ who_waits(PaceTable *paces, Pace *pace, int room, int shared_room,
 		Waiting    *its = palloc(sizeof(Waiting));
 
 		its->room = pacing_owner_room(paces, pace, lfirst_oid(cell), now,
-									  &its->shared);
+									  &its->ask);
 		if (its->room == 0)
 			continue;
 		its->owner = lfirst_oid(cell);
@@ -173,7 +174,7 @@ who_waits(PaceTable *paces, Pace *pace, int room, int shared_room,
 		waiting = lappend(waiting, its);
 	}
 	list_sort(waiting, compare_waiting);
-	*any = owners != NIL || shared_room == 0;
+	*any = owners != NIL || room_of_any == 0;
 	return waiting;
 }
 
@@ -185,29 +186,29 @@ static int
 unpark_first(PaceTable *paces, Pace *pace, bool reached, int room,
 			 const Oid *others, int count, int64 now, bool *any)
 {
-	int			shared_room = pacing_shared_room(paces, pace, now);
-	List	   *waiting = who_waits(paces, pace, room, shared_room, others,
-									count, now, any);
-	int			quota = (room + list_length(waiting) - 1) /
-		Max(list_length(waiting), 1);
+	int			rooms[ASK_KINDS];
+	List	   *waiting;
+	int			quota;
 	int			fetched = 0;
 	ListCell   *cell;
 
+	pacing_shared_rooms(paces, pace, now, rooms);
+	waiting = who_waits(paces, pace, room, rooms[ASK_ANY], others, count, now,
+						any);
+	quota = (room + list_length(waiting) - 1) / Max(list_length(waiting), 1);
 	foreach(cell, waiting)
 	{
 		Waiting    *its = lfirst(cell);
 		Oid			owner = its->owner;
-		int			limit = Min(Min(quota, its->room), room - fetched);
+		int			limit = Min(Min(quota, Min(its->room, rooms[its->ask])),
+								room - fetched);
 		int			more;
 
-		if (its->shared)
-			limit = Min(limit, shared_room);
 		if (limit <= 0)
 			continue;
 		more = store_unpark(pace->key, owner, reached, limit);
 		fetched += more;
-		if (its->shared)
-			shared_room -= more;
+		rooms[its->ask] -= more;
 		pacing_note_fetched(pace, owner);
 		/* What has come from a dump of 1.0 starts as somebody's. */
 		if (!OidIsValid(owner))

@@ -277,7 +277,8 @@ typedef struct AdmittedRun
 	ReadyRun   *run;
 	ModelServer server;
 	Pace	   *pace;
-	bool		asks;			/* its model server; else it is to be paused */
+	Ask			ask;			/* what pays for its request; ASK_NONE: it
+								 * sends none, and is to be paused */
 	Conversation *conversation; /* what is known of its answers, or NULL */
 } AdmittedRun;
 
@@ -380,14 +381,15 @@ is_cancelled(const ReadyRun *run)
 }
 
 /*
- * What becomes of a run that is locked. *server, *pace, *asks and *outcome are
+ * What becomes of a run that is locked. *server, *pace, *ask and *outcome are
  * filled as far as that goes.
  */
 static StartDecision
 decide(Turn *turn, const Starts *starts, const ReadyRun *run,
-	   ModelServer *server, Pace **pace, bool *asks, RunOutcome *outcome)
+	   ModelServer *server, Pace **pace, Ask *ask, RunOutcome *outcome)
 {
 	PaceTable  *paces = turn->dispatch->paces;
+	bool		asks;
 	bool		starts_now;
 
 	if (is_cancelled(run))
@@ -398,7 +400,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return run->turns > 0 && is_too_much(starts, run) ? DEFER : END;
 	if ((run->pending_calls || run->children) && time_left(run) > 0)
 		return CALL_TOOLS;
-	*asks = !run->waiting_calls || time_left(run) <= 0;
+	asks = !run->waiting_calls || time_left(run) <= 0;
 	if (is_too_much(starts, run))
 		return DEFER;
 
@@ -406,9 +408,9 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	*pace = pace_table_find(paces, server->built_in ?
 							psprintf("%s:", run->model_server) :
 							run->model_server, server->mapping);
-	starts_now = !*asks ||
+	starts_now = !asks ||
 		pacing_admit(paces, *pace, server, run->owner,
-					 run->picked->parked_for == NULL, clock_now());
+					 run->picked->parked_for == NULL, clock_now(), ask);
 	if (run->picked->parked_for != NULL &&
 		strcmp(run->picked->parked_for, (*pace)->key) != 0)
 		pacing_desert(paces, run->picked->parked_for);
@@ -478,7 +480,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 
 	starts->calls += run->calls;
 	switch (decide(turn, starts, run, &admitted->server, &admitted->pace,
-				   &admitted->asks, &outcome))
+				   &admitted->ask, &outcome))
 	{
 		case START:
 			store_read_rest(run);
@@ -590,9 +592,9 @@ make_flights(Turn *turn, Starts *starts)
 
 		if (admitted->run->deferred)
 		{
-			if (admitted->asks)
+			if (admitted->ask != ASK_NONE)
 				pacing_give_back(turn->dispatch->paces, admitted->pace,
-								 admitted->run->owner);
+								 admitted->run->owner, admitted->ask);
 			turn_again(turn, CHORE_START);
 			continue;
 		}
@@ -600,7 +602,8 @@ make_flights(Turn *turn, Starts *starts)
 		starts->starting[starts->starting_count++] = admitted->run;
 		flight = flight_create(admitted->run, &admitted->server,
 							   admitted->pace, admitted->conversation);
-		flight->admitted = admitted->asks;
+		flight->admitted = admitted->ask != ASK_NONE;
+		flight->ask = admitted->ask;
 		turn->started = lappend(turn->started, flight);
 		blame_end();
 	}
