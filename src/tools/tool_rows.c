@@ -205,12 +205,17 @@ check_agent_id(TriggerData *data, Oid writer)
 	user = store_enter();
 	found = store_find_agent(TextDatumGetCString(id.value), &agent);
 	store_leave(user);
-	if (found && !has_privs_of_role(writer, agent.owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("agent id \"%s\" is in use by another role",
-						TextDatumGetCString(id.value)),
-				 errhint("Choose another one, or have its owner share it: an agent is for the roles that have the rights of its owner.")));
+	if (!found || has_privs_of_role(writer, agent.owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(agent.owner)) ?
+			 (errmsg("agent id \"%s\" is in use by another role",
+					 TextDatumGetCString(id.value)),
+			  errhint("Choose another one, or have its owner share it: an agent is for the roles that have the rights of its owner.")) :
+			 (errmsg("agent id \"%s\" is in use by a role that has been dropped",
+					 TextDatumGetCString(id.value)),
+			  errhint("Choose another one, or have a superuser delete that agent from agno.agents, or give it another owner."))));
 }
 
 /*

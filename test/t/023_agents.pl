@@ -205,4 +205,15 @@ $run = ask('hasty', "'hasty'");
 is(value("error->>'type' FROM agno.runs WHERE run_id = '$run'"),
 	'timeout', 'a run has the timeout of its agent');
 
+# The id of an agent whose owner has been dropped.
+make_user('gone', 'heir');
+as('gone', q(INSERT INTO agno.agents (agent_id) VALUES ('left')));
+my $left = q(INSERT INTO agno.agents (agent_id) VALUES ('left'));
+sub refused { return ($node->psql('postgres', $left, extra_params => [ '-U', 'heir' ]))[2]; }
+like(refused(), qr/in use by another role/, 'the id of an agent is in use');
+$node->safe_psql('postgres', 'DROP OWNED BY gone; DROP ROLE gone');
+like(refused(), qr/in use by a role that has been dropped.*superuser/s, 'whose owner has been dropped, too: there is a way out');
+$node->safe_psql('postgres', q(UPDATE agno.agents SET owner = 'heir' WHERE agent_id = 'left'));
+is(value(q(owner FROM agno.agents WHERE agent_id = 'left')), 'heir', 'which works');
+
 done_testing();
