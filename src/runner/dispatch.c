@@ -77,14 +77,14 @@ pause_flight(Dispatch *dispatch, Flight *flight)
 }
 
 /*
- * Nothing is sent of what was about to be, and is paid for.
+ * The request that *ask has paid for is not sent.
  */
 static void
-take_unsent_back(Dispatch *dispatch, Flight *flight)
+take_unsent_back(Dispatch *dispatch, Flight *flight, Ask *ask)
 {
-	pacing_note_unsent(dispatch->paces, flight->pace, flight->owner,
-					   flight->ask);
-	flight->ask = ASK_NONE;
+	pacing_note_unsent(dispatch->paces, flight->pace, flight->owner, *ask,
+					   clock_now());
+	*ask = ASK_NONE;
 }
 
 /*
@@ -94,8 +94,7 @@ static void
 leave_server(Dispatch *dispatch, Flight *flight)
 {
 	pause_flight(dispatch, flight);
-	if (flight->transfer == NULL)
-		take_unsent_back(dispatch, flight);
+	take_unsent_back(dispatch, flight, &flight->ask);
 	if (!flight->admitted)
 		return;
 	pacing_leave(dispatch->paces, flight->pace, flight->owner, clock_now());
@@ -296,6 +295,8 @@ send_step(Dispatch *dispatch, Flight *flight)
 	flight->transfer = start_request(dispatch, flight, kind,
 									 flight->run.deadline, flight);
 	flight->sent_at = clock_now();
+	flight->sent_ask = flight->ask;
+	flight->ask = ASK_NONE;
 	flight->delayed = false;
 	run_sent(&flight->run);
 }
@@ -452,10 +453,10 @@ heed_server(Dispatch *dispatch, Flight *flight)
 	}
 	else if (result->status >= 200 && result->status < 300)
 		pacing_answered(dispatch->paces, flight->pace, flight->owner,
-						flight->ask, flight->sent_at, now);
+						flight->sent_ask, flight->sent_at, now);
 	else if (is_untried(result) || result->failure == HTTP_NO_CONNECTION)
-		take_unsent_back(dispatch, flight);
-	flight->ask = ASK_NONE;
+		take_unsent_back(dispatch, flight, &flight->sent_ask);
+	flight->sent_ask = ASK_NONE;
 }
 
 /*
@@ -766,7 +767,7 @@ has_place(Dispatch *dispatch, Flight *flight)
 
 	if (flight->pauses)
 	{
-		take_unsent_back(dispatch, flight);
+		take_unsent_back(dispatch, flight, &flight->ask);
 		flight->pauses = !pacing_come_back(dispatch->paces, flight->pace,
 										   flight->owner, seen, clock_now(),
 										   &flight->ask);

@@ -68,8 +68,9 @@ typedef struct Flight
 								 * it has not left; one that only waits asks
 								 * nothing of it */
 	bool		pauses;			/* but others may have its place */
-	Ask			ask;			/* what pays for its request that is about to
-								 * be sent, or on its way */
+	Ask			ask;			/* what pays for the request that is about to
+								 * be sent */
+	Ask			sent_ask;		/* what has paid for the one on its way */
 	int64		starts_seen;	/* Target.starts when it looked last whether
 								 * it may come back */
 	int64		sent_at;		/* when it has sent its last request; 0: none */

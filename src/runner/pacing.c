@@ -131,11 +131,11 @@ request_pause(const Pace *pace)
  * A request that was about to be sent for this owner, and paid for so, is not.
  */
 static void
-give_request_back(Pace *pace, Oid owner, Ask ask)
+give_request_back(Pace *pace, Oid owner, Ask ask, int64 now)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	doubts_take_ask_back(&pace->doubts, owner, ask, clock_now());
+	doubts_take_ask_back(&pace->doubts, owner, ask, now);
 }
 
 /*
@@ -194,7 +194,8 @@ pacing_begin_turn(PaceTable *paces)
 			Reservation *reserved = lfirst(cell);
 
 			places_free(&pace->target->places, paces->number, reserved->owner);
-			give_request_back(pace, reserved->owner, reserved->ask);
+			give_request_back(pace, reserved->owner, reserved->ask,
+							  clock_now());
 		}
 		list_free_deep(pace->reserved);
 		pace->reserved = NIL;
@@ -525,7 +526,7 @@ pacing_give_back(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
 	pace_table_lock(paces);
 	end_reservation(pace, owner, ask);
 	places_free(&pace->target->places, paces->number, owner);
-	give_request_back(pace, owner, ask);
+	give_request_back(pace, owner, ask, clock_now());
 	pace_table_unlock(paces);
 }
 
@@ -616,13 +617,14 @@ pacing_note_request(PaceTable *paces, Pace *pace, Oid owner, int64 now)
  * It does not ask after all.
  */
 void
-pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
+pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner, Ask ask, int64 now)
 {
 	if (ask == ASK_NONE)
 		return;
 	pace_table_lock(paces);
-	give_request_back(pace, owner, ask);
+	give_request_back(pace, owner, ask, now);
 	pace_table_unlock(paces);
+	pace->stalled_until = Min(pace->stalled_until, now);
 }
 
 /*

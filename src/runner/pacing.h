@@ -22,7 +22,8 @@ extern bool pacing_come_back(PaceTable *paces, Pace *pace, Oid owner,
 							 int64 *seen, int64 now, Ask *ask);
 extern Ask	pacing_note_request(PaceTable *paces, Pace *pace, Oid owner,
 								int64 now);
-extern void pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner, Ask ask);
+extern void pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner,
+							   Ask ask, int64 now);
 extern uint32 pacing_pause(PaceTable *paces, Pace *pace, Oid owner,
 						   bool trying, int64 tokens, int64 now);
 extern void pacing_leave(PaceTable *paces, Pace *pace, Oid owner, int64 now);

@@ -1,5 +1,6 @@
-# A model server takes so many requests a minute, and its answers do not fit their schema: the
-# second request of each run counts, and those that start later wait for it.
+# A model server takes so many requests a minute. Its answers do not fit their schema: the second
+# request of each run counts, and those that start later wait for it. So do requests of runs that
+# are cancelled before they are answered.
 
 use strict;
 use warnings;
@@ -24,6 +25,16 @@ my $requests = mock_count('mock', 'misfits');
 note(sprintf('%d requests in %.2f s', $requests, $seconds));
 is($requests, 12, 'each run has asked twice');
 cmp_ok($requests, '<=', 2 * $seconds + 3, 'there are no more requests than that');
+
+# Each is cancelled as soon as it has been sent.
+$node->safe_psql('postgres', q(SELECT agno_arun('hangs', model => 'paced:hang') FROM generate_series(1, 100)));
+$began = time;
+$node->safe_psql('postgres', q(SELECT agno_cancel_run(run_id) FROM agno.runs WHERE status = 'RUNNING')) while time < $began + 4;
+$requests = mock_count('mock', 'hangs');
+$seconds = time - $began;
+note(sprintf('%d requests in %.2f s', $requests, $seconds));
+cmp_ok($requests, '>=', 5, 'runs go on');
+cmp_ok($requests, '<=', 2 * $seconds + 3, 'those that are cancelled count, too');
 
 $node->stop;
 done_testing();
