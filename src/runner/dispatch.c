@@ -454,7 +454,7 @@ heed_server(Dispatch *dispatch, Flight *flight)
 	else if (result->status >= 200 && result->status < 300)
 		pacing_answered(dispatch->paces, flight->pace, flight->owner,
 						flight->sent_ask, flight->sent_at, now);
-	else if (is_untried(result) || result->failure == HTTP_NO_CONNECTION)
+	else if (is_untried(result))
 		take_unsent_back(dispatch, flight, &flight->sent_ask);
 	flight->sent_ask = ASK_NONE;
 }
