@@ -272,9 +272,17 @@ doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 {
 	OwnerDoubt *its = find_or_add(doubts, owner, now);
 
-	tell(&doubts->key->all, until, now);
-	if (is_proven(its, now))
+	bool		proven = is_proven(its, now);
+
+	if (proven)
 		tell(&doubts->key->proven, until, now);
+
+	/*
+	 * The others find out by themselves whether it is meant for them, once
+	 * there is doubt.
+	 */
+	if (!proven || until != 0 || is_over(&doubts->key->others, now))
+		tell(&doubts->key->others, until, now);
 	/* What is told together counts once. */
 	if (its->doubt.until <= now)
 		its->proof = Max(its->proof - 1, -MOST_DISPROOF);
@@ -306,10 +314,9 @@ doubts_answer(Doubts *doubts, Oid owner, Ask ask, int64 sent_at, int64 now)
 		add_asks(&its->doubt, -1, now);
 		its->earned++;
 	}
-	if (is_exempt(its, now))
-		return;
-	(void) answer(&doubts->key->proven, sent_at);
-	(void) answer(&doubts->key->all, sent_at);
+	if (!is_exempt(its, now))
+		(void) answer(ask == ASK_OTHER ? &doubts->key->others :
+					  &doubts->key->proven, sent_at);
 }
 
 static Ask
@@ -319,7 +326,7 @@ next_ask(const OwnerDoubt *its, int64 now)
 		return ASK_FREE;
 	if (its != NULL && its->earned > 0 && is_recent(its->answered_at, now))
 		return ASK_EARNED;
-	return is_proven(its, now) ? ASK_PROVEN : ASK_ANY;
+	return is_proven(its, now) ? ASK_PROVEN : ASK_OTHER;
 }
 
 /*
@@ -339,8 +346,8 @@ doubts_room(const Doubts *doubts, Ask ask, int64 now)
 {
 	switch (ask)
 	{
-		case ASK_ANY:
-			return asks_left(&doubts->key->all, now);
+		case ASK_OTHER:
+			return asks_left(&doubts->key->others, now);
 		case ASK_PROVEN:
 			return asks_left(&doubts->key->proven, now);
 		default:
@@ -366,7 +373,7 @@ static int
 owner_asks_left(const Doubts *doubts, const OwnerDoubt *its, int64 now)
 {
 	Ask			ask = next_ask(its, now);
-	Ask			shared = is_proven(its, now) ? ASK_PROVEN : ASK_ANY;
+	Ask			shared = is_proven(its, now) ? ASK_PROVEN : ASK_OTHER;
 	int			left = its != NULL ? asks_left(&its->doubt, now) : PG_INT32_MAX;
 	int			others = doubts_room(doubts, shared, now);
 
@@ -417,8 +424,8 @@ add_ask(Doubts *doubts, OwnerDoubt *its, Ask ask, int asks, int64 now)
 		its->earned -= asks;
 	if (ask == ASK_PROVEN)
 		add_asks(&doubts->key->proven, asks, now);
-	if (ask == ASK_PROVEN || ask == ASK_ANY)
-		add_asks(&doubts->key->all, asks, now);
+	if (ask == ASK_OTHER)
+		add_asks(&doubts->key->others, asks, now);
 }
 
 /*
@@ -468,7 +475,7 @@ doubts_held(const Doubts *doubts, int64 now)
 int64
 doubts_next_change(const Doubts *doubts, int64 now)
 {
-	int64		next = Min(next_change(&doubts->key->all, now),
+	int64		next = Min(next_change(&doubts->key->others, now),
 						   next_change(&doubts->key->proven, now));
 	owner_table_iterator iterator;
 	OwnerDoubt *its;
@@ -490,7 +497,7 @@ doubts_are_over(const Doubts *doubts, int64 now)
 	owner_table_iterator iterator;
 	OwnerDoubt *its;
 
-	if (!is_over(&doubts->key->all, now) || !is_over(&doubts->key->proven, now))
+	if (!is_over(&doubts->key->others, now) || !is_over(&doubts->key->proven, now))
 		return false;
 	if (doubts->owners == NULL)
 		return true;

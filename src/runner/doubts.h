@@ -25,8 +25,8 @@ typedef struct Doubt
  */
 typedef struct KeyDoubt
 {
-	Doubt		all;			/* anybody with that key */
-	Doubt		proven;			/* those who are answered as well */
+	Doubt		proven;			/* those who are answered as well, */
+	Doubt		others;			/* and those who are not */
 } KeyDoubt;
 
 /*
@@ -40,10 +40,10 @@ typedef enum Ask
 								 * told to wait */
 	ASK_EARNED,					/* likewise: by an answer that he has had */
 	ASK_PROVEN,					/* he, and all who are answered as well */
-	ASK_ANY						/* he, and all with that key */
+	ASK_OTHER					/* he, and all who are not */
 } Ask;
 
-#define ASK_KINDS (ASK_ANY + 1)
+#define ASK_KINDS (ASK_OTHER + 1)
 
 struct owner_table_hash;
 

@@ -122,10 +122,10 @@ compare_waiting(const ListCell *a, const ListCell *b)
 
 /*
  * Owners with runs that are parked for this, but for the others, count of them. Where those
- * of whom nothing is known may not ask (room_of_any), it is those who may, or none of them.
+ * of whom nothing is known may not ask (others_room), it is those who may, or none of them.
  */
 static List *
-find_parked_owners(PaceTable *paces, Pace *pace, int room, int room_of_any,
+find_parked_owners(PaceTable *paces, Pace *pace, int room, int others_room,
 				   const Oid *others, int count, int64 now)
 {
 	List	   *owners;
@@ -133,7 +133,7 @@ find_parked_owners(PaceTable *paces, Pace *pace, int room, int room_of_any,
 	int			may_count;
 	int			held;
 
-	if (room_of_any > 0)
+	if (others_room > 0)
 	{
 		held = shares_owners(pace->target->places.shares) +
 			pacing_held(paces, pace, now);
@@ -152,11 +152,11 @@ find_parked_owners(PaceTable *paces, Pace *pace, int room, int room_of_any,
  * longest ago first. There may be more. Sets whether there are any at all, as far as is known.
  */
 static List *
-who_waits(PaceTable *paces, Pace *pace, int room, int room_of_any,
+who_waits(PaceTable *paces, Pace *pace, int room, int others_room,
 		  const Oid *others, int count, int64 now, bool *any)
 {
 	Places	   *places = &pace->target->places;
-	List	   *owners = find_parked_owners(paces, pace, room, room_of_any,
+	List	   *owners = find_parked_owners(paces, pace, room, others_room,
 											others, count, now);
 	List	   *waiting = NIL;
 	ListCell   *cell;
@@ -174,7 +174,7 @@ who_waits(PaceTable *paces, Pace *pace, int room, int room_of_any,
 		waiting = lappend(waiting, its);
 	}
 	list_sort(waiting, compare_waiting);
-	*any = owners != NIL || room_of_any == 0;
+	*any = owners != NIL || others_room == 0;
 	return waiting;
 }
 
@@ -193,7 +193,7 @@ unpark_first(PaceTable *paces, Pace *pace, bool reached, int room,
 	ListCell   *cell;
 
 	pacing_shared_rooms(paces, pace, now, rooms);
-	waiting = who_waits(paces, pace, room, rooms[ASK_ANY], others, count, now,
+	waiting = who_waits(paces, pace, room, rooms[ASK_OTHER], others, count, now,
 						any);
 	quota = (room + list_length(waiting) - 1) / Max(list_length(waiting), 1);
 	foreach(cell, waiting)
