@@ -163,13 +163,22 @@ answer(Doubt *doubt, int64 sent_at)
 }
 
 /*
- * It is asked so many times more.
+ * It is asked once more.
  */
 static void
-add_asks(Doubt *doubt, int asks, int64 now)
+add_ask(Doubt *doubt, int64 now)
 {
 	if (!is_over(doubt, now))
-		doubt->asked += asks;
+		doubt->asked++;
+}
+
+/*
+ * It is not asked after all: that may have been before all was forgotten that was asked.
+ */
+static void
+take_ask_back(Doubt *doubt)
+{
+	doubt->asked = Max(doubt->asked - 1, Min(doubt->asked, 0));
 }
 
 /*-------------------------------------------------------------------------
@@ -271,7 +280,6 @@ void
 doubts_tell(Doubts *doubts, Oid owner, int64 until, int64 now)
 {
 	OwnerDoubt *its = find_or_add(doubts, owner, now);
-
 	bool		proven = is_proven(its, now);
 
 	if (proven)
@@ -311,7 +319,8 @@ doubts_answer(Doubts *doubts, Oid owner, Ask ask, int64 sent_at, int64 now)
 	 */
 	if (answer(&its->doubt, sent_at) && is_recent(its->told_at, now))
 	{
-		add_asks(&its->doubt, -1, now);
+		if (!is_over(&its->doubt, now))
+			its->doubt.asked--;
 		its->earned++;
 	}
 	if (!is_exempt(its, now))
@@ -339,20 +348,24 @@ doubts_next_ask(const Doubts *doubts, Oid owner, int64 now)
 }
 
 /*
+ * The doubt that pays so for a request, beside that of its owner; NULL: none.
+ */
+static Doubt *
+shared_doubt(const Doubts *doubts, Ask ask)
+{
+	return ask == ASK_PROVEN ? &doubts->key->proven :
+		ask == ASK_OTHER ? &doubts->key->others : NULL;
+}
+
+/*
  * How many requests may be paid so now, as far as others are concerned.
  */
 int
 doubts_room(const Doubts *doubts, Ask ask, int64 now)
 {
-	switch (ask)
-	{
-		case ASK_OTHER:
-			return asks_left(&doubts->key->others, now);
-		case ASK_PROVEN:
-			return asks_left(&doubts->key->proven, now);
-		default:
-			return PG_INT32_MAX;
-	}
+	Doubt	   *shared = shared_doubt(doubts, ask);
+
+	return shared != NULL ? asks_left(shared, now) : PG_INT32_MAX;
 }
 
 /*
@@ -413,22 +426,6 @@ doubts_who_may(const Doubts *doubts, int64 now, int *count)
 }
 
 /*
- * So many requests of an owner that are paid so are sent, or are not after all.
- */
-static void
-add_ask(Doubts *doubts, OwnerDoubt *its, Ask ask, int asks, int64 now)
-{
-	if (its != NULL)
-		add_asks(&its->doubt, asks, now);
-	if (ask == ASK_EARNED && its != NULL)
-		its->earned -= asks;
-	if (ask == ASK_PROVEN)
-		add_asks(&doubts->key->proven, asks, now);
-	if (ask == ASK_OTHER)
-		add_asks(&doubts->key->others, asks, now);
-}
-
-/*
  * A run of this owner asks. Returns what pays for it.
  */
 Ask
@@ -436,8 +433,14 @@ doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
 {
 	OwnerDoubt *its = find(doubts, owner);
 	Ask			ask = next_ask(its, now);
+	Doubt	   *shared = shared_doubt(doubts, ask);
 
-	add_ask(doubts, its, ask, 1, now);
+	if (its != NULL)
+		add_ask(&its->doubt, now);
+	if (ask == ASK_EARNED)
+		its->earned--;
+	if (shared != NULL)
+		add_ask(shared, now);
 	return ask;
 }
 
@@ -445,10 +448,17 @@ doubts_note_ask(Doubts *doubts, Oid owner, int64 now)
  * It does not after all, for which this was to pay.
  */
 void
-doubts_take_ask_back(Doubts *doubts, Oid owner, Ask ask, int64 now)
+doubts_take_ask_back(Doubts *doubts, Oid owner, Ask ask)
 {
-	if (ask != ASK_NONE)
-		add_ask(doubts, find(doubts, owner), ask, -1, now);
+	OwnerDoubt *its = find(doubts, owner);
+	Doubt	   *shared = shared_doubt(doubts, ask);
+
+	if (its != NULL)
+		take_ask_back(&its->doubt);
+	if (ask == ASK_EARNED && its != NULL)
+		its->earned++;
+	if (shared != NULL)
+		take_ask_back(shared);
 }
 
 /*

@@ -69,7 +69,7 @@ extern Oid *doubts_who_may(const Doubts *doubts, int64 now, int *count);
 extern int64 doubts_pause_end(const Doubts *doubts, Oid owner);
 extern int	doubts_asks_left(const Doubts *doubts, Oid owner, int64 now);
 extern Ask	doubts_note_ask(Doubts *doubts, Oid owner, int64 now);
-extern void doubts_take_ask_back(Doubts *doubts, Oid owner, Ask ask, int64 now);
+extern void doubts_take_ask_back(Doubts *doubts, Oid owner, Ask ask);
 extern int	doubts_held(const Doubts *doubts, int64 now);
 extern int64 doubts_next_change(const Doubts *doubts, int64 now);
 extern bool doubts_are_over(const Doubts *doubts, int64 now);

@@ -131,11 +131,11 @@ request_pause(const Pace *pace)
  * A request that was about to be sent for this owner, and paid for so, is not.
  */
 static void
-give_request_back(Pace *pace, Oid owner, Ask ask, int64 now)
+give_request_back(Pace *pace, Oid owner, Ask ask)
 {
 	if (pace->requests_per_minute > 0)
 		pace->load->next_request -= request_pause(pace);
-	doubts_take_ask_back(&pace->doubts, owner, ask, now);
+	doubts_take_ask_back(&pace->doubts, owner, ask);
 }
 
 /*
@@ -194,8 +194,7 @@ pacing_begin_turn(PaceTable *paces)
 			Reservation *reserved = lfirst(cell);
 
 			places_free(&pace->target->places, paces->number, reserved->owner);
-			give_request_back(pace, reserved->owner, reserved->ask,
-							  clock_now());
+			give_request_back(pace, reserved->owner, reserved->ask);
 		}
 		list_free_deep(pace->reserved);
 		pace->reserved = NIL;
@@ -464,13 +463,13 @@ pacing_admit(PaceTable *paces, Pace *pace, const ModelServer *server, Oid owner,
 		!(is_new && may_have_parked(pace, owner));
 	if (admitted)
 	{
+		*ask = take_request(pace, owner, now);
+		reserve(pace, owner, *ask);
 		pacing_note_start(pace, owner);
 		pace_table_end_turn(paces, pace);
 		places_take(&target->places, paces->number, owner);
 		target->starts++;
 		reach_reserve_try(&target->reach);
-		*ask = take_request(pace, owner, now);
-		reserve(pace, owner, *ask);
 	}
 	else
 	{
@@ -526,7 +525,7 @@ pacing_give_back(PaceTable *paces, Pace *pace, Oid owner, Ask ask)
 	pace_table_lock(paces);
 	end_reservation(pace, owner, ask);
 	places_free(&pace->target->places, paces->number, owner);
-	give_request_back(pace, owner, ask, clock_now());
+	give_request_back(pace, owner, ask);
 	pace_table_unlock(paces);
 }
 
@@ -622,7 +621,7 @@ pacing_note_unsent(PaceTable *paces, Pace *pace, Oid owner, Ask ask, int64 now)
 	if (ask == ASK_NONE)
 		return;
 	pace_table_lock(paces);
-	give_request_back(pace, owner, ask, now);
+	give_request_back(pace, owner, ask);
 	pace_table_unlock(paces);
 	pace->stalled_until = Min(pace->stalled_until, now);
 }
