@@ -54,7 +54,8 @@ build_server() {
 		make -s -j2 && as_root make -s install &&
 		as_root make -s -C src/test/perl install &&
 		as_root make -s -C src/test/regress install &&
-		as_root make -s -C contrib/pg_stat_statements install) \
+		as_root make -s -C contrib/pg_stat_statements install &&
+		as_root make -s -C contrib/auto_explain install) \
 		>"$work/build.log" 2>&1 || { tail -40 "$work/build.log"; return 1; }
 	as_root rm -rf "$work"
 }
