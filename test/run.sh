@@ -114,7 +114,7 @@ check() {
 # those that mostly wait.
 tap_tests_side_by_side() {
 	local -A file_of=() start_of=()
-	local waiting=() others=() waiter= file pid status
+	local waiting=() others=() waiter='' file pid status
 	for file; do
 		if grep -q '^# Waits: ' "$file"; then waiting+=("$file"); else others+=("$file"); fi
 	done
@@ -124,7 +124,7 @@ tap_tests_side_by_side() {
 			file=${waiting[0]}
 			waiting=("${waiting[@]:1}")
 		elif [ ${#others[@]} -gt 0 ] &&
-			[ ${#file_of[@]} -lt $((jobs + ${waiter:+1 +} 0)) ]; then
+			[ ${#file_of[@]} -lt $((jobs + (${#waiter} > 0))) ]; then
 			file=${others[0]}
 			others=("${others[@]:1}")
 		fi
@@ -224,8 +224,7 @@ main() {
 	jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
 	if [ $# -gt 0 ]; then
 		tap_tests_side_by_side $(grep -L '^# Alone: ' "$@")
-		jobs=1
-		tap_tests_side_by_side $(grep -l '^# Alone: ' "$@")
+		jobs=1 tap_tests_side_by_side $(grep -l '^# Alone: ' "$@")
 	fi
 
 	if ls "$work"/asan.* >/dev/null 2>&1; then

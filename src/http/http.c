@@ -479,7 +479,7 @@ void
 http_hide(HttpTransfer *transfer, const char *secret)
 {
 	size_t		length = strlen(secret);
-	char	   *text = transfer->body;
+	char	   *text;
 
 	/* The body is terminated, and there may be a NUL anywhere in it. */
 	for (size_t done = 0; done < transfer->body_length; done += strlen(text) + 1)

@@ -285,6 +285,8 @@ compare_work(const void *a, const void *b)
 
 		if (left_used != right_used)
 			return left_used < right_used ? -1 : 1;
+		/* No account has been used as little as none. */
+		Assert(left->account != NULL && right->account != NULL);
 		if (left->account->read_at != right->account->read_at)
 			return left->account->read_at < right->account->read_at ? -1 : 1;
 		return left->account < right->account ? -1 : 1;

@@ -84,6 +84,7 @@ find_load(PaceTable *paces, const char *name, bool *own)
 static void
 release_load(PaceTable *paces, Load *load, bool own)
 {
+	Assert(own || paces->table != NULL);
 	if (own)
 		pfree(load);
 	else

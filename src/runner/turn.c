@@ -383,7 +383,10 @@ do_runs_of_some(Turn *turn)
 	int			first = 0;
 
 	while (chores[first] != turn->first)
+	{
 		first++;
+		Assert(first < (int) lengthof(chores));
+	}
 	for (int i = 0; i < (int) lengthof(chores); i++)
 	{
 		Chore		chore = chores[(first + i) % (int) lengthof(chores)];

@@ -142,7 +142,7 @@ find_interruptible(const ToolDemand *wanted, int64 now, int64 *next)
 			continue;
 		if (at > now)
 			*next = Min(*next, at);
-		else if (count > most ||
+		else if (best == NULL || count > most ||
 				 (count == most && slot->call_since < best->call_since))
 		{
 			best = slot;

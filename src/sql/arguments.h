@@ -16,7 +16,7 @@
 /* The longest timeout: ten years, in milliseconds. */
 #define ARGUMENT_MAX_MS (10.0 * 366 * 86400 * 1000)
 
-extern void argument_error(const char *message, const char *hint);
+extern _Noreturn void argument_error(const char *message, const char *hint);
 extern void argument_unknown_run(const char *run_id);
 extern char *argument_text(FunctionCallInfo fcinfo, int argument);
 extern const char *argument_id(FunctionCallInfo fcinfo, int argument,
