@@ -16,6 +16,7 @@
 #include "runner/conversation.h"
 #include "runner/ended_run.h"
 #include "server/encoding.h"
+#include "server/settings.h"
 
 /*
  * What is to be stored of a run that ended like this. The ids are of the
@@ -53,6 +54,25 @@ ended_run_fill_run(EndedRun *ended, const Run *run, const char *run_id,
 }
 
 /*
+ * What a run that has started leaves to its session though it is not in flight: what it adds to
+ * its state, with what its tools have said, and what the answers have cost.
+ */
+void
+ended_run_leave_to_session(EndedRun *ended, const TokenUsage *usage)
+{
+	SessionShare share;
+
+	if (!store_read_session_share(ended->run_id, &share))
+		return;
+	if (share.state != NULL &&
+		strlen(share.state) <= (size_t) agno_max_input_size * 1024)
+		ended->session_state = share.state;
+	if (!token_usage_is_zero(usage))
+		ended->session_metrics = session_usage_add(share.metrics, share.model,
+												   share.model_server, usage);
+}
+
+/*
  * A run that has called tools ends without being in flight: *ended, which is filled
  * by its outcome, gets all that is known of it from StoredSteps. It started the
  * attempt elapsed_ms ago.
@@ -78,6 +98,7 @@ ended_run_put_together(EndedRun *ended, const RunOutcome *outcome, List *steps,
 	ended_run_fill_run(ended, &run, before.run_id, before.session_id);
 	ended->row = before.row;
 	ended->owner = before.owner;
+	ended_run_leave_to_session(ended, &run.outcome.usage);
 }
 
 /*

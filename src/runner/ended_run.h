@@ -16,6 +16,8 @@ extern void ended_run_fill_run(EndedRun *ended, const Run *run,
 							   const char *run_id, const char *session_id);
 extern void ended_run_put_together(EndedRun *ended, const RunOutcome *outcome,
 								   List *steps, int64 elapsed_ms);
+extern void ended_run_leave_to_session(EndedRun *ended,
+									   const TokenUsage *usage);
 extern void ended_runs_tell(char *const *run_ids, int count);
 
 #endif							/* AGNO_ENDED_RUN_H */

@@ -51,8 +51,8 @@ keep_in_budget(RunLock **runs, int count)
 }
 
 /*
- * What has been said and done of those of these runs that have called tools and
- * are not CANCELLED yet: a list of ReadyRuns, of which nothing else is known.
+ * What has been said and done of those of these runs that have called tools: a list of
+ * ReadyRuns, of which nothing else is known.
  */
 static List *
 read_steps(RunLock **runs, int count)
@@ -65,11 +65,53 @@ read_steps(RunLock **runs, int count)
 
 		stub->context = CurrentMemoryContext;
 		stub->run_id = runs[i]->run_id;
-		stub->turns = runs[i]->status != RUN_CANCELLED ? 1 : 0;
+		stub->turns = 1;
 		stubs = lappend(stubs, stub);
 	}
 	store_read_steps(stubs);
 	return stubs;
+}
+
+/*
+ * What is to be stored of a run that ended like this, and has said and done so far what is in
+ * its steps.
+ */
+static void
+fill_locked(EndedRun *ended, const RunLock *lock, const RunOutcome *outcome,
+			List *steps)
+{
+	int64		elapsed_ms = lock->started_at == 0 ? 0 :
+		Max(GetCurrentTimestamp() - lock->started_at, 0) / 1000;
+
+	ended_run_fill(ended, outcome, lock->run_id, lock->session_id);
+	ended->row = lock->row;
+	ended->owner = lock->owner;
+	if (steps != NIL)
+		ended_run_put_together(ended, outcome, steps, elapsed_ms);
+	ended->attempt = lock->attempt;
+}
+
+/*
+ * End these runs, which are locked and not in flight, and have failed each with its outcome:
+ * the first ones, as many as a turn may read of.
+ */
+void
+turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int count)
+{
+	int			kept = keep_in_budget(runs, count);
+	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(kept, 1));
+	ListCell   *cell;
+
+	if (kept == 0)
+		return;
+	foreach(cell, read_steps(runs, kept))
+	{
+		int			i = foreach_current_index(cell);
+
+		fill_locked(&ended[i], runs[i], &outcomes[i],
+					((ReadyRun *) lfirst(cell))->steps);
+	}
+	turn_end_runs(turn, ended, kept);
 }
 
 /*
@@ -83,9 +125,11 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 	int			kept = keep_in_budget(runs, count);
 	RunLock   **others = palloc(sizeof(RunLock *) * Max(kept, 1));
 	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(kept, 1));
+	EndedRun   *over = palloc(sizeof(EndedRun) * Max(kept, 1));
 	RunKeys		keys = run_keys(kept);
 	int			other_count = 0;
 	int			ended_count = 0;
+	int			over_count = 0;
 	ListCell   *cell;
 
 	if (kept == 0)
@@ -94,26 +138,21 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 	{
 		RunLock    *lock = runs[foreach_current_index(cell)];
 		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
-		RunOutcome	outcome;
-		int64		elapsed_ms = lock->started_at == 0 ? 0 :
-			Max(GetCurrentTimestamp() - lock->started_at, 0) / 1000;
+		RunOutcome	outcome =
+			run_outcome_cancelled(lock->attempt,
+								  encoding_from_server(lock->run_id));
+		bool		is_over = lock->status == RUN_CANCELLED;
 
-		if (steps == NIL)
-		{
-			others[other_count++] = lock;
-			run_keys_add(&keys, lock->run_id, lock->session_id);
-			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+		if (steps != NIL)
+			fill_locked(is_over ? &over[over_count++] : &ended[ended_count++],
+						lock, &outcome, steps);
+		if (steps != NIL && !is_over)
 			continue;
-		}
-		outcome = run_outcome_cancelled(lock->attempt,
-										encoding_from_server(lock->run_id));
-		ended_run_fill(&ended[ended_count], &outcome, lock->run_id,
-					   lock->session_id);
-		ended[ended_count].row = lock->row;
-		ended[ended_count].owner = lock->owner;
-		ended_run_put_together(&ended[ended_count++], &outcome, steps,
-							   elapsed_ms);
+		others[other_count++] = lock;
+		run_keys_add(&keys, lock->run_id, lock->session_id);
+		turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
 	}
+	store_complete_ended(over, over_count);
 	if (other_count > 0)
 	{
 		store_end_cancelled(others, other_count, &turn->tool_owners);

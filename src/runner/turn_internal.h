@@ -31,6 +31,8 @@ extern void turn_settle_children(Turn *turn, List *ready);
 
 /* turn_ends.c */
 extern void turn_end_runs(Turn *turn, EndedRun *ended, int count);
+extern void turn_end_failed(Turn *turn, RunLock **runs,
+							const RunOutcome *outcomes, int count);
 extern int	turn_end_cancelled(Turn *turn, RunLock **runs, int count);
 
 /* turn_flights.c */

@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "core/clock.h"
-#include "runner/ended_run.h"
 #include "runner/turn_internal.h"
 
 /*
@@ -310,9 +309,10 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 	RunKeys		keys = run_keys(size);
 	RunKeys		over = run_keys(size);
 	RunKeys		locked = run_keys(size);
-	EndedRun   *ended = palloc(sizeof(EndedRun) * size);
+	RunLock   **failed = palloc(sizeof(RunLock *) * size);
+	RunOutcome *outcomes = palloc(sizeof(RunOutcome) * size);
 	RunLock   **cancelled = palloc(sizeof(RunLock *) * size);
-	int			ended_count = 0;
+	int			failed_count = 0;
 	int			cancelled_count = 0;
 	List	   *ids = NIL;
 	List	   *locks;
@@ -330,13 +330,8 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 		ids = lappend(ids, lock->run_id);
 		if (lock->status == RUN_PENDING || lock->status == RUN_RUNNING)
 		{
-			RunOutcome	outcome = given_up(pace, lock, problem);
-			EndedRun   *end = &ended[ended_count++];
-
-			ended_run_fill(end, &outcome, lock->run_id, lock->session_id);
-			end->attempt = lock->attempt;
-			end->owner = lock->owner;
-			end->row = lock->row;
+			outcomes[failed_count] = given_up(pace, lock, problem);
+			failed[failed_count++] = lock;
 		}
 		else if (lock->status == RUN_CANCELLED)
 			cancelled[cancelled_count++] = lock;
@@ -350,8 +345,8 @@ end_given_up(Turn *turn, Pace *pace, List *picked, const char *problem)
 			run_keys_add(&locked, keys.run_ids[i], keys.session_ids[i]);
 	}
 
-	turn_end_runs(turn, ended, ended_count);
 	/* Those that are too much for this turn are found by the next. */
+	turn_end_failed(turn, failed, outcomes, failed_count);
 	(void) turn_end_cancelled(turn, cancelled, cancelled_count);
 	if (over.count > 0)
 		store_leave_queue(over.run_ids, over.session_ids, over.count);

@@ -510,6 +510,8 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 				ended_run_put_together(ended, &outcome, run->steps,
 									   run->elapsed_ms);
 			}
+			else if (run->attempt > 0)
+				ended_run_leave_to_session(ended, &outcome.usage);
 			break;
 		case CANCEL:
 			starts->cancelled[starts->cancelled_count++] = lock_of(run);

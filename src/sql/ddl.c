@@ -310,7 +310,10 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	hold_tools_for(statement->utilityStmt);
 	if (table != NULL)
 		(void) store_find_extension(&fits, false);
-	if (OidIsValid(database) && database != MyDatabaseId &&
+	/* One's own database can be the template of another, and that is all. */
+	if (OidIsValid(database) &&
+		(database != MyDatabaseId ||
+		 IsA(statement->utilityStmt, CreatedbStmt)) &&
 		owns_database(database))
 		hold_runners(database);
 	else if (fits)

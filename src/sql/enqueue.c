@@ -481,18 +481,28 @@ check_model_options(NullableDatum options, const Provider *provider,
 }
 
 /*
+ * Complain if there is a run with the id of this one, which the caller has chosen.
+ */
+static void
+check_id(const NewRun *run)
+{
+	RunRow		other;
+
+	if (store_find_run(run->run_id, &other))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("run \"%s\" already exists", run->run_id),
+				 errhint("Leave run_id out to have one generated, or give an idempotency_key to get the earlier run back.")));
+}
+
+/*
  * Put the run into the tables.
  */
 static void
 insert_run(NewRun *run, bool id_given)
 {
-	RunRow		other;
-
-	if (id_given && store_find_run(run->run_id, &other))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("run \"%s\" already exists", run->run_id),
-				 errhint("Leave run_id out to have one generated, or give an idempotency_key to get the earlier run back.")));
+	if (id_given)
+		check_id(run);
 	store_open_session(run);
 	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
 	store_insert_run(run);
@@ -573,13 +583,16 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 		enqueue_check_room(run->owner);
 	if (!repeated && !store_insert_request(run))
 	{
-		/* Somebody has just been faster with the same key. */
-		repeated = store_find_idempotent(run->owner, run->idempotency_key.value,
-										 run->request_hash.value, state);
+		/* Somebody has been faster with the same key, or has the same id. */
+		repeated = !run->idempotency_key.isnull &&
+			store_find_idempotent(run->owner, run->idempotency_key.value,
+								  run->request_hash.value, state);
+		if (!repeated && id_given)
+			check_id(run);
 		if (!repeated)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent use of the idempotency key")));
+					 errmsg("could not serialize access due to concurrent use of the idempotency key or the run_id")));
 	}
 	if (!repeated)
 	{

@@ -404,6 +404,16 @@ typedef struct GroundedRun
 	char	   *error_message;
 } GroundedRun;
 
+/* What a run has found of its session. In UTF-8. */
+typedef struct SessionShare
+{
+	char	   *metrics;		/* of the session: a JSON object, or NULL */
+	char	   *state;			/* of it, with what the run adds to it:
+								 * likewise */
+	char	   *model_server;
+	char	   *model;
+} SessionShare;
+
 /* What of a streamed run's answer has arrived. */
 typedef struct PartialRun
 {
@@ -495,6 +505,7 @@ extern List *store_pick_locked(int limit);
 extern List *store_pick_given_up(const char *key, int patience_ms, int limit);
 extern List *store_lock_ready(PickedRun **picked, int count);
 extern void store_read_rest(ReadyRun *run);
+extern bool store_read_session_share(const char *run_id, SessionShare *share);
 extern void store_read_history(List *ready, int64 max_bytes,
 							   int64 max_total);
 
@@ -563,6 +574,7 @@ extern void store_response_id(const char *run_id, Oid owner,
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
 extern void store_finish(EndedRun *runs, int count, List **owners);
+extern void store_complete_ended(EndedRun *runs, int count);
 extern void store_pause(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count, List **owners);
 extern List *store_read_watched(char *const *run_ids, int count);

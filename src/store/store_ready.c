@@ -369,6 +369,35 @@ store_read_rest(ReadyRun *run)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Read what a run that is not in flight has found of its session, and adds to it. Returns
+ * whether there is one.
+ */
+bool
+store_read_session_share(const char *run_id, SessionShare *share)
+{
+	static Statement statement = {
+		"SELECT s.session_metrics, s.session_state, d.session_state,"
+		" r.model_provider, r.model "
+		"FROM agno.runs r JOIN agno.sessions s ON s.session_id = r.session_id"
+		" AND s.owner = r.owner "
+		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "
+		"WHERE r.run_id = $1"
+	};
+	Arguments	args = {0};
+	RowReader	row;
+
+	bind_text(&args, run_id);
+	if (store_execute(&statement, &args) == 0)
+		return false;
+	row = row_reader(0);
+	share->metrics = next_utf8(&row);
+	share->state = next_merged_state(&row);
+	share->model_server = next_utf8(&row);
+	share->model = next_utf8(&row);
+	return true;
+}
+
 /*-------------------------------------------------------------------------
  * History
  *-------------------------------------------------------------------------

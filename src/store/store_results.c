@@ -243,6 +243,35 @@ update_sessions(EndedRun *runs, int count)
 	store_execute(&statement, &args);
 }
 
+/*
+ * What these runs have added to the states of their sessions is there now: it is not to be
+ * added again, over what comes later, if they are requeued. A call that goes on adding may
+ * have it locked.
+ */
+static void
+forget_added_states(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_requests d SET session_state = NULL"
+		" FROM (SELECT q.run_id FROM agno.run_requests q"
+		" WHERE q.run_id = ANY ($1) AND q.session_state IS NOT NULL"
+		" FOR NO KEY UPDATE SKIP LOCKED) l "
+		"WHERE d.run_id = l.run_id"
+	};
+	Arguments	args = {0};
+	Column		run_ids = {TEXTOID};
+
+	for (int i = 0; i < count; i++)
+	{
+		if (runs[i].session_state != NULL)
+			add_text(&run_ids, runs[i].run_id);
+	}
+	if (run_ids.count == 0)
+		return;
+	bind_column(&args, &run_ids);
+	store_execute(&statement, &args);
+}
+
 static int
 compare_ids(const ListCell *a, const ListCell *b)
 {
@@ -322,6 +351,7 @@ store_finish(EndedRun *runs, int count, List **owners)
 	}
 	update_runs(runs, count);
 	update_sessions(runs, count);
+	forget_added_states(runs, count);
 	if (left > 0)
 		store_leave_queue(run_ids, session_ids, left);
 	store_await_callbacks(&called);
@@ -331,6 +361,51 @@ store_finish(EndedRun *runs, int count, List **owners)
 	store_forget_steps(&failed, false);
 	store_cancel_children(&stepped);
 	store_cancel_children(&failed);
+}
+
+/*
+ * Somebody has ended these runs, all of them locked, while they waited: store what is not known
+ * of them yet, and what they leave to their sessions.
+ */
+void
+store_complete_ended(EndedRun *runs, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.runs r SET"
+		" messages = coalesce(r.messages, d.messages::pg_catalog.jsonb),"
+		" metrics = coalesce(r.metrics, d.metrics::pg_catalog.jsonb),"
+		" tools = coalesce(r.tools, d.tools::pg_catalog.jsonb),"
+		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
+		" r.session_state) "
+		"FROM unnest($1, $2, $3, $4, $5)"
+		" AS d (row, messages, metrics, tools, session_state) "
+		"WHERE r.ctid = d.row"
+	};
+	Arguments	args = {0};
+	Column		rows = {TIDOID};
+	Column		messages = {TEXTOID};
+	Column		metrics = {TEXTOID};
+	Column		tools = {TEXTOID};
+	Column		session_states = {TEXTOID};
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		add_tid(&rows, &runs[i].row);
+		add_utf8(&messages, runs[i].messages);
+		add_utf8(&metrics, runs[i].metrics);
+		add_utf8(&tools, runs[i].tools);
+		add_utf8(&session_states, runs[i].session_state);
+	}
+	bind_column(&args, &rows);
+	bind_column(&args, &messages);
+	bind_column(&args, &metrics);
+	bind_column(&args, &tools);
+	bind_column(&args, &session_states);
+	store_execute(&statement, &args);
+	update_sessions(runs, count);
+	forget_added_states(runs, count);
 }
 
 /*

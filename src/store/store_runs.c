@@ -274,7 +274,8 @@ store_count_queue(Oid owner, int limit)
 
 /*
  * Keep what agno_arun was told beyond the columns of agno.runs. False when
- * the owner has used the idempotency key before, even a moment ago.
+ * the owner has used the idempotency key before, or somebody the run_id, even
+ * a moment ago.
  */
 bool
 store_insert_request(const NewRun *run)
@@ -288,8 +289,7 @@ store_insert_request(const NewRun *run)
 		"VALUES ($1, $2::pg_catalog.regrole, $3, $4, $5, $6, $7, $8, $9, $10,"
 		" $11, $12, $13, $14, $15::pg_catalog.json, $16, $17, $18,"
 		" COALESCE($19, 0), $20) "
-		"ON CONFLICT (owner, idempotency_key) "
-		"WHERE idempotency_key IS NOT NULL DO NOTHING"
+		"ON CONFLICT DO NOTHING"
 	};
 	Arguments	args = {0};
 	NullableDatum depth;

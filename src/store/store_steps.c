@@ -633,8 +633,6 @@ store_measure_steps(const RunLock *run)
 	store_execute(&statement, &args);
 	row = row_reader(0);
 	next_int64s(&row, of, lengthof(of));
-	if (run->status == RUN_CANCELLED)
-		return of[2] * CALL_WEIGHT + of[6];
 	return of[0] + of[1] + of[2] * CALL_WEIGHT + of[4] +
 		bytes_shown(of[5], of[3]) + of[6];
 }

@@ -174,6 +174,14 @@ is(value("metadata, session_state
 	'{"a": 1}|{"b": 2}', 'which holds');
 
 #-------------------------------------------------------------------------
+# Another key for the same id
+#-------------------------------------------------------------------------
+
+$node->safe_psql('postgres', q(CALL agno_run('x', model => 'mock:echo', run_id => 'taken', idempotency_key => 'first')));
+like(id_or_error(q('x', model => 'mock:echo', run_id => 'taken', idempotency_key => 'second')), qr/ERROR:  23505:.*run "taken" already exists\n(?:.*\n)*?HINT:/,
+	'a run_id that is in use is refused, whatever else is given');
+
+#-------------------------------------------------------------------------
 # Who may not
 #-------------------------------------------------------------------------
 

@@ -45,6 +45,11 @@ ok( $node->poll_query_until(
 		q(SELECT count(*) = 0 FROM pg_stat_activity WHERE datname LIKE '%empty')),
 	'a database without the extension has no runner');
 
+# By a session of the template itself.
+$node->safe_psql('copied', 'CREATE DATABASE of_itself TEMPLATE copied');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'agno_bg runner' AND datname IN ('copied', 'of_itself')"),
+	'a database is copied by a session of its own, and both have a runner');
+
 $node->safe_psql('copied', q(SELECT agno_arun('x', model => 'mock:hang', run_id => 'template')));
 wait_for_request('x');
 $node->safe_psql('postgres', 'ALTER DATABASE copied IS_TEMPLATE true');
