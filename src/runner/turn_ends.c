@@ -115,6 +115,21 @@ turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int coun
 }
 
 /*
+ * What is known of a run that was CANCELLED while it waited, and what it leaves to its
+ * session.
+ */
+static void
+complete_cancelled(const RunLock *lock, List *steps)
+{
+	RunOutcome	outcome =
+		run_outcome_cancelled(lock->attempt, encoding_from_server(lock->run_id));
+	EndedRun	ended;
+
+	fill_locked(&ended, lock, &outcome, steps);
+	store_complete_ended(&ended);
+}
+
+/*
  * End these runs, which are locked and not in flight, since they have been or are
  * to be cancelled, and tell subscribers: the first ones, as many as a turn may read
  * of. Returns how many those are.
@@ -125,34 +140,42 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 	int			kept = keep_in_budget(runs, count);
 	RunLock   **others = palloc(sizeof(RunLock *) * Max(kept, 1));
 	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(kept, 1));
-	EndedRun   *over = palloc(sizeof(EndedRun) * Max(kept, 1));
 	RunKeys		keys = run_keys(kept);
 	int			other_count = 0;
 	int			ended_count = 0;
-	int			over_count = 0;
+	List	   *stubs;
 	ListCell   *cell;
 
 	if (kept == 0)
 		return 0;
-	foreach(cell, read_steps(runs, kept))
+	stubs = read_steps(runs, kept);
+
+	/* Runs of one session leave it something one after the other. */
+	foreach(cell, stubs)
 	{
 		RunLock    *lock = runs[foreach_current_index(cell)];
 		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
-		RunOutcome	outcome =
-			run_outcome_cancelled(lock->attempt,
-								  encoding_from_server(lock->run_id));
-		bool		is_over = lock->status == RUN_CANCELLED;
 
-		if (steps != NIL)
-			fill_locked(is_over ? &over[over_count++] : &ended[ended_count++],
-						lock, &outcome, steps);
-		if (steps != NIL && !is_over)
-			continue;
-		others[other_count++] = lock;
-		run_keys_add(&keys, lock->run_id, lock->session_id);
-		turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+		if (steps != NIL && lock->status == RUN_CANCELLED)
+			complete_cancelled(lock, steps);
 	}
-	store_complete_ended(over, over_count);
+	foreach(cell, stubs)
+	{
+		RunLock    *lock = runs[foreach_current_index(cell)];
+		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
+		RunOutcome	outcome;
+
+		if (steps == NIL || lock->status == RUN_CANCELLED)
+		{
+			others[other_count++] = lock;
+			run_keys_add(&keys, lock->run_id, lock->session_id);
+			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+			continue;
+		}
+		outcome = run_outcome_cancelled(lock->attempt,
+										encoding_from_server(lock->run_id));
+		fill_locked(&ended[ended_count++], lock, &outcome, steps);
+	}
 	if (other_count > 0)
 	{
 		store_end_cancelled(others, other_count, &turn->tool_owners);

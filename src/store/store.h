@@ -574,7 +574,7 @@ extern void store_response_id(const char *run_id, Oid owner,
 extern void store_append_events(const EventRow *rows, int count);
 extern void store_show_content(PartialRun *runs, int count);
 extern void store_finish(EndedRun *runs, int count, List **owners);
-extern void store_complete_ended(EndedRun *runs, int count);
+extern void store_complete_ended(EndedRun *run);
 extern void store_pause(EndedRun *runs, int count);
 extern void store_end_cancelled(RunLock **runs, int count, List **owners);
 extern List *store_read_watched(char *const *run_ids, int count);

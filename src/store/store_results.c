@@ -364,48 +364,30 @@ store_finish(EndedRun *runs, int count, List **owners)
 }
 
 /*
- * Somebody has ended these runs, all of them locked, while they waited: store what is not known
- * of them yet, and what they leave to their sessions.
+ * Somebody has ended this run, which is locked, while it waited: store what is not known of it
+ * yet, and what it leaves to its session.
  */
 void
-store_complete_ended(EndedRun *runs, int count)
+store_complete_ended(EndedRun *run)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET"
-		" messages = coalesce(r.messages, d.messages::pg_catalog.jsonb),"
-		" metrics = coalesce(r.metrics, d.metrics::pg_catalog.jsonb),"
-		" tools = coalesce(r.tools, d.tools::pg_catalog.jsonb),"
-		" session_state = coalesce(d.session_state::pg_catalog.jsonb,"
-		" r.session_state) "
-		"FROM unnest($1, $2, $3, $4, $5)"
-		" AS d (row, messages, metrics, tools, session_state) "
-		"WHERE r.ctid = d.row"
+		" messages = coalesce(r.messages, $2::pg_catalog.jsonb),"
+		" metrics = coalesce(r.metrics, $3::pg_catalog.jsonb),"
+		" tools = coalesce(r.tools, $4::pg_catalog.jsonb),"
+		" session_state = coalesce($5::pg_catalog.jsonb, r.session_state) "
+		"WHERE r.run_id = $1"
 	};
 	Arguments	args = {0};
-	Column		rows = {TIDOID};
-	Column		messages = {TEXTOID};
-	Column		metrics = {TEXTOID};
-	Column		tools = {TEXTOID};
-	Column		session_states = {TEXTOID};
 
-	if (count == 0)
-		return;
-	for (int i = 0; i < count; i++)
-	{
-		add_tid(&rows, &runs[i].row);
-		add_utf8(&messages, runs[i].messages);
-		add_utf8(&metrics, runs[i].metrics);
-		add_utf8(&tools, runs[i].tools);
-		add_utf8(&session_states, runs[i].session_state);
-	}
-	bind_column(&args, &rows);
-	bind_column(&args, &messages);
-	bind_column(&args, &metrics);
-	bind_column(&args, &tools);
-	bind_column(&args, &session_states);
+	bind_text(&args, run->run_id);
+	bind_utf8(&args, run->messages);
+	bind_utf8(&args, run->metrics);
+	bind_utf8(&args, run->tools);
+	bind_utf8(&args, run->session_state);
 	store_execute(&statement, &args);
-	update_sessions(runs, count);
-	forget_added_states(runs, count);
+	update_sessions(run, 1);
+	forget_added_states(run, 1);
 }
 
 /*

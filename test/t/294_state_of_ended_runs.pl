@@ -85,6 +85,17 @@ is(value(q(session_state FROM agno.sessions WHERE session_id = 'late')), '{"n": 
 as('app', q(SELECT agno_requeue_run('late')));
 wait_until('the first run to be over again', sub { value(q(status FROM agno.runs WHERE run_id = 'late')) =~ /COMPLETED|ERROR/ });
 is(value(q(session_state FROM agno.sessions WHERE session_id = 'late')), '{"n": 4}', 'a run that is requeued does not put back what was before');
+
+# Two runs of a session are cancelled together: one that waits behind the other, and has called
+# tools before.
+counts('first', $nap, timeout => '3s', session_id => 'both');
+expect_run('first', { status => 'ERROR' }, 'a run times out');
+counts('second', [ ['confirmed'] ], session_id => 'both');
+wait_until('somebody to have to decide about the second', sub { value(q(status FROM agno.runs WHERE run_id = 'second')) eq 'PAUSED' });
+as('app', q(SELECT agno_requeue_run('first')));
+as('app', q(SELECT agno_cancel_run('second'), agno_cancel_run('first')));
+wait_until('both to have left the queue', sub { value('count(*) FROM agno.run_queue') == 0 });
+is(value(q(session_state FROM agno.sessions WHERE session_id = 'both')), '{"n": 4}', 'the session has the state of the later one');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
