@@ -379,9 +379,6 @@ doubts_pause_end(const Doubts *doubts, Oid owner)
 	return its != NULL ? its->doubt.until : 0;
 }
 
-/*
- * How many runs of this owner may ask now.
- */
 static int
 owner_asks_left(const Doubts *doubts, const OwnerDoubt *its, int64 now)
 {
@@ -395,6 +392,9 @@ owner_asks_left(const Doubts *doubts, const OwnerDoubt *its, int64 now)
 	return Min(left, ask == ASK_EARNED ? Max(its->earned, others) : others);
 }
 
+/*
+ * How many runs of this owner may ask now.
+ */
 int
 doubts_asks_left(const Doubts *doubts, Oid owner, int64 now)
 {

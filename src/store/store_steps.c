@@ -605,8 +605,8 @@ read_calls(List *ready, const Column *run_ids, const Column *known)
 
 /*
  * How much there is to do about a run that is to be cancelled, or has been: in bytes,
- * how long what store_read_steps() and store_read_grounded() read of it is, and that
- * all of its calls end.
+ * how long what store_read_steps(), store_read_session_share() and store_read_grounded() read
+ * of it is, and that all of its calls end.
  */
 int64
 store_measure_steps(const RunLock *run)
@@ -618,7 +618,13 @@ store_measure_steps(const RunLock *run)
 		" (SELECT octet_length(coalesce(r.content, '')) +"
 		" octet_length(coalesce(r.reasoning_content, ''))"
 		" FROM agno.runs r JOIN agno.run_requests d ON d.run_id = r.run_id"
-		" WHERE r.run_id = $1 AND d.stream)]::bigint[] FROM"
+		" WHERE r.run_id = $1 AND d.stream),"
+		" (SELECT coalesce(octet_length(s.session_state::text), 0) +"
+		" coalesce(octet_length(d.session_state::text), 0)"
+		" FROM agno.runs r JOIN agno.sessions s ON s.session_id = r.session_id"
+		" LEFT JOIN agno.run_requests d ON d.run_id = r.run_id"
+		" WHERE r.run_id = $1 AND EXISTS (SELECT FROM agno.run_steps t"
+		" WHERE t.run_id = r.run_id))]::bigint[] FROM"
 		" (SELECT sum(octet_length(coalesce(c.shown, c.result, c.error))), count(*),"
 		" count(*) FILTER (WHERE c.status = 'waiting')"
 		" FROM agno.tool_calls c WHERE c.run_id = $1) c (bytes, calls, waiting),"
@@ -627,14 +633,14 @@ store_measure_steps(const RunLock *run)
 	};
 	Arguments	args = {0};
 	RowReader	row;
-	int64		of[7];
+	int64		of[8];
 
 	bind_text(&args, run->run_id);
 	store_execute(&statement, &args);
 	row = row_reader(0);
 	next_int64s(&row, of, lengthof(of));
 	return of[0] + of[1] + of[2] * CALL_WEIGHT + of[4] +
-		bytes_shown(of[5], of[3]) + of[6];
+		bytes_shown(of[5], of[3]) + of[6] + of[7];
 }
 
 /*

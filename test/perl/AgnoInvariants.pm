@@ -26,7 +26,8 @@ my %RULES = (
 		SELECT k.run_id FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
 			WHERE k.status IN ('PENDING', 'RUNNING', 'PAUSED') AND p.status IN ('COMPLETED', 'CANCELLED', 'ERROR')
 			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id IN (k.run_id, p.run_id) AND s.kind = 'c')
-			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = k.run_id AND q.cancelled)),
+			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = k.run_id AND q.cancelled)
+			AND NOT EXISTS (SELECT FROM agno.callbacks c WHERE c.run_id = k.run_id)),
 	'no call of its parent enqueued it' => q(
 		SELECT k.run_id FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
 			WHERE NOT EXISTS (SELECT FROM agno.tool_calls c WHERE c.run_id = p.run_id AND c.child_run_id = k.run_id)),
