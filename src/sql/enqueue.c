@@ -496,6 +496,19 @@ check_id(const NewRun *run)
 }
 
 /*
+ * Complain that somebody has been faster with the same idempotency key or the same id.
+ */
+static void
+complain_of_conflict(const NewRun *run, bool id_given)
+{
+	if (id_given)
+		check_id(run);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent use of the idempotency key or the run_id")));
+}
+
+/*
  * Put the run into the tables.
  */
 static void
@@ -505,7 +518,8 @@ insert_run(NewRun *run, bool id_given)
 		check_id(run);
 	store_open_session(run);
 	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
-	store_insert_run(run);
+	if (!store_insert_run(run, id_given))
+		complain_of_conflict(run, id_given);
 }
 
 /*
@@ -583,16 +597,11 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 		enqueue_check_room(run->owner);
 	if (!repeated && !store_insert_request(run))
 	{
-		/* Somebody has been faster with the same key, or has the same id. */
 		repeated = !run->idempotency_key.isnull &&
 			store_find_idempotent(run->owner, run->idempotency_key.value,
 								  run->request_hash.value, state);
-		if (!repeated && id_given)
-			check_id(run);
 		if (!repeated)
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent use of the idempotency key or the run_id")));
+			complain_of_conflict(run, id_given);
 	}
 	if (!repeated)
 	{

@@ -147,7 +147,7 @@ extern int64 store_count_queue(Oid owner, int limit);
 /* store_runs.c: accepting runs, and putting them back into the queue */
 extern bool store_insert_request(const NewRun *run);
 extern void store_open_session(NewRun *run);
-extern void store_insert_run(const NewRun *run);
+extern bool store_insert_run(const NewRun *run, bool id_given);
 extern bool store_is_queued(const char *run_id);
 extern void store_requeue(const char *run_id, Oid owner, const char *session_id,
 						  TimestampTz accepted_at);

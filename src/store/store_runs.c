@@ -477,21 +477,27 @@ insert_queue(const NewRun *run, int shard)
 /*
  * Insert the run and put it into the queue, where the runner finds it. Even a
  * run that is cancelled already goes there, since the runner announces ends.
+ * False when somebody has the run's id, which the caller chose if it is given.
  */
-void
-store_insert_run(const NewRun *run)
+bool
+store_insert_run(const NewRun *run, bool id_given)
 {
 	/* $4 is what a cancelled run says, and null for others. */
-	static Statement statement = {
-		"INSERT INTO agno.runs (run_id, session_id, user_id, status, input,"
-		" content, model, model_provider, metadata, owner, priority,"
-		" created_at, run_at, agent_id, session_state, finished_at,"
-		" parent_run_id) "
-		"VALUES ($1, $2, $3, CASE WHEN $4 IS NULL"
-		" THEN 'PENDING'::agno.run_status"
-		" ELSE 'CANCELLED'::agno.run_status END, $5, $4, $6, $7, $8,"
-		" $9::pg_catalog.regrole, $10, $14, $11, $12, $13,"
-		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END, $15)"
+#define INSERT_RUN \
+		"INSERT INTO agno.runs (run_id, session_id, user_id, status, input," \
+		" content, model, model_provider, metadata, owner, priority," \
+		" created_at, run_at, agent_id, session_state, finished_at," \
+		" parent_run_id) " \
+		"VALUES ($1, $2, $3, CASE WHEN $4 IS NULL" \
+		" THEN 'PENDING'::agno.run_status" \
+		" ELSE 'CANCELLED'::agno.run_status END, $5, $4, $6, $7, $8," \
+		" $9::pg_catalog.regrole, $10, $14, $11, $12, $13," \
+		" CASE WHEN $4 IS NOT NULL THEN pg_catalog.clock_timestamp() END, $15) "
+	static Statement insert_new = {
+		INSERT_RUN
+	};
+	static Statement insert = {
+		INSERT_RUN "ON CONFLICT (run_id) DO NOTHING"
 	};
 	Arguments	args = {0};
 	int			shard = shard_of_session(run->session_id);
@@ -512,10 +518,12 @@ store_insert_run(const NewRun *run)
 	bind_nullable(&args, JSONBOID, run->session_state);
 	bind_time(&args, run->created_at);
 	bind_text(&args, run->parent_run_id);
-	store_execute(&statement, &args);
+	if (store_execute(id_given ? &insert : &insert_new, &args) == 0)
+		return false;
 	insert_queue(run, shard);
 	if (run->cancelled)
 		store_put_signal(run->run_id, run->owner, shard, SIGNAL_CANCEL);
+	return true;
 }
 
 /*-------------------------------------------------------------------------

@@ -105,23 +105,23 @@ like( id_or_error("'hellohello', model => 'mock:echo', session_id => 's', "
 # At once
 #-------------------------------------------------------------------------
 
-# The second call waits until the first one's transaction has ended.
+# What agno_arun with these arguments returns to two sessions, and the error that the second
+# one gets, which waits until the first one's transaction has ended.
 sub at_once
 {
-	my ($key, $first_input, $second_input) = @_;
+	my ($first_arguments, $second_arguments) = @_;
 	my $one = $node->background_psql('postgres',
 		extra_params => [ '-U', 'a' ]);
 	my $two = $node->background_psql('postgres',
 		on_error_stop => 0, extra_params => [ '-U', 'a' ]);
-	my $sql = "SELECT run_id FROM agno_arun('%s', model => 'mock:echo', "
-	  . "idempotency_key => '$key');";
+	my $sql = "SELECT run_id FROM agno_arun(%s, model => 'mock:echo');";
 
-	my $first_id = $one->query_safe(sprintf "BEGIN; $sql", $first_input);
+	my $first_id = $one->query_safe(sprintf "BEGIN; $sql", $first_arguments);
 	$two->query_until(qr/asked/, "\\set VERBOSITY verbose\n\\echo asked\n"
-		  . sprintf("$sql\n", $second_input));
+		  . sprintf("$sql\n", $second_arguments));
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM pg_stat_activity
-			WHERE query ~ 'idempotency_key => ''$key''' AND usename = 'a'
+			WHERE query ~ 'agno_arun' AND usename = 'a'
 			AND wait_event_type = 'Lock'")
 	  or die 'nobody waits';
 	$one->query_safe('COMMIT');
@@ -132,15 +132,41 @@ sub at_once
 	return ($first_id, $second_id, $error);
 }
 
-my ($one, $two, $error) = at_once('both', 'x', 'x');
+my ($one, $two, $error) = at_once(("'x', idempotency_key => 'both'") x 2);
 like($one, qr/^[0-9a-f-]{36}$/, 'one of two sessions enqueues a run');
 is($two, "$one\n1", 'and the other gets it, when it has waited for the commit');
-($one, $two, $error) = at_once('differ', 'x', 'y');
+($one, $two, $error) = at_once("'x', idempotency_key => 'differ'",
+	"'y', idempotency_key => 'differ'");
 is($two, '1', 'the other gets none if it asks for something else');
 like($error, qr/ERROR:  23505:.*idempotency_key "differ"/, 'but an error');
 is(value("count(*) FROM agno.run_requests
 		WHERE idempotency_key IN ('both', 'differ')"),
 	2, 'there is one run of each key');
+
+my %beside = (
+	'nothing' => '',
+	'what is kept of a request' => ', stream => true',
+	'an idempotency_key' => ", idempotency_key => 'beside'");
+my $count = 0;
+
+foreach my $first_has (sort keys %beside)
+{
+	foreach my $second_has (sort keys %beside)
+	{
+		my $id = 'id' . ++$count;
+
+		# One key twice is the same request.
+		next if $first_has eq $second_has && $first_has =~ /key/;
+		($one, $two, $error) = at_once("'x', run_id => '$id'$beside{$first_has}",
+			"'x', run_id => '$id'$beside{$second_has}");
+		is("$one $two", "$id 1",
+			"of two sessions with one run_id the first has it: $first_has, $second_has");
+		like($error, qr/ERROR:  23505:.*run "$id" already exists\n(?:.*\n)*?HINT:/,
+			'and the second is told so');
+		$node->safe_psql('postgres',
+			"DELETE FROM agno.run_requests WHERE idempotency_key = 'beside'");
+	}
+}
 
 #-------------------------------------------------------------------------
 # JSON null
