@@ -126,37 +126,36 @@ place(Dispatch *dispatch, Flight *flight)
 typedef void (*FlightStep) (Dispatch *dispatch, Flight *flight);
 
 /*
- * Something went wrong with this run that is not its server's fault. The
- * message is of the database's encoding.
+ * Something went wrong with this run that is not its server's fault: it fails, unless
+ * it has been cancelled. The message is of the database's encoding.
  */
 void
 dispatch_fail(Dispatch *dispatch, Flight *flight, const char *type,
-			  const char *message)
-{
-	MemoryContext old = MemoryContextSwitchTo(flight->context);
-
-	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
-			   clock_now());
-	place(dispatch, flight);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * There is too little memory for this run: it fails, unless it has been cancelled, and
- * gives back what it has.
- */
-void
-dispatch_shed(Dispatch *dispatch, Flight *flight, const char *type,
 			  const char *message)
 {
 	bool		cancelled = flight->run.step == STEP_STORE &&
 		flight->run.outcome.status == RUN_CANCELLED;
 	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
-	flight_shed(flight);
-	dispatch_fail(dispatch, flight, type, message);
+	run_failed(&flight->run, type, pstrdup(encoding_from_server(message)),
+			   clock_now());
 	if (cancelled)
 		run_cancelled(&flight->run, clock_now());
+	place(dispatch, flight);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * There is too little memory for this run: it fails likewise, and gives back what it has.
+ */
+void
+dispatch_shed(Dispatch *dispatch, Flight *flight, const char *type,
+			  const char *message)
+{
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
+
+	flight_shed(flight);
+	dispatch_fail(dispatch, flight, type, message);
 	MemoryContextSwitchTo(old);
 }
 

@@ -385,6 +385,11 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		refuse(faults, turn, error);
 		return;
 	}
+	if (turn->tried_end != NULL && !is_passing(error->sqlerrcode))
+	{
+		turn_refuse(turn->tried_end, error->message);
+		return;
+	}
 	if (turn->tried_expired != NULL && !is_passing(error->sqlerrcode))
 	{
 		turn_put_off_expired(turn->tried_expired);
@@ -393,7 +398,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	if (turn->tried == 0 && turn->tried_signal != NULL &&
 		turn->part == PART_NONE && !is_passing(error->sqlerrcode))
 	{
-		turn_drop_signals(turn->tried_signal);
+		turn_drop_signals(turn, turn->tried_signal);
 		return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&

@@ -514,8 +514,11 @@ flight_strip(Flight *flight)
 	Run		   *run = &flight->run;
 
 	flight_shed(flight);
-	run->outcome = run_outcome_failed(run->attempt, "storage",
-									  "what came of the run could not be stored");
+	run->outcome = run->outcome.status == RUN_CANCELLED ?
+		run_outcome_cancelled(run->attempt, run->run_id) :
+		run_outcome_failed(run->attempt, "storage",
+						   "what came of the run could not be stored");
+	flight->stripped = true;
 	flight->session_state = NULL;
 	flight->secret = NULL;
 	flight->escaped_secret = NULL;
@@ -533,6 +536,7 @@ flight_fill_ended(const Flight *flight, EndedRun *ended)
 	ended_run_fill_run(ended, run, flight->run_id, flight->session_id);
 	ended->owner = flight->owner;
 	ended->calls_back = flight->calls_back;
+	ended->leaves_nothing = flight->stripped;
 	ended->content = flight_clean(flight, ended->content);
 	ended->reasoning = flight_clean(flight, ended->reasoning);
 	ended->messages = flight_clean(flight, ended->messages);

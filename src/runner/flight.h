@@ -117,6 +117,7 @@ typedef struct Flight
 	int64		ended_size;		/* flight_size(), as http_keep() was told; 0:
 								 * it has not */
 	int			store_failures; /* how often storing it alone has failed */
+	bool		stripped;		/* nothing is left of it but how it ended */
 	int64		store_after;	/* no try before, as of clock_now() */
 	int64		locked_pause;	/* the last pause because of a lock; 0: none */
 	bool		put_off;		/* it waits for somebody's lock */

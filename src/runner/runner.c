@@ -113,6 +113,7 @@ pin_settings(void)
 		{"transaction_timeout", "0"},
 #endif
 		{"jit", "off"},
+		{"geqo", "off"},
 		/* so that planning executes no constraint of a table's owner */
 		{"constraint_exclusion", "off"},
 		{"plan_cache_mode", "force_generic_plan"},

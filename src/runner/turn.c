@@ -56,37 +56,51 @@ store_response_ids(Turn *turn)
 }
 
 /*
- * End a run in ERROR that cannot be started. Returns whether that could be stored.
+ * End a run barely that can be neither started nor ended as it should: in ERROR, unless it
+ * is to be cancelled. One that is locked is set aside.
+ */
+static void
+end_barely(Turn *turn, const PickedRun *picked, const char *message)
+{
+	char	   *id = picked->run_id;
+	List	   *locks = store_lock_runs(&id, 1);
+	RunLock    *lock;
+	RunOutcome	outcome;
+
+	turn->barely = true;
+	if (locks == NIL)
+	{
+		store_set_locked(&id, 1);
+		return;
+	}
+	lock = linitial(locks);
+	if (lock->status == RUN_CANCELLED || picked->cancelled)
+	{
+		if (lock->status == RUN_RUNNING)
+			turn->cancelled_ids = lappend(turn->cancelled_ids, id);
+		(void) turn_end_cancelled(turn, &lock, 1);
+		return;
+	}
+	outcome = run_outcome_failed(lock->attempt, "storage",
+								 encoding_from_server(message));
+	turn_end_failed(turn, &lock, &outcome, 1);
+}
+
+/*
+ * Likewise, in a transaction of its own, and tell those who wait. Returns whether that
+ * could be stored.
  */
 static bool
 end_refused(const PickedRun *picked, const char *message)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	Turn	   *turn = palloc0(sizeof(Turn));
 	volatile bool stored = false;
-	char	   *id = picked->run_id;
 
 	PG_TRY();
 	{
-		Turn		turn = {0};
-		List	   *locks;
-
 		store_begin("agno_bg: refusing a run");
-		locks = store_lock_runs(&id, 1);
-		if (locks != NIL)
-		{
-			RunLock    *lock = linitial(locks);
-			RunOutcome	outcome =
-				run_outcome_failed(lock->attempt, "storage",
-								   encoding_from_server(message));
-			EndedRun	ended;
-
-			ended_run_fill(&ended, &outcome, id, picked->session_id);
-			ended.row = lock->row;
-			ended.owner = lock->owner;
-			turn_end_runs(&turn, &ended, 1);
-		}
-		else
-			store_set_locked(&id, 1);
+		end_barely(turn, picked, message);
 		store_commit();
 		stored = true;
 	}
@@ -99,13 +113,15 @@ end_refused(const PickedRun *picked, const char *message)
 	if (!stored)
 		store_abort();
 	MemoryContextSwitchTo(caller);
+	if (stored)
+		turn_tell(turn);
 	return stored;
 }
 
 /*
- * A run that cannot be started, because a trigger refuses it say: it ends in
- * ERROR with this message; and if even that cannot be stored, it stands aside
- * for others.
+ * A run that can be neither started nor ended as it should, because a trigger refuses
+ * what it says, say: it ends, and leaves nothing but this message; and if even that
+ * cannot be stored, it stands aside for others.
  */
 void
 turn_refuse(const PickedRun *picked, const char *message)
@@ -113,24 +129,26 @@ turn_refuse(const PickedRun *picked, const char *message)
 	char	   *id = picked->run_id;
 
 	if (end_refused(picked, message))
-		waiters_wake(&id, 1);
-	else
-	{
-		store_begin("agno_bg: setting a run aside");
-		store_set_locked(&id, 1);
-		store_commit();
-	}
+		return;
+	store_begin("agno_bg: setting a run aside");
+	store_set_locked(&id, 1);
+	store_commit();
 }
 
 /*
  * What is signalled about this run cannot be followed: others are not to wait for
- * that. Its time runs on.
+ * that. If it is to be cancelled, that is tried again, and the run is refused if it is in
+ * vain; else its time runs on.
  */
 void
-turn_drop_signals(const Signal *signal)
+turn_drop_signals(const Turn *turn, Signal *signal)
 {
 	store_begin("agno_bg: dropping signals");
 	(void) store_take_signals_of(&signal->run_id, &signal->owner, 1);
+	if (signal->kind == SIGNAL_CANCEL &&
+		fleet_find(turn->dispatch->fleet, signal->run_id) == NULL &&
+		store_cancel_called_back(&signal, 1) == NIL)
+		(void) store_cancel_later(&signal, 1);
 	store_commit();
 	ereport(LOG,
 			(errmsg("agno_bg has dropped what was signalled about run \"%s\": it could not be followed",

@@ -92,6 +92,8 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
+	bool		barely;			/* runs that end leave nothing: what they
+								 * would leave could not be stored */
 	bool		readied;		/* those that are due are ready */
 
 	/* what it was about, if it fails */
@@ -102,6 +104,8 @@ typedef struct Turn
 								 * start no run */
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
+	PickedRun  *tried_end;		/* the run that it was to end, having waited
+								 * too long for its server, or NULL */
 	TurnPart	part;			/* the part that it was at */
 	OwnerWork	work;			/* of what kind it was, */
 	int			things;			/* at how many things, */
@@ -154,11 +158,12 @@ typedef struct Turn
 extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
-extern void turn_drop_signals(const Signal *signal);
+extern void turn_drop_signals(const Turn *turn, Signal *signal);
 extern void turn_put_off_expired(char *run_id);
 extern void turn_refuse(const PickedRun *picked, const char *message);
 
 /* turn_outcome.c */
+extern void turn_tell(const Turn *turn);
 extern void turn_carry_out(const Turn *turn);
 
 /* turn_times.c */

@@ -55,7 +55,7 @@ keep_in_budget(RunLock **runs, int count)
  * ReadyRuns, of which nothing else is known.
  */
 static List *
-read_steps(RunLock **runs, int count)
+read_steps(const Turn *turn, RunLock **runs, int count)
 {
 	List	   *stubs = NIL;
 
@@ -68,7 +68,8 @@ read_steps(RunLock **runs, int count)
 		stub->turns = 1;
 		stubs = lappend(stubs, stub);
 	}
-	store_read_steps(stubs);
+	if (!turn->barely)
+		store_read_steps(stubs);
 	return stubs;
 }
 
@@ -104,12 +105,14 @@ turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int coun
 
 	if (kept == 0)
 		return;
-	foreach(cell, read_steps(runs, kept))
+	foreach(cell, read_steps(turn, runs, kept))
 	{
 		int			i = foreach_current_index(cell);
 
 		fill_locked(&ended[i], runs[i], &outcomes[i],
 					((ReadyRun *) lfirst(cell))->steps);
+		if (turn->barely)
+			ended[i].has_steps = ended[i].leaves_nothing = true;
 	}
 	turn_end_runs(turn, ended, kept);
 }
@@ -148,7 +151,7 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 
 	if (kept == 0)
 		return 0;
-	stubs = read_steps(runs, kept);
+	stubs = read_steps(turn, runs, kept);
 
 	/* Runs of one session leave it something one after the other. */
 	foreach(cell, stubs)

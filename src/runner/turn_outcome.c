@@ -130,6 +130,22 @@ wake_waiters(const Turn *turn)
 }
 
 /*
+ * Tell those who wait for runs that have ended, and the tool workers, now that the turn is
+ * committed.
+ */
+void
+turn_tell(const Turn *turn)
+{
+	ListCell   *cell;
+
+	wake_waiters(turn);
+	foreach(cell, turn->tool_owners)
+		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
+	foreach(cell, turn->cancelled_ids)
+		tool_slots_cancel(lfirst(cell));
+}
+
+/*
  * Carry out what a turn has decided, now that it is committed.
  */
 void
@@ -138,17 +154,13 @@ turn_carry_out(const Turn *turn)
 	uint32		siblings;
 	ListCell   *cell;
 
-	wake_waiters(turn);
 	note_flushed(turn);
 	foreach(cell, turn->settled)
 		fleet_settled(lfirst(cell));
 	foreach(cell, turn->held_back)
 		pacing_held_back(turn->dispatch->paces, lfirst(cell), clock_now());
 	let_go(turn);
-	foreach(cell, turn->tool_owners)
-		tool_slots_want(MyDatabaseId, lfirst_oid(cell));
-	foreach(cell, turn->cancelled_ids)
-		tool_slots_cancel(lfirst(cell));
+	turn_tell(turn);
 	take_off(turn);
 	runner_slot_count(COUNT_CLAIMED, list_length(turn->started));
 	runner_slot_count(COUNT_IN_FLIGHT,

@@ -380,7 +380,12 @@ turn_give_up(Turn *turn)
 									 Min(TURN_BATCH, turn->limit));
 		took = clock_now() - began;
 		if (picked != NIL)
+		{
+			turn->tried_end =
+				list_length(picked) == 1 ? linitial(picked) : NULL;
 			end_given_up(turn, pace, picked, problem);
+			turn->tried_end = NULL;
+		}
 		began = clock_now();
 		since = store_waits_since(pace->key);
 		took += clock_now() - began;

@@ -460,7 +460,7 @@ lock_of(const ReadyRun *run)
 	lock->session_id = run->session_id;
 	lock->status = run->status;
 	lock->owner = run->owner;
-	lock->attempt = run->attempt;
+	lock->attempt = run->row_attempt;
 	lock->row = run->row;
 	lock->mine = true;
 	if (run->elapsed_ms > 0)
@@ -512,6 +512,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			}
 			else if (run->attempt > 0)
 				ended_run_leave_to_session(ended, &outcome.usage);
+			ended->attempt = run->row_attempt;
 			break;
 		case CANCEL:
 			starts->cancelled[starts->cancelled_count++] = lock_of(run);

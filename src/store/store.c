@@ -34,6 +34,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/async.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "core/version.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -195,6 +196,15 @@ store_enter(void)
 	/* The queue was large once, maybe, and may be taken to be so still. */
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+
+	/*
+	 * What a trigger does where a logical subscription applies changes is of
+	 * this database, and no row that the subscription receives of ours.
+	 */
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN)
+		(void) set_config_option("session_replication_role", "origin",
+								 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
 	SetUserIdAndSecContext(owner, user.security_context |
 						   SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();

@@ -197,7 +197,9 @@ typedef struct ReadyRun
 	Oid			owner;
 	ItemPointerData row;		/* where it is in agno.runs */
 	ItemPointerData queue_row;	/* where it is in agno.run_queue */
-	int			attempt;		/* how often it has been started */
+	int			attempt;		/* how often it has been started, as far as
+								 * that counts */
+	int			row_attempt;	/* and as its row says */
 	bool		marked;			/* it is to be cancelled */
 	char	   *model_server;	/* of the database's encoding */
 	char	   *model;
@@ -286,6 +288,8 @@ typedef struct EndedRun
 	const char *session_metrics;	/* JSON; NULL: leave them as they are */
 	const char *tools;			/* JSON; NULL: it has called none */
 	const char *requirements;	/* JSON; NULL: leave them as they are */
+	bool		leaves_nothing; /* its session is not even told that it has
+								 * ended */
 	bool		has_steps;		/* some of it is in agno.run_steps */
 	bool		calls_back;		/* it may have on_complete; in the store: its
 								 * status is set when that is called */

@@ -241,7 +241,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->session_id = next_text(row);
 	run->status = next_status(row);
 	run->owner = next_oid(row);
-	run->attempt = next_int(row);
+	run->attempt = run->row_attempt = next_int(row);
 	/* As store_recover() would have done, had it not been locked. */
 	if (run->status == RUN_RUNNING && !its->continues && this_runner.culprit != NULL &&
 		strcmp(run->run_id, this_runner.culprit) != 0)

@@ -231,11 +231,15 @@ update_sessions(EndedRun *runs, int count)
 
 	for (int i = 0; i < count; i++)
 	{
+		if (runs[i].leaves_nothing)
+			continue;
 		add_text(&session_ids, runs[i].session_id);
 		add_utf8(&states, runs[i].session_state);
 		add_utf8(&metrics, runs[i].session_metrics);
 		add_int(&owners, (int) runs[i].owner);
 	}
+	if (session_ids.count == 0)
+		return;
 	bind_column(&args, &session_ids);
 	bind_column(&args, &states);
 	bind_column(&args, &metrics);
@@ -364,17 +368,17 @@ store_finish(EndedRun *runs, int count, List **owners)
 }
 
 /*
- * Somebody has ended this run, which is locked, while it waited: store what is not known of it
- * yet, and what it leaves to its session.
+ * Somebody has ended this run, which is locked, while it waited: store what it has said and
+ * done, of which there may be more than when it was PAUSED, and what it leaves to its session.
  */
 void
 store_complete_ended(EndedRun *run)
 {
 	static Statement statement = {
 		"UPDATE agno.runs r SET"
-		" messages = coalesce(r.messages, $2::pg_catalog.jsonb),"
-		" metrics = coalesce(r.metrics, $3::pg_catalog.jsonb),"
-		" tools = coalesce(r.tools, $4::pg_catalog.jsonb),"
+		" messages = coalesce($2::pg_catalog.jsonb, r.messages),"
+		" metrics = coalesce($3::pg_catalog.jsonb, r.metrics),"
+		" tools = coalesce($4::pg_catalog.jsonb, r.tools),"
 		" session_state = coalesce($5::pg_catalog.jsonb, r.session_state) "
 		"WHERE r.run_id = $1"
 	};

@@ -19,7 +19,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/prepare.h"
-#include "commands/trigger.h"
 #include "core/clock.h"
 #include "miscadmin.h"
 #include "server/session_user.h"
@@ -100,7 +99,7 @@ tool_session_undo(void)
 
 /*
  * Act as the owner of our tables until store_leave(). The role's own wishes about
- * locks, plans and triggers do not count there.
+ * locks and plans do not count there.
  */
 StoreUser
 tool_session_enter(void)
@@ -121,10 +120,6 @@ tool_session_enter(void)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
-	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_ORIGIN)
-		(void) set_config_option("session_replication_role", "origin",
-								 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
 	return user;
 }
 

@@ -1,6 +1,6 @@
 # Copies of a database: a hot standby that answers and, when it is promoted,
 # goes on with what was pending; a dump that is restored; and a logical
-# subscriber, which receives runs and executes none.
+# subscriber, which receives runs and executes none, but those of its own.
 
 use strict;
 use warnings;
@@ -80,7 +80,16 @@ is( $restored->safe_psql('postgres', q(SELECT metadata, session_id,
 # A logical subscriber
 my $subscriber = new_node('subscriber', init => { allows_streaming => 'logical' });
 add_mock_server($subscriber, $url);
-$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR ALL TABLES');
+$node->safe_psql('postgres', q(
+	CREATE TABLE tickets (id int PRIMARY KEY);
+	CREATE PUBLICATION everything FOR ALL TABLES));
+$subscriber->safe_psql('postgres', q(
+	CREATE TABLE tickets (id int PRIMARY KEY);
+	CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM public.agno_arun('about it', model => 'mock:echo', run_id => 'ticket' || new.id);
+		RETURN NULL; END $$;
+	CREATE TRIGGER ask AFTER INSERT ON tickets FOR EACH ROW EXECUTE FUNCTION ask();
+	ALTER TABLE tickets ENABLE ALWAYS TRIGGER ask));
 $subscriber->safe_psql('postgres',
 	"CREATE SUBSCRIPTION subscription CONNECTION \$\$@{[ $node->connstr('postgres') ]}\$\$
 		PUBLICATION everything");
@@ -94,6 +103,10 @@ $subscriber->safe_psql('postgres',
 	"SELECT agno_arun('own', model => 'mock:echo', run_id => 'own')");
 is(wait_run($subscriber, 'own'), 'COMPLETED',
 	'a subscriber executes runs of its own');
+$node->safe_psql('postgres', 'INSERT INTO tickets VALUES (1)');
+$node->wait_for_catchup('subscription');
+is(wait_run($subscriber, 'ticket1'), 'COMPLETED',
+	'and those that a trigger enqueues for what it receives');
 my $old = $subscriber->safe_psql('postgres', "SELECT pid FROM agno.workers WHERE kind = 'runner'");
 $subscriber->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
 ok($subscriber->poll_query_until('postgres', "SELECT count(*) = 1 FROM agno.workers WHERE kind = 'runner' AND pid <> $old AND state = 'running'"),

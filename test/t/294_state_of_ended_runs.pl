@@ -16,6 +16,7 @@ use Test::More;
 my $node = new_node('main');
 add_mock_server(start_mock('mock'));
 my $url = start_mock('leaves');
+add_mock_server($url, name => 'patient');
 add_mock_server($url, name => 'leaves', options => ", unreachable_patience '1s'");
 make_user('app');
 $node->safe_psql('postgres', 'CREATE SCHEMA t AUTHORIZATION app');
@@ -26,7 +27,7 @@ as('app', q{
 	CREATE FUNCTION t.confirmed() RETURNS text LANGUAGE sql AS $$ SELECT 'yes' $$;
 	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('confirmed', 't.confirmed', true);
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('counts', 'mock:tools', '{t.bump,t.nap,confirmed}'),
-		('left', 'leaves:tools', '{t.bump,t.nap}')});
+		('left', 'leaves:tools', '{t.bump,t.nap}'), ('patient', 'patient:tools', '{t.bump,t.nap,confirmed}')});
 
 my @bumps = ([ ['bump'] ], [ ['bump'] ]);
 my $nap = [ [ 'nap', '{"seconds": 60}' ] ];
@@ -61,12 +62,16 @@ sub check
 	return;
 }
 
+call_tools('goes-on', 'patient', [ @bumps, [ ['confirmed'] ], [ ['bump'] ], [ [ 'nap', '{"seconds": 4}' ] ] ],
+	session_id => 'goes-on', role => 'app');
+wait_until('somebody to have to decide about it', sub { value(q(status FROM agno.runs WHERE run_id = 'goes-on')) eq 'PAUSED' });
+as('app', q(SELECT agno_approve_call('goes-on')));
 counts('at-tool', $nap, session_state => '{"given": true}');
 counts('late', $nap, timeout => '3s');
 counts('decides', [ ['confirmed'] ]);
-counts('unreached', [ [ 'nap', '{"seconds": 2}' ] ], agent => 'left');
+counts('unreached', [ [ 'nap', '{"seconds": 4}' ] ], agent => 'left');
 
-wait_for_nap('unreached');
+wait_for_nap($_) for qw(goes-on unreached);
 stop_mock('leaves');
 wait_for_nap('at-tool');
 as('app', q(SELECT agno_cancel_run('at-tool')));
@@ -74,6 +79,10 @@ check('at-tool', 'CANCELLED', 'a run that is cancelled while a tool is called', 
 wait_until('somebody to have to decide', sub { value(q(status FROM agno.runs WHERE run_id = 'decides')) eq 'PAUSED' });
 as('app', q(SELECT agno_cancel_run('decides')));
 check('decides', 'CANCELLED', 'a run that is cancelled while somebody decides');
+wait_until('the other to wait for its server', sub { value(q(status FROM agno.runs WHERE run_id = 'goes-on')) eq 'PENDING' });
+as('app', q(SELECT agno_cancel_run('goes-on')));
+check('goes-on', 'CANCELLED', 'a run that is cancelled while it waits for its server, having gone on since somebody decided', '{"n": 3}');
+is(value(q(jsonb_array_length(tools) FROM agno.runs WHERE run_id = 'goes-on')), '5', 'it tells of its calls since then');
 check('late', 'ERROR', 'a run that times out while a tool is called');
 check('unreached', 'ERROR', 'a run whose server cannot be reached any more');
 is(value(q(jsonb_array_length(tools) FROM agno.runs WHERE run_id = 'unreached')), '3', 'it tells of its calls');
