@@ -569,14 +569,26 @@ enqueue_check_room(Oid owner)
 }
 
 /*
+ * Whether the idempotency key of the run has been used, for the same request: *state is
+ * that earlier run then. Errors: unique_violation.
+ */
+static bool
+is_repeated(const NewRun *run, RunRow *state)
+{
+	return !run->idempotency_key.isnull &&
+		store_find_idempotent(run->owner, run->idempotency_key.value,
+							  run->request_hash.value, state);
+}
+
+/*
  * Put a run into the tables whose arguments have been read, and completed with what
- * its agent says. If the idempotency key has been used, *state is that earlier run;
- * else the new one, PENDING.
+ * its agent says. If somebody has just used the idempotency key, *state is that earlier
+ * run; else the new one, PENDING.
  */
 static void
 accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 {
-	bool		repeated;
+	bool		repeated = false;
 	StoreUser	user;
 
 	if (run->on_complete != NULL)
@@ -590,16 +602,10 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 						run->tools != NULL);
 
 	user = store_enter();
-	repeated = !run->idempotency_key.isnull &&
-		store_find_idempotent(run->owner, run->idempotency_key.value,
-							  run->request_hash.value, state);
-	if (!repeated)
-		enqueue_check_room(run->owner);
-	if (!repeated && !store_insert_request(run))
+	enqueue_check_room(run->owner);
+	if (!store_insert_request(run))
 	{
-		repeated = !run->idempotency_key.isnull &&
-			store_find_idempotent(run->owner, run->idempotency_key.value,
-								  run->request_hash.value, state);
+		repeated = is_repeated(run, state);
 		if (!repeated)
 			complain_of_conflict(run, id_given);
 	}
@@ -617,6 +623,24 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 }
 
 /*
+ * Whether the run has been enqueued before, as is_repeated() says: whatever has become of
+ * its agent, or of the right to use its server.
+ */
+static bool
+was_enqueued(const NewRun *run, RunRow *state)
+{
+	StoreUser	user;
+	bool		repeated;
+
+	if (run->idempotency_key.isnull)
+		return false;
+	user = store_enter();
+	repeated = is_repeated(run, state);
+	store_leave(user);
+	return repeated;
+}
+
+/*
  * Enqueue the run that the arguments ask for. If the idempotency key has been
  * used, *state is that earlier run; else the new one, PENDING.
  */
@@ -629,6 +653,8 @@ enqueue_run(FunctionCallInfo fcinfo, RunRow *state)
 
 	check_may_write("agno_arun()");
 	id_given = read_arguments(fcinfo, &run);
+	if (was_enqueued(&run, state))
+		return;
 	model = argument_text(fcinfo, ARG_MODEL);
 	if (!run.agent_id.isnull)
 		apply_agent(&run, &model);

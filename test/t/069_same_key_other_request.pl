@@ -63,6 +63,9 @@ $node->safe_psql('postgres',
 	"UPDATE agno.agents SET instructions = '{Anew}' WHERE agent_id = 'one'");
 is(id_or_error($by_agent, role => $superuser), $first,
 	'that an agent has been changed is no other request');
+$node->safe_psql('postgres', "DELETE FROM agno.agents WHERE agent_id = 'one'");
+is(id_or_error($by_agent, role => $superuser), $first,
+	'nor is that it is not there any more');
 
 #-------------------------------------------------------------------------
 # Another request

@@ -93,6 +93,10 @@ is(value(q((metrics->>'total_tokens') FROM agno.runs WHERE run_id = 'deep')), 8 
 is(as('app', q(SELECT string_agg(format('%s:%s:%s:%s', depth, agent_id, status, total_tokens), ' ' ) FROM agno.run_tree('deep'))),
 	'0:boss:COMPLETED:36 1:middle:COMPLETED:36 2:leaf:COMPLETED:36 2:leaf:COMPLETED:18 1:leaf:COMPLETED:18', 'agno.run_tree tells what each has cost itself');
 is(as('other', q(SELECT count(*) FROM agno.run_tree('deep'))), 0, 'not to others');
+start('outlived', [ [ delegate(leaf => task('l', [ [ nap => { seconds => 0 } ] ], [ [ nap => { seconds => 60 } ] ])) ] ], timeout => '3s');
+expect_run('outlived', { status => 'ERROR' }, 'a parent that ends before its child');
+wait_until('the end of the child', sub { below('outlived') == 0 });
+is(value(q(string_agg(depth || ':' || t.total_tokens, ' ' ORDER BY depth) FROM agno.run_tree('outlived') t)), '0:18 1:36', 'which is not a part of what that has cost');
 
 start('loop', [ [ delegate(loop => task('1', [ delegate(loop => task('2', [ delegate(loop => task('3', [ delegate(loop => task('4',
 	[ delegate(loop => task('5', [ delegate(loop => 'end') ])) ])) ])) ])) ])) ] ], agent => 'loop');
