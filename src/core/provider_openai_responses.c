@@ -309,6 +309,17 @@ read_output(const cJSON *output, Message *message)
 }
 
 /*
+ * Whether there is a member of this name that is not null.
+ */
+static bool
+is_given(const cJSON *tree, const char *name)
+{
+	const cJSON *member = cJSON_GetObjectItemCaseSensitive(tree, name);
+
+	return member != NULL && !cJSON_IsNull(member);
+}
+
+/*
  * How the response ended, with the reason in *error when not well.
  */
 static AnswerOutcome
@@ -316,9 +327,11 @@ read_outcome(const cJSON *tree, const cJSON *output, const char **error)
 {
 	const char *status = json_string(tree, "status");
 	const char *reason;
+	bool		none = status == NULL && !is_given(tree, "status");
 
 	/* Servers that imitate OpenAI may leave the status out. */
-	if (status == NULL ? cJSON_IsArray(output) : strcmp(status, "completed") == 0)
+	if (none ? cJSON_IsArray(output) :
+		status != NULL && strcmp(status, "completed") == 0)
 		return ANSWER_COMPLETE;
 
 	if (status != NULL && strcmp(status, "incomplete") == 0)
@@ -355,10 +368,8 @@ read_outcome(const cJSON *tree, const cJSON *output, const char **error)
 static bool
 is_error(const cJSON *tree)
 {
-	const cJSON *error = cJSON_GetObjectItemCaseSensitive(tree, "error");
-
 	return cJSON_GetObjectItemCaseSensitive(tree, "status") == NULL &&
-		error != NULL && !cJSON_IsNull(error);
+		is_given(tree, "error");
 }
 
 /*

@@ -15,15 +15,19 @@
 #include "http/url.h"
 
 /*
- * Whether libcurl takes this URL, which has no user name.
+ * Whether libcurl takes this URL, which has no user name. Port 0 is none.
  */
 bool
 url_is_valid(const char *url)
 {
 	CURLU	   *handle = curl_url();
+	char	   *port = NULL;
 	bool		valid = handle != NULL &&
-		curl_url_set(handle, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK;
+		curl_url_set(handle, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
+		curl_url_get(handle, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+		atoi(port) > 0;
 
+	curl_free(port);
 	curl_url_cleanup(handle);
 	return valid;
 }

@@ -13,6 +13,7 @@
 #include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "miscadmin.h"
@@ -79,6 +80,26 @@ add_string(pg_cryptohash_ctx *context, const char *string)
 }
 
 /*
+ * The name of a type with its schema, whatever the settings of the caller are.
+ */
+static char *
+type_name(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Form_pg_type form;
+	char	   *schema;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		return "";
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	schema = get_namespace_name(form->typnamespace);
+	name = psprintf("%s.%s", schema != NULL ? schema : "", NameStr(form->typname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/*
  * What tells a function of this signature from one that replaces it: a hash of all
  * that decides what a call does, as far as the function itself says it; and, if it
  * has other rights than its caller, whose; and of what is bound to its arguments, if not
@@ -111,7 +132,7 @@ tool_fingerprint(const char *signature, const char *bound)
 	done = context != NULL && pg_cryptohash_init(context) >= 0 &&
 		add_string(context, signature) &&
 		add_string(context, language != NULL ? language : "") &&
-		add_string(context, format_type_be_qualified(proc->prorettype)) &&
+		add_string(context, type_name(proc->prorettype)) &&
 		add_string(context, psprintf("%d%d%d%c%c", proc->proretset,
 									 proc->proisstrict, proc->prosecdef,
 									 proc->prokind, proc->provolatile)) &&

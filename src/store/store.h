@@ -413,7 +413,7 @@ typedef struct SessionShare
 {
 	char	   *metrics;		/* of the session: a JSON object, or NULL */
 	char	   *state;			/* of it, with what the run adds to it:
-								 * likewise */
+								 * likewise; NULL if that is nothing */
 	char	   *model_server;
 	char	   *model;
 } SessionShare;

@@ -121,6 +121,9 @@ requeue_page(const char *after, const char *last, const Column *own)
 		"FROM (SELECT w.run_id, " INTERRUPTED("w") " AS interrupted,"
 		" " INTERRUPTED("w") " OR w.state = " PARKED
 		" OR (w.state = " LOCKED " AND w.run_at IS NULL)"
+		" OR (w.state IN (" DECISION ", " SCHEDULED ")"
+		" AND EXISTS (SELECT FROM agno.runs r"
+		" WHERE r.run_id = w.run_id AND r.status = 'CANCELLED'))"
 		" OR (w.state = " WAITING
 		" AND NOT EXISTS (SELECT FROM agno.run_queue e"
 		" WHERE e.session_id = w.session_id"
@@ -141,7 +144,8 @@ requeue_page(const char *after, const char *last, const Column *own)
 /*
  * Take over the next rows of the queue, at most limit in the order of their
  * ids, from an earlier runner: what it had in flight is ready again, and so is
- * what it had parked, and what waits for no other run any more. Attempts that
+ * what it had parked, and what waits for no other run any more, or has been CANCELLED
+ * without a signal (by a hand). Attempts that
  * the crash interrupted do not count, but for that of the run whose fault it
  * was; if nobody knows whose, all of them count. A run that somebody has
  * locked stays RUNNING, and is treated likewise when it is started. Those of this

@@ -370,15 +370,16 @@ store_read_rest(ReadyRun *run)
 }
 
 /*
- * Read what a run that is not in flight has found of its session, and adds to it. Returns
- * whether there is one.
+ * Read what a run that is not in flight has found of its session, and adds to it: of the
+ * state nothing, if it adds nothing. Returns whether there is one.
  */
 bool
 store_read_session_share(const char *run_id, SessionShare *share)
 {
 	static Statement statement = {
-		"SELECT s.session_metrics, s.session_state, d.session_state,"
-		" r.model_provider, r.model "
+		"SELECT s.session_metrics,"
+		" CASE WHEN d.session_state IS NOT NULL THEN s.session_state END,"
+		" d.session_state, r.model_provider, r.model "
 		"FROM agno.runs r JOIN agno.sessions s ON s.session_id = r.session_id"
 		" AND s.owner = r.owner "
 		"LEFT JOIN agno.run_requests d ON d.run_id = r.run_id "

@@ -28,6 +28,7 @@ CREATE SERVER x FOREIGN DATA WRAPPER agno_bg
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://[::1');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://x:99999');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://x:y');
+CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://x:0');
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://%00/');
 -- but not this
 CREATE SERVER x FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url 'http://[::1]:8080/v1');

@@ -236,6 +236,13 @@ as('app', q(SELECT agno_approve_call('slow')));
 expect_run('slow', { status => 'COMPLETED', "(metrics ->> 'duration')::float8 < 2" => 'true' }, 'a pause counts against no timeout');
 forget();
 
+$node->safe_psql('postgres', 'ALTER ROLE app SET quote_all_identifiers = on');
+start('quoted', [ [ [ careful => { what => 'q' } ] ] ]);
+$node->safe_psql('postgres', 'ALTER ROLE app RESET quote_all_identifiers');
+as('app', q(SELECT agno_approve_call('quoted')));
+expect_run('quoted', { status => 'COMPLETED' }, 'how names are shown where a run is enqueued is nothing to ask again for');
+forget();
+
 start('told', [ [ [ careful => { what => 't' } ] ] ], arguments => { stream => 'true' });
 as('app', q(SELECT agno_approve_call('told')));
 wait_run('told');

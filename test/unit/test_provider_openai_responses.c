@@ -177,6 +177,10 @@ test_failures(void)
 	answer = read_text("{\"status\":\"queued\"}");
 	check(answer.outcome == ANSWER_INVALID);
 	check_text(answer.error, "the model server left the response queued");
+	answer = read_text("{\"status\":{},\"output\":[{\"type\":\"message\","
+					   "\"content\":[{\"type\":\"output_text\",\"text\":\"hi\"}]}]}");
+	check(answer.outcome == ANSWER_INVALID);
+	check_text(answer.error, "the answer of the model server is not a response");
 	answer = read_text("{}");
 	check(answer.outcome == ANSWER_INVALID);
 	answer = read_text("[]");
