@@ -512,6 +512,7 @@ void
 flight_strip(Flight *flight)
 {
 	Run		   *run = &flight->run;
+	MemoryContext old = MemoryContextSwitchTo(flight->context);
 
 	flight_shed(flight);
 	run->outcome = run->outcome.status == RUN_CANCELLED ?
@@ -522,6 +523,7 @@ flight_strip(Flight *flight)
 	flight->session_state = NULL;
 	flight->secret = NULL;
 	flight->escaped_secret = NULL;
+	MemoryContextSwitchTo(old);
 }
 
 /*

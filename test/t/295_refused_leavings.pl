@@ -85,6 +85,7 @@ as('app', q(SELECT agno_cancel_run('at-tool')));
 as('app', q(SELECT agno_cancel_run('in-flight')));
 wait_until('all to have left the queue', sub { value('count(*) FROM agno.run_queue') == 0 });
 is(value("status, error FROM agno.runs WHERE run_id = '$_'"), 'CANCELLED|', "$_ is CANCELLED") for @cancelled;
+is(value("content FROM agno.runs WHERE run_id = 'in-flight'"), 'Run in-flight was cancelled', 'and says so');
 is(value("status, error ->> 'type' FROM agno.runs WHERE run_id = '$_'"), 'ERROR|storage', "$_ has failed, and says why") for @failed;
 like(value(q(error ->> 'message' FROM agno.runs WHERE run_id = 'unreached')), qr/violates check constraint "few"/, 'as the database does');
 is(value(q(status, error ->> 'type' FROM agno.runs WHERE run_id = 'beside')), 'ERROR|connection', 'another run is given up beside it');
