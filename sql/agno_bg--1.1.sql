@@ -1714,8 +1714,10 @@ BEGIN ATOMIC
 			AND k.owner OPERATOR(pg_catalog.=) r.owner
 		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
-		  AND (r.finished_at IS NULL
-			   OR k.finished_at OPERATOR(pg_catalog.<=) r.finished_at)
+		  AND (r.status OPERATOR(pg_catalog.=) 'COMPLETED'::agno.run_status
+			   OR pg_catalog.jsonb_path_exists(r.tools,
+					'$[*] ? (@.child_run_id == $id && @.tool_call_error != null)'::pg_catalog.jsonpath,
+					pg_catalog.jsonb_build_object('id', c.child_run_id)))
 		  AND r.metrics IS NOT NULL)
 		AS o (input_tokens, output_tokens, total_tokens)
 	ORDER BY f.path;
@@ -1749,8 +1751,8 @@ COMMENT ON COLUMN agno.prices.cached_input IS
 COMMENT ON COLUMN agno.prices.output IS 'of a million tokens that are generated';
 SELECT pg_catalog.pg_extension_config_dump('agno.prices', '');
 
--- Figures, and nothing of what was said. The tokens of children that ended before
--- their parents are in the metrics of these: here each run has its own, as in
+-- Figures, and nothing of what was said. The tokens of children are in the metrics of
+-- their parents, unless these ended before: here each run has its own, as in
 -- agno.run_tree.
 CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 	SELECT r.run_id,
@@ -1797,8 +1799,10 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 		WHERE r.tools IS NOT NULL
 		  AND c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
-		  AND (r.finished_at IS NULL
-			   OR k.finished_at OPERATOR(pg_catalog.<=) r.finished_at)
+		  AND (r.status OPERATOR(pg_catalog.=) 'COMPLETED'::agno.run_status
+			   OR pg_catalog.jsonb_path_exists(r.tools,
+					'$[*] ? (@.child_run_id == $id && @.tool_call_error != null)'::pg_catalog.jsonpath,
+					pg_catalog.jsonb_build_object('id', c.child_run_id)))
 		) AS k (input, cached, output)
 	CROSS JOIN LATERAL (
 		SELECT (r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::numeric
