@@ -104,8 +104,8 @@ part_name(TurnPart part)
  * Whether an error says nothing about the run that was being stored: the
  * system lacks something, somebody stops it, or holds a lock.
  */
-static bool
-is_passing(int sqlstate)
+bool
+faults_is_passing(int sqlstate)
 {
 	int			category = ERRCODE_TO_CATEGORY(sqlstate);
 
@@ -379,30 +379,30 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 			return;
 	}
 	if (tried != NULL &&
-		(!is_passing(error->sqlerrcode) ||
+		(!faults_is_passing(error->sqlerrcode) ||
 		 (lacks_memory(error) && exhausts_memory(faults, tried))))
 	{
 		refuse(faults, turn, error);
 		return;
 	}
-	if (turn->tried_end != NULL && !is_passing(error->sqlerrcode))
+	if (turn->tried_end != NULL && !faults_is_passing(error->sqlerrcode))
 	{
 		turn_refuse(turn->tried_end, error->message);
 		return;
 	}
-	if (turn->tried_expired != NULL && !is_passing(error->sqlerrcode))
+	if (turn->tried_expired != NULL && !faults_is_passing(error->sqlerrcode))
 	{
 		turn_put_off_expired(turn->tried_expired);
 		return;
 	}
 	if (turn->tried == 0 && turn->tried_signal != NULL &&
-		turn->part == PART_NONE && !is_passing(error->sqlerrcode))
+		turn->part == PART_NONE && !faults_is_passing(error->sqlerrcode))
 	{
 		turn_drop_signals(turn, turn->tried_signal);
 		return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&
-		(!is_passing(error->sqlerrcode) || lacks_memory(error)))
+		(!faults_is_passing(error->sqlerrcode) || lacks_memory(error)))
 	{
 		leave_out(faults, turn->part);
 		return;
@@ -411,7 +411,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
-	if (turn->tried > 1 && !is_passing(error->sqlerrcode))
+	if (turn->tried > 1 && !faults_is_passing(error->sqlerrcode))
 		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */

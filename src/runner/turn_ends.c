@@ -8,8 +8,10 @@
 #include "postgres.h"
 
 #include "runner/ended_run.h"
+#include "runner/faults.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
+#include "server/subtransaction.h"
 
 /*
  * End these runs, which are locked and not in flight, and tell subscribers.
@@ -51,25 +53,25 @@ keep_in_budget(RunLock **runs, int count)
 }
 
 /*
- * What has been said and done of those of these runs that have called tools: a list of
- * ReadyRuns, of which nothing else is known.
+ * What has been said and done of those of these runs that have called tools: a
+ * ReadyRun of each, of which nothing else is known.
  */
-static List *
+static ReadyRun **
 read_steps(const Turn *turn, RunLock **runs, int count)
 {
-	List	   *stubs = NIL;
+	ReadyRun  **stubs = palloc(sizeof(ReadyRun *) * count);
+	List	   *list = NIL;
 
 	for (int i = 0; i < count; i++)
 	{
-		ReadyRun   *stub = palloc0(sizeof(ReadyRun));
-
-		stub->context = CurrentMemoryContext;
-		stub->run_id = runs[i]->run_id;
-		stub->turns = 1;
-		stubs = lappend(stubs, stub);
+		stubs[i] = palloc0(sizeof(ReadyRun));
+		stubs[i]->context = CurrentMemoryContext;
+		stubs[i]->run_id = runs[i]->run_id;
+		stubs[i]->turns = 1;
+		list = lappend(list, stubs[i]);
 	}
 	if (!turn->barely)
-		store_read_steps(stubs);
+		store_read_steps(list);
 	return stubs;
 }
 
@@ -101,16 +103,14 @@ turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int coun
 {
 	int			kept = keep_in_budget(runs, count);
 	EndedRun   *ended = palloc(sizeof(EndedRun) * Max(kept, 1));
-	ListCell   *cell;
+	ReadyRun  **stubs;
 
 	if (kept == 0)
 		return;
-	foreach(cell, read_steps(turn, runs, kept))
+	stubs = read_steps(turn, runs, kept);
+	for (int i = 0; i < kept; i++)
 	{
-		int			i = foreach_current_index(cell);
-
-		fill_locked(&ended[i], runs[i], &outcomes[i],
-					((ReadyRun *) lfirst(cell))->steps);
+		fill_locked(&ended[i], runs[i], &outcomes[i], stubs[i]->steps);
 		if (turn->barely)
 			ended[i].has_steps = ended[i].leaves_nothing = true;
 	}
@@ -118,18 +118,84 @@ turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int coun
 }
 
 /*
- * What is known of a run that was CANCELLED while it waited, and what it leaves to its
- * session.
+ * Whether a run was CANCELLED by somebody while it waited, and has something to leave.
+ */
+static bool
+is_to_complete(const RunLock *lock, const ReadyRun *stub)
+{
+	return lock->status == RUN_CANCELLED && stub->steps != NIL;
+}
+
+/*
+ * Store what is known of these runs, as far as they are to be completed, and what they leave
+ * to their sessions: those of one session one after the other.
  */
 static void
-complete_cancelled(const RunLock *lock, List *steps)
+complete_some(RunLock **runs, ReadyRun **stubs, int count)
 {
-	RunOutcome	outcome =
-		run_outcome_cancelled(lock->attempt, encoding_from_server(lock->run_id));
-	EndedRun	ended;
+	for (int i = 0; i < count; i++)
+	{
+		RunOutcome	outcome =
+			run_outcome_cancelled(runs[i]->attempt,
+								  encoding_from_server(runs[i]->run_id));
+		EndedRun	ended;
 
-	fill_locked(&ended, lock, &outcome, steps);
-	store_complete_ended(&ended);
+		if (!is_to_complete(runs[i], stubs[i]))
+			continue;
+		fill_locked(&ended, runs[i], &outcome, stubs[i]->steps);
+		store_complete_ended(&ended);
+	}
+}
+
+/*
+ * Likewise, in a part of the transaction. Returns what it was refused for, by a constraint of
+ * a DBA, say; NULL if it was not.
+ */
+static ErrorData *
+try_to_complete(RunLock **runs, ReadyRun **stubs, int count)
+{
+	ErrorData  *volatile error = NULL;
+	SubTransaction sub = subtransaction_begin();
+
+	PG_TRY();
+	{
+		complete_some(runs, stubs, count);
+		subtransaction_end(&sub, true);
+	}
+	PG_CATCH();
+	{
+		error = subtransaction_catch(&sub);
+	}
+	PG_END_TRY();
+
+	if (error != NULL && faults_is_passing(error->sqlerrcode))
+		ReThrowError(error);
+	return error;
+}
+
+/*
+ * Complete those of these runs that are to be. What is refused is lost: they have ended all
+ * the same.
+ */
+static void
+complete_cancelled(RunLock **runs, ReadyRun **stubs, int count)
+{
+	bool		any = false;
+
+	for (int i = 0; i < count; i++)
+		any |= is_to_complete(runs[i], stubs[i]);
+	if (!any || try_to_complete(runs, stubs, count) == NULL)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		ErrorData  *error = is_to_complete(runs[i], stubs[i]) ?
+			try_to_complete(runs + i, stubs + i, 1) : NULL;
+
+		if (error != NULL)
+			ereport(LOG,
+					(errmsg("agno_bg cannot store what run \"%s\" leaves, which has been cancelled: %s",
+							runs[i]->run_id, error->message)));
+	}
 }
 
 /*
@@ -146,38 +212,26 @@ turn_end_cancelled(Turn *turn, RunLock **runs, int count)
 	RunKeys		keys = run_keys(kept);
 	int			other_count = 0;
 	int			ended_count = 0;
-	List	   *stubs;
-	ListCell   *cell;
+	ReadyRun  **stubs;
 
 	if (kept == 0)
 		return 0;
 	stubs = read_steps(turn, runs, kept);
-
-	/* Runs of one session leave it something one after the other. */
-	foreach(cell, stubs)
+	complete_cancelled(runs, stubs, kept);
+	for (int i = 0; i < kept; i++)
 	{
-		RunLock    *lock = runs[foreach_current_index(cell)];
-		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
-
-		if (steps != NIL && lock->status == RUN_CANCELLED)
-			complete_cancelled(lock, steps);
-	}
-	foreach(cell, stubs)
-	{
-		RunLock    *lock = runs[foreach_current_index(cell)];
-		List	   *steps = ((ReadyRun *) lfirst(cell))->steps;
 		RunOutcome	outcome;
 
-		if (steps == NIL || lock->status == RUN_CANCELLED)
+		if (stubs[i]->steps == NIL || runs[i]->status == RUN_CANCELLED)
 		{
-			others[other_count++] = lock;
-			run_keys_add(&keys, lock->run_id, lock->session_id);
-			turn->ended_ids = lappend(turn->ended_ids, lock->run_id);
+			others[other_count++] = runs[i];
+			run_keys_add(&keys, runs[i]->run_id, runs[i]->session_id);
+			turn->ended_ids = lappend(turn->ended_ids, runs[i]->run_id);
 			continue;
 		}
-		outcome = run_outcome_cancelled(lock->attempt,
-										encoding_from_server(lock->run_id));
-		fill_locked(&ended[ended_count++], lock, &outcome, steps);
+		outcome = run_outcome_cancelled(runs[i]->attempt,
+										encoding_from_server(runs[i]->run_id));
+		fill_locked(&ended[ended_count++], runs[i], &outcome, stubs[i]->steps);
 	}
 	if (other_count > 0)
 	{

@@ -318,12 +318,14 @@ store_begin_to_look(const char *activity)
 
 /*
  * Act as the owner of the tables to the end of the transaction of a runner: a trigger
- * that is put on them has its owner's rights, not the runner's. Errors as of
- * tables_owner().
+ * that is put on them has its owner's rights, not the runner's; and if it is deferred, it
+ * is executed at once, as nobody would know whose fault it is if it failed the commit.
+ * Errors as of tables_owner().
  */
 void
 store_serve(void)
 {
+	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
 	SetUserIdAndSecContext(tables_owner(), runner_user.security_context |
 						   SECURITY_LOCAL_USERID_CHANGE);
 }

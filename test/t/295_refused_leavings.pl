@@ -73,8 +73,12 @@ my $holder = $node->background_psql('postgres');
 $canceller->query_safe(q(BEGIN; SELECT agno_cancel_run('locked')));
 $holder->query_until(qr/asked/, "\\echo asked\nBEGIN; SELECT 1 FROM agno.runs WHERE run_id = 'locked' FOR UPDATE;\n");
 wait_until('somebody to wait for the lock', sub { value(q(count(*) FROM pg_stat_activity WHERE query ~ 'FOR UPDATE' AND wait_event_type = 'Lock')) });
+my $runner = runner_pid();
+kill 'STOP', $runner;
 $canceller->query_safe('COMMIT');
 $canceller->quit;
+$holder->query_safe('SELECT 1');
+kill 'CONT', $runner;
 wait_until('the run to be set aside', sub { value(q(cancelled FROM agno.run_queue WHERE run_id = 'locked')) eq 't' });
 $holder->query_safe('COMMIT');
 $holder->quit;
@@ -94,6 +98,19 @@ foreach my $session (@cancelled, @failed)
 	as('app', "SELECT agno_arun('next', model => 'mock:echo', run_id => '$session-next', session_id => '$session')");
 	is(wait_run("$session-next"), 'COMPLETED', "the session of $session goes on");
 }
+
+# Very many of them, which a deferred trigger refuses
+$node->safe_psql('postgres', q(
+	ALTER TABLE agno.sessions DROP CONSTRAINT few;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF (NEW.session_state ->> 'n')::int > 0 THEN RAISE EXCEPTION 'refused'; END IF; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON agno.sessions DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()));
+as('app', q(SELECT count(r.run_id) FROM generate_series(1, 300) i, agno_arun('{"id": "many-' || i || '", "calls": [[{"name": "bump", "arguments": "{}"}], [{"name": "confirmed", "arguments": "{}"}]]}',
+	agent_id => 'counts', run_id => 'many-' || i) r));
+wait_until('all to be PAUSED', sub { value(q(count(*) FROM agno.runs WHERE run_id ~ '^many' AND status = 'PAUSED')) == 300 });
+as('app', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ '^many'));
+cmp_ok(longest_call('other', sub { value('count(*) FROM agno.run_queue') == 0 }), '<', 2.5, 'others do not wait for very many of them');
+is(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many' AND status = 'CANCELLED')), 300, 'which are CANCELLED');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
