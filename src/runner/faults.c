@@ -162,28 +162,44 @@ exhausts_memory(Faults *faults, const char *run_id)
 }
 
 /*
- * This run can be neither stored nor started as it is.
+ * This flight cannot be stored as it is.
  */
 static void
-refuse(Faults *faults, Turn *turn, ErrorData *error)
+refuse_flight(Turn *turn, Flight *flight, const char *message)
 {
-	Flight	   *flight = turn->tried_flight;
-
-	faults->limit = MOST_AT_ONCE;
-	if (flight == NULL)
-	{
-		turn_refuse(turn->tried_start, error->message);
-		return;
-	}
 	flight->store_failures++;
 	if (flight->store_failures == 1)
-		dispatch_fail(turn->dispatch, flight, "storage", error->message);
+		dispatch_fail(turn->dispatch, flight, "storage", message);
 	else if (flight->store_failures == 2)
 		flight_strip(flight);
 	else
 		flight->store_after = clock_now() + LAST_FAILURE_PAUSE;
 	/* to the end of the list, for the others' sake */
 	fleet_place(turn->dispatch->fleet, flight);
+}
+
+/*
+ * A turn has failed that was about one thing, and not because of what passes: that is
+ * not done as it should. Returns whether it is out of the way of others.
+ */
+static bool
+refuse(Turn *turn, const char *tried, const char *message)
+{
+	if (tried != NULL && turn->tried_flight != NULL)
+	{
+		refuse_flight(turn, turn->tried_flight, message);
+		return true;
+	}
+	if (tried != NULL)
+		return turn_refuse(turn->tried_start, message);
+	if (turn->tried_end != NULL)
+		return turn_refuse(turn->tried_end, message);
+	if (turn->tried_expired != NULL)
+		return turn_put_off_expired(turn->tried_expired);
+	if (turn->tried == 0 && turn->tried_signal != NULL &&
+		turn->part == PART_NONE)
+		return turn_drop_signals(turn, turn->tried_signal);
+	return false;
 }
 
 /*
@@ -378,28 +394,11 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		if (turn->part == PART_NONE && make_room(turn, error->message))
 			return;
 	}
-	if (tried != NULL &&
-		(!faults_is_passing(error->sqlerrcode) ||
-		 (lacks_memory(error) && exhausts_memory(faults, tried))))
+	if (!faults_is_passing(error->sqlerrcode) ||
+		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))
 	{
-		refuse(faults, turn, error);
-		return;
-	}
-	if (turn->tried_end != NULL && !faults_is_passing(error->sqlerrcode))
-	{
-		turn_refuse(turn->tried_end, error->message);
-		return;
-	}
-	if (turn->tried_expired != NULL && !faults_is_passing(error->sqlerrcode))
-	{
-		turn_put_off_expired(turn->tried_expired);
-		return;
-	}
-	if (turn->tried == 0 && turn->tried_signal != NULL &&
-		turn->part == PART_NONE && !faults_is_passing(error->sqlerrcode))
-	{
-		turn_drop_signals(turn, turn->tried_signal);
-		return;
+		if (refuse(turn, tried, error->message))
+			return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&
 		(!faults_is_passing(error->sqlerrcode) || lacks_memory(error)))

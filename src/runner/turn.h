@@ -158,9 +158,9 @@ typedef struct Turn
 extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
-extern void turn_drop_signals(const Turn *turn, Signal *signal);
-extern void turn_put_off_expired(char *run_id);
-extern void turn_refuse(const PickedRun *picked, const char *message);
+extern bool turn_drop_signals(const Turn *turn, Signal *signal);
+extern bool turn_put_off_expired(char *run_id);
+extern bool turn_refuse(const PickedRun *picked, const char *message);
 
 /* turn_outcome.c */
 extern void turn_tell(const Turn *turn);

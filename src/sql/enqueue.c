@@ -518,8 +518,14 @@ insert_run(NewRun *run, bool id_given)
 		check_id(run);
 	store_open_session(run);
 	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
-	if (!store_insert_run(run, id_given))
+	if (store_insert_run(run, id_given))
+		return;
+	if (id_given)
 		complain_of_conflict(run, id_given);
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("run \"%s\" cannot be stored", run->run_id),
+			 errdetail("A trigger on agno.runs has left it out.")));
 }
 
 /*

@@ -37,6 +37,7 @@
 #include "commands/trigger.h"
 #include "core/version.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "replication/syncrep.h"
@@ -221,6 +222,20 @@ store_leave(StoreUser user)
 	SPI_finish();
 	SetUserIdAndSecContext(user.user, user.security_context);
 	AtEOXact_GUC(true, user.guc_level);
+}
+
+/*
+ * Lock these tables of the schema agno, count of them, as for writing. To be called before
+ * any of them is read, by who lets others' code take its time before he writes: a REINDEX
+ * that comes between waits for him here, and not he for it and it for him.
+ */
+void
+store_lock_to_write(const char *const *tables, int count)
+{
+	for (int i = 0; i < count; i++)
+		(void) RangeVarGetRelid(makeRangeVar("agno",
+											 unconstify(char *, tables[i]), -1),
+								RowExclusiveLock, false);
 }
 
 /*

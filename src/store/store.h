@@ -132,6 +132,7 @@ extern Oid	store_find_extension(bool *fits, bool complain);
 extern StoreUser store_enter(void);
 extern void store_leave(StoreUser user);
 extern void store_set_fillfactor(const char *table, int fillfactor);
+extern void store_lock_to_write(const char *const *tables, int count);
 extern void store_forget_check(void);
 extern void store_commit_call(void);
 

@@ -385,11 +385,13 @@ store_take_callbacks(Oid role, int limit)
 		" AND c.queued_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 		" ORDER BY c.queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"
 	};
+	static const char *const written[] = {"callbacks", "runs"};
 	Arguments	args = {0};
 	List	   *batch;
 	ListCell   *cell;
 	int64		size = 0;
 
+	store_lock_to_write(written, lengthof(written));
 	bind_oid(&args, role);
 	bind_int(&args, limit);
 	batch = store_read_list(&statement, &args, read_work);

@@ -362,10 +362,14 @@ fill_held(Oid role, HeldTurn *held, const ToolWork *work, int after)
 bool
 store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 {
+	static const char *const written[] = {
+		"tool_queue", "tool_calls", "requirements", "run_requests"
+	};
 	ToolWork	turn = {0};
 	bool		same;
 
 	*work = turn;
+	store_lock_to_write(written, lengthof(written));
 	if (!lock_turn(role, &turn))
 		return false;
 	same = strcmp(held->run_id, turn.run_id) == 0 &&
