@@ -62,7 +62,7 @@ typedef struct Refusal
 	Turn	   *turn;			/* in which it ends barely */
 	const PickedRun *picked;
 	const char *message;		/* what it was refused for */
-}			Refusal;
+} Refusal;
 
 /*
  * End the run of a Refusal: in ERROR, unless it is to be cancelled. One that is locked is
