@@ -60,6 +60,9 @@
  */
 #define MUTE_PAUSE (10 * US_PER_S)
 
+/* How long turns do not defer constraints after those have failed a commit. */
+#define CHECKS_AT_ONCE (10 * US_PER_S)
+
 /* The pause after a turn that failed doubles from the first to the last. */
 #define FIRST_FAILURE_PAUSE (US_PER_S / 4)
 #define LAST_FAILURE_PAUSE (30 * US_PER_S)
@@ -393,6 +396,12 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		}
 		if (turn->part == PART_NONE && make_room(turn, error->message))
 			return;
+	}
+	if (at_commit && !turn->checks_at_once && !faults_is_passing(error->sqlerrcode))
+	{
+		/* It is not known for which run. */
+		faults->checks_at_once_until = now + CHECKS_AT_ONCE;
+		return;
 	}
 	if (!faults_is_passing(error->sqlerrcode) ||
 		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))

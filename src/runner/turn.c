@@ -556,6 +556,8 @@ turn_execute(Turn *turn)
 	if (extension == turn->extension && fits)
 	{
 		store_serve();
+		if (turn->checks_at_once)
+			store_check_at_once();
 		work(turn);
 	}
 	else

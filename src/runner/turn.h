@@ -92,6 +92,7 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
+	bool		checks_at_once; /* deferred constraints are not deferred */
 	bool		barely;			/* runs that end leave nothing: what they
 								 * would leave could not be stored */
 	bool		readied;		/* those that are due are ready */

@@ -42,6 +42,7 @@
 #include "postmaster/interrupt.h"
 #include "replication/syncrep.h"
 #include "server/settings.h"
+#include "storage/lmgr.h"
 #include "store/store.h"
 #include "store/store_statement.h"
 #include "utils/builtins.h"
@@ -227,15 +228,44 @@ store_leave(StoreUser user)
 /*
  * Lock these tables of the schema agno, count of them, as for writing. To be called before
  * any of them is read, by who lets others' code take its time before he writes: a REINDEX
- * that comes between waits for him here, and not he for it and it for him.
+ * that comes between waits for him here, and not he for it and it for him. While he waits
+ * for one of them, he has none, whatever the order in which others lock them.
  */
 void
 store_lock_to_write(const char *const *tables, int count)
 {
+	Oid		   *oids = palloc(sizeof(Oid) * count);
+	int			locked = 0;
+
 	for (int i = 0; i < count; i++)
-		(void) RangeVarGetRelid(makeRangeVar("agno",
-											 unconstify(char *, tables[i]), -1),
-								RowExclusiveLock, false);
+		oids[i] = RangeVarGetRelid(makeRangeVar("agno",
+												unconstify(char *, tables[i]), -1),
+								   NoLock, false);
+	while (locked < count)
+	{
+		Oid			next = oids[locked];
+
+		if (ConditionalLockRelationOid(next, RowExclusiveLock))
+		{
+			locked++;
+			continue;
+		}
+		while (locked > 0)
+			UnlockRelationOid(oids[--locked], RowExclusiveLock);
+		LockRelationOid(next, RowExclusiveLock);
+		UnlockRelationOid(next, RowExclusiveLock);
+	}
+	pfree(oids);
+}
+
+/*
+ * To the end of this transaction of a runner, deferred constraints and triggers are executed
+ * at once: if they failed the commit, nobody would know whose fault that is.
+ */
+void
+store_check_at_once(void)
+{
+	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
 }
 
 /*
@@ -333,14 +363,12 @@ store_begin_to_look(const char *activity)
 
 /*
  * Act as the owner of the tables to the end of the transaction of a runner: a trigger
- * that is put on them has its owner's rights, not the runner's; and if it is deferred, it
- * is executed at once, as nobody would know whose fault it is if it failed the commit.
- * Errors as of tables_owner().
+ * that is put on them has its owner's rights, not the runner's. Errors as of
+ * tables_owner().
  */
 void
 store_serve(void)
 {
-	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
 	SetUserIdAndSecContext(tables_owner(), runner_user.security_context |
 						   SECURITY_LOCAL_USERID_CHANGE);
 }

@@ -452,6 +452,7 @@ typedef struct RunLock
 extern void store_plan_for_large_tables(void);	/* store_planning.c */
 extern void store_begin_to_look(const char *activity);
 extern void store_serve(void);
+extern void store_check_at_once(void);
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
 extern void store_flush(void);

@@ -111,6 +111,7 @@ wait_until('all to be PAUSED', sub { value(q(count(*) FROM agno.runs WHERE run_i
 as('app', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ '^many'));
 cmp_ok(longest_call('other', sub { value('count(*) FROM agno.run_queue') == 0 }), '<', 2.5, 'others do not wait for very many of them');
 is(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many' AND status = 'CANCELLED')), 300, 'which are CANCELLED');
+is(value(q(count(*) FROM agno.runs WHERE owner = 'other'::regrole AND status <> 'COMPLETED' AND run_id <> 'beside')), 0, 'and nothing of others is refused for it');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
