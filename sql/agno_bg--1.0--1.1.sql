@@ -344,6 +344,7 @@ CREATE TABLE agno.tool_calls (
 	finished_at pg_catalog.timestamptz,
 	shown pg_catalog.text,
 	child_run_id pg_catalog.text COLLATE pg_catalog."C",
+	child_metrics pg_catalog.jsonb,
 	CONSTRAINT tool_calls_pkey PRIMARY KEY (run_id, turn, call_no)
 ) WITH (fillfactor = 70);
 
@@ -396,6 +397,9 @@ COMMENT ON COLUMN agno.tool_calls.finished_at IS 'when it was over';
 
 COMMENT ON COLUMN agno.tool_calls.child_run_id IS
 	'the run that the call of an agent has enqueued';
+
+COMMENT ON COLUMN agno.tool_calls.child_metrics IS
+	'what that run had cost when it ended, as in agno.runs.metrics';
 
 COMMENT ON COLUMN agno.tool_calls.shown IS
 	'what the model was shown of the result; null: all of it';
@@ -1321,16 +1325,14 @@ BEGIN ATOMIC
 	CROSS JOIN LATERAL (
 		SELECT COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint, 0)
 				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
-					   (k.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint), 0)::bigint,
+					   (c.child_metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint), 0)::bigint,
 			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint, 0)
 				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
-					   (k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint), 0)::bigint,
+					   (c.child_metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint), 0)::bigint,
 			   COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint, 0)
 				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
-					   (k.metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint), 0)::bigint
+					   (c.child_metrics OPERATOR(pg_catalog.->>) 'total_tokens')::bigint), 0)::bigint
 		FROM agno.tool_calls c
-		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
-			AND k.owner OPERATOR(pg_catalog.=) r.owner
 		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
 		  AND (r.status OPERATOR(pg_catalog.=) 'COMPLETED'::agno.run_status
@@ -1417,12 +1419,10 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 		ON p.model_provider OPERATOR(pg_catalog.=) r.model_provider
 		AND p.model OPERATOR(pg_catalog.=) r.model
 	CROSS JOIN LATERAL (
-		SELECT pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint),
-			   pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'cache_read_tokens')::bigint),
-			   pg_catalog.sum((k.metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint)
+		SELECT pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint),
+			   pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'cache_read_tokens')::bigint),
+			   pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint)
 		FROM agno.tool_calls c
-		JOIN agno.runs k ON k.run_id OPERATOR(pg_catalog.=) c.child_run_id
-			AND k.owner OPERATOR(pg_catalog.=) r.owner
 		WHERE r.tools IS NOT NULL
 		  AND c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])

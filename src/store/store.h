@@ -377,6 +377,7 @@ typedef struct SettledCall
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
 	int64		bytes;			/* of arguments and result, in the database */
+	bool		is_over;		/* the run has ended without waiting for this */
 } SettledCall;
 
 /* An event of a streamed run. */

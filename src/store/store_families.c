@@ -171,6 +171,7 @@ read_settled(RowReader *row)
 	call->started = next_int64_or(row, 0) / 1e6;
 	call->duration = next_int64_or(row, 0) / 1e6;
 	call->bytes = next_int64(row);
+	call->is_over = next_bool(row);
 	return call;
 }
 
@@ -189,6 +190,7 @@ store_settle_children(char *const *run_ids, int count, int64 *left)
 		" status = CASE WHEN l.answered THEN 'completed' ELSE 'error' END,"
 		" result = CASE WHEN l.answered THEN l.content END,"
 		" error = CASE WHEN NOT l.answered THEN l.content END,"
+		" child_metrics = l.metrics,"
 		" xid = pg_current_xact_id(), finished_at = l.finished_at "
 		"FROM (SELECT b.*, sum(b.bytes) OVER (ORDER BY b.n, b.run_id) - b.bytes"
 		" AS before FROM (SELECT a.*, row_number() OVER"
@@ -199,7 +201,8 @@ store_settle_children(char *const *run_ids, int count, int64 *left)
 		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
-		" coalesce(r.finished_at, clock_timestamp()) AS finished_at"
+		" coalesce(r.finished_at, clock_timestamp()) AS finished_at, r.metrics,"
+		" p.status IN ('COMPLETED', 'CANCELLED', 'ERROR') AS is_over"
 		" FROM agno.tool_calls w JOIN agno.runs p ON p.run_id = w.run_id"
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
 		" AND r.owner = p.owner"
@@ -213,7 +216,7 @@ store_settle_children(char *const *run_ids, int count, int64 *left)
 		" coalesce(c.result, c.error),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint AS started,"
 		" (extract(epoch FROM c.finished_at - c.started_at)"
-		" * 1000000)::bigint AS duration, l.bytes) "
+		" * 1000000)::bigint AS duration, l.bytes, l.is_over) "
 		"SELECT * FROM settled s ORDER BY s.run_id, s.turn, s.call_no"
 	};
 	Arguments	args = {0};

@@ -550,7 +550,7 @@ read_calls(List *ready, const Column *run_ids, const Column *known)
 		" c.status IN ('paused', 'waiting'), c.status IN ('pending', 'preview'),"
 		" q.requirement_id, q.kind, to_char(q.requested_at AT TIME ZONE 'UTC',"
 		" 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00'), q.input_schema, q.preview,"
-		" q.decision, q.note, q.answer, c.child_run_id, k.metrics,"
+		" q.decision, q.note, q.answer, c.child_run_id, c.child_metrics,"
 		" c.status = 'waiting' AND k.status = 'PAUSED', k.run_id,"
 		" k.requirements, d.agent "
 		"FROM unnest($1, $2) AS p (run_id, known)"

@@ -30,11 +30,12 @@ as('app', q{
 		('broken', 'mock:status-400', NULL, NULL, NULL),
 		('never', 'mock:hang', NULL, NULL, NULL);
 	INSERT INTO agno.agents (agent_id, model, add_history_to_context) VALUES ('historian', 'mock:slow-100', true);
+	INSERT INTO agno.agents (agent_id, model, tools, timeout) VALUES ('brief', 'mock:tools', '{app.nap}', '1s');
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES
 		('middle', 'mock:tools', '{agent:leaf,agent:never}');
 	INSERT INTO agno.agents (agent_id, model, tools, add_history_to_context) VALUES ('archivist', 'mock:tools', '{careful}', true);
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES
-		('boss', 'mock:tools', '{agent:middle,agent:leaf,"agent:slow leaf",agent:broken,agent:historian,agent:archivist,agent:never,app.note}');
+		('boss', 'mock:tools', '{agent:middle,agent:leaf,"agent:slow leaf",agent:broken,agent:historian,agent:archivist,agent:never,agent:brief,app.note}');
 	INSERT INTO agno.agents (agent_id, model) VALUES ('loop', 'mock:tools');
 	UPDATE agno.agents SET tools = '{agent:loop}' WHERE agent_id = 'loop';});
 
@@ -97,6 +98,18 @@ start('outlived', [ [ delegate(leaf => task('l', [ [ nap => { seconds => 0 } ] ]
 expect_run('outlived', { status => 'ERROR' }, 'a parent that ends before its child');
 wait_until('the end of the child', sub { below('outlived') == 0 });
 is(value(q(string_agg(depth || ':' || t.total_tokens, ' ' ORDER BY depth) FROM agno.run_tree('outlived') t)), '0:18 1:36', 'which is not a part of what that has cost');
+
+start('told', [ [ delegate(brief => task('b', [ [ nap => { seconds => 60 } ] ])) ] ]);
+expect_run('told', { status => 'COMPLETED' }, 'a parent of a child that fails');
+is(value(q(string_agg(depth || ':' || t.status || ':' || t.total_tokens, ' ' ORDER BY depth) FROM agno.run_tree('told') t)), '0:COMPLETED:36 1:ERROR:18', 'counts what that has cost');
+my $requeued = children('told', 'run_id');
+call_tools('streamed late', 'boss', [ [ delegate(never => 'x') ] ], role => 'app', stream => 'true', timeout => '1s');
+as('app', "SELECT agno_requeue_run('$requeued')");
+wait_until('the child to end again', sub { value("status = 'ERROR' AND attempt = 2 FROM agno.runs WHERE run_id = '$requeued'") eq 't' });
+is(value(q(own.total_tokens, m.input_tokens + m.output_tokens FROM agno.run_tree('told') own JOIN agno.run_metrics m USING (run_id) WHERE run_id = 'told')), '36|36',
+	'and no more when it is requeued later');
+wait_until('a streamed parent, and its child, to end', sub { below('streamed late') == 0 && value("finished_at IS NOT NULL FROM agno.runs WHERE run_id = 'streamed late'") eq 't' && value('count(*) FROM agno.run_signals') == 0 });
+is(value(q(event FROM agno.run_events WHERE run_id = 'streamed late' ORDER BY seq DESC LIMIT 1)), 'RunError', 'a streamed parent that ends before its child tells nothing after that');
 
 start('loop', [ [ delegate(loop => task('1', [ delegate(loop => task('2', [ delegate(loop => task('3', [ delegate(loop => task('4',
 	[ delegate(loop => task('5', [ delegate(loop => 'end') ])) ])) ])) ])) ])) ] ], agent => 'loop');
