@@ -105,7 +105,7 @@ is(value(q(string_agg(depth || ':' || t.status || ':' || t.total_tokens, ' ' ORD
 my $requeued = children('told', 'run_id');
 call_tools('streamed late', 'boss', [ [ delegate(never => 'x') ] ], role => 'app', stream => 'true', timeout => '1s');
 as('app', "SELECT agno_requeue_run('$requeued')");
-wait_until('the child to end again', sub { value("status = 'ERROR' AND attempt = 2 FROM agno.runs WHERE run_id = '$requeued'") eq 't' });
+wait_until('the child to end again', sub { value("finished_at IS NOT NULL AND attempt = 2 FROM agno.runs WHERE run_id = '$requeued'") eq 't' });
 is(value(q(own.total_tokens, m.input_tokens + m.output_tokens FROM agno.run_tree('told') own JOIN agno.run_metrics m USING (run_id) WHERE run_id = 'told')), '36|36',
 	'and no more when it is requeued later');
 wait_until('a streamed parent, and its child, to end', sub { below('streamed late') == 0 && value("finished_at IS NOT NULL FROM agno.runs WHERE run_id = 'streamed late'") eq 't' && value('count(*) FROM agno.run_signals') == 0 });
