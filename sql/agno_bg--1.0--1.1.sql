@@ -1323,6 +1323,18 @@ BEGIN ATOMIC
 	FROM family f
 	JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) f.run_id
 	CROSS JOIN LATERAL (
+		-- Those that it has been told of; null: all of them.
+		SELECT CASE WHEN r.status OPERATOR(pg_catalog.<>)
+						 'COMPLETED'::agno.run_status
+					 AND EXISTS (SELECT FROM agno.tool_calls c
+						WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
+						  AND c.child_metrics IS NOT NULL)
+					THEN pg_catalog.jsonb_path_query_array(
+						COALESCE(r.tools, '[]'::pg_catalog.jsonb),
+						'$[*] ? (@.tool_call_error != null).child_run_id'::pg_catalog.jsonpath)
+					END OFFSET 0)
+		AS told (children)
+	CROSS JOIN LATERAL (
 		SELECT COALESCE((r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint, 0)
 				   OPERATOR(pg_catalog.-) COALESCE(pg_catalog.sum(
 					   (c.child_metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint), 0)::bigint,
@@ -1335,10 +1347,8 @@ BEGIN ATOMIC
 		FROM agno.tool_calls c
 		WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
-		  AND (r.status OPERATOR(pg_catalog.=) 'COMPLETED'::agno.run_status
-			   OR pg_catalog.jsonb_path_exists(r.tools,
-					'$[*] ? (@.child_run_id == $id && @.tool_call_error != null)'::pg_catalog.jsonpath,
-					pg_catalog.jsonb_build_object('id', c.child_run_id)))
+		  AND (told.children IS NULL
+			   OR told.children OPERATOR(pg_catalog.?) c.child_run_id)
 		  AND r.metrics IS NOT NULL)
 		AS o (input_tokens, output_tokens, total_tokens)
 	ORDER BY f.path;
@@ -1419,6 +1429,18 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 		ON p.model_provider OPERATOR(pg_catalog.=) r.model_provider
 		AND p.model OPERATOR(pg_catalog.=) r.model
 	CROSS JOIN LATERAL (
+		-- Those that it has been told of; null: all of them.
+		SELECT CASE WHEN r.status OPERATOR(pg_catalog.<>)
+						 'COMPLETED'::agno.run_status
+					 AND EXISTS (SELECT FROM agno.tool_calls c
+						WHERE c.run_id OPERATOR(pg_catalog.=) r.run_id
+						  AND c.child_metrics IS NOT NULL)
+					THEN pg_catalog.jsonb_path_query_array(
+						COALESCE(r.tools, '[]'::pg_catalog.jsonb),
+						'$[*] ? (@.tool_call_error != null).child_run_id'::pg_catalog.jsonpath)
+					END OFFSET 0)
+		AS told (children)
+	CROSS JOIN LATERAL (
 		SELECT pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'input_tokens')::bigint),
 			   pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'cache_read_tokens')::bigint),
 			   pg_catalog.sum((c.child_metrics OPERATOR(pg_catalog.->>) 'output_tokens')::bigint)
@@ -1426,10 +1448,8 @@ CREATE VIEW agno.run_metrics WITH (security_barrier) AS
 		WHERE r.tools IS NOT NULL
 		  AND c.run_id OPERATOR(pg_catalog.=) r.run_id
 		  AND c.status OPERATOR(pg_catalog.=) ANY ('{completed,error}'::pg_catalog.text[])
-		  AND (r.status OPERATOR(pg_catalog.=) 'COMPLETED'::agno.run_status
-			   OR pg_catalog.jsonb_path_exists(r.tools,
-					'$[*] ? (@.child_run_id == $id && @.tool_call_error != null)'::pg_catalog.jsonpath,
-					pg_catalog.jsonb_build_object('id', c.child_run_id)))
+		  AND (told.children IS NULL
+			   OR told.children OPERATOR(pg_catalog.?) c.child_run_id)
 		) AS k (input, cached, output)
 	CROSS JOIN LATERAL (
 		SELECT (r.metrics OPERATOR(pg_catalog.->>) 'input_tokens')::numeric

@@ -496,19 +496,6 @@ check_id(const NewRun *run)
 }
 
 /*
- * Complain that somebody has been faster with the same idempotency key or the same id.
- */
-static void
-complain_of_conflict(const NewRun *run, bool id_given)
-{
-	if (id_given)
-		check_id(run);
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent use of the idempotency key or the run_id")));
-}
-
-/*
  * Put the run into the tables.
  */
 static void
@@ -520,12 +507,13 @@ insert_run(NewRun *run, bool id_given)
 	run->cancelled = id_given && store_take_marker(run->run_id, run->owner);
 	if (store_insert_run(run, id_given))
 		return;
+	/* Somebody has been faster. */
 	if (id_given)
-		complain_of_conflict(run, id_given);
+		check_id(run);
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("run \"%s\" cannot be stored", run->run_id),
-			 errdetail("A trigger on agno.runs has left it out.")));
+			 errdetail("A trigger on agno.runs has left it out, or another run of this id has just been deleted.")));
 }
 
 /*
@@ -611,9 +599,14 @@ accept_run(NewRun *run, const char *model, bool id_given, RunRow *state)
 	enqueue_check_room(run->owner);
 	if (!store_insert_request(run))
 	{
+		/* Somebody has been faster with the same key, or has the same id. */
 		repeated = is_repeated(run, state);
+		if (!repeated && id_given)
+			check_id(run);
 		if (!repeated)
-			complain_of_conflict(run, id_given);
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent use of the idempotency key or the run_id")));
 	}
 	if (!repeated)
 	{
