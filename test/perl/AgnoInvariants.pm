@@ -21,7 +21,8 @@ my %RULES = (
 			AND NOT EXISTS (SELECT FROM agno.tool_queue t WHERE t.run_id = q.run_id)
 			AND NOT EXISTS (SELECT FROM agno.run_signals s WHERE s.run_id = q.run_id)
 			AND NOT EXISTS (SELECT FROM agno.tool_calls c JOIN agno.runs k ON k.run_id = c.child_run_id
-				WHERE c.run_id = q.run_id AND c.status = 'waiting' AND k.status IN ('PENDING', 'RUNNING'))),
+				WHERE c.run_id = q.run_id AND c.status = 'waiting' AND (k.status IN ('PENDING', 'RUNNING')
+				OR EXISTS (SELECT FROM agno.run_queue b WHERE b.run_id = k.run_id AND b.state = 'b')))),
 	'it has ended, and what it has enqueued goes on' => q(
 		SELECT k.run_id FROM agno.runs k JOIN agno.runs p ON p.run_id = k.parent_run_id
 			WHERE k.status IN ('PENDING', 'RUNNING', 'PAUSED') AND p.status IN ('COMPLETED', 'CANCELLED', 'ERROR')
@@ -41,7 +42,7 @@ my %RULES = (
 				WHERE c.run_id = q.run_id AND c.status = 'waiting' AND k.status = 'PAUSED')),
 	'it is paused, but not in the queue' => q(
 		SELECT run_id FROM agno.runs r WHERE status = 'PAUSED'
-			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id AND state = 'd')),
+			AND NOT EXISTS (SELECT FROM agno.run_queue q WHERE q.run_id = r.run_id AND state IN ('d', 'b', 'k'))),
 	'its decision will never expire' => q(
 		SELECT run_id FROM agno.run_queue q JOIN agno.requirements p USING (run_id)
 			WHERE state = 'd' AND decision IS NULL AND expires_at IS NOT NULL AND (run_at IS NULL
