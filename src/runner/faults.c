@@ -60,9 +60,6 @@
  */
 #define MUTE_PAUSE (10 * US_PER_S)
 
-/* How long turns do not defer constraints after those have failed a commit. */
-#define CHECKS_AT_ONCE (10 * US_PER_S)
-
 /* The pause after a turn that failed doubles from the first to the last. */
 #define FIRST_FAILURE_PAUSE (US_PER_S / 4)
 #define LAST_FAILURE_PAUSE (30 * US_PER_S)
@@ -182,12 +179,25 @@ refuse_flight(Turn *turn, Flight *flight, const char *message)
 }
 
 /*
- * A turn has failed that was about one thing, and not because of what passes: that is
- * not done as it should. Returns whether it is out of the way of others.
+ * How many things a turn was about whose fault it may be that its commit has failed: that of a
+ * deferred constraint, say.
+ */
+static int
+things_of(const Turn *turn)
+{
+	return turn->tried + turn->signals + turn->given_up;
+}
+
+/*
+ * A turn has failed, maybe when it was committed, and not because of what passes: if it was
+ * about one thing, that is not done as it should. Returns whether it is out of the way of
+ * others.
  */
 static bool
-refuse(Turn *turn, const char *tried, const char *message)
+refuse(Turn *turn, const char *tried, const char *message, bool at_commit)
 {
+	if (at_commit && things_of(turn) != 1)
+		return false;
 	if (tried != NULL && turn->tried_flight != NULL)
 	{
 		refuse_flight(turn, turn->tried_flight, message);
@@ -195,7 +205,7 @@ refuse(Turn *turn, const char *tried, const char *message)
 	}
 	if (tried != NULL)
 		return turn_refuse(turn->tried_start, message);
-	if (turn->tried_end != NULL)
+	if (turn->tried_end != NULL && (at_commit || turn->part == PART_GIVE_UP))
 		return turn_refuse(turn->tried_end, message);
 	if (turn->tried_expired != NULL)
 		return turn_put_off_expired(turn->tried_expired);
@@ -215,8 +225,11 @@ fails_to_notify(const Faults *faults, const ErrorData *error, bool at_commit)
 {
 	if (!at_commit)
 		return false;
+	/* A deferred trigger may exceed a limit as well. */
 	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		return true;
+		return error->message_id != NULL &&
+			strcmp(error->message_id,
+				   "too many notifications in the NOTIFY queue") == 0;
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
 		clock_now() >= faults->mute_until;
 }
@@ -397,16 +410,10 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		if (turn->part == PART_NONE && make_room(turn, error->message))
 			return;
 	}
-	if (at_commit && !turn->checks_at_once && !faults_is_passing(error->sqlerrcode))
-	{
-		/* It is not known for which run. */
-		faults->checks_at_once_until = now + CHECKS_AT_ONCE;
-		return;
-	}
 	if (!faults_is_passing(error->sqlerrcode) ||
 		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))
 	{
-		if (refuse(turn, tried, error->message))
+		if (refuse(turn, tried, error->message, at_commit))
 			return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&
@@ -419,7 +426,8 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
-	if (turn->tried > 1 && !faults_is_passing(error->sqlerrcode))
+	if ((turn->tried > 1 || (at_commit && things_of(turn) > 1)) &&
+		!faults_is_passing(error->sqlerrcode))
 		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */

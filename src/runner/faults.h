@@ -31,8 +31,6 @@ typedef struct Faults
 	int64		scarce_until;	/* nothing is started before: there was too
 								 * little memory */
 	int64		mute_until;		/* nobody is notified before */
-	int64		checks_at_once_until;	/* deferred constraints are not
-										 * deferred: they have failed a commit */
 	int64		measured_until; /* turns measure who takes how long, */
 	int			measured_for;	/* and so many more that are not for one owner */
 } Faults;

@@ -412,6 +412,8 @@ may_begin(const Turn *turn)
 {
 	if ((turn->only_signals || turn->only_large) && !ShutdownRequestPending)
 		return false;
+	if (turn->limit == 1 && turn->signals + turn->given_up > 0)
+		return false;
 	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }
 
@@ -446,7 +448,10 @@ do_runs_of_some(Turn *turn)
 		else
 		{
 			ready_runs(turn);
-			turn_start_runs(turn);
+			if (may_begin(turn))
+				turn_start_runs(turn);
+			else
+				turn_again(turn, chore);
 		}
 	}
 	/* Those that have ended may let others start. */
@@ -556,8 +561,6 @@ turn_execute(Turn *turn)
 	if (extension == turn->extension && fits)
 	{
 		store_serve();
-		if (turn->checks_at_once)
-			store_check_at_once();
 		work(turn);
 	}
 	else

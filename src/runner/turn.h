@@ -92,7 +92,6 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
-	bool		checks_at_once; /* deferred constraints are not deferred */
 	bool		barely;			/* runs that end leave nothing: what they
 								 * would leave could not be stored */
 	bool		readied;		/* those that are due are ready */
@@ -105,8 +104,9 @@ typedef struct Turn
 								 * start no run */
 	char	   *tried_expired;	/* the run whose expired calls it was to
 								 * reject, or NULL */
-	PickedRun  *tried_end;		/* the run that it was to end, having waited
-								 * too long for its server, or NULL */
+	int			given_up;		/* how many runs it was to end that had waited
+								 * too long for their servers, */
+	PickedRun  *tried_end;		/* and if that is one at once, the last one */
 	TurnPart	part;			/* the part that it was at */
 	OwnerWork	work;			/* of what kind it was, */
 	int			things;			/* at how many things, */

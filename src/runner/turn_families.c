@@ -50,8 +50,8 @@ source_of(List *watched, const char *run_id)
 }
 
 /*
- * Tell those who follow streamed runs that calls of agents are over, unless the run itself
- * is: there is nothing after its last event. Calls of a run are next to each other.
+ * Tell those who follow streamed runs that calls of agents are over. Calls of a run
+ * are next to each other.
  */
 static void
 tell(List *settled)
@@ -86,7 +86,7 @@ tell(List *settled)
 		if (strcmp(call->run_id, run_id) != 0)
 			source = source_of(watched, call->run_id);
 		run_id = call->run_id;
-		if (source == NULL || call->is_over)
+		if (source == NULL)
 			continue;
 		execution = execution_of(call);
 		ends = run_event_tool_ended(source, &execution, events);

@@ -381,10 +381,10 @@ turn_give_up(Turn *turn)
 		took = clock_now() - began;
 		if (picked != NIL)
 		{
+			turn->given_up += list_length(picked);
 			turn->tried_end =
 				list_length(picked) == 1 ? linitial(picked) : NULL;
 			end_given_up(turn, pace, picked, problem);
-			turn->tried_end = NULL;
 		}
 		began = clock_now();
 		since = store_waits_since(pace->key);
@@ -392,7 +392,8 @@ turn_give_up(Turn *turn)
 		pace->give_up_at = since == 0 ? NEVER : clock_now() +
 			Max(since + patience_ms * 1000 - GetCurrentTimestamp(),
 				took > OWNER_SLICE ? took * GIVE_UP_RESTS : 0);
-		if (clock_now() - turn_began > OWNER_SLICE)
+		if (clock_now() - turn_began > OWNER_SLICE ||
+			(turn->limit == 1 && turn->given_up > 0))
 		{
 			pace_table_begin_after(paces, pace);
 			return;

@@ -259,16 +259,6 @@ store_lock_to_write(const char *const *tables, int count)
 }
 
 /*
- * To the end of this transaction of a runner, deferred constraints and triggers are executed
- * at once: if they failed the commit, nobody would know whose fault that is.
- */
-void
-store_check_at_once(void)
-{
-	AfterTriggerSetState(makeNode(ConstraintsSetStmt));
-}
-
-/*
  * Change how full the pages of a table of the schema agno are written, from now
  * on in this transaction.
  */

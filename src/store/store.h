@@ -377,7 +377,6 @@ typedef struct SettledCall
 	double		started;		/* seconds since 1970 */
 	double		duration;		/* in seconds */
 	int64		bytes;			/* of arguments and result, in the database */
-	bool		is_over;		/* the run has ended without waiting for this */
 } SettledCall;
 
 /* An event of a streamed run. */
@@ -453,7 +452,6 @@ typedef struct RunLock
 extern void store_plan_for_large_tables(void);	/* store_planning.c */
 extern void store_begin_to_look(const char *activity);
 extern void store_serve(void);
-extern void store_check_at_once(void);
 extern void store_begin(const char *activity);
 extern void store_commit_lazily(void);
 extern void store_flush(void);

@@ -171,7 +171,6 @@ read_settled(RowReader *row)
 	call->started = next_int64_or(row, 0) / 1e6;
 	call->duration = next_int64_or(row, 0) / 1e6;
 	call->bytes = next_int64(row);
-	call->is_over = next_bool(row);
 	return call;
 }
 
@@ -180,7 +179,8 @@ read_settled(RowReader *row)
  * for them: a list of SettledCall, the calls of a run next to each other. A call
  * that somebody has locked is left for later, and so may be those beyond *left bytes,
  * which is what is left of them then, 0 at least: the first calls of all runs come
- * first.
+ * first. Those of a run that has ended wait until it is requeued, if it is: it has told
+ * all that it is to tell.
  */
 List *
 store_settle_children(char *const *run_ids, int count, int64 *left)
@@ -201,12 +201,12 @@ store_settle_children(char *const *run_ids, int count, int64 *left)
 		" r.status IS NOT DISTINCT FROM 'COMPLETED' AS answered,"
 		" coalesce(r.content, CASE WHEN r.run_id IS NULL THEN"
 		" 'the run of the agent is not there any more' ELSE '' END) AS content,"
-		" coalesce(r.finished_at, clock_timestamp()) AS finished_at, r.metrics,"
-		" p.status IN ('COMPLETED', 'CANCELLED', 'ERROR') AS is_over"
+		" coalesce(r.finished_at, clock_timestamp()) AS finished_at, r.metrics"
 		" FROM agno.tool_calls w JOIN agno.runs p ON p.run_id = w.run_id"
 		" LEFT JOIN agno.runs r ON r.run_id = w.child_run_id"
 		" AND r.owner = p.owner"
 		" WHERE w.run_id = ANY ($1) AND w.status = 'waiting'"
+		" AND p.status NOT IN ('COMPLETED', 'CANCELLED', 'ERROR')"
 		" AND coalesce(r.status IN ('COMPLETED', 'CANCELLED', 'ERROR'), true)"
 		" FOR NO KEY UPDATE OF w, p SKIP LOCKED) a) b) l "
 		"WHERE c.run_id = l.run_id AND c.turn = l.turn"
@@ -216,7 +216,7 @@ store_settle_children(char *const *run_ids, int count, int64 *left)
 		" coalesce(c.result, c.error),"
 		" (extract(epoch FROM c.started_at) * 1000000)::bigint AS started,"
 		" (extract(epoch FROM c.finished_at - c.started_at)"
-		" * 1000000)::bigint AS duration, l.bytes, l.is_over) "
+		" * 1000000)::bigint AS duration, l.bytes) "
 		"SELECT * FROM settled s ORDER BY s.run_id, s.turn, s.call_no"
 	};
 	Arguments	args = {0};

@@ -110,6 +110,10 @@ is(value(q(own.total_tokens, m.input_tokens + m.output_tokens FROM agno.run_tree
 	'and no more when it is requeued later');
 wait_until('a streamed parent, and its child, to end', sub { below('streamed late') == 0 && value("finished_at IS NOT NULL FROM agno.runs WHERE run_id = 'streamed late'") eq 't' && value('count(*) FROM agno.run_signals') == 0 });
 is(value(q(event FROM agno.run_events WHERE run_id = 'streamed late' ORDER BY seq DESC LIMIT 1)), 'RunError', 'a streamed parent that ends before its child tells nothing after that');
+as('app', q(SELECT agno_requeue_run('streamed late')));
+expect_run('streamed late', { status => 'COMPLETED' }, 'it is requeued');
+is(value(q(string_agg(event, ' ' ORDER BY seq) FROM agno.run_events WHERE run_id = 'streamed late' AND event ~ '^(Tool|Run[ER])')), 'ToolCallStarted RunError ToolCallCompleted ToolCallError RunRetried',
+	'and tells of what has come of its call');
 
 start('loop', [ [ delegate(loop => task('1', [ delegate(loop => task('2', [ delegate(loop => task('3', [ delegate(loop => task('4',
 	[ delegate(loop => task('5', [ delegate(loop => 'end') ])) ])) ])) ])) ])) ] ], agent => 'loop');
