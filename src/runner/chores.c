@@ -493,6 +493,7 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->own_limit = chores->faults.limit;
 	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
 	turn->left_out = faults_left_out(&chores->faults, now);
+	turn->one_by_one = chores->faults.one_by_one && turn->limit == 1;
 	turn->room = room_for_runs(chores);
 	turn->newcomers = room_for_newcomers(chores);
 

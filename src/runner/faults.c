@@ -426,8 +426,13 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
-	if ((turn->tried > 1 || (at_commit && things_of(turn) > 1)) &&
+	if (at_commit && things_of(turn) > 1 &&
 		!faults_is_passing(error->sqlerrcode))
+	{
+		faults->one_by_one = true;
+		return;
+	}
+	if (turn->tried > 1 && !faults_is_passing(error->sqlerrcode))
 		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */
@@ -482,5 +487,5 @@ faults_none(Faults *faults, const Turn *turn)
 	if (turn->signals >= faults->signal_limit && turn->signals_took < OWNER_SLICE)
 		faults->signal_limit = Min(faults->signal_limit * 2, MOST_AT_ONCE);
 	if (faults->limit == MOST_AT_ONCE)
-		faults->reported = false;
+		faults->reported = faults->one_by_one = false;
 }

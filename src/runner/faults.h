@@ -23,6 +23,9 @@ typedef struct Faults
 	int			limit;			/* store and start no more runs at once, */
 	int			kept_for;		/* for so many turns at least */
 	int			signal_limit;	/* read no more signals at once */
+	bool		one_by_one;		/* turns of one run are about nothing else: a
+								 * commit has failed, until turns are as large
+								 * again as they were */
 	int64		left_out_until[TURN_PARTS]; /* parts that fail */
 	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,

@@ -412,7 +412,7 @@ may_begin(const Turn *turn)
 {
 	if ((turn->only_signals || turn->only_large) && !ShutdownRequestPending)
 		return false;
-	if (turn->limit == 1 && turn->signals + turn->given_up > 0)
+	if (turn->one_by_one && turn->signals + turn->given_up > 0)
 		return false;
 	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }
@@ -495,6 +495,12 @@ begin_clock(void)
 static void
 read_signals(Turn *turn)
 {
+	/* Nor are runs to wait for all signals. */
+	if (turn->one_by_one && turn->number % 2 == 0)
+	{
+		turn_again(turn, CHORE_SIGNALS);
+		return;
+	}
 	turn_read_signals(turn);
 	if (turn->limit > 1 && turn->signal_limit == 1)
 		begin_clock();

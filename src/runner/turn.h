@@ -92,6 +92,7 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
+	bool		one_by_one;		/* it is about one thing: a signal, or a run */
 	bool		barely;			/* runs that end leave nothing: what they
 								 * would leave could not be stored */
 	bool		readied;		/* those that are due are ready */

@@ -112,6 +112,15 @@ as('app', q(SELECT count(agno_cancel_run(run_id)) FROM agno.runs WHERE run_id ~ 
 cmp_ok(longest_call('other', sub { value('count(*) FROM agno.run_queue') == 0 }), '<', 2.5, 'others do not wait for very many of them');
 is(value(q(count(*) FROM agno.runs WHERE run_id ~ '^many' AND status = 'CANCELLED')), 300, 'which are CANCELLED');
 is(value(q(count(*) FROM agno.runs WHERE owner = 'other'::regrole AND status <> 'COMPLETED' AND run_id <> 'beside')), 0, 'and nothing of others is refused for it');
+
+# And one that exceeds a limit, as a queue of notifications does that is full
+$node->safe_psql('postgres', q(
+	CREATE FUNCTION exceed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.content ~ 'too much' THEN RAISE EXCEPTION USING ERRCODE = '54000', MESSAGE = 'that is too much'; END IF; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER exceed AFTER UPDATE ON agno.runs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION exceed()));
+as('app', q(SELECT agno_arun('too much', model => 'mock:echo', run_id => 'exceeds')));
+expect_run('exceeds', { status => 'ERROR', "error ->> 'type'" => 'storage' }, 'a run that exceeds a limit at the commit ends');
+is(as('other', q(CALL agno_run('x', model => 'mock:echo', run_id => 'goes on'))) =~ /COMPLETED/ ? 1 : 0, 1, 'and others go on');
 is($node->safe_psql('postgres', queue_violations()), '', 'the queue is as it should be');
 
 $node->stop;
