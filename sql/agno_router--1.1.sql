@@ -372,7 +372,8 @@ CREATE TABLE agno.node_tool_calls (
 	started_at pg_catalog.timestamptz,
 	finished_at pg_catalog.timestamptz,
 	shown pg_catalog.text,
-	child_run_id pg_catalog.text COLLATE pg_catalog."C"
+	child_run_id pg_catalog.text COLLATE pg_catalog."C",
+	child_metrics pg_catalog.jsonb
 ) PARTITION BY LIST (node);
 COMMENT ON TABLE agno.node_tool_calls IS
 	'agno.tool_calls of the nodes, each a partition';
@@ -380,7 +381,7 @@ CREATE VIEW agno.tool_calls WITH (security_invoker) AS
 	SELECT x.run_id, x.turn, x.call_no, x.tool_call_id, x.model_call_id,
 		   x.tool, x.arguments, x.status, x.result, x.error, x.sqlstate,
 		   x.attempt, x.xid, x.started_at, x.finished_at, x.shown,
-		   x.child_run_id, x.node
+		   x.child_run_id, x.child_metrics, x.node
 	FROM agno.node_tool_calls x
 	WHERE agno.shown(x.node);
 COMMENT ON VIEW agno.tool_calls IS

@@ -91,6 +91,11 @@ end_refused(void *arg)
 		(void) turn_end_cancelled(turn, &lock, 1);
 		return;
 	}
+	if (run_status_is_final(lock->status))
+	{
+		store_set_locked(&id, 1);
+		return;
+	}
 	outcome = run_outcome_failed(lock->attempt, "storage",
 								 encoding_from_server(refusal->message));
 	turn_end_failed(turn, &lock, &outcome, 1);
@@ -283,7 +288,10 @@ ready_runs(Turn *turn)
 		follow_clock(turn);
 	if (turn_is_to(turn, CHORE_SWEEP))
 		promote_hidden(turn);
-	if (begin_part(turn, PART_GIVE_UP))
+	/* If it gives up a run, that is all: others are to start as well. */
+	if (turn->one_by_one && (turn->number / 4) % 2 == 0)
+		turn_again(turn, CHORE_START);
+	else if (begin_part(turn, PART_GIVE_UP))
 		turn_give_up(turn);
 	if (begin_part(turn, PART_UNPARK))
 		turn_unpark(turn);
@@ -495,8 +503,8 @@ begin_clock(void)
 static void
 read_signals(Turn *turn)
 {
-	/* Nor are runs to wait for all signals. */
-	if (turn->one_by_one && turn->number % 2 == 0)
+	/* Runs are not to wait for all signals, nor signals for runs of one kind. */
+	if (turn->one_by_one && (turn->number / 2) % 2 == 0)
 	{
 		turn_again(turn, CHORE_SIGNALS);
 		return;

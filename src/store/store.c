@@ -229,7 +229,7 @@ store_leave(StoreUser user)
  * Lock these tables of the schema agno, count of them, as for writing. To be called before
  * any of them is read, by who lets others' code take its time before he writes: a REINDEX
  * that comes between waits for him here, and not he for it and it for him. While he waits
- * for one of them, he has none, whatever the order in which others lock them.
+ * for one of them, he has none of the others, whatever the order in which others lock them.
  */
 void
 store_lock_to_write(const char *const *tables, int count)
@@ -250,10 +250,12 @@ store_lock_to_write(const char *const *tables, int count)
 			locked++;
 			continue;
 		}
-		while (locked > 0)
-			UnlockRelationOid(oids[--locked], RowExclusiveLock);
+		for (int i = 0; i < locked; i++)
+			UnlockRelationOid(oids[i], RowExclusiveLock);
 		LockRelationOid(next, RowExclusiveLock);
-		UnlockRelationOid(next, RowExclusiveLock);
+		oids[locked] = oids[0];
+		oids[0] = next;
+		locked = 1;
 	}
 	pfree(oids);
 }
