@@ -385,7 +385,7 @@ store_take_callbacks(Oid role, int limit)
 		" AND c.queued_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 		" ORDER BY c.queued_at LIMIT $2 FOR UPDATE SKIP LOCKED"
 	};
-	static const char *const written[] = {"callbacks"};
+	static const char *const written[] = {"callbacks", "runs"};
 	Arguments	args = {0};
 	List	   *batch;
 	ListCell   *cell;
