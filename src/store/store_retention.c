@@ -560,7 +560,7 @@ whole_families(const Column *run_ids, int age, Column *whole)
 #define EVENT_SIZE SIZE("o.data")
 #define CALL_SIZE SIZE("o.model_call_id") " + " SIZE("o.tool") " + " \
 	SIZE("o.arguments") " + " SIZE("o.result") " + " SIZE("o.shown") " + " \
-	SIZE("o.error")
+	SIZE("o.error") " + " SIZE("o.child_metrics")
 #define REQUIREMENT_SIZE SIZE("o.preview") " + " SIZE("o.answer") " + " \
 	SIZE("o.input_schema") " + " SIZE("o.note")
 #define STEP_SIZE SIZE("o.messages")
