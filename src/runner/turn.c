@@ -38,6 +38,9 @@
  */
 #define EXPIRED_BATCH 100
 
+/* When a cancel is tried again that could not be followed, in seconds. */
+#define CANCEL_AGAIN 30
+
 /*
  * Keep the ids of responses that servers have begun to work on.
  */
@@ -144,7 +147,7 @@ put_off_cancel(void *arg)
 
 	drop_signals(signal);
 	if (store_cancel_called_back(&signal, 1) == NIL)
-		(void) store_cancel_later(&signal, 1);
+		(void) store_cancel_later(&signal, 1, CANCEL_AGAIN);
 }
 
 /*
@@ -163,8 +166,8 @@ turn_drop_signals(const Turn *turn, Signal *signal)
 				 &reported))
 	{
 		ereport(LOG,
-				(errmsg("agno_bg could not cancel run \"%s\", and tries again",
-						signal->run_id),
+				(errmsg("agno_bg could not cancel run \"%s\", and tries again in %d s",
+						signal->run_id, CANCEL_AGAIN),
 				 errhint("The error before this says why.")));
 		return true;
 	}

@@ -99,7 +99,7 @@ cancel_waiting(Turn *turn, List *signals)
 		later[later_count++] = find_signal(cancelled[i], signals);
 	if (later_count > 0)
 		turn->cancelled_ids = list_concat(turn->cancelled_ids,
-										  store_cancel_later(later, later_count));
+										  store_cancel_later(later, later_count, 1));
 }
 
 /*

@@ -570,7 +570,8 @@ extern List *store_take_parts_of_signals(List *after, int limit,
 extern List *store_take_signals_of(char *const *run_ids, const Oid *owners,
 								   int count);
 extern void store_keep_cancels(char *const *run_ids, int count);
-extern List *store_cancel_later(Signal **signals, int count);
+extern List *store_cancel_later(Signal **signals, int count,
+								int seconds);
 extern void store_expire_markers(int limit);
 
 /* store_results.c: what comes of runs */

@@ -178,17 +178,17 @@ bind_signals(Arguments *args, Signal **signals, int count)
 
 /*
  * The runs of these signals, which somebody has locked, are to be cancelled as
- * soon as they can be had. What is not in the queue for this runner has ended,
+ * soon as they can be had, but not for so many seconds. What is not in the queue for this runner has ended,
  * or is not ours; and a signal is for a run of its own role only. Returns the ids of
  * those that are to be cancelled.
  */
 List *
-store_cancel_later(Signal **signals, int count)
+store_cancel_later(Signal **signals, int count, int seconds)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " LOCKED ","
 		" cancelled = true, looks = 0,"
-		" run_at = clock_timestamp() + '1 s'::interval "
+		" run_at = clock_timestamp() + make_interval(secs => $5) "
 		"FROM unnest($3, $4) AS d (run_id, owner)"
 		" JOIN agno.runs r ON r.run_id = d.run_id"
 		" AND r.owner::pg_catalog.oid = d.owner::pg_catalog.oid "
@@ -198,6 +198,7 @@ store_cancel_later(Signal **signals, int count)
 
 	bind_mine(&args);
 	bind_signals(&args, signals, count);
+	bind_int(&args, seconds);
 	return store_read_list(&statement, &args, read_id);
 }
 
