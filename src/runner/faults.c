@@ -101,19 +101,34 @@ part_name(TurnPart part)
 }
 
 /*
+ * Whether PostgreSQL gives nobody a transaction id, or a multixact, until old ones have been
+ * vacuumed: it says so with the SQLSTATE of any limit (GetNewTransactionId, GetNewMultiXactId).
+ */
+static bool
+lacks_ids(const ErrorData *error)
+{
+	static const char refusal[] = "database is not accepting commands";
+
+	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		error->message_id != NULL &&
+		strncmp(error->message_id, refusal, strlen(refusal)) == 0;
+}
+
+/*
  * Whether an error says nothing about the run that was being stored: the
  * system lacks something, somebody stops it, or holds a lock.
  */
 bool
-faults_is_passing(int sqlstate)
+faults_is_passing(const ErrorData *error)
 {
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
 	return category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		category == ERRCODE_OPERATOR_INTERVENTION ||
 		category == ERRCODE_SYSTEM_ERROR ||
 		category == ERRCODE_TRANSACTION_ROLLBACK ||
-		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		lacks_ids(error);
 }
 
 /*
@@ -410,14 +425,14 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		if (turn->part == PART_NONE && make_room(turn, error->message))
 			return;
 	}
-	if (!faults_is_passing(error->sqlerrcode) ||
+	if (!faults_is_passing(error) ||
 		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))
 	{
 		if (refuse(turn, tried, error->message, at_commit))
 			return;
 	}
 	if (turn->limit == 1 && turn->part != PART_NONE &&
-		(!faults_is_passing(error->sqlerrcode) || lacks_memory(error)))
+		(!faults_is_passing(error) || lacks_memory(error)))
 	{
 		leave_out(faults, turn->part);
 		return;
@@ -427,12 +442,12 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
 	if (at_commit && things_of(turn) > 1 &&
-		!faults_is_passing(error->sqlerrcode))
+		!faults_is_passing(error))
 	{
 		faults->one_by_one = true;
 		return;
 	}
-	if (turn->tried > 1 && !faults_is_passing(error->sqlerrcode))
+	if (turn->tried > 1 && !faults_is_passing(error))
 		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */

@@ -168,7 +168,7 @@ try_to_complete(RunLock **runs, ReadyRun **stubs, int count)
 	}
 	PG_END_TRY();
 
-	if (error != NULL && faults_is_passing(error->sqlerrcode))
+	if (error != NULL && faults_is_passing(error))
 		ReThrowError(error);
 	return error;
 }
