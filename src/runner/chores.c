@@ -492,8 +492,7 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 						  turn_size_limit(&chores->size, turn->shared));
 	turn->own_limit = chores->faults.limit;
 	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
-	turn->left_out = faults_left_out(&chores->faults, now);
-	turn->one_by_one = chores->faults.one_by_one && turn->limit == 1;
+	faults_narrow(&chores->faults, turn, now);
 	turn->room = room_for_runs(chores);
 	turn->newcomers = room_for_newcomers(chores);
 

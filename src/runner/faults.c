@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "core/clock.h"
+#include "postmaster/interrupt.h"
 #include "runner/faults.h"
 #include "runner/turn_internal.h"
 #include "utils/memutils.h"
@@ -63,6 +64,14 @@
 /* The pause after a turn that failed doubles from the first to the last. */
 #define FIRST_FAILURE_PAUSE (US_PER_S / 4)
 #define LAST_FAILURE_PAUSE (30 * US_PER_S)
+
+/*
+ * What turns are about, one after the other, while it is not known what fails when they are
+ * committed. They are an odd number: those for owners who are slow alternate with others.
+ */
+static const TurnScope scopes[] = {
+	SCOPE_RUN, SCOPE_SIGNAL, SCOPE_RUN, SCOPE_GIVE_UP, SCOPE_PART
+};
 
 /* Nobody else waits for longer since somebody has locked something. */
 #define LOCKED_FAILURE_PAUSE US_PER_S
@@ -115,6 +124,20 @@ lacks_ids(const ErrorData *error)
 }
 
 /*
+ * Whether files cannot be written for a reason that errcode_for_file_access() takes for an
+ * internal error, or a missing privilege: a quota, say. A turn begins without an error
+ * number.
+ */
+static bool
+lacks_disk(const ErrorData *error)
+{
+	return (error->sqlerrcode == ERRCODE_INTERNAL_ERROR ||
+			error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE) &&
+		(error->saved_errno == EDQUOT || error->saved_errno == EROFS ||
+		 error->saved_errno == ESTALE);
+}
+
+/*
  * Whether an error says nothing about the run that was being stored: the
  * system lacks something, somebody stops it, or holds a lock.
  */
@@ -128,7 +151,7 @@ faults_is_passing(const ErrorData *error)
 		category == ERRCODE_SYSTEM_ERROR ||
 		category == ERRCODE_TRANSACTION_ROLLBACK ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		lacks_ids(error);
+		lacks_ids(error) || lacks_disk(error);
 }
 
 /*
@@ -205,13 +228,16 @@ things_of(const Turn *turn)
 
 /*
  * A turn has failed, maybe when it was committed, and not because of what passes: if it was
- * about one thing, that is not done as it should. Returns whether it is out of the way of
- * others.
+ * about one thing, that is not done as it should. A commit may fail because of anything that
+ * the turn has done. Returns whether it is out of the way of others.
  */
 static bool
-refuse(Turn *turn, const char *tried, const char *message, bool at_commit)
+refuse(Turn *turn, const char *tried, TurnPart part, const char *message,
+	   bool at_commit)
 {
-	if (at_commit && things_of(turn) != 1)
+	if (turn->tried_expired != NULL && part == PART_EXPIRED)
+		return turn_put_off_expired(turn->tried_expired);
+	if (at_commit && (turn->scope == SCOPE_ALL || things_of(turn) != 1))
 		return false;
 	if (tried != NULL && turn->tried_flight != NULL)
 	{
@@ -220,12 +246,9 @@ refuse(Turn *turn, const char *tried, const char *message, bool at_commit)
 	}
 	if (tried != NULL)
 		return turn_refuse(turn->tried_start, message);
-	if (turn->tried_end != NULL && (at_commit || turn->part == PART_GIVE_UP))
+	if (turn->tried_end != NULL && (at_commit || part == PART_GIVE_UP))
 		return turn_refuse(turn->tried_end, message);
-	if (turn->tried_expired != NULL)
-		return turn_put_off_expired(turn->tried_expired);
-	if (turn->tried == 0 && turn->tried_signal != NULL &&
-		turn->part == PART_NONE)
+	if (turn->tried == 0 && turn->tried_signal != NULL && part == PART_NONE)
 		return turn_drop_signals(turn, turn->tried_signal);
 	return false;
 }
@@ -271,19 +294,68 @@ leave_out(Faults *faults, TurnPart part)
 }
 
 /*
- * The parts that turns leave out now, a bit each.
+ * The parts that a turn of this scope may do, a bit each: only this one, unless it is none.
  */
-uint32
-faults_left_out(const Faults *faults, int64 now)
+static uint32
+parts_of(TurnScope scope, TurnPart only)
 {
-	uint32		parts = 0;
+	uint32		given_up = 1U << PART_GIVE_UP;
+
+	if (scope == SCOPE_GIVE_UP)
+		return given_up;
+	if (scope != SCOPE_PART)
+		return 0;
+	return only == PART_NONE ? ~given_up : 1U << only;
+}
+
+/*
+ * What a turn is about that begins now, and which parts it leaves out: while it is not known
+ * what fails when turns are committed, it is about one thing, or about the parts.
+ */
+void
+faults_narrow(Faults *faults, Turn *turn, int64 now)
+{
+	int			number;
 
 	for (int part = 0; part < TURN_PARTS; part++)
 	{
 		if (faults->left_out_until[part] > now)
-			parts |= 1U << part;
+			turn->left_out |= 1U << part;
 	}
-	return parts;
+	if (!faults->one_by_one || turn->limit > 1)
+		return;
+	number = faults->narrow_turns++;
+	turn->scope = ShutdownRequestPending ? SCOPE_RUN :
+		scopes[number % (int) lengthof(scopes)];
+	if (turn->scope == SCOPE_PART)
+	{
+		/* What is due by the clock may not be known to be. */
+		turn->todo |= CHORE_BIT(CHORE_CLOCK);
+		if (faults->parts_apart)
+			turn->only_part = 1 + number / (int) lengthof(scopes) % (TURN_PARTS - 1);
+	}
+	turn->left_out |= ~parts_of(turn->scope, turn->only_part);
+}
+
+/*
+ * A commit has failed because of nobody knows what. Returns whether that is found out by
+ * turns that do less.
+ */
+static bool
+narrow_down(Faults *faults, const Turn *turn)
+{
+	int			turns = lengthof(scopes);
+
+	if (turn->scope == SCOPE_PART && turn->only_part == PART_NONE)
+	{
+		faults->parts_apart = true;
+		turns *= TURN_PARTS;
+	}
+	else if (turn->scope != SCOPE_ALL && things_of(turn) <= 1)
+		return false;
+	faults->one_by_one = true;
+	faults->kept_for = Max(faults->kept_for, turns);
+	return true;
 }
 
 static void
@@ -386,7 +458,8 @@ faults_memory_is_scarce(const Faults *faults, int64 now)
 void
 faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 {
-	const char *tried = turn->tried != 1 || turn->part != PART_NONE ? NULL :
+	TurnPart	part = at_commit ? turn->only_part : turn->part;
+	const char *tried = turn->tried != 1 || part != PART_NONE ? NULL :
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
 	int64		pause = FIRST_FAILURE_PAUSE;
@@ -422,31 +495,28 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 			faults->not_before = now + FIRST_FAILURE_PAUSE;
 			return;
 		}
-		if (turn->part == PART_NONE && make_room(turn, error->message))
+		if (part == PART_NONE && make_room(turn, error->message))
 			return;
 	}
 	if (!faults_is_passing(error) ||
 		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))
 	{
-		if (refuse(turn, tried, error->message, at_commit))
+		if (refuse(turn, tried, part, error->message, at_commit))
 			return;
 	}
-	if (turn->limit == 1 && turn->part != PART_NONE &&
+	if (turn->limit == 1 && part != PART_NONE &&
 		(!faults_is_passing(error) || lacks_memory(error)))
 	{
-		leave_out(faults, turn->part);
+		leave_out(faults, part);
 		return;
 	}
 
 	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
-	if (at_commit && things_of(turn) > 1 &&
-		!faults_is_passing(error))
-	{
-		faults->one_by_one = true;
+	if (at_commit && (!faults_is_passing(error) || lacks_memory(error)) &&
+		narrow_down(faults, turn))
 		return;
-	}
 	if (turn->tried > 1 && !faults_is_passing(error))
 		return;
 
@@ -502,5 +572,5 @@ faults_none(Faults *faults, const Turn *turn)
 	if (turn->signals >= faults->signal_limit && turn->signals_took < OWNER_SLICE)
 		faults->signal_limit = Min(faults->signal_limit * 2, MOST_AT_ONCE);
 	if (faults->limit == MOST_AT_ONCE)
-		faults->reported = faults->one_by_one = false;
+		faults->reported = faults->one_by_one = faults->parts_apart = false;
 }

@@ -26,6 +26,10 @@ typedef struct Faults
 	bool		one_by_one;		/* turns of one run are about nothing else: a
 								 * commit has failed, until turns are as large
 								 * again as they were */
+	bool		parts_apart;	/* and parts are done one by one, too: one
+								 * that was about them alone has failed
+								 * likewise */
+	int			narrow_turns;	/* how many there have been about one thing */
 	int64		left_out_until[TURN_PARTS]; /* parts that fail */
 	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,
@@ -47,6 +51,6 @@ extern void faults_none(Faults *faults, const Turn *turn);
 extern void faults_measure(Faults *faults);
 extern bool faults_measures(Faults *faults, bool own, int64 now);
 extern bool faults_memory_is_scarce(const Faults *faults, int64 now);
-extern uint32 faults_left_out(const Faults *faults, int64 now);
+extern void faults_narrow(Faults *faults, Turn *turn, int64 now);
 
 #endif							/* AGNO_FAULTS_H */

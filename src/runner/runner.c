@@ -112,6 +112,8 @@ pin_settings(void)
 #if PG_VERSION_NUM >= 170000
 		{"transaction_timeout", "0"},
 #endif
+		/* what has arrived has a limit of its own */
+		{"temp_file_limit", "-1"},
 		{"jit", "off"},
 		{"geqo", "off"},
 		/* so that planning executes no constraint of a table's owner */

@@ -291,10 +291,7 @@ ready_runs(Turn *turn)
 		follow_clock(turn);
 	if (turn_is_to(turn, CHORE_SWEEP))
 		promote_hidden(turn);
-	/* If it gives up a run, that is all: others are to start as well. */
-	if (turn->one_by_one && (turn->number / 4) % 2 == 0)
-		turn_again(turn, CHORE_START);
-	else if (begin_part(turn, PART_GIVE_UP))
+	if (begin_part(turn, PART_GIVE_UP))
 		turn_give_up(turn);
 	if (begin_part(turn, PART_UNPARK))
 		turn_unpark(turn);
@@ -423,7 +420,8 @@ may_begin(const Turn *turn)
 {
 	if ((turn->only_signals || turn->only_large) && !ShutdownRequestPending)
 		return false;
-	if (turn->one_by_one && turn->signals + turn->given_up > 0)
+	if (turn->scope == SCOPE_PART ||
+		(turn->scope != SCOPE_ALL && turn->signals + turn->given_up > 0))
 		return false;
 	return (turn->limit > 1 && !turn->own) || turn->tried == 0;
 }
@@ -506,20 +504,33 @@ begin_clock(void)
 static void
 read_signals(Turn *turn)
 {
-	/* Runs are not to wait for all signals, nor signals for runs of one kind. */
-	if (turn->one_by_one && (turn->number / 2) % 2 == 0)
-	{
-		turn_again(turn, CHORE_SIGNALS);
+	if (turn->scope != SCOPE_ALL && turn->scope != SCOPE_SIGNAL)
 		return;
-	}
 	turn_read_signals(turn);
 	if (turn->limit > 1 && turn->signal_limit == 1)
 		begin_clock();
 }
 
+/*
+ * This turn is about one thing: what it is not about is for those after it.
+ */
+static void
+leave_to_next(Turn *turn)
+{
+	static const Chore chores[] = {CHORE_SIGNALS, CHORE_CLOCK, CHORE_START};
+
+	for (int i = 0; i < (int) lengthof(chores); i++)
+		turn_again(turn, chores[i]);
+	if (turn_is_to(turn, CHORE_PATROL) &&
+		(turn->left_out & (1U << PART_PATROL)) != 0)
+		turn_again(turn, CHORE_PATROL);
+}
+
 static void
 do_chores(Turn *turn)
 {
+	if (turn->scope != SCOPE_ALL)
+		leave_to_next(turn);
 	if (turn_is_to(turn, CHORE_PATROL) && begin_part(turn, PART_PATROL))
 		go_on_patrol(turn);
 	turn->part = PART_NONE;
@@ -528,6 +539,8 @@ do_chores(Turn *turn)
 	if (begin_part(turn, PART_DEAD_TOOLS))
 		note_dead_tools(turn);
 	turn->part = PART_NONE;
+	if (turn->scope == SCOPE_PART && turn_is_to(turn, CHORE_START))
+		ready_runs(turn);
 	do_runs(turn);
 	turn_keep_cancels(turn);
 	store_response_ids(turn);
@@ -535,7 +548,8 @@ do_chores(Turn *turn)
 	turn->unflushed = only_hands_over(turn);
 	if (turn->unflushed || only_continues(turn))
 		store_commit_lazily();
-	if (turn_is_to(turn, CHORE_CLOCK) && may_begin(turn))
+	if (turn_is_to(turn, CHORE_CLOCK) &&
+		(turn->scope == SCOPE_PART || may_begin(turn)))
 		clean_up(turn);
 }
 
@@ -573,6 +587,7 @@ turn_execute(Turn *turn)
 	Oid			extension;
 	bool		fits;
 
+	errno = 0;
 	store_begin_to_look("agno_bg: storing and starting runs");
 	extension = store_find_extension(&fits, false);
 	if (extension == turn->extension && fits)

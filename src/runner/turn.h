@@ -49,6 +49,19 @@ typedef enum TurnPart
 	TURN_PARTS
 } TurnPart;
 
+/*
+ * What a turn is about while it is not known what fails when turns are committed: one thing,
+ * of this kind if there is one.
+ */
+typedef enum TurnScope
+{
+	SCOPE_ALL,					/* it is known, or nothing fails */
+	SCOPE_RUN,					/* a run that is stored or started */
+	SCOPE_SIGNAL,				/* a signal, or else a run */
+	SCOPE_GIVE_UP,				/* a run that is given up, or else another */
+	SCOPE_PART					/* a part, and no run */
+} TurnScope;
+
 /* How long something of one owner has taken in a turn. */
 typedef struct OwnerTime
 {
@@ -92,7 +105,8 @@ typedef struct Turn
 								 * those leave which are stored */
 	int			newcomers;		/* how many more, of owners with none */
 	uint32		left_out;		/* parts that are not done, a bit each */
-	bool		one_by_one;		/* it is about one thing: a signal, or a run */
+	TurnScope	scope;			/* what it is about; */
+	TurnPart	only_part;		/* this part, if it is about one at once */
 	bool		barely;			/* runs that end leave nothing: what they
 								 * would leave could not be stored */
 	bool		readied;		/* those that are due are ready */
@@ -104,7 +118,7 @@ typedef struct Turn
 	Signal	   *tried_signal;	/* the only signal, if it was to store and
 								 * start no run */
 	char	   *tried_expired;	/* the run whose expired calls it was to
-								 * reject, or NULL */
+								 * reject, if that is one; or NULL */
 	int			given_up;		/* how many runs it was to end that had waited
 								 * too long for their servers, */
 	PickedRun  *tried_end;		/* and if that is one at once, the last one */

@@ -393,7 +393,7 @@ turn_give_up(Turn *turn)
 			Max(since + patience_ms * 1000 - GetCurrentTimestamp(),
 				took > OWNER_SLICE ? took * GIVE_UP_RESTS : 0);
 		if (clock_now() - turn_began > OWNER_SLICE ||
-			(turn->one_by_one && turn->given_up > 0))
+			(turn->scope != SCOPE_ALL && turn->given_up > 0))
 		{
 			pace_table_begin_after(paces, pace);
 			return;

@@ -713,7 +713,8 @@ wait_on(char *const *run_ids, int count)
 /*
  * Reject calls that have expired, of at most limit runs, of which those of all owners
  * come in no order, and as many as there is time for. Returns whether there may be more.
- * If it fails because of a run, *tried is the id of that, or else NULL.
+ * If it fails because of a run, *tried is the id of that, or else NULL; if it does not, and
+ * was about one run, the id of that.
  */
 bool
 store_reject_expired(int limit, char **tried)
@@ -747,7 +748,8 @@ store_reject_expired(int limit, char **tried)
 		reject_expired_of(lfirst(cell));
 		ids[count++] = lfirst(cell);
 	}
-	*tried = NULL;
+	if (count > 1)
+		*tried = NULL;
 	wait_on(ids, count);
 	store_children_ended(ids, count);
 	return true;

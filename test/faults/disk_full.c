@@ -1,7 +1,8 @@
 /*
  * For LD_PRELOAD: a disk that is full while the file named by DISK_FULL is
  * there. Files of tables cannot grow then; what is on the disk can be
- * overwritten, and the WAL has a disk of its own.
+ * overwritten, and the WAL has a disk of its own. The file may have the number
+ * of another error in it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,8 +15,29 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/*
+ * The number that this file has in it; if it is empty, that of a full disk.
+ */
 static int
-is_full(int fd, off_t end)
+number_in(const char *path)
+{
+	FILE	   *file = fopen(path, "r");
+	int			number = ENOSPC;
+
+	if (file != NULL)
+	{
+		if (fscanf(file, "%d", &number) != 1)
+			number = ENOSPC;
+		fclose(file);
+	}
+	return number;
+}
+
+/*
+ * The error of a file that is to have its end there, or 0.
+ */
+static int
+refusal(int fd, off_t end)
 {
 	const char *flag = getenv("DISK_FULL");
 	char		link[64];
@@ -30,21 +52,25 @@ is_full(int fd, off_t end)
 	if (length < 0)
 		return 0;
 	path[length] = '\0';
-	return strstr(path, "/base/") != NULL && fstat(fd, &status) == 0 &&
-		end > status.st_size;
+	if (strstr(path, "/base/") == NULL || fstat(fd, &status) != 0 ||
+		end <= status.st_size)
+		return 0;
+	return number_in(flag);
 }
 
 ssize_t
 pwrite(int fd, const void *data, size_t size, off_t offset)
 {
 	static ssize_t (*next) (int, const void *, size_t, off_t);
+	int			error;
 
 	if (next == NULL)
 		next = (ssize_t (*) (int, const void *, size_t, off_t))
 			dlsym(RTLD_NEXT, "pwrite");
-	if (is_full(fd, offset + size))
+	error = refusal(fd, offset + size);
+	if (error != 0)
 	{
-		errno = ENOSPC;
+		errno = error;
 		return -1;
 	}
 	return next(fd, data, size, offset);
@@ -61,15 +87,17 @@ pwritev(int fd, const struct iovec *parts, int count, off_t offset)
 {
 	static ssize_t (*next) (int, const struct iovec *, int, off_t);
 	off_t		end = offset;
+	int			error;
 
 	if (next == NULL)
 		next = (ssize_t (*) (int, const struct iovec *, int, off_t))
 			dlsym(RTLD_NEXT, "pwritev");
 	for (int i = 0; i < count; i++)
 		end += parts[i].iov_len;
-	if (is_full(fd, end))
+	error = refusal(fd, end);
+	if (error != 0)
 	{
-		errno = ENOSPC;
+		errno = error;
 		return -1;
 	}
 	return next(fd, parts, count, offset);
@@ -85,10 +113,12 @@ int
 posix_fallocate(int fd, off_t offset, off_t length)
 {
 	static int	(*next) (int, off_t, off_t);
+	int			error;
 
 	if (next == NULL)
 		next = (int (*) (int, off_t, off_t)) dlsym(RTLD_NEXT, "posix_fallocate");
-	return is_full(fd, offset + length) ? ENOSPC : next(fd, offset, length);
+	error = refusal(fd, offset + length);
+	return error != 0 ? error : next(fd, offset, length);
 }
 
 int

@@ -1,5 +1,6 @@
 # What the machine runs out of: file descriptors, and space on the disk. Each is
-# one line in the log, costs no run, and needs nobody when it is over. The full
+# one line in the log, costs no run, and needs nobody when it is over. So it is when
+# a quota is used up, or the disk has become read-only. The full
 # disk is made by a library that is loaded before libc: faults/disk_full.c.
 
 use strict;
@@ -7,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl";
 use AgnoTest;
+use Errno qw(ENOSPC EDQUOT EROFS);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -43,27 +45,40 @@ is(scalar(mock_requests('mock', 'files')), 60,
 is(runner_pid(), $runner,
 	'the runner stays the same when file descriptors are lacking');
 
-# Space on the disk: long answers, which the table has to grow for.
-$node->safe_psql('postgres', q(
-	SELECT count(*) FROM generate_series(1, 40) i,
-		agno_arun('disk', model => 'mock:huge-200-4000', run_id => 'disk' || i);
-	ALTER TABLE agno.runs ALTER content SET STORAGE EXTERNAL));
-wait_until('the requests', sub { mock_requests('mock', 'disk') >= 40 });
-append_to_file("$dir/full", '');
-wait_until('the log', sub { logged('agno_bg runner ERROR:.*No space left') });
-sleep 3;
-cmp_ok(logged('agno_bg runner ERROR:.*No space left'),
-	'<=', 2, 'no space on the disk: the log says so once for a fault');
-is(value("count(*) FROM agno.runs WHERE run_id LIKE 'disk%' AND status = 'ERROR'"),
-	0, 'no run is lost when the disk is full');
-unlink "$dir/full";
-ok( $node->poll_query_until('postgres', q(
-		SELECT count(*) = 40 FROM agno.runs
-		WHERE run_id LIKE 'disk%' AND status = 'COMPLETED'
-		AND length(content) = 200 * 1024)),
-	'answers are stored when there is space on the disk again');
-is(scalar(mock_requests('mock', 'disk')), 40,
-	'each request is sent once despite the full disk');
+# Answers for which the table has to grow wait until it can.
+sub stored_later
+{
+	my ($name, $errno, $message) = @_;
+
+	$node->safe_psql('postgres', "SELECT count(*) FROM generate_series(1, 40) i, agno_arun('$name', model => 'mock:huge-200-4000', run_id => '$name' || i)");
+	wait_until('the requests', sub { mock_requests('mock', $name) >= 40 });
+	append_to_file("$dir/full", $errno);
+	wait_until('the log', sub { logged("agno_bg runner ERROR:.*$message") });
+	sleep 3;
+	cmp_ok(logged("agno_bg runner ERROR:.*$message"), '<=', 2, "$message: the log says so once for a fault");
+	is(value("count(*) FROM agno.runs WHERE run_id LIKE '$name%' AND status = 'ERROR'"), 0, "$message: no run is lost");
+	unlink "$dir/full";
+	ok( $node->poll_query_until(
+			'postgres', "SELECT count(*) = 40 FROM agno.runs
+			WHERE run_id LIKE '$name%' AND status = 'COMPLETED'
+			AND length(content) = 200 * 1024"),
+		"$message: answers are stored when there is room again");
+	is(scalar(mock_requests('mock', $name)), 40, "$message: each request is sent once");
+	# When turns are as large again as they were, the log tells of the next fault.
+	$node->safe_psql('postgres', "CALL agno_run('after', model => 'mock:echo');" x 20);
+}
+
+# Long answers
+$node->safe_psql('postgres', 'ALTER TABLE agno.runs ALTER content SET STORAGE EXTERNAL');
+stored_later('disk', ENOSPC, 'No space left on device');
+stored_later('quota', EDQUOT, 'Disk quota exceeded');
+stored_later('frozen', EROFS, 'Read-only file system');
+
+# Room for temporary files, which a large answer needs
+$node->safe_psql('postgres', q(ALTER SYSTEM SET temp_file_limit = '64kB'));
+$node->reload;
+enqueue('spills', 'mock:huge-8000');
+ok(completed('spills', 1), 'a temp_file_limit for sessions is none for answers');
 
 $node->stop;
 done_testing();
