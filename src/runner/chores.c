@@ -233,7 +233,8 @@ due_at(Chores *chores, Chore chore)
 		case CHORE_STORE:
 			return next_store_at(chores);
 		case CHORE_RESPONSES:
-			return chores->dispatch->new_responses != NIL ? 0 : NEVER;
+			return chores->dispatch->new_responses != NIL ?
+				chores->faults.left_out_until[PART_RESPONSES] : NEVER;
 		case CHORE_FLUSH:
 			return next_flush_at(chores, again);
 		case CHORE_CLOCK:
@@ -534,8 +535,11 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 	uint32		todo = turn->todo;
 	Dispatch   *dispatch = chores->dispatch;
 
-	list_free(dispatch->new_responses);
-	dispatch->new_responses = NIL;
+	if ((turn->left_out & (1U << PART_RESPONSES)) == 0)
+	{
+		list_free(dispatch->new_responses);
+		dispatch->new_responses = NIL;
+	}
 	if ((todo & CHORE_BIT(CHORE_FLUSH)) != 0)
 		chores->flushed_at = began;
 	faults_none(&chores->faults, turn);

@@ -98,6 +98,10 @@ part_name(TurnPart part)
 			return "for runs whose model servers could not be reached";
 		case PART_UNPARK:
 			return "for runs that wait for their model servers";
+		case PART_SETTLE:
+			return "for runs that have been in flight for a moment";
+		case PART_RESPONSES:
+			return "for ids of responses that servers work on";
 		case PART_MARKERS:
 			return "for cancels of runs that never came";
 		case PART_CALLBACKS:

@@ -278,6 +278,22 @@ promote_hidden(Turn *turn)
 }
 
 /*
+ * What is picked from is not to be full of runs that are in flight.
+ */
+static void
+settle_flights(Turn *turn)
+{
+	RunKeys		keys;
+	ListCell   *cell;
+
+	turn->settled = fleet_to_settle(turn->dispatch->fleet, turn->limit);
+	keys = run_keys(list_length(turn->settled));
+	foreach(cell, turn->settled)
+		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
+	store_settle(keys.run_ids, keys.count);
+}
+
+/*
  * Runs become ready: those that are due, and parked ones that there is room for. Once in
  * a turn.
  */
@@ -295,6 +311,8 @@ ready_runs(Turn *turn)
 		turn_give_up(turn);
 	if (begin_part(turn, PART_UNPARK))
 		turn_unpark(turn);
+	if (begin_part(turn, PART_SETTLE))
+		settle_flights(turn);
 	turn->part = PART_NONE;
 }
 
@@ -543,7 +561,9 @@ do_chores(Turn *turn)
 		ready_runs(turn);
 	do_runs(turn);
 	turn_keep_cancels(turn);
-	store_response_ids(turn);
+	if (begin_part(turn, PART_RESPONSES))
+		store_response_ids(turn);
+	turn->part = PART_NONE;
 
 	turn->unflushed = only_hands_over(turn);
 	if (turn->unflushed || only_continues(turn))

@@ -44,6 +44,8 @@ typedef enum TurnPart
 	PART_EXPIRED,				/* nobody has decided in time */
 	PART_GIVE_UP,				/* servers could not be reached for too long */
 	PART_UNPARK,				/* runs have waited for their servers */
+	PART_SETTLE,				/* runs have been in flight for a moment */
+	PART_RESPONSES,				/* servers have begun to work on responses */
 	PART_MARKERS,				/* markers of cancels met no run */
 	PART_CALLBACKS,				/* nobody can call runs back any more */
 	TURN_PARTS

@@ -210,22 +210,6 @@ turn_end_picking(Turn *turn)
 }
 
 /*
- * What is picked from is not to be full of runs that are in flight.
- */
-static void
-settle_flights(Turn *turn)
-{
-	RunKeys		keys;
-	ListCell   *cell;
-
-	turn->settled = fleet_to_settle(turn->dispatch->fleet, turn->limit);
-	keys = run_keys(list_length(turn->settled));
-	foreach(cell, turn->settled)
-		run_keys_add(&keys, ((Flight *) lfirst(cell))->run_id, NULL);
-	store_settle(keys.run_ids, keys.count);
-}
-
-/*
  * The next runs to be started, as far as there are slots: a list of PickedRun.
  */
 static List *
@@ -238,7 +222,6 @@ pick_next(Turn *turn)
 	List	   *cancelled = NIL;
 	List	   *picked;
 
-	settle_flights(turn);
 	begin_picking(turn);
 	if (turn_is_to(turn, CHORE_CLOCK) && !turn->own)
 		cancelled = pick_locked(turn, Min(limit, LOCKED_BATCH), room);

@@ -1,6 +1,6 @@
 # A DBA's deferred triggers refuse, at the commit, what the runner does because of the clock:
-# that a call which has expired is rejected, and that a scheduled run becomes due. It is no run's fault
-# that happens to start or to end in the same transaction: others go on as before, and what
+# that a call which has expired is rejected, and that a scheduled run becomes due; and what it notes of
+# runs in flight. It is no run's fault that happens to start or to end in the same transaction: others go on as before, and what
 # was refused when the triggers are gone.
 # Waits: for pauses after failures.
 
@@ -55,10 +55,22 @@ enqueue('scheduled', 'mock:echo', role => 'app', run_at => \q(now() + interval '
 others_go_on('does not look for scheduled runs');
 is(run_status('scheduled'), 'PENDING', 'the run is scheduled still');
 
-$node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.requirements; DROP TRIGGER refuse ON agno.run_queue');
+$node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.requirements; DROP TRIGGER refuse ON agno.run_queue; DROP FUNCTION refuse_run_queue');
 expect_run('scheduled', { status => 'COMPLETED' }, 'it becomes due when nothing is in its way');
 as('app', q(SELECT agno_cancel_run('expires')));
 expect_run('expires', { status => 'CANCELLED' }, 'and the other can be cancelled');
+
+refuse_later('run_queue', q(NEW.state = 'x' AND NEW.claimed AND NEW.owner = 'app'::regrole));
+refuse_later('run_requests', q(NEW.response_id IS NOT NULL AND NEW.owner = 'app'::regrole));
+enqueue('long', 'mock:gate', role => 'app');
+others_go_on('does not look for runs that have been in flight');
+enqueue('background', 'mock:work-20000', role => 'app', model_options => '{"background": true}');
+others_go_on('does not look for ids of responses');
+$node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.run_queue; DROP TRIGGER refuse ON agno.run_requests');
+ok($node->poll_query_until('postgres', q(SELECT response_id IS NOT NULL FROM agno.run_requests WHERE run_id = 'background')), 'the id of a response is stored when nothing is in its way');
+as('app', q(SELECT agno_cancel_run('background')));
+open_gate();
+expect_run('long', { status => 'COMPLETED' }, 'and the run in flight goes on');
 is($node->safe_psql('postgres', queue_violations()), '', 'the invariants hold');
 $node->stop;
 done_testing();
