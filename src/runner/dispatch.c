@@ -412,6 +412,18 @@ keep_response_id(Dispatch *dispatch, Flight *flight)
 }
 
 /*
+ * The server does not work on the response any more: its id need not be stored.
+ */
+static void
+drop_response_id(Dispatch *dispatch, Flight *flight)
+{
+	if (flight->id_stored)
+		dispatch->new_responses = list_delete_ptr(dispatch->new_responses,
+												  flight);
+	flight->id_stored = false;
+}
+
+/*
  * Whether nobody has tried to reach the server.
  */
 static bool
@@ -603,7 +615,7 @@ receive_answer(Dispatch *dispatch, Flight *flight)
 										  flight->owner, clock_now());
 	/* After an answer that does not fit, there is another response. */
 	if (flight->run.response_id == NULL)
-		flight->id_stored = false;
+		drop_response_id(dispatch, flight);
 	else if (!flight->id_stored)
 		keep_response_id(dispatch, flight);
 	if (flight->run.streamed && flight->run.step != STEP_STORE)
@@ -891,5 +903,5 @@ dispatch_forget(Dispatch *dispatch, Flight *flight)
 	end_transfer(dispatch, flight);
 	cancel_response(dispatch, flight);
 	leave_server(dispatch, flight);
-	dispatch->new_responses = list_delete_ptr(dispatch->new_responses, flight);
+	drop_response_id(dispatch, flight);
 }

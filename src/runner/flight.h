@@ -98,7 +98,8 @@ typedef struct Flight
 	StringInfoData body;		/* of the request on its way; data may be NULL */
 	HttpTransfer *transfer;		/* owned; NULL when no request is on its way */
 	int64		size_sent;		/* flight_size() when that was sent */
-	bool		id_stored;		/* run.response_id has been stored */
+	bool		id_stored;		/* run.response_id has been stored, or is in
+								 * Dispatch.new_responses */
 
 	/* while its row in the queue is only claimed */
 	dlist_node	unsettled;		/* in Fleet.unsettled */

@@ -200,14 +200,12 @@ class ModelServer:
             return await reply(writer, 400, error_body("400"))
         if kind == "raw" and said_by_user(request):
             return await self.raw(text, int((arguments + [0])[0]), writer)
-        if request.get("background"):
+        if request.get("background") and kind != "misfit":
             whole = json.loads(response(request, "You said: " + text)
                                if kind != "tools" else
                                json.dumps(with_calls(request, "responses")))
-            self.responses[whole["id"]] = (
-                time.time() + int(arguments[0]) / 1000, whole)
-            return await reply(writer, 200, json.dumps(
-                dict(whole, status="queued", output=[], usage=None)).encode())
+            return await self.begin(json.dumps(whole),
+                                    int(arguments[0]) / 1000, writer)
         if kind == "tools" or SCRIPTS and conversation(request)[0] in SCRIPTS:
             if kind == "tools" and arguments:
                 await asyncio.sleep(int(arguments[0]) / 1000)
@@ -313,8 +311,10 @@ class ModelServer:
             told = sum("does not fit" in str(item.get("content"))
                        for item in request["input"])
             if told < int(arguments[0]):
-                return await reply(writer, 200, response(
-                    request, '{"misfit": true}'))
+                whole = response(request, '{"misfit": true}')
+                if request.get("background"):
+                    return await self.begin(whole, 0.1, writer)
+                return await reply(writer, 200, whole)
         elif kind == "options":
             return await reply(writer, 200, response(request, raw.decode()))
 
@@ -360,6 +360,13 @@ class ModelServer:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+    async def begin(self, text, seconds, writer):
+        """Work on this response for so long."""
+        whole = json.loads(text)
+        self.responses[whole["id"]] = (time.time() + seconds, whole)
+        return await reply(writer, 200, json.dumps(
+            dict(whole, status="queued", output=[], usage=None)).encode())
 
     async def background(self, method, path, writer):
         """GET /responses/ID and POST /responses/ID/cancel."""

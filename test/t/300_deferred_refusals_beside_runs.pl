@@ -66,8 +66,16 @@ enqueue('long', 'mock:gate', role => 'app');
 others_go_on('does not look for runs that have been in flight');
 enqueue('background', 'mock:work-20000', role => 'app', model_options => '{"background": true}');
 others_go_on('does not look for ids of responses');
+my $runner = runner_pid();
+# Runs with two responses each, of which no id can be stored
+as('app', q(SELECT count(agno_arun('again ' || repeat('x', 40 * i), model => 'mock:misfit-2', run_id => 'again' || i, model_options => '{"background": true}',
+	output_schema => '{"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": false}')) FROM generate_series(1, 100) i));
+ok($node->poll_query_until('postgres', q(SELECT count(*) = 100 FROM agno.runs WHERE run_id ~ '^again' AND error ->> 'type' = 'output_schema')), 'runs end whose ids are not stored');
+is(scalar(grep { ($_->{body}{model} // '') eq 'misfit-2' } mock_requests('mock')), 200, 'of two responses each');
+calls_take('other', 30);
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON agno.run_queue; DROP TRIGGER refuse ON agno.run_requests');
 ok($node->poll_query_until('postgres', q(SELECT response_id IS NOT NULL FROM agno.run_requests WHERE run_id = 'background')), 'the id of a response is stored when nothing is in its way');
+is(runner_pid(), $runner, 'by the runner that had it all the time');
 as('app', q(SELECT agno_cancel_run('background')));
 open_gate();
 expect_run('long', { status => 'COMPLETED' }, 'and the run in flight goes on');
