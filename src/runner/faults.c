@@ -319,7 +319,7 @@ parts_of(TurnScope scope, TurnPart only)
 void
 faults_narrow(Faults *faults, Turn *turn, int64 now)
 {
-	int			number;
+	uint32		number;
 
 	for (int part = 0; part < TURN_PARTS; part++)
 	{
@@ -330,13 +330,13 @@ faults_narrow(Faults *faults, Turn *turn, int64 now)
 		return;
 	number = faults->narrow_turns++;
 	turn->scope = ShutdownRequestPending ? SCOPE_RUN :
-		scopes[number % (int) lengthof(scopes)];
+		scopes[number % lengthof(scopes)];
 	if (turn->scope == SCOPE_PART)
 	{
 		/* What is due by the clock may not be known to be. */
 		turn->todo |= CHORE_BIT(CHORE_CLOCK);
 		if (faults->parts_apart)
-			turn->only_part = 1 + number / (int) lengthof(scopes) % (TURN_PARTS - 1);
+			turn->only_part = 1 + number / lengthof(scopes) % (TURN_PARTS - 1);
 	}
 	turn->left_out |= ~parts_of(turn->scope, turn->only_part);
 }

@@ -29,7 +29,7 @@ typedef struct Faults
 	bool		parts_apart;	/* and parts are done one by one, too: one
 								 * that was about them alone has failed
 								 * likewise */
-	int			narrow_turns;	/* how many there have been about one thing */
+	uint32		narrow_turns;	/* how many there have been about one thing */
 	int64		left_out_until[TURN_PARTS]; /* parts that fail */
 	int64		part_pause[TURN_PARTS]; /* the last one of each */
 	char	   *memory_culprit; /* the run that the memory was exhausted by,
