@@ -4,7 +4,9 @@
  *	  What has failed in turns, and what follows from that for the next ones.
  *
  * A turn that fails is tried again with half of its runs, until it is known which one
- * is the culprit: that is refused. One that takes too long is tried again with fewer,
+ * is the culprit: that is refused. Where it is the commit that fails, the culprit may be
+ * anything that the turn did: then turns are about one thing of a kind, and the kinds
+ * take turns. One that takes too long is tried again with fewer,
  * and the number grows as long as turns are short. What the system lacks is waited
  * for, with a growing pause; what fails beside the runs is left out for a while.
  *

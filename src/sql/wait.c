@@ -3,10 +3,11 @@
  * wait.c
  *	  Waiting until a run has settled: agno_wait_run and agno_run.
  *
- * Who waits holds no lock of his own making: a command that needs agno.runs for itself would
- * wait for him, the runner for that command, and he for the runner. Nor does he hold a snapshot,
- * but that of the statement which calls agno_wait_run. Where he has locked something all the same, he finds out whether he is in the
- * way of himself. This never changes a run.
+ * Who waits holds no lock of his own making: a command that needs agno.runs for
+ * itself would wait for him, the runner for that command, and he for the runner.
+ * Where he has locked something all the same, he finds out whether he is in the way
+ * of himself. Nor does he hold a snapshot, but that of the statement which calls
+ * agno_wait_run. This never changes a run.
  *
  *-------------------------------------------------------------------------
  */

@@ -178,9 +178,9 @@ bind_signals(Arguments *args, Signal **signals, int count)
 
 /*
  * The runs of these signals, which somebody has locked, are to be cancelled as
- * soon as they can be had, but not for so many seconds. What is not in the queue for this runner has ended,
- * or is not ours; and a signal is for a run of its own role only. Returns the ids of
- * those that are to be cancelled.
+ * soon as they can be had, but not for so many seconds. What is not in the queue for
+ * this runner has ended, or is not ours; and a signal is for a run of its own role
+ * only. Returns the ids of those that are to be cancelled.
  */
 List *
 store_cancel_later(Signal **signals, int count, int seconds)
