@@ -42,25 +42,40 @@ as('bank', q{
 
 my @slow = ([ [ transfer => { source => 1, target => 2, amount => 1 } ], [ slow_transfer => { source => 1, target => 2, amount => 1 } ] ]);
 
-# What dies, while a tool is being called whose transaction waits for a lock.
+# The lock that a tool waits for is a prepared transaction's, which dies of nothing.
+sub release { $node->safe_psql('postgres', q(ROLLBACK PREPARED 'holder')); }
+
+# The call ends while the runner sleeps, which dies before it has heard of that. (If
+# it had, it could die after it has asked the model, and would have to ask again.)
+sub kill_sleeping_runner
+{
+	my ($run_id) = @_;
+	my $runner = runner_pid();
+
+	wait_until('the runner to have nothing to do', sub { value("state FROM pg_stat_activity WHERE pid = $runner") eq 'idle' });
+	kill 'STOP', $runner;
+	release();
+	$node->poll_query_until('postgres', "SELECT count(*) = 2 FROM agno.tool_calls WHERE run_id = '$run_id' AND status = 'completed'");
+	crash_by_killing($runner);
+}
+
+# What dies, while a tool is being called whose transaction waits for a lock, or when
+# it has just had it.
 my %deaths = (
-	server => sub { $node->stop('immediate'); $node->start; },
-	worker => sub { crash_by_killing(value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'))); },
-	runner => sub { crash_by_killing(runner_pid()); },
-	stop => sub { $node->stop('fast'); $node->start; });
+	server => sub { $node->stop('immediate'); $node->start; release(); },
+	worker => sub { crash_by_killing(value(q(pid FROM agno.workers WHERE kind = 'tool worker' AND state = 'busy'))); release(); },
+	runner => \&kill_sleeping_runner,
+	stop => sub { $node->stop('fast'); $node->start; release(); });
 
 foreach my $what (sort keys %deaths)
 {
-	my $holder = $node->background_psql('postgres');
-	$holder->query_safe('SELECT pg_advisory_lock(42)');
+	$node->safe_psql('postgres', q(BEGIN; SELECT pg_advisory_xact_lock(42); PREPARE TRANSACTION 'holder'));
 	call_tools($what, 'teller', \@slow, role => 'bank');
 	$node->poll_query_until('postgres', q(SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted));
 	is(value("string_agg(status, ' ' ORDER BY call_no) FROM agno.tool_calls WHERE run_id = '$what'"), 'completed pending',
 		"$what: the first call is recorded while the second is made");
 	is(run_status($what), 'RUNNING', "$what: the run is RUNNING meanwhile");
-	eval { $holder->quit } if $what eq 'runner';
-	$deaths{$what}->();
-	eval { $holder->quit } if $what ne 'runner';
+	$deaths{$what}->($what);
 	expect_run($what, { status => 'COMPLETED', content => 'Results: done; done' }, "$what: the run goes on");
 	is(value("count(*) FROM bank.transfers t JOIN agno.tool_calls c USING (tool_call_id) WHERE c.run_id = '$what' AND t.xid = c.xid"),
 		2, "$what: each transfer is there once, with its record in the same transaction");
