@@ -535,7 +535,7 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 	uint32		todo = turn->todo;
 	Dispatch   *dispatch = chores->dispatch;
 
-	if ((turn->left_out & (1U << PART_RESPONSES)) == 0)
+	if (!turn_leaves_out(turn, PART_RESPONSES))
 	{
 		list_free(dispatch->new_responses);
 		dispatch->new_responses = NIL;
@@ -555,7 +555,7 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 	note_turn_time(chores, turn, began);
 	chores->rested_at = next_end_of_rests(chores, began);
 	turn_carry_out(turn);
-	if ((turn->left_out & (1U << PART_DEAD_TOOLS)) == 0)
+	if (!turn_leaves_out(turn, PART_DEAD_TOOLS))
 	{
 		list_free_deep(chores->dead_tools);
 		chores->dead_tools = NIL;

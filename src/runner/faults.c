@@ -116,17 +116,25 @@ part_name(TurnPart part)
 }
 
 /*
+ * Whether this is what an error says, or how that begins, in the language of its source:
+ * an SQLSTATE may be that of many.
+ */
+static bool
+says(const ErrorData *error, const char *message)
+{
+	return error->message_id != NULL &&
+		strncmp(error->message_id, message, strlen(message)) == 0;
+}
+
+/*
  * Whether PostgreSQL gives nobody a transaction id, or a multixact, until old ones have been
  * vacuumed: it says so with the SQLSTATE of any limit (GetNewTransactionId, GetNewMultiXactId).
  */
 static bool
 lacks_ids(const ErrorData *error)
 {
-	static const char refusal[] = "database is not accepting commands";
-
 	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-		error->message_id != NULL &&
-		strncmp(error->message_id, refusal, strlen(refusal)) == 0;
+		says(error, "database is not accepting commands");
 }
 
 /*
@@ -183,8 +191,7 @@ static bool
 lacks_memory(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		(error->message_id == NULL ||
-		 strcmp(error->message_id, "out of shared memory") != 0);
+		!says(error, "out of shared memory");
 }
 
 /*
@@ -271,9 +278,7 @@ fails_to_notify(const Faults *faults, const ErrorData *error, bool at_commit)
 		return false;
 	/* A deferred trigger may exceed a limit as well. */
 	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		return error->message_id != NULL &&
-			strcmp(error->message_id,
-				   "too many notifications in the NOTIFY queue") == 0;
+		return says(error, "too many notifications in the NOTIFY queue");
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
 		clock_now() >= faults->mute_until;
 }

@@ -176,6 +176,8 @@ typedef struct Turn
 extern void turn_execute(Turn *turn);
 extern void turn_end_clock(Turn *turn);
 extern void turn_end_picking(Turn *turn);
+
+/* turn_refusals.c */
 extern bool turn_drop_signals(const Turn *turn, Signal *signal);
 extern bool turn_put_off_expired(char *run_id);
 extern bool turn_refuse(const PickedRun *picked, const char *message);
@@ -187,5 +189,14 @@ extern void turn_carry_out(const Turn *turn);
 /* turn_times.c */
 extern void turn_note_time(Turn *turn);
 extern void turn_keep_times(const Turn *turn, bool shared, int64 now);
+
+/*
+ * Whether this turn does not do that part.
+ */
+static inline bool
+turn_leaves_out(const Turn *turn, TurnPart part)
+{
+	return (turn->left_out & (1U << part)) != 0;
+}
 
 #endif							/* AGNO_TURN_H */

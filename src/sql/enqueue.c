@@ -513,7 +513,8 @@ insert_run(NewRun *run, bool id_given)
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("run \"%s\" cannot be stored", run->run_id),
-			 errdetail("A trigger on agno.runs has left it out, or another run of this id has just been deleted.")));
+			 errdetail("A trigger on agno.runs has left it out, or another run of this id has just been deleted."),
+			 errhint("Look at the triggers, or try again.")));
 }
 
 /*
