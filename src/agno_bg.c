@@ -37,7 +37,7 @@
  *				  tool_worker.c	a process that calls the tools of one role
  *				  tool_session.c	its transactions and rights
  *				  tool_execution.c	calls, each in a transaction with its record
- *				  tool_call.c	JSON in, text out
+ *				  tool_call.c	JSON in, text out; tool_arguments.c what goes in
  *				  tool_definition.c	what the model is told
  *	  store/	every SQL statement on the tables of agno: server core
  *				  store.h		what may be asked of the tables

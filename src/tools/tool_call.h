@@ -11,7 +11,6 @@
 #include "core/tool.h"
 #include "server/run_context.h"
 
-extern char *tool_bound_state(const Tool *tool, const char *session_state);
 extern char *tool_call(const Tool *tool, const char *arguments,
 					   const char *answer, const RunContext *context,
 					   const char *session_state, bool keep_plans);

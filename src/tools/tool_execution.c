@@ -45,6 +45,7 @@
 #include "storage/proc.h"
 #include "store/store_tools.h"
 #include "tools/delegate.h"
+#include "tools/tool_arguments.h"
 #include "tools/tool_call.h"
 #include "tools/tool_execution.h"
 #include "tools/tool_session.h"
