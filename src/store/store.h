@@ -517,13 +517,15 @@ extern void store_read_history(List *ready, int64 max_bytes,
 /* store_steps.c: answers with calls of tools */
 extern void store_keep_steps(NewStep *steps, int count);
 extern void store_await_tools(ReadyRun **runs, int count);
-extern int64 store_measure_steps(const RunLock *run);
-extern void store_read_steps(List *ready);
 extern void store_tools_called(char *const *run_ids, int count);
 extern void store_children_ended(char *const *run_ids, int count);
 extern void store_run_decided(char *const *run_ids, int count);
 extern void store_tool_crashed(char *const *run_ids, int count);
 extern List *store_tool_owners(void);
+
+/* store_read_steps.c: reading them */
+extern int64 store_measure_steps(const RunLock *run);
+extern void store_read_steps(List *ready);
 
 /* store_callbacks.c */
 extern List *store_cancel_called_back(Signal **signals, int count);
