@@ -1212,7 +1212,7 @@ CREATE OR REPLACE VIEW agno.agno_sessions WITH (security_barrier) AS
 		   pg_catalog.floor(pg_catalog.date_part('epoch',
 												 s.updated_at))::bigint
 			   AS updated_at
-	FROM agno.sessions s
+	FROM agno.sessions s, (SELECT) AS read_only	-- nor can a superuser write to it
 	WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'USAGE');
 
 CREATE OR REPLACE FUNCTION agno.list_workers(

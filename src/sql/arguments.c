@@ -143,7 +143,8 @@ argument_object(FunctionCallInfo fcinfo, int argument, const char *name)
 		return datum;
 	}
 	if (!JB_ROOT_IS_OBJECT(json))
-		argument_error(psprintf("%s must be a JSON object", name), NULL);
+		argument_error(psprintf("%s must be a JSON object", name),
+					   "An object is written in braces: {\"key\": \"value\"}.");
 	check_json(json, name);
 	return datum;
 }

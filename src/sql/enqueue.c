@@ -228,7 +228,8 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 				 errhint("Leave such rows out: WHERE body IS NOT NULL, or in a trigger WHEN (new.body IS NOT NULL).")));
 	argument_check_text(fcinfo->args[ARG_INPUT], "input");
 	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(ARG_INPUT)) == 0)
-		argument_error("input must not be empty", NULL);
+		argument_error("input must not be empty",
+					   "Leave such rows out: WHERE body <> '', or in a trigger WHEN (new.body <> '').");
 	argument_check_text(fcinfo->args[ARG_USER_ID], "user_id");
 	argument_check_text(fcinfo->args[ARG_MODEL], "model");
 	argument_check_text(fcinfo->args[ARG_AGENT_ID], "agent_id");
@@ -260,11 +261,12 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 		(argument_interval_ms(run->timeout.value) < 1 ||
 		 argument_interval_ms(run->timeout.value) > ARGUMENT_MAX_MS))
 		argument_error("timeout must be from a millisecond to ten years",
-					   NULL);
+					   "Leave it out for that of agno_bg.run_timeout.");
 	run->max_attempts = fcinfo->args[ARG_MAX_ATTEMPTS];
 	if (!run->max_attempts.isnull &&
 		DatumGetInt32(run->max_attempts.value) < 1)
-		argument_error("max_attempts must be at least 1", NULL);
+		argument_error("max_attempts must be at least 1",
+					   "Leave it out for that of agno_bg.max_attempts.");
 	if (!run->max_attempts.isnull && !superuser() &&
 		DatumGetInt32(run->max_attempts.value) > agno_max_attempts)
 		argument_error(psprintf("max_attempts must be at most %d",
@@ -278,7 +280,8 @@ read_arguments(FunctionCallInfo fcinfo, NewRun *run)
 
 		if (length == 0 || length > MAX_ID)
 			argument_error(psprintf("idempotency_key must have from 1 to %d bytes",
-									MAX_ID), NULL);
+									MAX_ID),
+						   "Give NULL for none, or a digest of what is longer.");
 	}
 
 	run->on_complete = NULL;

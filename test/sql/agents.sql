@@ -105,6 +105,9 @@ SELECT session_id, session_type, agent_id, session_data, agent_data, metadata,
 FROM agno.agno_sessions WHERE session_id ~ '^ags[1-4]$' ORDER BY session_id;
 SELECT attname, atttypid::regtype FROM pg_attribute
 WHERE attrelid = 'agno.agno_sessions'::regclass AND attnum > 0 ORDER BY attnum;
+-- Nobody can write to them.
+DELETE FROM agno.agno_sessions;
+UPDATE agno.agno_runs SET run_id = 'x';
 SELECT attname, atttypid::regtype FROM pg_attribute
 WHERE attrelid = 'agno.agno_runs'::regclass AND attnum > 0 ORDER BY attnum;
 
