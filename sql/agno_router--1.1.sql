@@ -1901,6 +1901,7 @@ DECLARE
 	given record;
 	options text[] := '{}';
 	password text;
+	own_password text;
 	relation text;
 	role name;
 	status record;
@@ -1946,16 +1947,20 @@ BEGIN
 				   name, array_to_string(options, ', '), rtrim(settings));
 	EXECUTE format('COMMENT ON SERVER %I IS ''a node of agno_router''', name);
 
-	-- Who connects as whom: with the same passwords as to the other nodes
+	-- Who connects as whom: with the same passwords as to the other nodes, but for
+	-- the one that is given
 	INSERT INTO agno.nodes VALUES (name, 65535, 65535, is_first);
-	PERFORM agno.map_user(current_user, name, password);
-	FOR role IN SELECT * FROM agno.usage_roles() LOOP
-		SELECT o.option_value INTO password
+	FOR role IN SELECT current_user UNION SELECT * FROM agno.usage_roles() LOOP
+		own_password := NULL;
+		SELECT o.option_value INTO own_password
 		FROM pg_user_mappings m, pg_options_to_table(m.umoptions) o
 		WHERE m.usename = role AND o.option_name = 'password'
 		  AND m.srvname IN (SELECT n.node FROM agno.nodes n)
 		LIMIT 1;
-		PERFORM agno.map_user(role, name, password);
+		IF role = current_user AND password IS NOT NULL THEN
+			own_password := password;
+		END IF;
+		PERFORM agno.map_user(role, name, own_password);
 	END LOOP;
 
 	BEGIN

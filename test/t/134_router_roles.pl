@@ -47,7 +47,10 @@ my $tcp = "host=127.0.0.1 port=" . $n1->port . " dbname=postgres sslmode=verify-
 my ($ret, $out, $err) = $router->psql('postgres', 'SELECT agno_router_add_node($$n1$$, $$' . $tcp . ' password=wrong$$)');
 like($err, qr/the node cannot be reached\nDETAIL:.*password authentication failed/, 'a wrong password');
 $router->safe_psql('postgres', 'SET client_min_messages = error; SELECT agno_router_add_node($$n1$$, $$' . $tcp . " password='secret-admin'\$\$)");
-add_node($router, $n2);
+add_node($router, $n2, $n2->connstr('postgres') . q( password='other'));
+is(value($router, q(string_agg(m.srvname || ' ' || o.option_value, ', ' ORDER BY m.srvname)
+	FROM pg_user_mappings m, pg_options_to_table(m.umoptions) o WHERE m.usename = current_user AND o.option_name = 'password')),
+	'n1 secret-admin, n2 other', 'who adds nodes has a password of his own for each');
 set_slots($router, $n1, $n2);
 $router->safe_psql('postgres', "SELECT agno_grant_usage('$_', 'secret-$_')") foreach qw(app boss mallory);
 $router->safe_psql('postgres', "SELECT agno_grant_usage('bob', 'not-the-password')");
