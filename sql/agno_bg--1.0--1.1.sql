@@ -2235,6 +2235,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	routine regprocedure;
+	place regnamespace := (SELECT x.extnamespace FROM pg_extension x
+						   WHERE x.extname = 'agno_bg');
 BEGIN
 	FOR routine IN SELECT * FROM agno.usage_routines() LOOP
 		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', routine, role);
@@ -2242,6 +2244,13 @@ BEGIN
 	EXECUTE format('GRANT INSERT, UPDATE, DELETE ON agno.agents, agno.tools '
 				   'TO %I', role);
 	EXECUTE format('GRANT SELECT, INSERT ON agno.enqueue TO %I', role);
+	-- That is not ours, and may have more in it.
+	IF NOT has_schema_privilege(role, place, 'USAGE') THEN
+		RAISE WARNING 'role "%" has no USAGE on schema %, where the functions are',
+			role, place
+			USING ERRCODE = '01007',
+				  HINT = format('GRANT USAGE ON SCHEMA %s TO %I', place, role);
+	END IF;
 END
 $$;
 
@@ -2387,8 +2396,8 @@ BEGIN
 		LEFT JOIN pg_roles r ON r.oid = a.grantee
 		WHERE r.oid IS NOT NULL OR a.grantee = 0
 		UNION ALL
-		SELECT format('SELECT @extschema@.agno_grant_usage(%L::pg_catalog.name)',
-					  r.rolname)
+		SELECT format('SELECT %s.agno_grant_usage(%L::pg_catalog.name)',
+					  '@extschema@', r.rolname)
 		FROM pg_roles r
 		WHERE r.oid IN (
 			SELECT a.grantee FROM pg_proc p, aclexplode(p.proacl) a
