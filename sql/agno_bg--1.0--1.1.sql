@@ -155,7 +155,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	size integer := octet_length(NEW::text);
-	most bigint := pg_size_bytes(current_setting('agno_bg.max_input_size'));
+	most bigint := pg_size_bytes(current_setting('agno_bg.max_input_size', true));
 BEGIN
 	IF size > most THEN
 		RAISE EXCEPTION 'agent "%" is too large', NEW.agent_id

@@ -97,11 +97,11 @@ cmp_ok(time - $start, '<', 10, 'as after a failure');
 # Without the preload, the error says what to do.
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
-my ($ret, $out, $err) =
-  $node->psql('postgres', 'CREATE EXTENSION agno_bg');
-like(
-	$err,
-	qr/must be loaded when the server starts.*shared_preload_libraries = 'agno_bg'/s,
-	'CREATE EXTENSION without the preload says which line to add');
+foreach my $sql ('CREATE EXTENSION agno_bg', q(INSERT INTO agno.agents (agent_id) VALUES ('a')), q(SELECT agno_arun('x')))
+{
+	my ($ret, $out, $err) = $node->psql($sql =~ /^CREATE/ ? 'postgres' : 'two', $sql);
+	like($err, qr/must be loaded when the server starts.*shared_preload_libraries = 'agno_bg'/s,
+		"without the preload, $sql says which line to add");
+}
 $node->stop;
 done_testing();
