@@ -70,6 +70,9 @@ typedef struct Lane
 /* How many names are looked up, or known, at a time (lookups.c). */
 #define MAX_LOOKUPS 1024
 
+/* How many of them have a thread. */
+#define MAX_LOOKUP_THREADS 64
+
 /* How long addresses that have been found are kept, in seconds. */
 #define ADDRESSES_KEPT_S 10
 

@@ -111,6 +111,17 @@ multi_create(Lane *lane)
 	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, lane);
 
 	/*
+	 * From 8.20 on, libcurl has its look-ups wait for one of twenty threads,
+	 * and a multi handle that is cleaned up waits for those: whose turn it is
+	 * is our business (lookups.c), and no thread is waited for.
+	 */
+#if LIBCURL_VERSION_NUM >= 0x081400
+	curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX,
+					  (long) MAX_LOOKUP_THREADS);
+	curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L);
+#endif
+
+	/*
 	 * Where there may be few open files, those that idle are not to have
 	 * most.
 	 */

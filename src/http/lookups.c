@@ -18,9 +18,6 @@
 
 #include "http/http_internal.h"
 
-/* How many threads there may be. */
-#define MAX_THREADS 64
-
 /*
  * How many must be free for each that a role has; and for each that it has when it wants
  * one for a name that takes long.
@@ -65,7 +62,7 @@ find_place(HttpClient *client, Oid role, bool slow)
 		its_threads += lookup->has_thread;
 	}
 	if (its * free_for_each >= MAX_LOOKUPS - taken ||
-		its_threads * free_for_each >= MAX_THREADS - threads)
+		its_threads * free_for_each >= MAX_LOOKUP_THREADS - threads)
 		return NULL;
 	return place;
 }

@@ -25,7 +25,7 @@ $n2->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = 'gone'"
 $n2->reload;
 $n1->safe_psql('postgres', q(INSERT INTO agno.agents (agent_id, model) VALUES ('b', 'mock:echo')));
 my $written = value($n1, 'pg_current_wal_insert_lsn()');
-ok($n2->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'logical replication worker' AND wait_event = 'SyncRep'"), 'the standby is waited for');
+ok($n2->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'logical replication%worker' AND wait_event = 'SyncRep'"), 'the standby is waited for');
 is(value($n1, "confirmed_flush_lsn < '$written' FROM pg_replication_slots"), 't', 'the first node keeps what the standby does not have');
 $n2->safe_psql('postgres', q(SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names));
 $n2->reload;
