@@ -60,6 +60,8 @@ typedef struct Lane
 								 * now_ms(); -1: not before an event */
 	int64		idle_check_due; /* when to look again at what idles in it, as
 								 * of now_ms() */
+	bool		has_cut;		/* a connection of it has been cut, which
+								 * libcurl may take for alive */
 	bool		ready;			/* some of its sockets are */
 	bool		parked;			/* its poller is not watched: its role is not
 								 * read */
@@ -315,7 +317,7 @@ extern int	socket_open(HttpTransfer *transfer, int family, int type,
 extern int	socket_close_callback(void *client_arg, curl_socket_t fd);
 extern bool socket_is_trying(const HttpTransfer *transfer, int number);
 extern void socket_set_idle(HttpClient *client, int fd, bool idle);
-extern void sockets_cut_idle(const Lane *lane, int bytes);
+extern void sockets_cut_idle(Lane *lane, int bytes);
 extern void sockets_break(const HttpTransfer *transfer);
 
 /* tls.c */

@@ -309,6 +309,21 @@ cut_what_speaks(Lane *lane)
 }
 
 /*
+ * What has been cut is not to be used again. (Newer versions of libcurl do not look whether
+ * what idled for a moment is still there.) Not to be called by a callback of libcurl's.
+ */
+static void
+forget_cut(Lane *lane)
+{
+#if LIBCURL_VERSION_NUM >= 0x081000
+	if (lane->has_cut)
+		curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED,
+						  CURLMNWC_CLEAR_CONNS);
+#endif
+	lane->has_cut = false;
+}
+
+/*
  * It is the turn of this transfer.
  */
 static void
@@ -346,6 +361,7 @@ enter(HttpTransfer *transfer)
 	if (lane != NULL)
 	{
 		cut_what_speaks(lane);
+		forget_cut(lane);
 		code = curl_multi_add_handle(lane->multi, transfer->easy);
 	}
 	if (code == CURLM_OK)

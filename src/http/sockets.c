@@ -144,7 +144,7 @@ cut(int fd)
  * -1: all of them, whether there is something at this moment or not.
  */
 void
-sockets_cut_idle(const Lane *lane, int bytes)
+sockets_cut_idle(Lane *lane, int bytes)
 {
 	HttpClient *client = lane->client;
 
@@ -159,6 +159,7 @@ sockets_cut_idle(const Lane *lane, int bytes)
 			ioctl(fd, FIONREAD, &unread) == 0 && unread > bytes)
 		{
 			cut(fd);
+			lane->has_cut = true;
 
 			/*
 			 * Libcurl takes for closed what is at its end, not what has
@@ -200,6 +201,7 @@ sockets_break(const HttpTransfer *transfer)
 {
 	const HttpClient *client = transfer->client;
 
+	transfer->lane->has_cut = true;
 	for (int i = 0; !transfer->sent && i < (int) lengthof(transfer->opened); i++)
 	{
 		if (socket_is_trying(transfer, i))

@@ -35,7 +35,9 @@ expect_run("idle-$_", { status => 'COMPLETED', content => 'well' }, 'a connectio
 append_to_file("$dir/bytes.port.go", '');
 wait_until('sockets that are full', sub { 2 == (() = glob("$dir/bytes.port.full.*")) });
 enqueue('resets', 'bytes:resets', role => 'greedy', timeout => '60 s');
-expect_run('resets', { status => 'COMPLETED', content => '2 resets' }, 'what says too much is cut off');
+# (Newer versions of libcurl read that in the name of the run that is sent meanwhile.)
+wait_run('resets');
+expect_run('resets', { "content = '2 resets' OR error->>'type' = 'too_large'" => 'true' }, 'what says too much is cut off');
 
 foreach my $kind ('tickets', 'hello')
 {
