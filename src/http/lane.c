@@ -46,6 +46,19 @@
 /* After this time, in ms, it is looked whether idle connections may be used again. */
 #define IDLE_CHECK_PAUSE 10
 
+/*
+ * The library may be newer than the header that this was compiled with; an older one
+ * does not know these options, and needs none of them.
+ */
+#if LIBCURL_VERSION_NUM < 0x081000
+#define CURLMOPT_NETWORK_CHANGED ((CURLMoption) 17)
+#define CURLMNWC_CLEAR_CONNS (1L << 1)
+#endif
+#if LIBCURL_VERSION_NUM < 0x081400
+#define CURLMOPT_RESOLVE_THREADS_MAX ((CURLMoption) 20)
+#define CURLMOPT_QUICK_EXIT ((CURLMoption) 21)
+#endif
+
 /* libcurl wants other events of a socket. */
 static int
 socket_callback(CURL *easy, curl_socket_t fd, int what, void *lane_arg,
@@ -115,11 +128,9 @@ multi_create(Lane *lane)
 	 * and a multi handle that is cleaned up waits for those: whose turn it is
 	 * is our business (lookups.c), and no thread is waited for.
 	 */
-#if LIBCURL_VERSION_NUM >= 0x081400
 	curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX,
 					  (long) MAX_LOOKUP_THREADS);
 	curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L);
-#endif
 
 	/*
 	 * Where there may be few open files, those that idle are not to have
@@ -315,11 +326,9 @@ cut_what_speaks(Lane *lane)
 static void
 forget_cut(Lane *lane)
 {
-#if LIBCURL_VERSION_NUM >= 0x081000
 	if (lane->has_cut)
 		curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED,
 						  CURLMNWC_CLEAR_CONNS);
-#endif
 	lane->has_cut = false;
 }
 

@@ -201,7 +201,8 @@ sockets_break(const HttpTransfer *transfer)
 {
 	const HttpClient *client = transfer->client;
 
-	transfer->lane->has_cut = true;
+	if (transfer->lane != NULL)
+		transfer->lane->has_cut = true;
 	for (int i = 0; !transfer->sent && i < (int) lengthof(transfer->opened); i++)
 	{
 		if (socket_is_trying(transfer, i))
