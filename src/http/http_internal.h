@@ -72,7 +72,7 @@ typedef struct Lane
 /* How many names are looked up, or known, at a time (lookups.c). */
 #define MAX_LOOKUPS 1024
 
-/* How many of them have a thread. */
+/* How many of them are under way in threads: newer versions of libcurl have two for each. */
 #define MAX_LOOKUP_THREADS 64
 
 /* How long addresses that have been found are kept, in seconds. */

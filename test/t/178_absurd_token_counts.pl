@@ -55,7 +55,7 @@ my $before = round(4);
 round($_) foreach 5, 6;
 my $growth = round(7) - $before;
 note("the runner has grown by $growth kB");
-cmp_ok($growth, '<', 5_000, 'what is known of servers is forgotten');
+cmp_ok($growth, '<', 12_000, 'what is known of servers is forgotten');
 
 $node->stop;
 done_testing();
