@@ -13,6 +13,10 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+chomp(my $libraries = `pg_config --pkglibdir`);
+plan skip_all => 'auto_explain is not installed'
+  unless glob("$libraries/auto_explain.*");
+
 my $rows = 30000;
 my $most = 2000;
 my $node = new_node('main', conf => "shared_preload_libraries = 'agno_bg, auto_explain'\nauto_explain.log_min_duration = 0\nauto_explain.log_analyze = on\nauto_explain.log_timing = off\nauto_explain.log_nested_statements = on");
