@@ -21,7 +21,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(new_node new_database make_user configure start_mock stop_mock
   agno_packages install_agno install_python
-  install_npm skipped start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
+  install_npm skipped libcurl_major start_program start_nginx start_npm add_mock_server mock_log mock_requests mock_count
   wait_for_request wait_for_answer open_gate close_gate make_certificate
   build_fault refuse_updates slow_runs slow_leaving keep_busy start_server start_flood value as outcome outcome_as enqueue call_tools expect_run
   completed wait_until wait_run run_status runner_pid replace_runner
@@ -282,6 +282,14 @@ sub skipped
 	my ($why) = @_;
 	print STDERR "SKIPPED: $why\n";
 	return $why;
+}
+
+# The first part of the version of libcurl that agno_bg is built with: what it makes of
+# servers that lie has changed.
+sub libcurl_major
+{
+	my ($major) = `curl-config --version` =~ /^libcurl (\d+)/;
+	return $major;
 }
 
 # Python with Agno's own package, by the lines 2 and 3. The test is skipped if it cannot

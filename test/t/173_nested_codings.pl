@@ -28,7 +28,8 @@ foreach my $kind (qw(twice lines zstd nonsense inflated))
 
 # Newer versions of libcurl break the connection themselves.
 enqueue('transfer', 'coded:transfer');
-expect_run('transfer', { status => 'ERROR', "error->>'type' IN ('invalid_response', 'connection')" => 'true' }, 'nor if that is how it is transferred');
+expect_run('transfer', libcurl_major() < 8 ? \%unreadable :
+	  { status => 'ERROR', "error->>'type' IN ('invalid_response', 'connection')" => 'true' }, 'nor if that is how it is transferred');
 
 enqueue("nested-$_", 'coded:nested', stream => $_ % 2 ? 'on' : 'off') foreach 1 .. 4;
 my $start = time;

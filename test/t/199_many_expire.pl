@@ -20,6 +20,7 @@ as('app', q(CREATE FUNCTION app.soon(what text) RETURNS text LANGUAGE sql AS $$ 
 as('app', "SELECT count(agno_arun(json_build_object('id', 'x', 'calls', json_build_array((SELECT json_agg(json_build_object('name', 'soon',
 	'arguments', json_build_object('what', c || repeat('x', 1000))::text)) FROM generate_series(1, $calls) c)))::text, 'soon')) FROM generate_series(1, $runs)");
 ok($node->poll_query_until('postgres', "SELECT count(*) = $runs FROM agno.runs WHERE status = 'PAUSED'"), 'all wait for somebody');
+is(value('count(*) FROM agno.requirements WHERE expires_at IS DISTINCT FROM requested_at + expires_after'), 0, 'until it expires, and no longer');
 $node->safe_psql('postgres', q(BEGIN;
 	UPDATE agno.requirements SET expires_at = clock_timestamp();
 	UPDATE agno.run_queue SET run_at = clock_timestamp();

@@ -37,7 +37,8 @@ wait_until('sockets that are full', sub { 2 == (() = glob("$dir/bytes.port.full.
 enqueue('resets', 'bytes:resets', role => 'greedy', timeout => '60 s');
 # (Newer versions of libcurl read that in the name of the run that is sent meanwhile.)
 wait_run('resets');
-expect_run('resets', { "content = '2 resets' OR error->>'type' = 'too_large'" => 'true' }, 'what says too much is cut off');
+expect_run('resets', libcurl_major() < 8 ? { status => 'COMPLETED', content => '2 resets' } :
+	  { "content = '2 resets' OR error->>'type' = 'too_large'" => 'true' }, 'what says too much is cut off');
 
 foreach my $kind ('tickets', 'hello')
 {
