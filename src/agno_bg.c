@@ -28,6 +28,7 @@
  *				  runner.c		the event loop of a runner
  *				  chores.c		when there is table work to do
  *				  faults.c		what has failed, and what follows
+ *				  turn_refusals.c	putting it out of the way of others
  *				  turn.c		doing it, in one transaction for many runs
  *				  dispatch.c	the requests on their way and back
  *				  flight.c		a run that is executing; fleet.c has them all

@@ -12,15 +12,18 @@
 #include "server/run_context.h"
 #include "server/tool_function.h"
 
-/* The arguments of a call, for the parameters $1 … of a statement. */
+/*
+ * The arguments of a call, for the parameters $1 ... of a statement. The arrays are the
+ * memory context's in which they are made.
+ */
 typedef struct CallArguments
 {
 	const ToolArgument **arguments; /* count of them: those that are given;
 									 * NULL for one that is for the result */
 	const char **values;		/* of each its JSON in UTF-8 */
-	int			count;
-	bool		keep_plans;		/* for the next call */
-	Oid		   *types;
+	int			count;			/* how many there are of all of these */
+	bool		keep_plans;		/* for the next call: set by the caller */
+	Oid		   *types;			/* of each that of its datum */
 	Datum	   *datums;			/* converted */
 	char	   *nulls;			/* as SPI has them */
 } CallArguments;
