@@ -26,12 +26,13 @@
  *	  runner/	the background workers: store server http core
  *				  launcher.c	one process for the server
  *				  runner.c		the event loop of a runner
- *				  chores.c		when there is table work to do
+ *				  chore_times.c	when there is table work to do; chores.c does it
  *				  faults.c		what has failed, and what follows
  *				  turn_refusals.c	putting it out of the way of others
- *				  turn.c		doing it, in one transaction for many runs
+ *				  turn.c		one transaction of it, for many runs
  *				  dispatch.c	the requests on their way and back
  *				  flight.c		a run that is executing; fleet.c has them all
+ *				  flight_news.c	what is told of it meanwhile
  *				  pacing.c		how fast each model server may be asked
  *				  pick.c		whose runs are next
  *	  tools/	users' functions, called for models: store server core
@@ -50,6 +51,7 @@
  *				  model_server.c	which server a run is for, and the key to it
  *	  core/		what is pure: no server, no SPI, no network
  *				  run.c			the life of a run within an attempt
+ *				  schema.c		the JSON schema of an answer; does it fit: schema_fit.c
  *				  provider.h	an API of model servers: provider_*.c
  *				  prompt.c		what the model is told
  *

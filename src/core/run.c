@@ -29,8 +29,8 @@
 #include "core/clock.h"
 #include "core/id.h"
 #include "core/json.h"
-#include "core/json_index.h"
 #include "core/run.h"
+#include "core/run_internal.h"
 
 /* The first pause before a repetition doubles up to the last, in ms. */
 #define FIRST_PAUSE_MS 500
@@ -48,13 +48,6 @@
  * not wait for it here.
  */
 #define LONGEST_PAUSE_MS (120 * 1000)
-
-/*
- * How long the schemas may be, in all calls of a run, of the arguments that somebody
- * is to give, in bytes: each call keeps its own, and what the run waits for repeats
- * them.
- */
-#define MAX_INPUT_SCHEMAS (1024 * 1024)
 
 /*
  * Make room for one more message in the conversation.
@@ -288,113 +281,6 @@ ask_again(Run *run, const char *problem, int64 now)
 }
 
 /*
- * The arguments of a call as a JSON object; or NULL, and what the model is to be
- * told, in Agno's words.
- */
-static char *
-read_arguments(const ToolCall *call, const char **refusal)
-{
-	char	   *json = call->arguments != NULL ? call->arguments : pstrdup("");
-	cJSON	   *tree = json_parse(json, strlen(json));
-	char	   *result = NULL;
-
-	*refusal = NULL;
-	if (json[strspn(json, " \t\r\n")] == '\0' ||
-		(cJSON_IsArray(tree) && cJSON_GetArraySize(tree) == 0) ||
-		(cJSON_IsString(tree) && tree->valuestring[0] == '\0'))
-		result = pstrdup("{}");
-	else if (tree == NULL || !json_is_jsonb(json))
-		*refusal = "Error while decoding function arguments: they are not valid JSON\n\n"
-			"Please make sure we can json.loads() the arguments and retry.";
-	else if (!cJSON_IsObject(tree))
-		*refusal = "Function arguments are not a valid JSON object.\n\n Please fix and retry.";
-	else if (json_has_large_object(json))
-		*refusal =
-			psprintf("Function arguments have an object of more than %d members.\n\n"
-					 "Please use an array, or several calls, and retry.",
-					 JSON_MAX_MEMBERS);
-	else
-		result = json;
-	cJSON_Delete(tree);
-	return result;
-}
-
-/*
- * The name of an argument that the model gives though it is for somebody else to
- * give; NULL: there is none. A schema of one's own may let it.
- */
-static const char *
-find_usurped(const Tool *tool, const char *arguments)
-{
-	cJSON	   *schema = json_parse(tool->input_schema,
-									strlen(tool->input_schema));
-	const cJSON *properties = cJSON_GetObjectItemCaseSensitive(schema,
-															   "properties");
-	JsonIndex  *index = json_index_create();
-	JsonMember	member;
-	const char *found = NULL;
-
-	while (found == NULL && json_next_member(&arguments, &member))
-	{
-		if (json_index_member(index, properties, member.key) != NULL)
-			found = member.key;
-		else
-			pfree(member.key);
-	}
-	json_index_free(index);
-	cJSON_Delete(schema);
-	return found;
-}
-
-/*
- * What the model is told of a call for arguments of somebody that is not made;
- * NULL: it is.
- */
-static char *
-refuse_input(Run *run, const Tool *tool, const char *arguments)
-{
-	const char *usurped;
-
-	run->input_schema_bytes += strlen(tool->input_schema);
-	if (run->input_schema_bytes > MAX_INPUT_SCHEMAS)
-		return psprintf("Tool call limit reached. People are asked for too many arguments in this run. Tool call %s not executed. Don't try to execute it again.",
-						tool->name);
-	usurped = find_usurped(tool, arguments);
-	if (usurped == NULL)
-		return NULL;
-	return psprintf("Error while decoding function arguments: \"%s\" is not to be given\n\n"
-					"Please leave it out and retry.", usurped);
-}
-
-/*
- * What is to become of a call.
- */
-static void
-plan_call(Run *run, ToolCall *call, PlannedCall *planned)
-{
-	memset(planned, 0, sizeof(PlannedCall));
-	planned->call = call;
-	if (++run->calls > run->call_limit)
-	{
-		planned->refusal =
-			psprintf("Tool call limit reached. Tool call %s not executed. Don't try to execute it again.",
-					 call->name);
-		return;
-	}
-	planned->tool = tools_find(run->tools, call->name);
-	if (planned->tool == NULL)
-	{
-		planned->refusal = "Error: The requested tool does not exist or is not available.";
-		return;
-	}
-	planned->arguments = read_arguments(call, &planned->refusal);
-	if (planned->refusal == NULL && planned->tool->input_schema != NULL)
-		planned->refusal = refuse_input(run, planned->tool, planned->arguments);
-	if (planned->refusal != NULL)
-		planned->tool = NULL;
-}
-
-/*
  * The answer has calls: they are to be stored, and then the tools called.
  */
 static void
@@ -437,7 +323,7 @@ plan_calls(Run *run, Message *message, int64 now)
 		if (call->arguments != NULL)
 			call->arguments = json_scrub(call->arguments,
 										 strlen(call->arguments));
-		plan_call(run, call, &run->planned[i]);
+		run_plan_call(run, call, &run->planned[i]);
 	}
 	run->planned_count = message->tool_call_count;
 	end(run, RUN_RUNNING, now);
@@ -897,122 +783,4 @@ run_resumed(Run *run, int64 now)
 		run->outcome.content = run->earlier;
 		fail_by_deadline(run, now);
 	}
-}
-
-static char *
-messages_json(const Run *run, int first)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (int i = first; i < run->message_count; i++)
-	{
-		appendStringInfoChar(&out, i > first ? ',' : '[');
-		message_append_json(&out, &run->messages[i]);
-	}
-	appendStringInfoChar(&out, ']');
-	return out.data;
-}
-
-/*
- * The conversation for agno.runs.messages; NULL when none has begun.
- */
-char *
-run_messages_json(const Run *run)
-{
-	return run->message_count > 0 ? messages_json(run, 0) : NULL;
-}
-
-/*
- * What has been said since the last answer with calls was stored.
- */
-char *
-run_step_json(const Run *run)
-{
-	return messages_json(run, run->stored_messages);
-}
-
-/*
- * Append an execution to an array, which is begun if out is empty.
- */
-static void
-append_execution(StringInfo out, const Message *execution)
-{
-	appendStringInfoChar(out, out->len > 0 ? ',' : '[');
-	message_append_execution(out, execution);
-}
-
-/*
- * The executions for agno.runs.tools; NULL when there have been none.
- */
-char *
-run_tools_json(const Run *run)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (int i = 0; i < run->message_count; i++)
-	{
-		const Message *message = &run->messages[i];
-
-		if (message->role == MESSAGE_TOOL && !message->from_history &&
-			message->executed)
-			append_execution(&out, message);
-	}
-	for (int i = 0; i < run->waiting_count; i++)
-		append_execution(&out, &run->waiting[i]);
-	if (out.len == 0)
-		return NULL;
-	appendStringInfoChar(&out, ']');
-	return out.data;
-}
-
-/*
- * Append what a call requires to an array, if it requires something.
- */
-static void
-append_requirement(StringInfo out, const Message *execution)
-{
-	StringInfoData tool;
-	const char *members = execution->member_requirements;
-
-	while (members != NULL && json_next_element(&members))
-	{
-		const char *end = json_skip_value(members);
-
-		appendStringInfoChar(out, out->len > 0 ? ',' : '[');
-		appendBinaryStringInfo(out, members, end - members);
-		members = end;
-	}
-	if (execution->requirement == NULL)
-		return;
-	initStringInfo(&tool);
-	message_append_execution(&tool, execution);
-	appendStringInfoChar(out, out->len > 0 ? ',' : '[');
-	requirement_append(out, execution->requirement, execution->tool_args,
-					   tool.data);
-	pfree(tool.data);
-}
-
-/*
- * What the run waits for, or has waited for, for agno.runs.requirements; NULL:
- * nothing.
- */
-char *
-run_requirements_json(const Run *run)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	for (int i = 0; i < run->message_count; i++)
-	{
-		if (!run->messages[i].from_history)
-			append_requirement(&out, &run->messages[i]);
-	}
-	for (int i = 0; i < run->waiting_count; i++)
-		append_requirement(&out, &run->waiting[i]);
-	if (out.len == 0)
-		return NULL;
-	appendStringInfoChar(&out, ']');
-	return out.data;
 }

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * chores.c
- *	  When there is table work to do, and getting it done.
+ *	  Getting the table work done whose time has come.
  *
- * Each kind of table work is a Chore, and due_at() alone says when it is due: the
- * loop sleeps until the first, and does those whose time has come. Most are done
- * together, in the transaction of a turn (turn.c). What follows from one that fails is
+ * Each kind of table work is a Chore; when it is due is for chore_times.c to say. Most
+ * are done together, in the transaction of a turn (turn.c). What follows from one that fails is
  * for faults.c to say. Nothing is forgotten: what is in flight when the process dies is
  * found in the queue by its successor.
  *
@@ -17,7 +16,7 @@
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "runner/apart.h"
-#include "runner/chores.h"
+#include "runner/chores_internal.h"
 #include "runner/deadline.h"
 #include "runner/faults.h"
 #include "runner/retention.h"
@@ -29,13 +28,6 @@
 #include "server/tool_slots.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-/*
- * What is due by the clock and could not be done is looked at again after this,
- * in microseconds; while no runs are started, after that.
- */
-#define DUE_PAUSE (100 * US_PER_MS)
-#define IDLE_DUE_PAUSE (1 * US_PER_S)
 
 /*
  * For how many times as long as it took it is not looked at what is due, if that took
@@ -60,265 +52,6 @@
 
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
-
-/*
- * All times are those of clock_now(). A runner's own memory; lives as long as the
- * process.
- */
-struct Chores
-{
-	Dispatch   *dispatch;		/* the fleet, its pacing and its requests */
-	Oid			extension;		/* the extension that the runner serves */
-	bool		first;			/* it deletes what is old, others do not */
-	int64		turns;			/* how many there have been */
-	int64		turned_at;		/* when the last one was */
-	int64		singles;		/* how many were about one thing at a time, or
-								 * one owner's runs */
-	bool		was_own;		/* the last one was for an owner who is slow */
-	bool		only_signals;	/* the last one of those had nothing but
-								 * signals */
-	bool		was_large;		/* the last one of others had something large,
-								 * to find out how long it takes */
-	int64		measures;		/* how many were to do that */
-
-	/* what is due */
-	uint32		again;			/* chores of which the last turn left some */
-	List	   *dead_tools;		/* ids of runs whose tools' processes died; in
-								 * TopMemoryContext */
-	int64		dead_at;		/* when to look for more of them */
-	Patrol		patrol;			/* how far it is */
-	PickOrder	order;			/* whose runs are next */
-	bool		many_signals;	/* the last turn did not read all signals, */
-	List	   *signals_after;	/* but those up to these; in signals_context */
-	MemoryContext signals_context;
-	uint64		wakes_seen;		/* runner_slot_wakes() before the last turn */
-	int64		rested_at;		/* when the next owner has rested enough */
-	int64		paced_at;		/* when there may be room for parked runs */
-	int64		flushed_at;		/* when events were stored last */
-	int64		clock_at;		/* when the clock alone gives work */
-	int64		clock_from;		/* but not before this */
-	int64		unclear_since;	/* turns may have brought that nearer; NEVER:
-								 * there was none */
-	int64		clear_after;	/* it is not looked how near before this */
-	int64		prepared_at;	/* when to look for prepared transactions */
-	TurnSize	size;			/* how much turns may do */
-	Retention	retention;		/* what is old is deleted: how far that is */
-
-	Faults		faults;			/* what failed */
-};
-
-/*-------------------------------------------------------------------------
- * When
- *-------------------------------------------------------------------------
- */
-
-/*
- * How many more runs may be in flight; below 0 if there are more already.
- */
-static int
-room_for_runs(Chores *chores)
-{
-	Fleet	   *fleet = chores->dispatch->fleet;
-	int			most = Min(agno_max_concurrent_runs,
-						   http_capacity(chores->dispatch->http));
-
-	return most - (fleet->count - fleet->put_off);
-}
-
-/*
- * How many more there may be when all slots are taken, for owners who have
- * none: as many as there can be connections.
- */
-static int
-room_for_newcomers(Chores *chores)
-{
-	return Max(http_capacity(chores->dispatch->http) -
-			   chores->dispatch->fleet->count, 0);
-}
-
-/*
- * When a run that has ended can be stored: at once, or after a pause when its
- * row was found locked.
- */
-static int64
-next_store_at(Chores *chores)
-{
-	int64		next = NEVER;
-	int64		now = clock_now();
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &chores->dispatch->fleet->ended)
-	{
-		Flight	   *flight = dlist_container(Flight, node, iter.cur);
-
-		if (rests_has(chores->order.rests, flight->owner, now))
-			continue;
-		next = Min(next, flight->store_after);
-		if (next == 0)
-			break;
-	}
-	return next;
-}
-
-/*
- * When events of streamed runs are to be stored. Many streams take turns: none
- * is shown more often than the runner can store them all. With those that the last turn
- * was not about (again), there is no pause.
- */
-static int64
-next_flush_at(Chores *chores, bool again)
-{
-	int64		next = NEVER;
-	int64		now = clock_now();
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &chores->dispatch->fleet->with_news)
-	{
-		Flight	   *flight = dlist_container(Flight, news.node, iter.cur);
-
-		if (flight->run.step != STEP_STORE &&
-			!rests_has(chores->order.rests, flight->owner, now))
-			next = Min(next, flight->news.due_at);
-	}
-	return next == NEVER || again ? next :
-		Max(next, chores->flushed_at + FLUSH_PAUSE);
-}
-
-static bool
-may_start(Chores *chores, int64 now)
-{
-	return !agno_paused && !ShutdownRequestPending && !runner_slot_held() &&
-		!faults_memory_is_scarce(&chores->faults, now);
-}
-
-/*
- * When parked runs are to be looked at: they may wait for slots, too, but not to
- * be given up.
- */
-static int64
-next_unpark_at(Chores *chores)
-{
-	Dispatch   *dispatch = chores->dispatch;
-
-	if (dispatch->pacing_changed)
-	{
-		dispatch->pacing_changed = false;
-		chores->paced_at = pacing_next_at(dispatch->paces, clock_now());
-	}
-	if (agno_paused)
-		return NEVER;
-	if (room_for_runs(chores) > 0 || chores->paced_at == NEVER)
-		return chores->paced_at;
-	return Max(chores->paced_at, chores->turned_at + IDLE_DUE_PAUSE);
-}
-
-/*
- * When a chore is due: 0 for now, NEVER while it is not.
- */
-static int64
-due_at(Chores *chores, Chore chore)
-{
-	bool		again = (chores->again & CHORE_BIT(chore)) != 0;
-
-	switch (chore)
-	{
-		case CHORE_PATROL:
-			return again ? chores->faults.left_out_until[PART_PATROL] : NEVER;
-		case CHORE_SIGNALS:
-			if (again || runner_slot_wakes() != chores->wakes_seen ||
-				crowds_next_check(&chores->order.crowds) <= clock_now())
-				return 0;
-			return chores->dead_tools == NIL ? chores->dead_at :
-				chores->faults.left_out_until[PART_DEAD_TOOLS];
-		case CHORE_STORE:
-			return next_store_at(chores);
-		case CHORE_RESPONSES:
-			return chores->dispatch->new_responses != NIL ?
-				chores->faults.left_out_until[PART_RESPONSES] : NEVER;
-		case CHORE_FLUSH:
-			return next_flush_at(chores, again);
-		case CHORE_CLOCK:
-			return chores->clock_at;
-		case CHORE_SWEEP:
-			return chores->order.crowds.places[OPEN_DUE].hidden != NIL ?
-				sweep_due_at(&chores->order.sweeps[OPEN_DUE]) : NEVER;
-		case CHORE_UNPARK:
-			return Max(Max(next_unpark_at(chores), chores->faults.scarce_until),
-					   Max(chores->faults.left_out_until[PART_GIVE_UP],
-						   chores->faults.left_out_until[PART_UNPARK]));
-		case CHORE_START:
-			/* Newcomers need no room. */
-			return again && !agno_paused &&
-				(room_for_runs(chores) > 0 || room_for_newcomers(chores) > 0) ?
-				chores->faults.scarce_until : NEVER;
-		case CHORE_PREPARED:
-			return runner_slot_prepared() ? chores->prepared_at : NEVER;
-		case CHORE_EXPIRE:
-			return agno_retention > 0 && chores->first ?
-				chores->retention.next_at : NEVER;
-		case CHORES:
-			break;
-	}
-	return NEVER;
-}
-
-/*
- * When a turn is due, because of any chore but CHORE_EXPIRE.
- */
-static int64
-next_turn_at(Chores *chores)
-{
-	int64		next = NEVER;
-
-	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
-		next = Min(next, due_at(chores, chore));
-	next = Min(next, chores->rested_at);
-	next = Min(next, crowds_next_check(&chores->order.crowds));
-	return Max(next, chores->faults.not_before);
-}
-
-/*
- * When there is something to do: NEVER, as far as is known now.
- */
-int64
-chores_next_at(Chores *chores)
-{
-	int64		next = Min(next_turn_at(chores), due_at(chores, CHORE_EXPIRE));
-
-	return chores->unclear_since != NEVER ? Min(next, chores->clear_after) : next;
-}
-
-/*
- * What a turn is to do now: a bit for each chore.
- */
-static uint32
-chores_due(Chores *chores, int64 now)
-{
-	uint32		todo = 0;
-
-	for (Chore chore = 0; chore < CHORE_EXPIRE; chore++)
-	{
-		if (due_at(chores, chore) <= now)
-			todo |= CHORE_BIT(chore);
-	}
-
-	/* Those who have rested have something to do most likely. */
-	if (chores->rested_at <= now)
-		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_STORE);
-
-	/* Whoever takes over, or may have overlooked something, looks everywhere. */
-	if ((todo & CHORE_BIT(CHORE_PATROL)) != 0)
-		todo |= CHORE_BIT(CHORE_SIGNALS) | CHORE_BIT(CHORE_CLOCK);
-	if ((todo & CHORE_BIT(CHORE_PREPARED)) != 0)
-		todo |= CHORE_BIT(CHORE_SIGNALS);
-
-	/* Whatever a turn is for, it starts what there is. */
-	if (may_start(chores, now))
-		todo |= CHORE_BIT(CHORE_START);
-	else
-		todo &= ~CHORE_BIT(CHORE_START);
-	return todo;
-}
 
 /*-------------------------------------------------------------------------
  * After a turn
@@ -494,8 +227,8 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->own_limit = chores->faults.limit;
 	turn->signal_limit = Min(chores->faults.limit, chores->faults.signal_limit);
 	faults_narrow(&chores->faults, turn, now);
-	turn->room = room_for_runs(chores);
-	turn->newcomers = room_for_newcomers(chores);
+	turn->room = chores_room_for_runs(chores);
+	turn->newcomers = chores_room_for_newcomers(chores);
 
 	(void) rests_owners(chores->order.rests, REST_SLOW, now, &slow_count);
 	turn->slow = slow_count > 0 && !ShutdownRequestPending;
@@ -777,7 +510,7 @@ bool
 chores_do(Chores *chores)
 {
 	int64		now = clock_now();
-	bool		due = next_turn_at(chores) <= now;
+	bool		due = chores_next_turn_at(chores) <= now;
 
 	if (due)
 	{
@@ -792,7 +525,7 @@ chores_do(Chores *chores)
 	if (chores->unclear_since != NEVER && chores->clear_after <= now &&
 		(!due || clock_now() - chores->unclear_since > DUE_PAUSE))
 		look_at_clock(chores);
-	if (due_at(chores, CHORE_EXPIRE) <= clock_now())
+	if (chores_due_at(chores, CHORE_EXPIRE) <= clock_now())
 		retention_step(&chores->retention);
 	return true;
 }

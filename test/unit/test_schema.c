@@ -1,5 +1,5 @@
 /*
- * schema.c: which schemas are accepted, and which answers fit them.
+ * schema.c, schema_fit.c: which schemas are accepted, and which answers fit them.
  */
 #include "core/portable.h"
 

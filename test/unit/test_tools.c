@@ -1,5 +1,5 @@
 /*
- * tool.c, history.c and the loop of run.c: tools as a run keeps them, what becomes of
+ * tool.c, history.c, run_calls.c and the loop of run.c: tools as a run keeps them, what becomes of
  * calls, which of them are sent along later, and calls in pieces.
  */
 #include "core/portable.h"
