@@ -33,6 +33,7 @@
  *				  dispatch.c	the requests on their way and back
  *				  flight.c		a run that is executing; fleet.c has them all
  *				  flight_news.c	what is told of it meanwhile
+ *				  flight_secret.c	the key, cut out of what is to be stored
  *				  pacing.c		how fast each model server may be asked
  *				  pick.c		whose runs are next
  *	  tools/	users' functions, called for models: store server core

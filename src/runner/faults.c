@@ -21,6 +21,7 @@
 
 #include "core/clock.h"
 #include "postmaster/interrupt.h"
+#include "runner/error_kinds.h"
 #include "runner/faults.h"
 #include "runner/turn_internal.h"
 #include "utils/memutils.h"
@@ -116,59 +117,6 @@ part_name(TurnPart part)
 }
 
 /*
- * Whether this is what an error says, or how that begins, in the language of its source:
- * an SQLSTATE may be that of many.
- */
-static bool
-says(const ErrorData *error, const char *message)
-{
-	return error->message_id != NULL &&
-		strncmp(error->message_id, message, strlen(message)) == 0;
-}
-
-/*
- * Whether PostgreSQL gives nobody a transaction id, or a multixact, until old ones have been
- * vacuumed: it says so with the SQLSTATE of any limit (GetNewTransactionId, GetNewMultiXactId).
- */
-static bool
-lacks_ids(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
-		says(error, "database is not accepting commands");
-}
-
-/*
- * Whether files cannot be written for a reason that errcode_for_file_access() takes for an
- * internal error, or a missing privilege: a quota, say. A turn begins without an error
- * number.
- */
-static bool
-lacks_disk(const ErrorData *error)
-{
-	return (error->sqlerrcode == ERRCODE_INTERNAL_ERROR ||
-			error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE) &&
-		(error->saved_errno == EDQUOT || error->saved_errno == EROFS ||
-		 error->saved_errno == ESTALE);
-}
-
-/*
- * Whether an error says nothing about the run that was being stored: the
- * system lacks something, somebody stops it, or holds a lock.
- */
-bool
-faults_is_passing(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_OPERATOR_INTERVENTION ||
-		category == ERRCODE_SYSTEM_ERROR ||
-		category == ERRCODE_TRANSACTION_ROLLBACK ||
-		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		lacks_ids(error) || lacks_disk(error);
-}
-
-/*
  * The memory does not suffice. Returns whether the largest run that has ended has been
  * failed, and its memory freed: it was large.
  */
@@ -181,17 +129,6 @@ make_room(Turn *turn, const char *message)
 		return false;
 	dispatch_shed(turn->dispatch, largest, "storage", message);
 	return true;
-}
-
-/*
- * Whether this process lacks memory: what all share, such as the table of locks, may be
- * used up by anybody, and is said to be with the same SQLSTATE.
- */
-static bool
-lacks_memory(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		!says(error, "out of shared memory");
 }
 
 /*
@@ -278,7 +215,7 @@ fails_to_notify(const Faults *faults, const ErrorData *error, bool at_commit)
 		return false;
 	/* A deferred trigger may exceed a limit as well. */
 	if (error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-		return says(error, "too many notifications in the NOTIFY queue");
+		return error_says(error, "too many notifications in the NOTIFY queue");
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
 		clock_now() >= faults->mute_until;
 }
@@ -496,7 +433,7 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		faults->failures++;
 		return;
 	}
-	if (lacks_memory(error))
+	if (error_lacks_memory(error))
 	{
 		faults->scarce_until = now + SCARCE_PAUSE;
 		if (tried == NULL && turn->limit > 1)
@@ -509,14 +446,14 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 		if (part == PART_NONE && make_room(turn, error->message))
 			return;
 	}
-	if (!faults_is_passing(error) ||
-		(tried != NULL && lacks_memory(error) && exhausts_memory(faults, tried)))
+	if (!error_is_passing(error) ||
+		(tried != NULL && error_lacks_memory(error) && exhausts_memory(faults, tried)))
 	{
 		if (refuse(turn, tried, part, error->message, at_commit))
 			return;
 	}
 	if (turn->limit == 1 && part != PART_NONE &&
-		(!faults_is_passing(error) || lacks_memory(error)))
+		(!error_is_passing(error) || error_lacks_memory(error)))
 	{
 		leave_out(faults, part);
 		return;
@@ -525,10 +462,10 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	/* Turns for others may come between those that find out who it is. */
 	faults->limit = Max(Min(turn->limit, turn->tried) / 2, 1);
 	faults->kept_for = Max(faults->kept_for, 1);
-	if (at_commit && (!faults_is_passing(error) || lacks_memory(error)) &&
+	if (at_commit && (!error_is_passing(error) || error_lacks_memory(error)) &&
 		narrow_down(faults, turn))
 		return;
-	if (turn->tried > 1 && !faults_is_passing(error))
+	if (turn->tried > 1 && !error_is_passing(error))
 		return;
 
 	/* A lock that somebody holds has its own timeout: others wait no longer. */

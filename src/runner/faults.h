@@ -42,7 +42,6 @@ typedef struct Faults
 	int			measured_for;	/* and so many more that are not for one owner */
 } Faults;
 
-extern bool faults_is_passing(const ErrorData *error);
 extern void faults_init(Faults *faults);
 extern bool faults_is_news(Faults *faults, const Turn *turn);
 extern void faults_note(Faults *faults, Turn *turn, ErrorData *error,

@@ -130,6 +130,7 @@ extern Flight *flight_create(const ReadyRun *ready, const ModelServer *server,
 extern void flight_begin(Flight *flight);
 extern int64 flight_size(const Flight *flight);
 extern int64 flight_news_size(const Flight *flight);
+extern void flight_hide_key(Flight *flight);
 extern char *flight_clean(const Flight *flight, const char *text);
 extern void flight_trim(Flight *flight);
 extern const char *flight_partial_content(Flight *flight);

@@ -8,7 +8,7 @@
 #include "postgres.h"
 
 #include "runner/ended_run.h"
-#include "runner/faults.h"
+#include "runner/error_kinds.h"
 #include "runner/turn_internal.h"
 #include "server/encoding.h"
 #include "server/subtransaction.h"
@@ -168,7 +168,7 @@ try_to_complete(RunLock **runs, ReadyRun **stubs, int count)
 	}
 	PG_END_TRY();
 
-	if (error != NULL && faults_is_passing(error))
+	if (error != NULL && error_is_passing(error))
 		ReThrowError(error);
 	return error;
 }
