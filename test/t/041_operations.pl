@@ -1,6 +1,6 @@
 # With runs in flight: ALTER DATABASE SET TABLESPACE, DROP EXTENSION that is
 # rolled back and one that is not, DROP OWNED of who created it, reloads, and a
-# fast restart. Each just works, and takes less than a second of our making.
+# fast restart. Each just works, though no run ends before the command has.
 
 use strict;
 use warnings;
@@ -12,6 +12,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
+# How long a command may take that waits for nothing, in seconds, also on a disk that
+# others use. PostgreSQL itself would wait for five for a process that does not leave.
+my $limit = 3;
+
 my $node = new_node('main', no_extension => 1);
 my $url = start_mock('mock');
 
@@ -19,7 +23,7 @@ sub database_in_use
 {
 	my ($database) = @_;
 	new_database($database, $url);
-	fly($database, "of $database", 'slow-2500', 'run');
+	fly($database, "of $database", 'gate', 'run');
 }
 
 sub fly
@@ -52,32 +56,36 @@ $node->safe_psql('postgres', 'CREATE DATABASE plain');
 my $base = duration('postgres', 'ALTER DATABASE plain SET TABLESPACE space');
 database_in_use('moved');
 my $ours = duration('postgres', 'ALTER DATABASE moved SET TABLESPACE space');
-cmp_ok($ours - $base, '<', 1,
+cmp_ok($ours - $base, '<', $limit,
 	'ALTER DATABASE SET TABLESPACE does not wait for a run in flight');
+open_gate();
 is(wait_run('run', 'moved'), 'COMPLETED',
 	'the run completes after ALTER DATABASE SET TABLESPACE');
 is($node->safe_psql('moved', 'SELECT attempt FROM agno.runs'),
 	1, 'the run completes in one attempt after ALTER DATABASE SET TABLESPACE');
+close_gate();
 
 $base = duration('postgres', 'DROP DATABASE plain');
 database_in_use('dropped');
 $ours = duration('postgres', 'DROP DATABASE dropped');
-cmp_ok($ours - $base, '<', 1,
+cmp_ok($ours - $base, '<', $limit,
 	'DROP DATABASE does not wait for a run in flight');
 
 # DROP EXTENSION
 database_in_use('one');
 cmp_ok(duration('one', 'BEGIN; DROP EXTENSION agno_bg CASCADE; ROLLBACK'),
-	'<', 1,
+	'<', $limit,
 	'DROP EXTENSION that is rolled back does not wait for a run in flight');
+open_gate();
 is(wait_run('run', 'one'), 'COMPLETED',
 	'the run completes after DROP EXTENSION that was rolled back');
 is($node->safe_psql('one', 'SELECT attempt FROM agno.runs'),
 	1, 'the run is undisturbed by DROP EXTENSION that was rolled back');
+close_gate();
 fly('one', 'in vain', 'hang', 'in vain');
 my $before = closed();
 cmp_ok(duration('one', 'DROP EXTENSION agno_bg CASCADE'),
-	'<', 1, 'DROP EXTENSION does not wait for a run in flight');
+	'<', $limit, 'DROP EXTENSION does not wait for a run in flight');
 wait_until('the end of the request', sub { closed() > $before });
 is( $node->safe_psql('one',
 		"SELECT count(*) FROM pg_namespace WHERE nspname = 'agno'"),
@@ -94,32 +102,35 @@ $node->safe_psql('two', 'SET ROLE maker; CREATE EXTENSION agno_bg');
 add_mock_server($url, database => 'two');
 fly('two', 'orphan', 'hang', 'orphan');
 $before = closed();
-cmp_ok(duration('two', 'DROP OWNED BY maker CASCADE'), '<', 1,
+cmp_ok(duration('two', 'DROP OWNED BY maker CASCADE'), '<', $limit,
 	'DROP OWNED does not wait for a run in flight');
 wait_until('the end of the request', sub { closed() > $before });
 
 # Reloads, one after the other, are of no consequence.
-fly('one', 'reload', 'slow-1500', 'reload');
+fly('one', 'reload', 'gate', 'reload');
 my $pid = runner_pid('one');
 foreach (1 .. 20)
 {
 	$node->reload;
 }
+open_gate();
 is(wait_run('reload', 'one'), 'COMPLETED',
 	'a run in flight completes after twenty reloads');
 is(runner_pid('one'), $pid, 'the runner stays the same after twenty reloads');
+close_gate();
 
 # A fast restart waits for no answer.
 $node->safe_psql('postgres', 'CHECKPOINT');
 my $start = time;
 $node->restart;
 $base = time - $start;
-fly('one', 'restart', 'slow-2500', 'restart');
+fly('one', 'restart', 'gate', 'restart');
 $node->safe_psql('postgres', 'CHECKPOINT');
 $start = time;
 $node->restart;
-cmp_ok(time - $start - $base, '<', 1,
+cmp_ok(time - $start - $base, '<', $limit,
 	'a fast restart does not wait for a run in flight');
+open_gate();
 is(wait_run('restart', 'one'), 'COMPLETED',
 	'a run that a fast restart interrupted completes');
 is( $node->safe_psql('one',
