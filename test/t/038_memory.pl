@@ -1,6 +1,5 @@
 # Memory is flat: of the worker over 100,000 runs, of a session that enqueues
 # over 100,000 calls.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

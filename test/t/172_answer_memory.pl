@@ -1,7 +1,6 @@
 # What a model server answers, and what a role hands in, takes no more memory of the
 # runner than some multiple of it: many keys, many calls of tools of a run that has
 # none, many events of a stream, many options. Once, a few bytes of each took a kB.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

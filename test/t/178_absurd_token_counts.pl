@@ -2,7 +2,6 @@
 # longer, and what the runner knows of a key is forgotten when nothing depends on it
 # any more, so that many of them take no memory. A minute is a second here: the fault
 # is a clock.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

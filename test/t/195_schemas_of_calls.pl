@@ -1,7 +1,6 @@
 # A run whose model calls a tool a thousand times, with arguments for people to give
 # that much is said of, keeps as many of those calls as have 1 MB of it: neither the
 # runner's memory nor the time of others is taken by the rest.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

@@ -1,6 +1,5 @@
 # The memory of answers with very many headers, all of them at once, is there for other
 # things once they have been read: what libcurl keeps is kept for small ones only.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

@@ -1,6 +1,5 @@
 # An answer that is JSON, and none of its API, is read once: it takes no more memory of
 # the runner than a good one of its length.
-# Alone: it measures memory.
 
 use strict;
 use warnings;

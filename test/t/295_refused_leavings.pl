@@ -2,6 +2,7 @@
 # DBA has added to agno.sessions. The run ends nevertheless when it is cancelled, times out or is
 # given up, whatever it waits for, and stays CANCELLED if it has been; its session goes on; and others
 # whose server cannot be reached are given up beside it.
+# Waits: for cancels that are tried again after 30 s.
 
 use strict;
 use warnings;
@@ -21,10 +22,11 @@ as('app', q{
 	CREATE FUNCTION t.bump() RETURNS text LANGUAGE sql AS $$
 		SELECT agno_update_session_state(jsonb_build_object('n', coalesce((agno_session_state() ->> 'n')::int, 0) + 1))::text $$;
 	CREATE FUNCTION t.nap(seconds int) RETURNS text LANGUAGE sql AS $$ SELECT pg_sleep(seconds)::text $$;
+	CREATE FUNCTION t.held() RETURNS text LANGUAGE sql AS $$ SELECT pg_advisory_xact_lock(1)::text $$;
 	CREATE FUNCTION t.confirmed() RETURNS text LANGUAGE sql AS $$ SELECT 'yes' $$;
 	INSERT INTO agno.tools (tool, function, requires_confirmation) VALUES ('confirmed', 't.confirmed', true);
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('counts', 'mock:tools', '{t.bump,t.nap,confirmed}'),
-		('left', 'leaves:tools', '{t.bump,t.nap}')});
+		('left', 'leaves:tools', '{t.bump,t.held}')});
 
 my @bumps = ([ ['bump'] ], [ ['bump'] ]);
 my $nap = [ [ 'nap', '{"seconds": 60}' ] ];
@@ -47,25 +49,28 @@ sub wait_for_status
 	return;
 }
 
-sub wait_for_nap
+sub wait_for_tool
 {
 	my ($run) = @_;
 
-	wait_until("$run to call its tool", sub { value(qq(count(*) FROM agno.tool_calls WHERE run_id = '$run' AND tool = 'nap' AND status = 'pending')) });
+	wait_until("$run to call its tool", sub { value(qq(count(*) FROM agno.tool_calls WHERE run_id = '$run' AND tool IN ('nap', 'held') AND status = 'pending')) });
 	return;
 }
 
 counts($_, [ ['confirmed'] ]) for qw(paused one two locked);
 counts('at-tool', $nap);
-counts('late', $nap, timeout => '4s');
-counts('unreached', [ [ 'nap', '{"seconds": 2}' ] ], agent => 'left');
+counts('late', $nap, timeout => '20s');
+my $lock = $node->background_psql('postgres');
+$lock->query_safe('SELECT pg_advisory_lock(1)');
+counts('unreached', [ ['held'] ], agent => 'left');
 as('app', q(SELECT agno_arun('in flight', model => 'mock:hang', run_id => 'in-flight', session_id => 'in-flight', session_state => '{"n": 2}')));
 wait_for_status($_, 'PAUSED') for qw(paused one two locked);
-wait_for_nap($_) for qw(at-tool late unreached);
+wait_for_tool($_) for qw(at-tool late unreached);
 wait_for_request('in flight');
 stop_mock('leaves');
 as('other', q(SELECT agno_arun('x', model => 'leaves:echo', run_id => 'beside')));
 $node->safe_psql('postgres', q(ALTER TABLE agno.sessions ADD CONSTRAINT few CHECK ((session_state ->> 'n')::int < 2)));
+$lock->quit;
 
 # Somebody locks a run that has been cancelled before the runner can.
 my $canceller = $node->background_psql('postgres', extra_params => [ '-U', 'app' ]);
