@@ -108,6 +108,12 @@ ALTER VIEW agno.stats RENAME TO stats_1_0;
 
 -- BEGIN COPY of what agno_bg--1.1.sql says, by test/upgrade_script.pl
 
+COMMENT ON COLUMN agno.run_ref.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.run_ref.session_id IS 'its session';
+
+COMMENT ON COLUMN agno.run_ref.status IS 'PENDING, or what has become of it';
+
 CREATE INDEX runs_parent_run_id_idx ON agno.runs (parent_run_id)
 	WHERE parent_run_id IS NOT NULL;
 
@@ -528,6 +534,41 @@ CREATE VIEW agno.approvals WITH (security_barrier) AS
 COMMENT ON VIEW agno.approvals IS
 	'the calls that the current user may decide about, with agno_approve_call, '
 	'agno_reject_call or agno_answer_call';
+
+COMMENT ON COLUMN agno.approvals.run_id IS 'the run that waits';
+
+COMMENT ON COLUMN agno.approvals.tool_call_id IS
+	'which call, for agno_approve_call and the others';
+
+COMMENT ON COLUMN agno.approvals.kind IS 'confirmation, user_input or external_execution';
+
+COMMENT ON COLUMN agno.approvals.tool IS 'the tool as the model names it';
+
+COMMENT ON COLUMN agno.approvals.arguments IS 'what the model gave';
+
+COMMENT ON COLUMN agno.approvals.preview IS
+	'what the call would do: its result or error, and changes';
+
+COMMENT ON COLUMN agno.approvals.agent_id IS 'the agent of the run';
+
+COMMENT ON COLUMN agno.approvals.user_id IS 'the user of the run';
+
+COMMENT ON COLUMN agno.approvals.requested_at IS 'since when the call has been waiting';
+
+COMMENT ON COLUMN agno.approvals.expires_at IS
+	'when it is rejected, if nobody has decided; null: never';
+
+COMMENT ON COLUMN agno.approvals.input_schema IS
+	'what agno_answer_call is to give; null: nothing, or any result';
+
+COMMENT ON COLUMN agno.approvals.model_call_id IS 'the model''s id of the call';
+
+COMMENT ON COLUMN agno.approvals.session_id IS 'the session of the run';
+
+COMMENT ON COLUMN agno.approvals.owner IS 'the role of the run';
+
+COMMENT ON COLUMN agno.approvals.approver IS
+	'the role whose members decide; null: that of the run';
 
 GRANT SELECT ON agno.approvals TO PUBLIC;
 
@@ -1166,6 +1207,36 @@ Args:
 
 REVOKE ALL ON FUNCTION agno.run_sql_query(pg_catalog.text, integer) FROM PUBLIC;
 
+COMMENT ON COLUMN agno.agno_runs.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.agno_runs.session_id IS 'its session';
+
+COMMENT ON COLUMN agno.agno_runs.run_type IS 'agent, always';
+
+COMMENT ON COLUMN agno.agno_runs.agent_id IS 'its agent';
+
+COMMENT ON COLUMN agno.agno_runs.team_id IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_runs.workflow_id IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_runs.user_id IS 'its user';
+
+COMMENT ON COLUMN agno.agno_runs.parent_run_id IS
+	'the run that called its agent as a tool';
+
+COMMENT ON COLUMN agno.agno_runs.status IS 'of the run';
+
+COMMENT ON COLUMN agno.agno_runs.run_index IS
+	'microseconds since 1970, by which Agno orders the runs of a session';
+
+COMMENT ON COLUMN agno.agno_runs.run_data IS
+	'the run as RunOutput.to_dict() of Agno gives it';
+
+COMMENT ON COLUMN agno.agno_runs.created_at IS 'seconds since 1970';
+
+COMMENT ON COLUMN agno.agno_runs.updated_at IS
+	'seconds since 1970: the end, or else the start';
+
 CREATE OR REPLACE VIEW agno.agno_sessions WITH (security_barrier) AS
 	SELECT s.session_id,
 		   'agent'::pg_catalog.text AS session_type,
@@ -1215,6 +1286,38 @@ CREATE OR REPLACE VIEW agno.agno_sessions WITH (security_barrier) AS
 	FROM agno.sessions s, (SELECT) AS read_only	-- nor can a superuser write to it
 	WHERE pg_catalog.pg_has_role(s.owner::pg_catalog.oid, 'USAGE');
 
+COMMENT ON COLUMN agno.agno_sessions.session_id IS 'the session';
+
+COMMENT ON COLUMN agno.agno_sessions.session_type IS 'agent, always';
+
+COMMENT ON COLUMN agno.agno_sessions.agent_id IS 'the agent of its first run';
+
+COMMENT ON COLUMN agno.agno_sessions.team_id IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_sessions.workflow_id IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_sessions.user_id IS 'its user';
+
+COMMENT ON COLUMN agno.agno_sessions.session_data IS
+	'session_state, and session_metrics if there are some';
+
+COMMENT ON COLUMN agno.agno_sessions.agent_data IS
+	'the agent and the model of its last run';
+
+COMMENT ON COLUMN agno.agno_sessions.team_data IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_sessions.workflow_data IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_sessions.metadata IS 'of the session';
+
+COMMENT ON COLUMN agno.agno_sessions.runs IS 'its runs, as run_data of agno.agno_runs';
+
+COMMENT ON COLUMN agno.agno_sessions.summary IS 'null, always';
+
+COMMENT ON COLUMN agno.agno_sessions.created_at IS 'seconds since 1970';
+
+COMMENT ON COLUMN agno.agno_sessions.updated_at IS 'seconds since 1970';
+
 CREATE OR REPLACE FUNCTION agno.list_workers(
 	OUT database pg_catalog.oid,
 	OUT pid integer,
@@ -1249,6 +1352,33 @@ CREATE OR REPLACE VIEW agno.workers AS
 COMMENT ON VIEW agno.workers IS
 	'the runners and tool workers of all databases of the server, and what each '
 	'has done since it started: a runner with runs, a tool worker with calls';
+
+COMMENT ON COLUMN agno.workers.database IS 'which it serves';
+
+COMMENT ON COLUMN agno.workers.pid IS 'of the process; null: there is none';
+
+COMMENT ON COLUMN agno.workers.state IS
+	'a runner: running, starting, wanted (there is no process to be had) or held '
+	'(by a command or a restore); a tool worker: starting, idle or busy';
+
+COMMENT ON COLUMN agno.workers.in_flight IS 'runs in flight, or calls being made';
+
+COMMENT ON COLUMN agno.workers.claimed IS
+	'runs, or calls, that it has taken since it started';
+
+COMMENT ON COLUMN agno.workers.completed IS 'those that have completed';
+
+COMMENT ON COLUMN agno.workers.failed IS 'those that have failed';
+
+COMMENT ON COLUMN agno.workers.cancelled IS 'those that were cancelled';
+
+COMMENT ON COLUMN agno.workers.retried IS 'requests that it has repeated';
+
+COMMENT ON COLUMN agno.workers.since IS 'when the process started';
+
+COMMENT ON COLUMN agno.workers.kind IS 'runner or tool worker';
+
+COMMENT ON COLUMN agno.workers.role IS 'whose tools a tool worker calls';
 
 GRANT SELECT ON agno.workers TO pg_monitor;
 
@@ -1288,6 +1418,28 @@ CREATE OR REPLACE VIEW agno.stats WITH (security_barrier) AS
 COMMENT ON VIEW agno.stats IS
 	'how many runs there are of each status, and what they cost, by model and '
 	'hour: the caller''s, or all for members of pg_monitor; reads all runs';
+
+COMMENT ON COLUMN agno.stats.model_provider IS 'the model server';
+
+COMMENT ON COLUMN agno.stats.model IS 'the model';
+
+COMMENT ON COLUMN agno.stats.hour IS 'in which the runs ended, or else were accepted';
+
+COMMENT ON COLUMN agno.stats.status IS 'of the runs';
+
+COMMENT ON COLUMN agno.stats.runs IS 'how many there are';
+
+COMMENT ON COLUMN agno.stats.oldest_pending IS
+	'for how long the oldest that is PENDING has been accepted, or its run_at '
+	'been past, whatever it waits for';
+
+COMMENT ON COLUMN agno.stats.input_tokens IS 'what they have cost, with their children';
+
+COMMENT ON COLUMN agno.stats.output_tokens IS 'as input_tokens';
+
+COMMENT ON COLUMN agno.stats.total_tokens IS 'as input_tokens';
+
+COMMENT ON COLUMN agno.stats.callback_errors IS 'those whose on_complete has failed';
 
 GRANT SELECT ON agno.stats TO PUBLIC;
 
@@ -1466,6 +1618,56 @@ COMMENT ON VIEW agno.run_metrics IS
 	'what each run took and cost, without what was said: the caller''s runs, or '
 	'all for members of pg_monitor';
 
+COMMENT ON COLUMN agno.run_metrics.run_id IS 'the run';
+
+COMMENT ON COLUMN agno.run_metrics.session_id IS 'its session';
+
+COMMENT ON COLUMN agno.run_metrics.parent_run_id IS
+	'the run that called its agent as a tool';
+
+COMMENT ON COLUMN agno.run_metrics.agent_id IS 'its agent';
+
+COMMENT ON COLUMN agno.run_metrics.user_id IS 'its user';
+
+COMMENT ON COLUMN agno.run_metrics.owner IS 'its role';
+
+COMMENT ON COLUMN agno.run_metrics.model_provider IS 'the model server';
+
+COMMENT ON COLUMN agno.run_metrics.model IS 'the model';
+
+COMMENT ON COLUMN agno.run_metrics.status IS 'of the run';
+
+COMMENT ON COLUMN agno.run_metrics.error_type IS 'what kind of error, if that is ERROR';
+
+COMMENT ON COLUMN agno.run_metrics.attempt IS 'how many attempts there have been';
+
+COMMENT ON COLUMN agno.run_metrics.created_at IS 'when it was accepted';
+
+COMMENT ON COLUMN agno.run_metrics.started_at IS
+	'when the attempt that counts began, later by the time that people took to '
+	'decide';
+
+COMMENT ON COLUMN agno.run_metrics.finished_at IS 'when it ended';
+
+COMMENT ON COLUMN agno.run_metrics.waited IS
+	'from created_at, or its run_at, to started_at';
+
+COMMENT ON COLUMN agno.run_metrics.took IS 'from started_at to the end';
+
+COMMENT ON COLUMN agno.run_metrics.time_to_first_token IS 'in seconds';
+
+COMMENT ON COLUMN agno.run_metrics.input_tokens IS
+	'of the run itself, without its children';
+
+COMMENT ON COLUMN agno.run_metrics.cache_read_tokens IS
+	'those of input_tokens that the server had in its cache';
+
+COMMENT ON COLUMN agno.run_metrics.output_tokens IS
+	'of the run itself, without its children';
+
+COMMENT ON COLUMN agno.run_metrics.cost IS
+	'by agno.prices; null: it has no row for the model';
+
 GRANT SELECT ON agno.run_metrics TO PUBLIC;
 
 -- To be looked at again and again: it reads the runs that have not ended, and
@@ -1510,7 +1712,7 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 					THEN 'a runner process'
 					ELSE 'its turn'
 			   END AS why,
-			   GREATEST(r.created_at, r.run_at) AS since
+			   GREATEST(q.accepted_at, r.run_at) AS since
 		FROM agno.run_queue q
 		JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
 		WHERE r.finished_at IS NULL
@@ -1520,7 +1722,9 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 		SELECT u.server, u.agent_id, u.stands, u.why,
 			   pg_catalog.count(*) AS runs,
 			   pg_catalog.min(u.since)
-				   FILTER (WHERE u.why OPERATOR(pg_catalog.<>) 'its time') AS since
+				   FILTER (WHERE u.why OPERATOR(pg_catalog.<>) ALL
+						   ('{its time,an earlier run of its session}'::pg_catalog.text[]))
+				   AS since
 		FROM unfinished u
 		GROUP BY 1, 2, 3, 4
 	), present AS (
@@ -1593,6 +1797,43 @@ COMMENT ON VIEW agno.top IS
 	'and for what, and what came of the runs that ended within the hour: the '
 	'caller''s runs, or all for members of pg_monitor';
 
+COMMENT ON COLUMN agno.top.server IS 'the model server';
+
+COMMENT ON COLUMN agno.top.agent_id IS 'the agent; null: runs without one';
+
+COMMENT ON COLUMN agno.top.running IS 'runs that are sent, call tools or are called back';
+
+COMMENT ON COLUMN agno.top.waiting IS 'runs that are PENDING';
+
+COMMENT ON COLUMN agno.top.waiting_for IS 'what for, and how many';
+
+COMMENT ON COLUMN agno.top.oldest IS
+	'for how long the oldest has been waiting since it was accepted, requeued or '
+	'its run_at; not what waits for its time, or for an earlier run of its '
+	'session';
+
+COMMENT ON COLUMN agno.top.paused IS 'runs about which somebody is to decide';
+
+COMMENT ON COLUMN agno.top.per_minute IS 'runs that ended in the last minute';
+
+COMMENT ON COLUMN agno.top.ended IS 'runs that ended in the last hour';
+
+COMMENT ON COLUMN agno.top.errors IS 'those that are ERROR';
+
+COMMENT ON COLUMN agno.top.error_type IS 'the most frequent type of these';
+
+COMMENT ON COLUMN agno.top.p50 IS
+	'seconds from start to end, of those that are COMPLETED: the median';
+
+COMMENT ON COLUMN agno.top.p95 IS 'as p50: 95 of 100 took no longer';
+
+COMMENT ON COLUMN agno.top.input_tokens IS
+	'of the last hour, without children counted twice';
+
+COMMENT ON COLUMN agno.top.output_tokens IS 'as input_tokens';
+
+COMMENT ON COLUMN agno.top.cost IS 'as input_tokens, by agno.prices';
+
 GRANT SELECT ON agno.top TO PUBLIC;
 
 CREATE FUNCTION @extschema@.agno_slot(id pg_catalog.text)
@@ -1644,6 +1885,45 @@ COMMENT ON VIEW agno.enqueue IS
 	'to INSERT into, which is to call agno_arun for each row; always empty. '
 	'RETURNING gives run_id, session_id and status. slot is that of a session '
 	'that is generated, where neither run_id nor idempotency_key says it';
+
+COMMENT ON COLUMN agno.enqueue.input IS 'argument input of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.agent_id IS 'argument agent_id of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.session_id IS 'argument session_id of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.run_id IS 'argument run_id of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.user_id IS 'argument user_id of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.model IS 'argument model of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.output_schema IS 'argument output_schema of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.session_state IS 'argument session_state of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.metadata IS 'argument metadata of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.model_options IS 'argument model_options of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.stream IS 'argument stream of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.priority IS 'argument priority of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.run_at IS 'argument run_at of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.timeout IS 'argument timeout of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.max_attempts IS 'argument max_attempts of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.idempotency_key IS 'argument idempotency_key of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.on_complete IS 'argument on_complete of agno_arun';
+
+COMMENT ON COLUMN agno.enqueue.status IS 'what agno_arun has returned';
+
+COMMENT ON COLUMN agno.enqueue.slot IS
+	'that of a session that is generated, where nothing else says it';
 
 CREATE FUNCTION agno.enqueue_row()
 RETURNS pg_catalog.trigger

@@ -25,7 +25,8 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 ORDER BY 1;
 SELECT attrelid::regclass, attname AS column_without_comment
 FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
-WHERE relnamespace = 'agno'::regnamespace AND relkind = 'r' AND attnum > 0
+WHERE relnamespace = 'agno'::regnamespace AND relkind IN ('r', 'v', 'c') AND attnum > 0
+  AND relname !~ '^node_'	-- those are as in what they are views of
   AND NOT attisdropped AND col_description(attrelid, attnum) IS NULL;
 
 -- PUBLIC reads its own rows, and that is all.

@@ -38,14 +38,15 @@ as('alice', q(
 	SELECT agno_arun('third', 'waits', run_id => 'third');
 	SELECT agno_arun('later', 'later', run_at => now() + interval '1 hour', run_id => 'later');
 	SELECT agno_arun('far', 'far', run_id => 'far')));
-call_tools('asks', 'asks', [ [ [ 'now' ] ] ], role => 'alice');
+call_tools('asks', 'asks', [ [ [ 'now' ] ] ], role => 'alice', session_id => 'decided');
 wait_until('the run that asks to be paused', sub { run_status('asks') eq 'PAUSED' });
+as('alice', q(SELECT agno_arun('after it', 'asks', session_id => 'decided', run_id => 'after')));
 wait_until('the run of a server that is away to say so', sub {
 	value("error IS NOT NULL FROM agno.runs WHERE run_id = 'far'") eq 't' });
 
 my $present = q(SELECT agent_id, running, waiting, waiting_for, oldest >= '0 s', paused
 	FROM agno.top WHERE agent_id IS NOT NULL ORDER BY 1);
-my $alice = join "\n", 'asks|0|0|||1',
+my $alice = join "\n", 'asks|0|1|an earlier run of its session (1)||1',
   'far|0|1|the server, which cannot be reached (1)|t|0',
   'later|0|1|its time (1)||0',
   'waits|1|2|a limit of the server (1), an earlier run of its session (1)|t|0';
@@ -78,6 +79,15 @@ is(as('bob', q(SELECT status, error_type, took > '0', waited >= '0', input_token
 		output_tokens, cost::float8 FROM agno.run_metrics ORDER BY run_id)),
 	"COMPLETED||t|t|11|2|7|9.8e-05\nERROR|provider|t|t||||",
 	'agno.run_metrics has the figures of each run');
+
+# One that is requeued waits from then on.
+$node->safe_psql('postgres', "UPDATE agno.runs SET created_at = created_at - interval '1 day' WHERE run_id = 'wrong'");
+configure(paused => 'on');
+$node->poll_query_until('postgres', "SELECT current_setting('agno_bg.paused')::boolean");
+as('bob', "SELECT agno_requeue_run('wrong')");
+is(as('bob', "SELECT waiting, oldest < '1 hour' FROM agno.top WHERE waiting > 0"), '1|t', 'what is requeued has not been waiting before');
+configure(paused => 'off');
+wait_run('wrong');
 
 # A family: each run has its own tokens
 as('carol', q(

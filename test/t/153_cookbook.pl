@@ -24,9 +24,7 @@ $node->safe_psql('postgres', qq(
 	CREATE SERVER openai FOREIGN DATA WRAPPER agno_bg OPTIONS (base_url '$url');
 	CREATE USER MAPPING FOR PUBLIC SERVER openai OPTIONS (api_key 'sk-mock');
 	GRANT USAGE ON FOREIGN SERVER openai TO PUBLIC;
-	CREATE SCHEMA app AUTHORIZATION app;
-	GRANT USAGE ON SCHEMA app TO helpdesk, manager;
-	ALTER DATABASE postgres SET search_path = app, public));
+	CREATE SCHEMA AUTHORIZATION app));
 
 #-------------------------------------------------------------------------
 # SQL
