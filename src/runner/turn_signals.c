@@ -217,6 +217,7 @@ turn_follow_signals(Turn *turn, List *signals)
 	store_tools_called(called.run_ids, called.count);
 	turn_children_ended(turn, parents.run_ids, parents.count);
 	store_run_decided(decided.run_ids, decided.count);
+	store_notify_watchers(decided.run_ids, decided.count);
 	store_tool_crashed(crashed.run_ids, crashed.count);
 	ended = store_called_back(called_back.run_ids, called_back.count,
 							  requeued.run_ids, requeued.count, TURN_BYTES,

@@ -580,6 +580,8 @@ extern void store_expire_markers(int limit);
 extern void store_response_id(const char *run_id, Oid owner,
 							  const char *response_id);
 extern void store_append_events(const EventRow *rows, int count);
+extern void store_append_events_quietly(const EventRow *rows, int count);
+extern void store_notify_watchers(char *const *run_ids, int count);
 extern void store_show_content(PartialRun *runs, int count);
 extern void store_finish(EndedRun *runs, int count, List **owners);
 extern void store_complete_ended(EndedRun *run);

@@ -483,7 +483,7 @@ update_run(const char *run_id, List *calls, bool goes_on)
 }
 
 /*
- * Tell those who follow a streamed run that it goes on.
+ * Tell those who follow a streamed run that it goes on; its runner notifies them.
  */
 static void
 tell_continued(const char *run_id)
@@ -501,7 +501,7 @@ tell_continued(const char *run_id)
 			.data = event.data,
 		};
 
-		store_append_events(&row, 1);
+		store_append_events_quietly(&row, 1);
 	}
 }
 

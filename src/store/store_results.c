@@ -49,12 +49,13 @@ store_response_id(const char *run_id, Oid owner, const char *response_id)
 }
 
 /*
- * Append events to those of streamed runs, all of them locked, and notify listeners
- * that there are more. Events of a run are next to each other, and are numbered
- * here: who else has told of the run, and when, need not be known.
+ * Append events to those of streamed runs, all of them locked. Events of a run are next
+ * to each other, and are numbered here: who else has told of the run, and when, need not
+ * be known. Nobody is notified: a transaction that somebody prepares may not do that, so
+ * the runner that hears of it is to (store_notify_watchers).
  */
 void
-store_append_events(const EventRow *rows, int count)
+store_append_events_quietly(const EventRow *rows, int count)
 {
 	static Statement statement = {
 		"INSERT INTO agno.run_events (run_id, seq, event, data, created_at) "
@@ -78,13 +79,25 @@ store_append_events(const EventRow *rows, int count)
 		add_text(&run_ids, rows[i].run_id);
 		add_text(&events, rows[i].event);
 		add_utf8(&data, rows[i].data);
-		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
-			store_notify(EVENT_CHANNEL, rows[i].run_id);
 	}
 	bind_column(&args, &run_ids);
 	bind_column(&args, &events);
 	bind_column(&args, &data);
 	store_execute(&statement, &args);
+}
+
+/*
+ * Append events likewise, and notify listeners that there are more.
+ */
+void
+store_append_events(const EventRow *rows, int count)
+{
+	store_append_events_quietly(rows, count);
+	for (int i = 0; i < count; i++)
+	{
+		if (i == 0 || strcmp(rows[i].run_id, rows[i - 1].run_id) != 0)
+			store_notify(EVENT_CHANNEL, rows[i].run_id);
+	}
 }
 
 /*
@@ -557,6 +570,27 @@ store_read_watched(char *const *run_ids, int count)
 
 	bind_ids(&args, run_ids, count);
 	return store_read_list(&statement, &args, read_watched);
+}
+
+/*
+ * Notify listeners of those of these runs that somebody may be watching: there are more
+ * events of them.
+ */
+void
+store_notify_watchers(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"SELECT d.run_id FROM agno.run_requests d"
+		" WHERE d.run_id = ANY ($1) AND d.stream"
+	};
+	Arguments	args = {0};
+	ListCell   *cell;
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	foreach(cell, store_read_list(&statement, &args, read_id))
+		store_notify(EVENT_CHANNEL, lfirst(cell));
 }
 
 /*
