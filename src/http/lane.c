@@ -52,12 +52,15 @@
  */
 #if LIBCURL_VERSION_NUM < 0x081000
 #define CURLMOPT_NETWORK_CHANGED ((CURLMoption) 17)
-#define CURLMNWC_CLEAR_CONNS (1L << 1)
 #endif
 #if LIBCURL_VERSION_NUM < 0x081400
 #define CURLMOPT_RESOLVE_THREADS_MAX ((CURLMoption) 20)
 #define CURLMOPT_QUICK_EXIT ((CURLMoption) 21)
 #endif
+
+/* Connections, as a bit for CURLMOPT_NETWORK_CHANGED: it is another one from 8.20 on. */
+#define CLEAR_CONNECTIONS_8_16 (1L << 0)
+#define CLEAR_CONNECTIONS_8_20 (1L << 1)
 
 /* libcurl wants other events of a socket. */
 static int
@@ -326,9 +329,11 @@ cut_what_speaks(Lane *lane)
 static void
 forget_cut(Lane *lane)
 {
+	bool		is_8_20 = curl_version_info(CURLVERSION_NOW)->version_num >= 0x081400;
+
 	if (lane->has_cut)
-		curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED,
-						  CURLMNWC_CLEAR_CONNS);
+		curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED, is_8_20 ?
+						  CLEAR_CONNECTIONS_8_20 : CLEAR_CONNECTIONS_8_16);
 	lane->has_cut = false;
 }
 
