@@ -233,7 +233,7 @@ main() {
 		set -- test/t/*.pl
 	fi
 	if [ -n "$sanitize" ]; then
-		set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_|096_|172_|188_|196_|208_|22[2378]_')
+		set -- $(printf '%s\n' "$@" | grep -Ev '01[37]_|02[78]_|03[79]_|038_|052_|096_|172_|178_|188_|196_|208_|22[2378]_')
 	fi
 	prepare_initdb
 	jobs=${TEST_JOBS:-$(($(getconf _NPROCESSORS_ONLN) + 1))}
