@@ -81,9 +81,9 @@ prepare_initdb() {
 	chmod +x "$work/bin/initdb"
 }
 
-# The clusters of tests that run side by side take up to 1.5 GB. Where there is less room,
+# The clusters of tests that run side by side take up to 2.5 GB. Where there is less room,
 # say so, instead of having tests fail one after the other for all kinds of reasons.
-least_room_mb=2048
+least_room_mb=3072
 demand_room() {
 	local free
 	free=$(df -Pm "$work" | awk 'NR == 2 { print $4 }')

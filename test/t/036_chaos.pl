@@ -3,7 +3,7 @@
 # killed and stopped at random. Afterwards the tables and the model server's own
 # log are compared: nothing is lost, nothing happened twice. CHAOS_SECONDS and
 # CHAOS_SEED choose how long and what; "make chaos" runs it for longer.
-# Alone: it kills and stalls what it finds.
+# Waits: for what it has killed and stalled to go on.
 
 use strict;
 use warnings;
