@@ -61,11 +61,13 @@ my $sign = "openssl ecparam -name prime256v1 -param_enc explicit -genkey -out $d
 system_or_bail('sh', '-c', $sign);
 my $cert = slurp_file("$dir/cert.pem");
 append_to_file("$dir/$_.pem", $cert x $_) foreach 15, 16;
+# (A server that takes leave may do so before its alert has been read.)
+my $refusal = qr/handshake failure|connection to the model server broke/;
 my %refused = (
 	(map { ("17 certificates$_" => [ qr/SSL routines|certificate/, $_, '-cert_chain', "$dir/16.pem" ],
-			"16 certificates$_" => [ qr/HTTP\/0.9|unexpected eof/, $_, '-cert_chain', "$dir/15.pem" ]) } '-tls1_2', '-tls1_3'),
-	'a finite field' => [ qr/handshake failure/, '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ],
-	'a finite group' => [ qr/handshake failure/, '-tls1_3', '-groups', 'ffdhe2048' ],
+			"16 certificates$_" => [ qr/HTTP\/0.9|answer of the model server cannot be read/, $_, '-cert_chain', "$dir/15.pem" ]) } '-tls1_2', '-tls1_3'),
+	'a finite field' => [ $refusal, '-tls1_2', '-cipher', 'DHE-RSA-AES256-GCM-SHA384' ],
+	'a finite group' => [ $refusal, '-tls1_3', '-groups', 'ffdhe2048' ],
 	'a curve of its own' => [ qr/SSL routines|certificate/, '-cert_chain', "$dir/curve.pem" ]);
 foreach my $kind (sort keys %refused)
 {
