@@ -155,8 +155,9 @@ sockets_cut_idle(Lane *lane, int bytes)
 		int			error;
 		socklen_t	length = sizeof(error);
 
-		if (socket->lane == lane && socket->idle && find(client, fd) != NULL &&
-			ioctl(fd, FIONREAD, &unread) == 0 && unread > bytes)
+		if (socket->lane == lane && socket->idle &&
+			ioctl(fd, FIONREAD, &unread) == 0 && unread > bytes &&
+			find(client, fd) != NULL)
 		{
 			cut(fd);
 			lane->has_cut = true;
