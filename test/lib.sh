@@ -105,6 +105,7 @@ start_server() {
 		--no-sync >"$1/initdb.log" 2>&1 || { cat "$1/initdb.log"; return 1; }
 	cat >>"$1/data/postgresql.conf" <<-CONF
 		shared_preload_libraries = 'agno_bg'
+		port = 5432
 		listen_addresses = ''
 		unix_socket_directories = '$1'
 		max_prepared_transactions = 5
