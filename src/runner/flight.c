@@ -16,7 +16,6 @@
 #include "core/usage.h"
 #include "runner/conversation.h"
 #include "runner/ended_run.h"
-#include "runner/fleet.h"
 #include "runner/flight.h"
 #include "server/encoding.h"
 #include "server/settings.h"

@@ -574,7 +574,8 @@ store_read_watched(char *const *run_ids, int count)
 
 /*
  * Notify listeners of those of these runs that somebody may be watching: there are more
- * events of them.
+ * events of them. (store_read_watched() would read their agents, which may be large and
+ * many, for nothing.)
  */
 void
 store_notify_watchers(char *const *run_ids, int count)
