@@ -73,8 +73,10 @@ is(value("count(*) FROM agno.runs WHERE status = 'COMPLETED'"),
 note("worker: $before[0] kB, then $after[0] kB; "
 	  . "session: $before[1] kB, then $after[1] kB; "
 	  . "contexts of the worker: $before[2], then $after[2]");
+# Statements that are needed for the first time now keep their plans, up to 80 kB
+# each. The smallest piece kept of each run would be 1.6 MB.
 cmp_ok($after[2] - $before[2],
-	'<', 64 * 1024, "the worker's memory contexts have not grown");
+	'<', 1_000_000, "the worker's memory contexts have not grown");
 # malloc() has its ups and downs, but less than 100 bytes for each run
 cmp_ok($after[0] - $before[0], '<', 10_000, 'what libcurl holds has not grown');
 cmp_ok($after[1] - $before[1], '<', 1000,
