@@ -329,11 +329,13 @@ cut_what_speaks(Lane *lane)
 static void
 forget_cut(Lane *lane)
 {
-	bool		is_8_20 = curl_version_info(CURLVERSION_NOW)->version_num >= 0x081400;
+	bool		is_8_20;
 
-	if (lane->has_cut)
-		curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED, is_8_20 ?
-						  CLEAR_CONNECTIONS_8_20 : CLEAR_CONNECTIONS_8_16);
+	if (!lane->has_cut)
+		return;
+	is_8_20 = curl_version_info(CURLVERSION_NOW)->version_num >= 0x081400;
+	curl_multi_setopt(lane->multi, CURLMOPT_NETWORK_CHANGED, is_8_20 ?
+					  CLEAR_CONNECTIONS_8_20 : CLEAR_CONNECTIONS_8_16);
 	lane->has_cut = false;
 }
 

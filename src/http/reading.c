@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "common/pg_prng.h"
+#include "core/stopwatch.h"
 #include "http/http_internal.h"
 #include "http/poller.h"
 
@@ -112,17 +113,17 @@ static void
 call(Lane *lane, Account *account, curl_socket_t fd, int what)
 {
 	HttpClient *client = lane->client;
-	int64		began = clock_processor();
+	Stopwatch	watch = stopwatch_start();
 	int			running;
 
-	client->call_began = clock_now();
+	client->call_began = watch.start;
 	client->call_records = 0;
 	client->call_bytes = 0;
 	client->call_inflated = 0;
 	client->call_cut = false;
 	curl_multi_socket_action(lane->multi, fd, what, &running);
 	if (account != NULL)
-		account->read_for += clock_processor() - began;
+		account->read_for += stopwatch_read(&watch);
 }
 
 /*

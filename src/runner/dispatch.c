@@ -12,10 +12,11 @@
 #include "postgres.h"
 
 #include "core/clock.h"
+#include "core/stopwatch.h"
 #include "postmaster/interrupt.h"
-#include "server/blame.h"
 #include "runner/dispatch.h"
 #include "runner/model_request.h"
+#include "server/blame.h"
 #include "server/encoding.h"
 #include "server/runner_slots.h"
 #include "utils/memutils.h"
@@ -217,8 +218,8 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 	Shares	   *shares = dispatch->fleet->shares;
 	Heavies    *heavies = dispatch->heavies;
 	Oid			owner = flight->owner;
-	int64		start = clock_now();
-	int64		began;
+	Stopwatch	watch = stopwatch_start();
+	int64		start = watch.start;
 	int64		took;
 	int64		next_turn;
 	bool		heavy = large || heavies_has(heavies, owner, start);
@@ -232,9 +233,8 @@ work_on(Dispatch *dispatch, Flight *flight, bool large, FlightStep work)
 	/* A turn of the heavy is his, or it would be nobody's. */
 	else if (!shares_has_time(shares, owner, dispatch->turn))
 		return start;
-	began = clock_processor();
 	work(dispatch, flight);
-	took = clock_processor() - began;
+	took = stopwatch_read(&watch);
 	shares_spend(shares, owner, took);
 	heavies_spend(heavies, owner, took, heavy, large, dispatch->shared,
 				  clock_now());
