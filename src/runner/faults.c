@@ -132,8 +132,8 @@ make_room(Turn *turn, const char *message)
 }
 
 /*
- * The memory does not suffice for a turn that is about this run alone. Returns
- * whether that has happened too often.
+ * The memory does not suffice for a turn that is about this run alone, or about what is
+ * signalled of it. Returns whether that has happened too often.
  */
 static bool
 exhausts_memory(Faults *faults, const char *run_id)
@@ -177,6 +177,16 @@ things_of(const Turn *turn)
 }
 
 /*
+ * The only signal of a turn that has failed, if it was about nothing else until then, or NULL.
+ */
+static Signal *
+lone_signal(const Turn *turn, TurnPart part, bool at_commit)
+{
+	return turn->tried == 0 && part == PART_NONE &&
+		(turn->at_signals || at_commit) ? turn->tried_signal : NULL;
+}
+
+/*
  * A turn has failed, maybe when it was committed, and not because of what passes: if it was
  * about one thing, that is not done as it should. A commit may fail because of anything that
  * the turn has done. Returns whether it is out of the way of others.
@@ -198,7 +208,7 @@ refuse(Turn *turn, const char *tried, TurnPart part, const char *message,
 		return turn_refuse(turn->tried_start, message);
 	if (turn->tried_end != NULL && (at_commit || part == PART_GIVE_UP))
 		return turn_refuse(turn->tried_end, message);
-	if (turn->tried == 0 && turn->tried_signal != NULL && part == PART_NONE)
+	if (lone_signal(turn, part, at_commit) != NULL)
 		return turn_drop_signals(turn, turn->tried_signal);
 	return false;
 }
@@ -410,6 +420,9 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 	const char *tried = turn->tried != 1 || part != PART_NONE ? NULL :
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
+	const char *suspect = tried != NULL ? tried :
+		lone_signal(turn, part, at_commit) != NULL ?
+		turn->tried_signal->run_id : NULL;
 	int64		pause = FIRST_FAILURE_PAUSE;
 	int64		most = LAST_FAILURE_PAUSE;
 	int64		now = clock_now();
@@ -447,7 +460,8 @@ faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 			return;
 	}
 	if (!error_is_passing(error) ||
-		(tried != NULL && error_lacks_memory(error) && exhausts_memory(faults, tried)))
+		(suspect != NULL && error_lacks_memory(error) &&
+		 exhausts_memory(faults, suspect)))
 	{
 		if (refuse(turn, tried, part, error->message, at_commit))
 			return;
