@@ -836,11 +836,13 @@ CREATE INDEX run_queue_ready_idx
 	WHERE state OPERATOR(pg_catalog.=) 'r'::pg_catalog."char";
 CREATE INDEX run_queue_run_at_idx ON agno.run_queue (runner, state, run_at)
 	WHERE state OPERATOR(pg_catalog.=) ANY
-		('{s,k,t,d,b}'::pg_catalog."char"[]);
+		('{s,k,t,d,b}'::pg_catalog."char"[])
+	   OR (state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues);
 CREATE INDEX run_queue_due_idx
 	ON agno.run_queue (runner, state, owner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) ANY
-		('{s,k,t,d}'::pg_catalog."char"[]);
+		('{s,k,t,d}'::pg_catalog."char"[])
+	   OR (state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues);
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
@@ -866,7 +868,7 @@ COMMENT ON COLUMN agno.run_queue.state IS
 COMMENT ON COLUMN agno.run_queue.priority IS
 	'higher first, among the runs of its owner';
 COMMENT ON COLUMN agno.run_queue.run_at IS
-	'not to be started, or looked at, before';
+	'not to be started, or looked at, before; of a run that has begun: when its time is over';
 COMMENT ON COLUMN agno.run_queue.parked_for IS
 	'the model server, and the user mapping, that a parked run waits for';
 COMMENT ON COLUMN agno.run_queue.shard IS

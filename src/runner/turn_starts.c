@@ -372,6 +372,7 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 	   ModelServer *server, Pace **pace, Ask *ask, RunOutcome *outcome)
 {
 	PaceTable  *paces = turn->dispatch->paces;
+	bool		late = time_left(run) <= 0;
 	bool		asks;
 	bool		starts_now;
 
@@ -381,9 +382,10 @@ decide(Turn *turn, const Starts *starts, const ReadyRun *run,
 		return OVER;
 	if (ends_at_start(run, server, outcome))
 		return run->turns > 0 && is_too_much(starts, run) ? DEFER : END;
-	if ((run->pending_calls || run->children) && time_left(run) > 0)
+	if ((run->pending_calls || run->children) && !late)
 		return CALL_TOOLS;
-	asks = !run->waiting_calls || time_left(run) <= 0;
+	/* One that goes on with no time left ends when it begins. */
+	asks = !run->waiting_calls && !(late && run->picked->continues);
 	if (is_too_much(starts, run))
 		return DEFER;
 
@@ -478,6 +480,7 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 													   run->owner);
 			break;
 		case PARK:
+			run->left_ms = time_left(run);
 			starts->parked[starts->parked_count++] =
 				parked_run(turn, run, admitted->pace);
 			break;

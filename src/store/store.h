@@ -218,7 +218,8 @@ typedef struct ReadyRun
 	int			turns;			/* how many answers with calls are stored */
 	int			known_turns;	/* and need not be read: the first ones */
 	bool		pending_calls;	/* there are calls that have not been made */
-	int64		left_ms;		/* of its time, when calls are to be made */
+	int64		left_ms;		/* of its time, when calls are to be made, or
+								 * it is parked */
 	bool		waiting_calls;	/* and calls that somebody is to decide about */
 	bool		children;		/* and runs of agents that are not over */
 	bool		delegates;		/* calls wait for what runs of agents say */

@@ -37,23 +37,27 @@ show_errors(const Column *rows, const Column *errors)
 
 /*
  * Set these runs, all of them locked, aside until their model servers have
- * room, or can be reached: then error says why not.
+ * room, or can be reached: then error says why not; or until their time is over, where
+ * it runs on.
  */
 void
 store_park(ParkedRun *runs, int count)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET state = " PARKED ","
-		" parked_for = d.key,"
+		" parked_for = d.key, run_at = CASE WHEN q.continues THEN"
+		" clock_timestamp() + d.left_ms::bigint * '1 ms'::interval"
+		" ELSE q.run_at END,"
 		" waits_since = CASE WHEN d.unreachable = 1 THEN"
 		" coalesce(q.waits_since, clock_timestamp()) END "
-		"FROM unnest($1, $2, $3) AS d (row, key, unreachable) "
+		"FROM unnest($1, $2, $3, $4) AS d (row, key, unreachable, left_ms) "
 		"WHERE q.ctid = d.row"
 	};
 	Arguments	args = {0};
 	Column		queue_rows = {TIDOID};
 	Column		keys = {TEXTOID};
 	Column		unreachable = {INT4OID};
+	Column		left = {TEXTOID};
 	Column		rows = {TIDOID};
 	Column		errors = {TEXTOID};
 
@@ -66,6 +70,8 @@ store_park(ParkedRun *runs, int count)
 		add_tid(&queue_rows, &parked->run->queue_row);
 		add_text(&keys, parked->key);
 		add_int(&unreachable, parked->error != NULL ? 1 : 0);
+		add_text(&left, parked->run->status != RUN_RUNNING ? NULL :
+				 psprintf(INT64_FORMAT, parked->run->left_ms));
 		if (parked->error == NULL)
 			continue;
 		add_tid(&rows, &parked->run->row);
@@ -74,6 +80,7 @@ store_park(ParkedRun *runs, int count)
 	bind_column(&args, &queue_rows);
 	bind_column(&args, &keys);
 	bind_column(&args, &unreachable);
+	bind_column(&args, &left);
 	store_execute(&statement, &args);
 	if (errors.count > 0)
 		show_errors(&rows, &errors);

@@ -140,7 +140,8 @@ store_advance(const Column *session_ids)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q "
-		"SET state = " SCHEDULED_OR_READY("q.run_at") ", claimed = false "
+		"SET state = " SCHEDULED_OR_READY("CASE WHEN NOT q.continues"
+										  " THEN q.run_at END") ", claimed = false "
 		"FROM (SELECT DISTINCT s.id FROM unnest($1) AS s (id)) s, "
 		"LATERAL (SELECT w.run_id, w.state FROM agno.run_queue w"
 		" WHERE w.session_id = s.id ORDER BY w.accepted_at LIMIT 1) next "
@@ -215,24 +216,29 @@ store_promote_due_of(const TablePiece *piece, int limit, bool *found)
 	return promoted == limit;
 }
 
+#define PROMOTE_LATE(state_) \
+		DUE_BY_OWNER(state_, "$3", "$4", "$5") \
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true" \
+		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
+
 /*
- * The time of these runs is over while their tools are called: they are ready, to
- * be ended. Returns whether there may be more than about limit of them.
+ * The time of these runs is over while their tools are called, or when they have been and
+ * the run waits for its server: they are ready, to be ended. Returns whether there may be
+ * more than about limit of them.
  */
 bool
 store_promote_late(int limit)
 {
-	static Statement statement = {
-		DUE_BY_OWNER(TOOLS, "$3", "$4", "$5")
-		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = true"
-		" FROM due d WHERE q.ctid = d.row RETURNING d.is_last"
-	};
+	static Statement at_tools = {PROMOTE_LATE(TOOLS)};
+	static Statement parked = {PROMOTE_LATE(PARKED_TO_GO_ON)};
 	Arguments	args = {0};
+	bool		more;
 
 	bind_mine(&args);
 	bind_int(&args, limit);
 	bind_all_but(&args, NULL, 0);
-	return promote(&statement, &args);
+	more = promote(&at_tools, &args);
+	return promote(&parked, &args) || more;
 }
 
 /* When the clock gives the runner work, but for what is scheduled. */
@@ -242,6 +248,9 @@ store_promote_late(int limit)
 		" AND " MINE("q") ")," \
 		"(SELECT min(q.run_at) FROM agno.run_queue q" \
 		" WHERE q.state = " TOOLS " AND q.runner = $2" \
+		" AND " MINE("q") ")," \
+		"(SELECT min(q.run_at) FROM agno.run_queue q" \
+		" WHERE q.state = " PARKED_TO_GO_ON " AND q.runner = $2" \
 		" AND " MINE("q") ")," \
 		"(SELECT min(q.run_at) FROM agno.run_queue q" \
 		" WHERE q.state = " DECISION " AND q.runner = $2" \

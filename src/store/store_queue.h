@@ -72,7 +72,8 @@ typedef enum QueueState
 	/*
 	 * Its server has no room, or cannot be reached: then waits_since says
 	 * since when. From ready or locked when it was picked, or from executing.
-	 * To ready; to locked when it is to be given up and cannot be had.
+	 * To ready, at run_at at the latest if its time runs on; to locked when
+	 * it is to be given up and cannot be had.
 	 */
 	QUEUE_PARKED = 'p',
 
@@ -118,6 +119,9 @@ typedef enum QueueState
 #define TOOLS QUEUE_STATE("t")
 #define DECISION QUEUE_STATE("d")
 #define CALLBACK QUEUE_STATE("b")
+
+/* It is parked, and goes on: q.state is this. */
+#define PARKED_TO_GO_ON PARKED " AND q.continues"
 
 /* A row becomes ready: what is set. */
 #define BECOMES_READY "state = " READY ", claimed = false"
