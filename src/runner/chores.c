@@ -53,6 +53,9 @@
 /* How often prepared transactions are looked for while there are some. */
 #define PREPARED_PAUSE (1 * US_PER_S)
 
+/* How much the clock of another server may be ahead of this one's, where they may be from. */
+#define CLOCKS_APART USECS_PER_MINUTE
+
 /*-------------------------------------------------------------------------
  * After a turn
  *-------------------------------------------------------------------------
@@ -422,8 +425,18 @@ look_at_clock(Chores *chores)
 static void
 find_prepared(void *arg)
 {
-	if (store_prepared_transactions())
+	Chores	   *chores = arg;
+	TimestampTz began = chores->patrol.started_at + CLOCKS_APART;
+	int			old;
+
+	if (store_prepared_transactions(began, &old))
 		runner_slot_set_prepared(true);
+	if (old < chores->old_prepared)
+	{
+		patrol_repeat(&chores->patrol);
+		chores->again |= CHORE_BIT(CHORE_PATROL);
+	}
+	chores->old_prepared = old;
 }
 
 static void
@@ -433,8 +446,11 @@ look_for_prepared(Chores *chores)
 
 	runner_slot_set_prepared(false);
 	if (!apart_do("agno_bg: looking for prepared transactions", find_prepared,
-				  NULL, &failed))
+				  chores, &failed))
+	{
 		runner_slot_set_prepared(true);
+		chores->old_prepared = PG_INT32_MAX;
+	}
 	chores->prepared_at = clock_now() + PREPARED_PAUSE;
 }
 

@@ -62,6 +62,7 @@ struct Chores
 								 * there was none */
 	int64		clear_after;	/* it is not looked how near before this */
 	int64		prepared_at;	/* when to look for prepared transactions */
+	int			old_prepared;	/* how many are older than this runner */
 	TurnSize	size;			/* how much turns may do */
 	Retention	retention;		/* what is old is deleted: how far that is */
 

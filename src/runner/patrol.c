@@ -10,6 +10,10 @@
  * It need not look at runs that an earlier patrol has seen; those of the last
  * day it sees anyway.
  *
+ * What a transaction has enqueued that was prepared before there was this runner may have the
+ * number of another, where agno_bg.runners was another one then. So when one of these has come
+ * to its end, the queue is gone through again for such strays.
+ *
  * Each turn takes one step, so that new runs do not wait for its end.
  *
  *-------------------------------------------------------------------------
@@ -36,6 +40,34 @@ patrol_create(Patrol *patrol, bool all_runs)
 }
 
 /*
+ * There may be strays: the patrol begins again.
+ */
+void
+patrol_repeat(Patrol *patrol)
+{
+	patrol->only_strays |= patrol->over;
+	patrol->over = false;
+	patrol->queue_done = false;
+	patrol->queue_after[0] = '\0';
+}
+
+/*
+ * Go through the next part of the queue.
+ */
+static void
+step_in_queue(Patrol *patrol, char *const *own, int count)
+{
+	char	   *after = patrol->queue_after;
+
+	if (patrol->only_strays)
+		patrol->queue_done = !store_take_strays(&after, STEP);
+	else
+		patrol->queue_done = !store_recover(&after, STEP, own, count);
+	if (after != patrol->queue_after)
+		strlcpy(patrol->queue_after, after, sizeof(patrol->queue_after));
+}
+
+/*
  * Take the next step; own are the ids of the runs, count of them, that this runner
  * has in flight already. *lost tells whether runs were found that were not in the
  * queue. Returns whether there is another step. If the transaction fails, the
@@ -44,6 +76,8 @@ patrol_create(Patrol *patrol, bool all_runs)
 bool
 patrol_step(Patrol *patrol, char *const *own, int count, bool *lost)
 {
+	bool		all_runs = patrol->all_runs && !patrol->only_strays;
+
 	*lost = false;
 	if (!patrol->begun)
 	{
@@ -53,20 +87,18 @@ patrol_step(Patrol *patrol, char *const *own, int count, bool *lost)
 	}
 	if (!patrol->queue_done)
 	{
-		char	   *after = patrol->queue_after;
-
-		patrol->queue_done = !store_recover(&after, STEP, own, count);
-		if (after != patrol->queue_after)
-			strlcpy(patrol->queue_after, after, sizeof(patrol->queue_after));
-		return !patrol->queue_done || patrol->all_runs;
+		step_in_queue(patrol, own, count);
+		patrol->over = patrol->queue_done && !all_runs;
+		return !patrol->over;
 	}
-	if (patrol->all_runs && store_receives_runs())
+	if (all_runs && store_receives_runs())
 	{
 		/* They are for the first runner after the subscription. */
 		store_unset_checked();
+		patrol->over = true;
 		return false;
 	}
-	if (patrol->all_runs)
+	if (all_runs)
 	{
 		RunPlace	after = {patrol->run_time, patrol->run_after};
 		bool		more = store_find_lost(&after, STEP, lost);
@@ -79,5 +111,6 @@ patrol_step(Patrol *patrol, char *const *own, int count, bool *lost)
 			return true;
 		store_set_checked(patrol->started_at - ALWAYS_SEEN);
 	}
+	patrol->over = true;
 	return false;
 }

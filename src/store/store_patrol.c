@@ -175,17 +175,62 @@ store_recover(char **after, int limit, char *const *own, int count)
 }
 
 /*
- * Whether there are prepared transactions in this database.
+ * Whether there are prepared transactions in this database; *old is how many of them had
+ * been prepared before this time.
  */
 bool
-store_prepared_transactions(void)
+store_prepared_transactions(TimestampTz before, int *old)
 {
 	static Statement statement = {
-		"SELECT FROM pg_prepared_xacts p WHERE p.database = current_database()"
-		" LIMIT 1"
+		"SELECT count(*), count(*) FILTER (WHERE p.prepared < $1)"
+		" FROM pg_prepared_xacts p WHERE p.database = current_database()"
 	};
+	Arguments	args = {0};
+	RowReader	row;
+	bool		any;
 
-	return store_execute(&statement, NULL) > 0;
+	bind_time(&args, before);
+	store_execute(&statement, &args);
+	row = row_reader(0);
+	any = next_int64(&row) > 0;
+	*old = (int) next_int64(&row);
+	return any;
+}
+
+/*
+ * Of the next rows of the queue, as store_recover() has them, take those that are for this
+ * runner and have the number of another: what was prepared when there was another number
+ * of runners. Whoever has been cancelled likewise is told to this runner: others may have
+ * been.
+ */
+bool
+store_take_strays(char **after, int limit)
+{
+	static Statement take = {
+		"UPDATE agno.run_queue q SET runner = $2"
+		" WHERE q.run_id > $3 AND q.run_id <= $4 AND q.runner <> $2"
+		" AND " MINE("q")
+	};
+	static Statement tell = {
+		"INSERT INTO agno.run_signals (run_id, owner, kind, shard) "
+		"SELECT q.run_id, q.owner, $5, q.shard FROM agno.run_queue q"
+		" JOIN agno.cancellations c ON c.run_id = q.run_id AND c.owner = q.owner"
+		" WHERE q.run_id > $3 AND q.run_id <= $4 AND " MINE("q")
+	};
+	Arguments	args = {0};
+	char	   *last;
+	int64		found = next_page(*after, limit, &last);
+
+	if (found == 0)
+		return false;
+	bind_mine(&args);
+	bind_text(&args, *after);
+	bind_text(&args, last);
+	store_execute(&take, &args);
+	bind_char(&args, (char) SIGNAL_CANCEL);
+	store_execute(&tell, &args);
+	*after = last;
+	return found == limit;
 }
 
 /*-------------------------------------------------------------------------
