@@ -65,7 +65,8 @@ ALTER TABLE agno.run_requests
 	ADD COLUMN max_tool_calls_from_history integer,
 	ADD COLUMN depth integer NOT NULL DEFAULT 0,
 	ADD COLUMN on_complete text,
-	ADD COLUMN repetitions integer;
+	ADD COLUMN repetitions integer,
+	ADD COLUMN attempts_before integer;
 
 -- The runner that starts sees to the other new columns.
 DROP INDEX agno.run_queue_ready_idx, agno.run_queue_scheduled_idx,
@@ -579,6 +580,9 @@ CREATE POLICY tools_owner ON agno.tools
 	WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
 
 GRANT SELECT ON agno.tools TO PUBLIC;
+
+COMMENT ON COLUMN agno.run_requests.attempts_before IS
+	'those that had been made when the run was requeued last: they do not count';
 
 COMMENT ON COLUMN agno.run_requests.repetitions IS
 	'how many requests of the run have been repeated before it was put back';
@@ -1714,7 +1718,11 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 					THEN 'a runner process'
 					ELSE 'its turn'
 			   END AS why,
-			   GREATEST(q.accepted_at, r.run_at) AS since
+			   -- Who goes on has a place that is 2,000 years earlier.
+			   GREATEST(CASE WHEN q.accepted_at OPERATOR(pg_catalog.<) 'epoch'
+							 THEN q.accepted_at OPERATOR(pg_catalog.+)
+								  '17520000 hours'::interval
+							 ELSE q.accepted_at END, r.run_at) AS since
 		FROM agno.run_queue q
 		JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
 		WHERE r.finished_at IS NULL
@@ -2697,6 +2705,18 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM unnest(initial) i
 					  WHERE (i.classoid, i.objoid, i.objsubid) =
 							(p.classoid, p.objoid, p.objsubid));
+
+	-- PostgreSQL 17 and newer would not drop who has had one of them.
+	DELETE FROM pg_shdepend s
+	WHERE s.deptype = 'i'
+	  AND s.dbid = (SELECT d.oid FROM pg_database d
+					WHERE d.datname = current_database())
+	  AND s.refclassid = 'pg_authid'::regclass
+	  AND NOT EXISTS (SELECT FROM pg_init_privs p,
+						  aclexplode(p.initprivs) a
+					  WHERE (p.classoid, p.objoid, p.objsubid) =
+							(s.classid, s.objid, s.objsubid)
+						AND s.refobjid IN (a.grantee, a.grantor));
 END
 $$;
 

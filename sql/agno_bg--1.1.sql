@@ -752,6 +752,7 @@ CREATE TABLE agno.run_requests (
 	depth integer NOT NULL DEFAULT 0,
 	on_complete pg_catalog.text,
 	repetitions integer,
+	attempts_before integer,
 	CONSTRAINT run_requests_pkey PRIMARY KEY (run_id)
 );
 CREATE UNIQUE INDEX run_requests_idempotency_key_idx
@@ -769,6 +770,8 @@ COMMENT ON COLUMN agno.run_requests.timeout IS
 	'how long the run may take; null: agno_bg.run_timeout';
 COMMENT ON COLUMN agno.run_requests.max_attempts IS
 	'how many interrupted attempts there may be; null: agno_bg.max_attempts';
+COMMENT ON COLUMN agno.run_requests.attempts_before IS
+	'those that had been made when the run was requeued last: they do not count';
 COMMENT ON COLUMN agno.run_requests.retries IS
 	'how often a failed request is repeated; null: as the model server says';
 COMMENT ON COLUMN agno.run_requests.repetitions IS
@@ -1995,7 +1998,11 @@ CREATE VIEW agno.top WITH (security_barrier) AS
 					THEN 'a runner process'
 					ELSE 'its turn'
 			   END AS why,
-			   GREATEST(q.accepted_at, r.run_at) AS since
+			   -- Who goes on has a place that is 2,000 years earlier.
+			   GREATEST(CASE WHEN q.accepted_at OPERATOR(pg_catalog.<) 'epoch'
+							 THEN q.accepted_at OPERATOR(pg_catalog.+)
+								  '17520000 hours'::interval
+							 ELSE q.accepted_at END, r.run_at) AS since
 		FROM agno.run_queue q
 		JOIN agno.runs r ON r.run_id OPERATOR(pg_catalog.=) q.run_id
 		WHERE r.finished_at IS NULL

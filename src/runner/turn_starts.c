@@ -295,12 +295,13 @@ ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 {
 	int			max_attempts = ready->max_attempts >= 0 ?
 		ready->max_attempts : agno_max_attempts;
+	int			attempts = ready->attempt - ready->attempts_before;
 	char	   *problem;
 
-	if (!ready->picked->continues && ready->attempt >= max_attempts)
+	if (!ready->picked->continues && attempts >= max_attempts)
 		*outcome = run_outcome_failed(ready->attempt, "interrupted",
 									  psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
-											   ready->attempt));
+											   attempts));
 	else
 	{
 		problem = model_server_resolve(ready->model_server, ready->owner,

@@ -34,6 +34,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -308,7 +309,8 @@ process_utility(PlannedStmt *statement, const char *query, bool read_only_tree,
 	if (context != PROCESS_UTILITY_SUBCOMMAND)
 		log_filter_utility(statement, query);
 	hold_tools_for(statement->utilityStmt);
-	if (table != NULL)
+	/* It is for COPY to say that nothing may be written. */
+	if (table != NULL && !XactReadOnly)
 		(void) store_find_extension(&fits, false);
 	/* One's own database can be the template of another, and that is all. */
 	if (OidIsValid(database) &&

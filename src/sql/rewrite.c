@@ -128,21 +128,23 @@ rewrite_begin_copy(const char *table)
 
 	if (!OidIsValid(id) || !has_room(id))
 		return 0;
-	relation = table_open(id, AccessShareLock);
+	relation = table_open(id, ShareUpdateExclusiveLock);
 	fillfactor = RelationGetFillFactor(relation, HEAP_DEFAULT_FILLFACTOR);
 	table_close(relation, NoLock);
 	if (fillfactor >= FULL)
 		return 0;
-	store_set_fillfactor(table, FULL);
+	set_fillfactor(id, FULL);
+	CommandCounterIncrement();
 	return fillfactor;
 }
 
 /*
- * They have been copied.
+ * They have been copied. (ALTER TABLE would refuse while deferred triggers have events.)
  */
 void
 rewrite_end_copy(const char *table, int fillfactor)
 {
 	if (fillfactor != 0)
-		store_set_fillfactor(table, fillfactor);
+		set_fillfactor(get_relname_relid(table, get_namespace_oid("agno", false)),
+					   fillfactor);
 }

@@ -261,22 +261,6 @@ store_lock_to_write(const char *const *tables, int count)
 }
 
 /*
- * Change how full the pages of a table of the schema agno are written, from now
- * on in this transaction.
- */
-void
-store_set_fillfactor(const char *table, int fillfactor)
-{
-	StoreUser	user = store_enter();
-	char	   *sql = psprintf("ALTER TABLE agno.%s SET (fillfactor = %d)",
-							   quote_identifier(table), fillfactor);
-
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	store_leave(user);
-}
-
-/*
  * Somebody writes into our tables: the next patrol is to look at all runs.
  */
 void

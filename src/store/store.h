@@ -131,7 +131,6 @@ typedef struct StoreUser
 extern Oid	store_find_extension(bool *fits, bool complain);
 extern StoreUser store_enter(void);
 extern void store_leave(StoreUser user);
-extern void store_set_fillfactor(const char *table, int fillfactor);
 extern void store_lock_to_write(const char *const *tables, int count);
 extern void store_forget_check(void);
 extern void store_commit_call(void);
@@ -208,6 +207,7 @@ typedef struct ReadyRun
 	char	   *response_id;	/* what its server works on, or NULL */
 	int64		timeout_ms;		/* -1: not given */
 	int			max_attempts;	/* -1: not given */
+	int			attempts_before;	/* which do not count: it was requeued */
 	int			retries;		/* -1: not given */
 	int			repetitions;	/* before it was put back */
 	int			history_runs;	/* -1: any number */

@@ -253,6 +253,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->response_id = next_utf8(row);
 	run->timeout_ms = next_int64_or(row, -1);
 	run->max_attempts = next_int_or(row, -1);
+	run->attempts_before = next_int_or(row, 0);
 	run->retries = next_int_or(row, -1);
 	run->repetitions = next_int_or(row, 0);
 	run->history_runs = next_int_or(row, -1);
@@ -282,7 +283,7 @@ store_lock_ready(PickedRun **picked, int count)
 		" WHERE c.run_id = r.run_id AND c.owner = r.owner),"
 		" r.model_provider, r.model, r.agent_id, d.response_id,"
 		" (extract(epoch FROM d.timeout) * 1000)::bigint,"
-		" d.max_attempts, d.retries, d.repetitions,"
+		" d.max_attempts, d.attempts_before, d.retries, d.repetitions,"
 		" d.num_history_runs, d.num_history_messages,"
 		" coalesce(d.stream, false), d.stream AND EXISTS"
 		" (SELECT FROM agno.run_events e WHERE e.run_id = r.run_id),"

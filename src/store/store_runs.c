@@ -538,20 +538,16 @@ static void
 allow_attempts(const char *run_id)
 {
 	static Statement statement = {
-		"INSERT INTO agno.run_requests AS d (run_id, owner, max_attempts) "
-		"SELECT r.run_id, r.owner, r.attempt OPERATOR(pg_catalog.+) $2 "
+		"INSERT INTO agno.run_requests AS d (run_id, owner, attempts_before) "
+		"SELECT r.run_id, r.owner, r.attempt "
 		"FROM agno.runs r WHERE r.run_id" EQ "$1 "
 		"ON CONFLICT (run_id) DO UPDATE SET response_id = NULL,"
 		" retries = d.retries OPERATOR(pg_catalog.+) COALESCE(d.repetitions, 0),"
-		" repetitions = NULL, max_attempts ="
-		" LEAST(2147483647, excluded.max_attempts::bigint"
-		" OPERATOR(pg_catalog.-) $2"
-		" OPERATOR(pg_catalog.+) COALESCE(d.max_attempts, $2))::integer"
+		" repetitions = NULL, attempts_before = excluded.attempts_before"
 	};
 	Arguments	args = {0};
 
 	bind_text(&args, run_id);
-	bind_int(&args, agno_max_attempts);
 	store_execute(&statement, &args);
 }
 

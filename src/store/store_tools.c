@@ -251,7 +251,7 @@ hold_run(HeldTurn *held, const char *run_id, TimestampTz created_at)
 		" d.depth "
 		"FROM agno.runs r "
 		"JOIN agno.run_requests d ON d.run_id" EQ "r.run_id "
-		"WHERE r.run_id" EQ "$1"
+		"WHERE r.run_id" EQ "$1 AND d.tools IS NOT NULL"
 	};
 	Arguments	args = {0};
 	ToolRun    *run = &held->run;
@@ -725,7 +725,7 @@ store_put_off_turn(const ToolWork *work, bool longer)
 {
 	static Statement statement = {
 		"UPDATE agno.tool_queue q SET looks ="
-		" CASE WHEN $4 THEN q.looks OPERATOR(pg_catalog.+) 1 ELSE 1 END,"
+		" CASE WHEN $4 THEN LEAST(q.looks, 5) OPERATOR(pg_catalog.+) 1 ELSE 1 END,"
 		" queued_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
 		" ('200 ms'::interval OPERATOR(pg_catalog.*)"
 		" pg_catalog.power(2.0::pg_catalog.float8,"

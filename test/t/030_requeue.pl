@@ -38,6 +38,15 @@ wait_until('it to start again',
 	sub { run_status('crash') eq 'RUNNING' });
 is(value("attempt FROM agno.runs WHERE run_id = 'crash'"),
 	2, 'a run that is put back gets another attempt');
+foreach my $attempt (3, 4)
+{
+	$node->stop('immediate');
+	$node->start;
+	is(wait_run('crash'), 'ERROR', "it ends with the crash in an attempt: that was its only one");
+	$node->safe_psql('postgres', "SELECT agno_requeue_run('crash')");
+	wait_until('it to start again', sub { run_status('crash') eq 'RUNNING' });
+	is(value("attempt FROM agno.runs WHERE run_id = 'crash'"), $attempt, 'and starts once more when it is put back again');
+}
 is(outcome("SELECT agno_requeue_run('crash')"), '55000', 'a run in flight is not requeued');
 $node->safe_psql('postgres', "SELECT agno_cancel_run('crash')");
 wait_run('crash');

@@ -86,6 +86,10 @@ configure(paused => 'on');
 $node->poll_query_until('postgres', "SELECT current_setting('agno_bg.paused')::boolean");
 as('bob', "SELECT agno_requeue_run('wrong')");
 is(as('bob', "SELECT waiting, oldest < '1 hour' FROM agno.top WHERE waiting > 0"), '1|t', 'what is requeued has not been waiting before');
+as('alice', q(SELECT agno_approve_call('asks')));
+ok(wait_until('what has been decided to wait', sub {
+	as('alice', q(SELECT waiting_for FROM agno.top WHERE agent_id = 'asks')) =~ /agno_bg.paused \(1\)/ }), 'what goes on after a decision waits');
+is(as('alice', q(SELECT oldest < '1 hour' FROM agno.top WHERE agent_id = 'asks')), 't', 'but not for two thousand years');
 configure(paused => 'off');
 wait_run('wrong');
 

@@ -97,12 +97,15 @@ my $before = $node->safe_psql('old', $ended);
 # Functions that somebody else has put where he may, of the names that are called
 $node->safe_psql('postgres', 'CREATE ROLE evil LOGIN');
 $node->safe_psql('old', 'GRANT CREATE ON SCHEMA public TO evil');
+$node->safe_psql('old', q(CREATE ROLE leaves; SELECT agno_grant_usage('leaves')));
 my $evil = q{ RETURNS integer LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE evil SUPERUSER'; RETURN 1; END $$};
 $node->safe_psql('old', join(';', map { "CREATE FUNCTION public.$_ $evil" } 'agno_grant_usage(text)', 'agno_arun_1_0()', 'agno_run_events(integer)'),
 	extra_params => [ '-U', 'evil' ]);
 my (undef, undef, $warnings) = $node->psql('old', 'ALTER EXTENSION agno_bg UPDATE',
 	extra_params => [ '-U', 'admin' ]);
 is($node->safe_psql('old', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'evil')), 'f', 'nothing of others is executed');
+$node->safe_psql('old', 'DROP OWNED BY leaves');
+is(($node->psql('old', 'DROP ROLE leaves'))[2], '', 'who had usage can be dropped');
 $node->safe_psql('old', 'DROP OWNED BY evil; REVOKE CREATE ON SCHEMA public FROM evil');
 like($warnings, qr/WARNING:  agent "$_" has lost its time zone/,
 	"what is no name of a time zone is told of: $_")
