@@ -503,6 +503,7 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	deadline_prepare();
 	if (first)
 		find_blamed_tools(chores);
+	chores->to_blame = store_has_culprit();
 	patrol_create(&chores->patrol, first);
 	retention_init(&chores->retention);
 	chores->order.rests = rests_create();
@@ -516,6 +517,25 @@ chores_create(Dispatch *dispatch, Oid extension, uint64 wakes_seen, bool first)
 	chores->unclear_since = NEVER;
 	chores->paced_at = NEVER;
 	return chores;
+}
+
+static void
+blame(void *arg)
+{
+	store_blame();
+}
+
+/*
+ * The predecessor has crashed at a run. If it cannot be stored whose fault that was, turns fail
+ * likewise.
+ */
+static void
+blame_culprit(Chores *chores)
+{
+	static bool failed;
+
+	chores->to_blame = !apart_do("agno_bg: counting an attempt", blame, NULL,
+								 &failed);
 }
 
 /*
@@ -532,6 +552,8 @@ chores_do(Chores *chores)
 	{
 		uint32		todo = chores_due(chores, now);
 
+		if (chores->to_blame)
+			blame_culprit(chores);
 		if ((todo & CHORE_BIT(CHORE_PREPARED)) != 0)
 			look_for_prepared(chores);
 		if (!do_turn(chores, todo))

@@ -47,6 +47,8 @@ struct Chores
 	List	   *dead_tools;		/* ids of runs whose tools' processes died; in
 								 * TopMemoryContext */
 	int64		dead_at;		/* when to look for more of them */
+	bool		to_blame;		/* the predecessor crashed at a run: that is
+								 * to be stored */
 	Patrol		patrol;			/* how far it is */
 	PickOrder	order;			/* whose runs are next */
 	bool		many_signals;	/* the last turn did not read all signals, */

@@ -81,7 +81,6 @@ patrol_step(Patrol *patrol, char *const *own, int count, bool *lost)
 	*lost = false;
 	if (!patrol->begun)
 	{
-		store_blame();
 		patrol->run_time = store_checked_until();
 		patrol->begun = true;
 	}

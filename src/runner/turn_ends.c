@@ -10,6 +10,7 @@
 #include "runner/ended_run.h"
 #include "runner/error_kinds.h"
 #include "runner/turn_internal.h"
+#include "server/blame.h"
 #include "server/encoding.h"
 #include "server/subtransaction.h"
 
@@ -28,7 +29,10 @@ turn_end_runs(Turn *turn, EndedRun *ended, int count)
 		run_keys_add(&keys, ended[i].run_id, ended[i].session_id);
 		turn->ended_ids = lappend(turn->ended_ids, ended[i].run_id);
 	}
+	if (count == 1)
+		blame_begin(ended[0].run_id);
 	store_finish(ended, count, &turn->tool_owners);
+	blame_end();
 	ended_runs_tell(keys.run_ids, count);
 }
 
@@ -54,7 +58,8 @@ keep_in_budget(RunLock **runs, int count)
 
 /*
  * What has been said and done of those of these runs that have called tools: a
- * ReadyRun of each, of which nothing else is known.
+ * ReadyRun of each, of which nothing else is known. Of one that this runner's predecessor has
+ * crashed at, nothing is: that may have been done here.
  */
 static ReadyRun **
 read_steps(const Turn *turn, RunLock **runs, int count)
@@ -68,10 +73,14 @@ read_steps(const Turn *turn, RunLock **runs, int count)
 		stubs[i]->context = CurrentMemoryContext;
 		stubs[i]->run_id = runs[i]->run_id;
 		stubs[i]->turns = 1;
-		list = lappend(list, stubs[i]);
+		if (!turn->barely && !store_is_culprit(runs[i]->run_id))
+			list = lappend(list, stubs[i]);
 	}
-	if (!turn->barely)
-		store_read_steps(list);
+	/* What is too large for a turn is read alone. */
+	if (count == 1)
+		blame_begin(runs[0]->run_id);
+	store_read_steps(list);
+	blame_end();
 	return stubs;
 }
 
@@ -90,7 +99,11 @@ fill_locked(EndedRun *ended, const RunLock *lock, const RunOutcome *outcome,
 	ended->row = lock->row;
 	ended->owner = lock->owner;
 	if (steps != NIL)
+	{
+		blame_begin(lock->run_id);
 		ended_run_put_together(ended, outcome, steps, elapsed_ms);
+		blame_end();
+	}
 	ended->attempt = lock->attempt;
 }
 
@@ -111,7 +124,7 @@ turn_end_failed(Turn *turn, RunLock **runs, const RunOutcome *outcomes, int coun
 	for (int i = 0; i < kept; i++)
 	{
 		fill_locked(&ended[i], runs[i], &outcomes[i], stubs[i]->steps);
-		if (turn->barely)
+		if (turn->barely || store_is_culprit(runs[i]->run_id))
 			ended[i].has_steps = ended[i].leaves_nothing = true;
 	}
 	turn_end_runs(turn, ended, kept);

@@ -287,21 +287,37 @@ typedef struct Starts
 } Starts;
 
 /*
+ * How many attempts of a run were interrupted, as far as that counts.
+ */
+static int
+attempts_of(const ReadyRun *run)
+{
+	return run->attempt - run->attempts_before;
+}
+
+/*
+ * How many there may be.
+ */
+static int
+most_attempts(const ReadyRun *run)
+{
+	return run->max_attempts >= 0 ? run->max_attempts : agno_max_attempts;
+}
+
+/*
  * Whether a run ends here and now rather than being started, and how. If not,
  * *server is the server it is to be sent to.
  */
 static bool
 ends_at_start(const ReadyRun *ready, ModelServer *server, RunOutcome *outcome)
 {
-	int			max_attempts = ready->max_attempts >= 0 ?
-		ready->max_attempts : agno_max_attempts;
-	int			attempts = ready->attempt - ready->attempts_before;
 	char	   *problem;
 
-	if (!ready->picked->continues && attempts >= max_attempts)
+	if (!ready->picked->continues &&
+		attempts_of(ready) >= most_attempts(ready))
 		*outcome = run_outcome_failed(ready->attempt, "interrupted",
 									  psprintf("the run was interrupted in each of %d attempts, by a crash of the server or of the worker",
-											   attempts));
+											   attempts_of(ready)));
 	else
 	{
 		problem = model_server_resolve(ready->model_server, ready->owner,
@@ -490,7 +506,10 @@ sort_out(Turn *turn, ReadyRun *run, Starts *starts)
 			ended_run_fill(ended, &outcome, run->run_id, run->session_id);
 			ended->row = run->row;
 			ended->owner = run->owner;
-			if (run->turns > 0)
+			/* To put that together may have been one attempt too many. */
+			if (run->turns > 0 && attempts_of(run) > most_attempts(run))
+				ended->has_steps = ended->leaves_nothing = true;
+			else if (run->turns > 0)
 			{
 				starts->bytes += work_of(run);
 				store_read_steps(list_make1(run));

@@ -595,6 +595,8 @@ extern List *store_read_grounded(char *const *run_ids, int count);
 extern void store_blame(void);
 extern bool store_recover(char **after, int limit, char *const *own,
 						  int count);
+extern bool store_has_culprit(void);
+extern bool store_is_culprit(const char *run_id);
 extern bool store_take_strays(char **after, int limit);
 extern bool store_prepared_transactions(TimestampTz before, int *old);
 extern RunPlace store_first_place(void);

@@ -25,9 +25,37 @@
  */
 
 /*
- * Before store_recover() is called for the first time: when the predecessor
- * crashed because of a run that it was about to start, this has been an attempt
- * of that run.
+ * The run that the predecessor was at, in flight or about to go on, begins another attempt.
+ */
+static void
+interrupt_culprit(void)
+{
+	static Statement runs = {
+		"UPDATE agno.runs r SET status = 'PENDING' "
+		"FROM (SELECT l.run_id FROM agno.runs l"
+		" JOIN agno.run_queue q ON q.run_id = l.run_id"
+		" WHERE l.run_id = $3 AND l.status = 'RUNNING'"
+		" AND q.state <> " CALLBACK " AND " MINE("q")
+		" FOR NO KEY UPDATE OF l SKIP LOCKED) l "
+		"WHERE r.run_id = l.run_id"
+	};
+	static Statement queue = {
+		"UPDATE agno.run_queue q SET " BECOMES_READY ", continues = false,"
+		" run_at = NULL, " GOES_FIRST " WHERE q.run_id = $3 AND " MINE("q")
+	};
+	Arguments	args = {0};
+
+	bind_mine(&args);
+	bind_text(&args, this_runner.culprit);
+	if (store_execute(&runs, &args) > 0)
+		store_execute(&queue, &args);
+}
+
+/*
+ * Before anything is done about runs: the predecessor has crashed at one, which has been an
+ * attempt of that run, whether it was about to be started, or ended, was in flight, or about to
+ * go on. (That it goes on need not be on disk when that begins.) This is to be committed before it
+ * is tried again, or each crash would be the first.
  */
 void
 store_blame(void)
@@ -41,10 +69,28 @@ store_blame(void)
 	};
 	Arguments	args = {0};
 
-	if (this_runner.culprit == NULL)
-		return;
 	bind_text(&args, this_runner.culprit);
 	store_execute(&statement, &args);
+	interrupt_culprit();
+}
+
+/*
+ * Whether the predecessor has crashed at a run, as far as is known.
+ */
+bool
+store_has_culprit(void)
+{
+	return this_runner.culprit != NULL;
+}
+
+/*
+ * Whether it has crashed at this run.
+ */
+bool
+store_is_culprit(const char *run_id)
+{
+	return store_has_culprit() &&
+		strcmp(this_runner.culprit, run_id) == 0;
 }
 
 /*

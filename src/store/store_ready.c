@@ -244,7 +244,7 @@ read_ready(RowReader *row, PickedRun **picked)
 	run->attempt = run->row_attempt = next_int(row);
 	/* As store_recover() would have done, had it not been locked. */
 	if (run->status == RUN_RUNNING && !its->continues && this_runner.culprit != NULL &&
-		strcmp(run->run_id, this_runner.culprit) != 0)
+		!store_is_culprit(run->run_id))
 		run->attempt--;
 	run->marked = next_bool(row) || its->cancelled;
 	run->model_server = next_text(row);
