@@ -160,7 +160,7 @@ requeue_page(const char *after, const char *last, const Column *own)
 {
 	static Statement statement = {
 		"UPDATE agno.run_queue q SET runner = $2,"
-		" continues = q.continues AND NOT n.ready,"
+		" continues = q.continues AND NOT n.interrupted,"
 		" claimed = q.claimed AND NOT n.ready,"
 		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END,"
 		" " GOES_FIRST_IF("n.interrupted") " "
