@@ -143,6 +143,32 @@ may_start(Turn *turn, const PickedRun *run, int room)
 }
 
 /*
+ * These runs, which could not be had before, may not start now. Those that can be had by now
+ * wait for their turn with all others: were they only looked at now and then, others of their
+ * owner would have each slot before. The rest is looked at again later.
+ */
+static void
+put_off_locked(const RunKeys *runs)
+{
+	RunKeys		ready = run_keys(runs->count);
+	RunKeys		locked = run_keys(runs->count);
+	List	   *ids = NIL;
+	RunIdSet	had;
+	ListCell   *cell;
+
+	if (runs->count == 0)
+		return;
+	foreach(cell, store_lock_runs(runs->run_ids, runs->count))
+		ids = lappend(ids, ((RunLock *) lfirst(cell))->run_id);
+	had = run_id_set(ids);
+	for (int i = 0; i < runs->count; i++)
+		run_keys_add(run_id_set_has(&had, runs->run_ids[i]) ? &ready : &locked,
+					 runs->run_ids[i], NULL);
+	store_set_ready(ready.run_ids, ready.count);
+	store_set_locked(locked.run_ids, locked.count);
+}
+
+/*
  * The runs that could not be had and are to be looked at again. They have been
  * waiting for longer than others, so they come first; what is to be cancelled
  * needs no slot, and is returned. Those that may start are in turn->retried; those
@@ -171,7 +197,7 @@ pick_locked(Turn *turn, int most, int room)
 		else
 			run_keys_add(&later, run->run_id, run->session_id);
 	}
-	store_set_locked(later.run_ids, later.count);
+	put_off_locked(&later);
 	turn->clock_took += clock_now() - began;
 	return cancelled;
 }

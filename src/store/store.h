@@ -493,6 +493,7 @@ extern bool store_promote_due(int limit, const Oid *others, int count);
 extern bool store_promote_due_of(const TablePiece *piece, int limit, bool *found);
 extern bool store_promote_late(int limit);
 extern bool store_next_time(const Oid *others, int count, TimestampTz *next);
+extern void store_set_ready(char *const *run_ids, int count);
 extern List *store_set_behind(char *const *run_ids, int count);
 extern void store_set_waiting(char *const *run_ids, int count);
 extern void store_set_locked(char *const *run_ids, int count);

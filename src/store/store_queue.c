@@ -302,6 +302,24 @@ store_next_time(const Oid *others, int count, TimestampTz *next)
  */
 
 /*
+ * These runs, which could not be had before, are ready.
+ */
+void
+store_set_ready(char *const *run_ids, int count)
+{
+	static Statement statement = {
+		"UPDATE agno.run_queue q SET " BECOMES_READY
+		" WHERE q.run_id = ANY ($1)"
+	};
+	Arguments	args = {0};
+
+	if (count == 0)
+		return;
+	bind_ids(&args, run_ids, count);
+	store_execute(&statement, &args);
+}
+
+/*
  * Those of these runs that are behind an earlier run of their session wait for it: a list
  * of their ids.
  */

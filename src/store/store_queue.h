@@ -64,8 +64,8 @@ typedef enum QueueState
 
 	/*
 	 * Its row in agno.runs is locked by somebody else, or not there. Looked
-	 * at again at run_at. From all others. To executing, waiting, parked, or
-	 * to locked with a longer pause.
+	 * at again at run_at. From all others. To executing, waiting, parked, to
+	 * ready if there is no slot, or to locked with a longer pause.
 	 */
 	QUEUE_LOCKED = 'k',
 
