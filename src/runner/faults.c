@@ -177,13 +177,24 @@ things_of(const Turn *turn)
 }
 
 /*
- * The only signal of a turn that has failed, if it was about nothing else until then, or NULL.
+ * Whether a turn has failed when it followed signals, whatever else it was about.
+ */
+static bool
+failed_at_signals(const Turn *turn, bool at_commit)
+{
+	return turn->at_signals && !at_commit;
+}
+
+/*
+ * The only signal of a turn that has failed, if that was when it followed it, or when the turn
+ * was committed and was about nothing else; or NULL.
  */
 static Signal *
 lone_signal(const Turn *turn, TurnPart part, bool at_commit)
 {
-	return turn->tried == 0 && part == PART_NONE &&
-		(turn->at_signals || at_commit) ? turn->tried_signal : NULL;
+	return failed_at_signals(turn, at_commit) ||
+		(at_commit && turn->tried == 0 && part == PART_NONE) ?
+		turn->tried_signal : NULL;
 }
 
 /*
@@ -417,7 +428,8 @@ void
 faults_note(Faults *faults, Turn *turn, ErrorData *error, bool at_commit)
 {
 	TurnPart	part = at_commit ? turn->only_part : turn->part;
-	const char *tried = turn->tried != 1 || part != PART_NONE ? NULL :
+	const char *tried = turn->tried != 1 || part != PART_NONE ||
+		failed_at_signals(turn, at_commit) ? NULL :
 		turn->tried_flight != NULL ? turn->tried_flight->run_id :
 		turn->tried_start->run_id;
 	const char *suspect = tried != NULL ? tried :

@@ -546,7 +546,9 @@ turn_keep_cancels(Turn *turn)
 		if (flight->leaving != turn->number)
 			run_keys_add(&keys, flight->run_id, flight->session_id);
 	}
+	turn->at_signals = true;
 	store_keep_cancels(keys.run_ids, keys.count);
+	turn->at_signals = false;
 }
 
 /*
