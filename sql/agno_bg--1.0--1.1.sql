@@ -615,18 +615,23 @@ CREATE INDEX run_queue_ready_idx
 
 CREATE INDEX run_queue_run_at_idx ON agno.run_queue (runner, state, run_at)
 	WHERE state OPERATOR(pg_catalog.=) ANY
-		('{s,k,t,d,b}'::pg_catalog."char"[])
-	   OR (state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues);
+		('{s,k,t,d,b}'::pg_catalog."char"[]);
 
 CREATE INDEX run_queue_due_idx
 	ON agno.run_queue (runner, state, owner, run_at)
 	WHERE state OPERATOR(pg_catalog.=) ANY
-		('{s,k,t,d}'::pg_catalog."char"[])
-	   OR (state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues);
+		('{s,k,t,d}'::pg_catalog."char"[]);
 
 CREATE INDEX run_queue_parked_idx
 	ON agno.run_queue (parked_for, owner, priority DESC, accepted_at)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char";
+
+CREATE INDEX run_queue_late_idx ON agno.run_queue (runner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues;
+
+CREATE INDEX run_queue_late_owner_idx
+	ON agno.run_queue (runner, owner, run_at)
+	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char" AND continues;
 
 CREATE INDEX run_queue_waits_idx ON agno.run_queue (parked_for, waits_since)
 	WHERE state OPERATOR(pg_catalog.=) 'p'::pg_catalog."char"
