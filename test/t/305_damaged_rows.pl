@@ -19,7 +19,7 @@ $node->safe_psql('postgres', 'CREATE SCHEMA t AUTHORIZATION app');
 as('app', q{
 	CREATE FUNCTION t.one() RETURNS integer LANGUAGE sql RETURN 1;
 	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('one', 'mock:tools', '{t.one}')});
-call_tools($_, 'one', [ [ ['one'] ] ], role => 'app', timeout => '30s') for qw(gone looked healthy);
+call_tools($_, 'one', [ [ ['one'] ] ], role => 'app', timeout => $_ eq 'gone' ? '8s' : '60s') for qw(gone looked healthy);
 $node->poll_query_until('postgres', 'SELECT count(*) = 3 FROM agno.tool_queue')
   or die 'the tools are not to be called';
 
