@@ -38,13 +38,15 @@ take_answer(const Tool *tool, char **arguments)
 	cJSON	   *schema;
 	const cJSON *asked;
 	const char *json = encoding_from_server(*arguments);
+	const char *input_schema;
 	StringInfoData of_model;
 	StringInfoData of_others;
 	JsonMember	member;
 
 	if (tool->input_schema == NULL)
 		return NULL;
-	schema = json_parse(tool->input_schema, strlen(tool->input_schema));
+	input_schema = encoding_from_server(tool->input_schema);
+	schema = json_parse(input_schema, strlen(input_schema));
 	asked = cJSON_GetObjectItemCaseSensitive(schema, "properties");
 	initStringInfo(&of_model);
 	initStringInfo(&of_others);

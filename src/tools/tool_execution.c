@@ -136,6 +136,8 @@ find_tool(const ToolWork *work)
 	tool.parameters = encoding_to_server(tool.parameters);
 	if (tool.bind != NULL)
 		tool.bind = encoding_to_server(tool.bind);
+	if (tool.input_schema != NULL)
+		tool.input_schema = encoding_to_server(tool.input_schema);
 	return tool;
 }
 

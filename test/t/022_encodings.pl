@@ -72,5 +72,24 @@ is( $node->safe_psql('latin1',
 is( (mock_requests('mock', "sql_ascii\x{fffd}"))[0]->{body}{model},
 	'echo', 'SQL_ASCII: the server gets UTF-8');
 
+# Arguments that somebody gives besides the model have names of any characters.
+$node->safe_psql(
+	'latin1', q(
+	DO $$ BEGIN EXECUTE format('CREATE FUNCTION paint(x int, %I text) RETURNS text LANGUAGE sql AS ''SELECT x || $2''',
+		'gr' || chr(246)); END $$;
+	INSERT INTO agno.tools (tool, function, requires_user_input)
+		VALUES ('paint', 'public.paint', ARRAY['gr' || chr(246)]);
+	INSERT INTO agno.agents (agent_id, model, tools) VALUES ('painter', 'mock:tools', '{paint}');
+	SELECT agno_arun('{"calls":[[{"name":"paint","arguments":{"x":1}}]]}', agent_id => 'painter', run_id => 'asks')));
+$node->poll_query_until('latin1', "SELECT status = 'PAUSED' FROM agno.runs WHERE run_id = 'asks'");
+$node->safe_psql('latin1', "SELECT agno_answer_call(run_id, tool_call_id,
+	jsonb_build_object('gr' || chr(246), 'wei' || chr(223))) FROM agno.approvals");
+is( $node->safe_psql('latin1', "SELECT r.status, c.result = '1wei' || chr(223), c.error
+		FROM agno_wait_run('asks') r JOIN agno.tool_calls c USING (run_id)"),
+	'COMPLETED|t|', 'LATIN1: the name of an argument that somebody answers with');
+is( ($node->psql('latin1', "SELECT agno_call_tool('paint', jsonb_build_object('x', 1,
+		'gr' || chr(246), 'wei' || chr(223))) = '1wei' || chr(223)"))[1],
+	't', 'LATIN1: and one that is given to try the tool');
+
 $node->stop;
 done_testing();
