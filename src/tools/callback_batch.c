@@ -89,7 +89,7 @@ is_passing(const ErrorData *error)
 static int
 time_for_call(void)
 {
-	int			most = agno_tool_timeout;
+	int			most = Min(agno_tool_timeout, INT_MAX - TOOL_GRACE_MS);
 
 	if (StatementTimeout > 0)
 		most = Min(most, StatementTimeout);
@@ -104,15 +104,16 @@ call_function(void *arg)
 {
 	CallbackWork *work = arg;
 	int			level = NewGUCNestLevel();
+	bool		reads_only = DefaultXactReadOnly;
 
 	tool_session_allow_cancel(time_for_call());
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (DefaultXactReadOnly)
+	if (reads_only)
 		read_only_begin();
 	callback_call(work->function, work->run_id, work->run);
 	PopActiveSnapshot();
 	tool_session_end_cancel();
-	if (DefaultXactReadOnly)
+	if (reads_only)
 		read_only_check();
 
 	/* What it has set, as its role, is not for the next one. */
