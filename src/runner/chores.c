@@ -218,6 +218,8 @@ prepare_turn(Chores *chores, Turn *turn, uint32 todo, Patrol *patrol, int64 now)
 	turn->patrol = patrol;
 	turn->extension = chores->extension;
 	turn->dead_tools = find_dead_tools(chores, now);
+	turn->asks = tool_slots_asks();
+	turn->asked = turn->asks != chores->asks_seen;
 	turn->many_signals = chores->many_signals;
 	turn->signals_after = chores->signals_after;
 	turn->shared = turn_size_begin(&chores->size, turn, now);
@@ -295,6 +297,7 @@ end_turn(Chores *chores, Turn *turn, int64 began)
 	{
 		list_free_deep(chores->dead_tools);
 		chores->dead_tools = NIL;
+		chores->asks_seen = turn->asks;
 	}
 	chores->paced_at = pacing_next_at(chores->dispatch->paces, clock_now());
 	if (turn->unflushed)

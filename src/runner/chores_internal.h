@@ -47,6 +47,7 @@ struct Chores
 	List	   *dead_tools;		/* ids of runs whose tools' processes died; in
 								 * TopMemoryContext */
 	int64		dead_at;		/* when to look for more of them */
+	uint64		asks_seen;		/* tool_slots_asks() when that was answered */
 	bool		to_blame;		/* the predecessor crashed at a run: that is
 								 * to be stored */
 	Patrol		patrol;			/* how far it is */

@@ -562,6 +562,8 @@ look_after_tool_workers(void)
 			tool_slots_not_started(slot, problem);
 		}
 	}
+	if (tool_slots_ask_runners(&next))
+		runner_slots_wake_all();
 	return next;
 }
 

@@ -196,7 +196,8 @@ clean_up(Turn *turn)
 
 /*
  * Tools that have brought their processes down cost their runs an attempt. After
- * that, and after a crash of the server, nobody is there to make the other calls.
+ * that, and after a crash of the server, nobody is there to make the other calls; nor
+ * is when more roles have asked than there is room for.
  */
 static void
 note_dead_tools(Turn *turn)
@@ -208,7 +209,7 @@ note_dead_tools(Turn *turn)
 		run_keys_add(&keys, lfirst(cell), NULL);
 	store_tool_crashed(keys.run_ids, keys.count);
 	store_callback_crashed(keys.run_ids, keys.count);
-	if (turn_is_to(turn, CHORE_PATROL) || turn->dead_tools != NIL)
+	if (turn_is_to(turn, CHORE_PATROL) || turn->dead_tools != NIL || turn->asked)
 		want_tool_workers(turn);
 }
 

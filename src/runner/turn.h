@@ -86,6 +86,9 @@ typedef struct Turn
 	Patrol	   *patrol;			/* how far the patrol is */
 	Oid			extension;		/* the extension that the runner serves */
 	List	   *dead_tools;		/* ids of runs whose tools' processes died */
+	uint64		asks;			/* what tool_slots_asks() said before it */
+	bool		asked;			/* that is more than it was: who wants tool
+								 * workers is to be said */
 	bool		many_signals;	/* there are many signals: owners take turns, */
 	List	   *signals_after;	/* from where these Signals are on */
 	int			limit;			/* store and start no more runs than this */

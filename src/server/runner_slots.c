@@ -649,6 +649,25 @@ runner_slot_wake_siblings(uint32 numbers)
 }
 
 /*
+ * Wake the runners of all databases.
+ */
+void
+runner_slots_wake_all(void)
+{
+	LWLockAcquire(runners_lock, LW_SHARED);
+	for (int i = 0; i < MAX_RUNNERS; i++)
+	{
+		RunnerSlot *slot = &shared->runners[i];
+
+		if (slot->state != RUNNER_RUNNING)
+			continue;
+		pg_atomic_fetch_add_u64(&slot->wakes, 1);
+		wake_process(slot->process);
+	}
+	LWLockRelease(runners_lock);
+}
+
+/*
  * How often this runner was woken.
  */
 uint64

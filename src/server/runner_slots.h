@@ -60,6 +60,7 @@ extern void runner_slots_demand(Oid database, int number);
 extern bool runner_slots_has_runner(Oid database);
 extern void runner_slots_wake_launcher(void);
 extern void runner_slots_wake(uint32 numbers, bool prepared);
+extern void runner_slots_wake_all(void);
 extern bool runner_slots_hold(Oid database);
 extern bool runner_slots_held(Oid database);
 extern void runner_slots_unhold(Oid database);

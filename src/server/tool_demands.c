@@ -15,6 +15,9 @@
 #include "server/runner_slots.h"
 #include "server/tool_slots_internal.h"
 
+/* Runners are asked who wants workers no more often than this, in ms. */
+#define ASK_PAUSE_MS 1000
+
 /*
  * The demand of this pair, or NULL. The caller holds the lock.
  */
@@ -46,7 +49,7 @@ hasten(ToolDemand *demand)
 
 /*
  * The demand of this pair, made if there is none: for one worker more. NULL if there is no
- * room for one: then its calls wait for a worker of their role.
+ * room for one: then the runners are asked later.
  */
 static ToolDemand *
 demand_more(Oid database, Oid role)
@@ -60,7 +63,10 @@ demand_more(Oid database, Oid role)
 	}
 	found = tool_demand_find(InvalidOid, InvalidOid);
 	if (found == NULL)
+	{
+		tool_state->crowded_out = true;
 		return NULL;
+	}
 	found->database = database;
 	found->role = role;
 	found->count = 1;
@@ -184,4 +190,48 @@ tool_slots_want(Oid database, Oid role)
 	LWLockRelease(tool_state_lock);
 	if (!coming)
 		runner_slots_wake_launcher();
+}
+
+/*
+ * Whether there is room for demands, and was not for some: then all runners are to say
+ * once more who wants workers. Nobody knows whose they were. *next is when to look again,
+ * if that is earlier.
+ */
+bool
+tool_slots_ask_runners(int64 *next)
+{
+	int64		now = clock_now();
+	bool		ask = false;
+
+	LWLockAcquire(tool_state_lock, LW_EXCLUSIVE);
+	if (tool_state->crowded_out && tool_state->demand_count < MAX_DEMANDS)
+	{
+		int64		at = tool_state->asked_at + ASK_PAUSE_MS * US_PER_MS;
+
+		ask = at <= now;
+		if (ask)
+		{
+			tool_state->crowded_out = false;
+			tool_state->asked_at = now;
+			tool_state->asks++;
+		}
+		else
+			*next = Min(*next, at);
+	}
+	LWLockRelease(tool_state_lock);
+	return ask;
+}
+
+/*
+ * How often runners were asked who wants workers.
+ */
+uint64
+tool_slots_asks(void)
+{
+	uint64		asks;
+
+	LWLockAcquire(tool_state_lock, LW_SHARED);
+	asks = tool_state->asks;
+	LWLockRelease(tool_state_lock);
+	return asks;
 }

@@ -80,6 +80,8 @@ typedef enum ToolStartProblem
 /* For the launcher. */
 extern void tool_slots_yield(void);
 extern void tool_slots_supervise(int64 *next);
+extern bool tool_slots_ask_runners(int64 *next);
+extern uint64 tool_slots_asks(void);
 extern bool tool_slots_next_start(int *slot, Oid *database, Oid *role,
 								  int64 *next);
 extern void tool_slots_not_started(int slot, ToolStartProblem problem);

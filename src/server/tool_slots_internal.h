@@ -106,6 +106,10 @@ typedef struct ToolState
 	int64		scarce_until;	/* when there were no more; until then */
 	int			demand_count;	/* how many demands there are */
 	uint64		demands_made;	/* the number of the last demand */
+	bool		crowded_out;	/* there was no room for some since the
+								 * runners were asked, */
+	int64		asked_at;		/* which was then, */
+	uint64		asks;			/* and so often */
 	ToolDemand	demands[MAX_DEMANDS];
 	ToolHold	holds[MAX_HOLDS];
 	int			put_off_count;	/* how many notes there are */
