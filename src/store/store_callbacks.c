@@ -331,7 +331,7 @@ void
 store_callback_crashed(char *const *run_ids, int count)
 {
 	static Statement statement = {
-		"UPDATE agno.callbacks c SET tries = c.tries + 1"
+		"UPDATE agno.callbacks c SET tries = LEAST(c.tries, 32766) + 1"
 		" FROM (SELECT l.run_id FROM agno.callbacks l"
 		" WHERE l.run_id = ANY ($1) FOR UPDATE SKIP LOCKED) l"
 		" WHERE c.run_id = l.run_id"
@@ -575,7 +575,8 @@ store_put_off_callbacks(List *batch, bool counts)
 		" ELSE LEAST(c.looks, 5) END::pg_catalog.float8)),"
 		" looks = CASE WHEN $2 THEN 0::smallint"
 		" ELSE LEAST(c.looks, 5::smallint) OPERATOR(pg_catalog.+) 1::smallint END,"
-		" tries = CASE WHEN $2 THEN c.tries OPERATOR(pg_catalog.+) 1::smallint"
+		" tries = CASE WHEN $2 THEN"
+		" LEAST(c.tries, 32766::smallint) OPERATOR(pg_catalog.+) 1::smallint"
 		" ELSE c.tries END "
 		"FROM (SELECT l.run_id FROM agno.callbacks l"
 		" WHERE l.run_id" EQ "ANY ($1) FOR UPDATE SKIP LOCKED) l "
