@@ -134,13 +134,15 @@ read_tool(const char *object, Tool *tool)
 }
 
 /*
- * Read an array of tools, valid JSON; NULL has none.
+ * Read an array of tools, valid JSON; NULL has none. What has no name or no schema is no
+ * tool.
  */
 void
 tools_read(const char *json, ToolList *list)
 {
 	int			size = 0;
 	const char *at = json;
+	Tool	   *tool;
 
 	memset(list, 0, sizeof(ToolList));
 	while (json_next_element(&at))
@@ -151,7 +153,9 @@ tools_read(const char *json, ToolList *list)
 			list->tools = list->count == 0 ? palloc(sizeof(Tool) * size) :
 				repalloc(list->tools, sizeof(Tool) * size);
 		}
-		read_tool(at, &list->tools[list->count++]);
+		tool = &list->tools[list->count];
+		read_tool(at, tool);
+		list->count += tool->name != NULL && tool->parameters != NULL;
 		at = json_skip_value(at);
 	}
 }

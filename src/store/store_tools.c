@@ -186,7 +186,7 @@ read_calls(Oid role, const ToolWork *work, int after, HeldTurn *held,
 	static Statement statement = {
 		"SELECT r.status" EQ "'RUNNING'::agno.run_status AND r.attempt" EQ "$2,"
 		" r.created_at, COALESCE(c.call_no, 0), c.tool_call_id,"
-		" c.model_call_id, c.tool, c.arguments::pg_catalog.text,"
+		" c.model_call_id, c.tool, COALESCE(c.arguments::pg_catalog.text, '{}'),"
 		" COALESCE(c.status" EQ "'preview', false), p.requirement_id IS NOT NULL,"
 		" p.fingerprint, p.answer "
 		"FROM agno.runs r "
