@@ -377,7 +377,8 @@ store_take_work(Oid role, HeldTurn *held, ToolWork *work)
 	if (!same)
 		store_hold_call(held, &turn, false);
 	if ((!same || turn.holder != MyProcPid || held->next == held->count) &&
-		!fill_held(role, held, &turn, held->call_no))
+		!fill_held(role, held, &turn,
+				   turn.holder == MyProcPid ? held->call_no : 0))
 	{
 		store_hold_call(held, &turn, false);
 		*work = turn;
