@@ -191,7 +191,7 @@ tool_session_try(bool (*work) (void *), void *arg)
 void
 tool_session_look_again(int pause)
 {
-	int64		again = clock_now() + (pause + 1) * US_PER_MS;
+	int64		again = clock_now() + (pause + INT64CONST(1)) * US_PER_MS;
 
 	if (tool_session.look_again_at == 0 || again < tool_session.look_again_at)
 		tool_session.look_again_at = again;
