@@ -34,7 +34,8 @@ read_number(const char *text)
 /*
  * How long, in milliseconds, or -1: from the values of the headers
  * retry-after-ms, which goes first as in OpenAI's client libraries, and
- * retry-after; NULL for one that is not there.
+ * retry-after; NULL for one that is not there. No pause, or one that is over, is
+ * none, as there: a server rounds down, or its clock is late.
  */
 int64
 retry_after_ms(const char *millis, const char *seconds_or_date, time_t now)
@@ -51,8 +52,8 @@ retry_after_ms(const char *millis, const char *seconds_or_date, time_t now)
 		{
 			when = curl_getdate(seconds_or_date, NULL);
 			if (when >= 0)
-				wait = Max(difftime(when, now), 0) * 1000;
+				wait = difftime(when, now) * 1000;
 		}
 	}
-	return wait >= 0 && wait < LONGEST_MS ? (int64) wait : -1;
+	return wait >= 1 && wait < LONGEST_MS ? (int64) wait : -1;
 }

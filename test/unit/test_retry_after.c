@@ -15,7 +15,7 @@ main(void)
 	check(retry_after_ms("250", NULL, now) == 250);
 	check(retry_after_ms("250.9", "3", now) == 250);
 	check(retry_after_ms(NULL, "3", now) == 3000);
-	check(retry_after_ms(NULL, "0", now) == 0);
+	check(retry_after_ms(NULL, "0", now) == -1);
 	check(retry_after_ms(NULL, " 1.5", now) == 1500);
 	check(retry_after_ms("soon", "3", now) == 3000);
 	check(retry_after_ms("", "", now) == -1);
@@ -24,7 +24,7 @@ main(void)
 	check(retry_after_ms("inf", NULL, now) == -1);
 	check(retry_after_ms("1e300", NULL, now) == -1);
 	check(retry_after_ms(NULL, "Wed, 21 Oct 2015 07:28:05 GMT", now) == 5000);
-	check(retry_after_ms(NULL, "Wed, 21 Oct 2015 07:27:00 GMT", now) == 0);
+	check(retry_after_ms(NULL, "Wed, 21 Oct 2015 07:27:00 GMT", now) == -1);
 	check(retry_after_ms(NULL, "tomorrow", now) == -1);
 	return unit_done();
 }
