@@ -91,8 +91,8 @@ token_usage_read(const cJSON *object, TokenUsage *usage)
 
 /*
  * Read the object "usage" of one of OpenAI's APIs, which differ in what they call
- * the input and the output. Each event of a stream may have one: nothing here takes
- * memory.
+ * the input and the output. Some servers leave the sum out. Each event of a stream may
+ * have one: nothing here takes memory.
  */
 void
 token_usage_read_openai(const cJSON *object, const char *input,
@@ -105,6 +105,8 @@ token_usage_read_openai(const cJSON *object, const char *input,
 	snprintf(name, sizeof(name), "%s_tokens", output);
 	usage->output = token_count(object, name);
 	usage->total = token_count(object, "total_tokens");
+	if (usage->total == 0)
+		usage->total = usage->input + usage->output;
 	snprintf(name, sizeof(name), "%s_tokens_details", input);
 	usage->cache_read = token_count(cJSON_GetObjectItemCaseSensitive(object, name),
 									"cached_tokens");
