@@ -60,7 +60,7 @@ message_add_tool_call(Message *message)
 }
 
 /* What the APIs call the parts of an answer that are sent back. */
-const char *const message_items_names[] = {"output", "content_blocks", NULL};
+const char *const message_items_names[] = {"output", "content_blocks", "beside_calls", NULL};
 
 static void
 append_tool_calls(StringInfo out, const Message *message)
@@ -125,6 +125,7 @@ message_append_json(StringInfo out, const Message *message)
 		json_append_member(out, "response_id", message->response_id);
 		if (message->items != NULL)
 		{
+			json_append_member(out, "model", message->items_model);
 			json_append_key(out, message->items_name);
 			appendStringInfoString(out, message->items);
 		}
@@ -313,6 +314,8 @@ message_read(const cJSON *object, const char *json, Message *message)
 	const char *role = json_string(object, "role");
 	const char *id = json_string(object, "id");
 	const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(object, "metrics");
+	const cJSON *data = cJSON_GetObjectItemCaseSensitive(object,
+														 "provider_data");
 	int			r = 0;
 
 	while (r < (int) lengthof(role_names) &&
@@ -327,9 +330,8 @@ message_read(const cJSON *object, const char *json, Message *message)
 		strlcpy(message->id, id, sizeof(message->id));
 	message->content = json_copy_string(object, "content");
 	message->reasoning = json_copy_string(object, "reasoning_content");
-	message->response_id =
-		json_copy_string(cJSON_GetObjectItemCaseSensitive(object, "provider_data"),
-						 "response_id");
+	message->response_id = json_copy_string(data, "response_id");
+	message->items_model = json_copy_string(data, "model");
 	read_tool_calls(cJSON_GetObjectItemCaseSensitive(object, "tool_calls"),
 					message);
 	message->tool_call_id = json_copy_string(object, "tool_call_id");

@@ -54,6 +54,7 @@ typedef struct Message
 								 * JSON array to be sent back verbatim, with
 								 * the API's name for it; or both NULL */
 	const char *items_name;
+	const char *items_model;	/* the model that has told them, or NULL */
 	int64		created_at;		/* seconds since 1970 */
 	bool		from_history;	/* of an earlier run, sent along */
 

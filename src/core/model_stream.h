@@ -21,7 +21,8 @@ typedef struct StreamPart
 	char	   *type;			/* the server's word, or NULL */
 	char	   *id;				/* of a call, or NULL */
 	char	   *name;			/* of the function, or NULL */
-	char	   *start;			/* as it began, as JSON, or NULL */
+	char	   *start;			/* as it began, or what came beside it, as
+								 * JSON, or NULL */
 	StringInfoData text;		/* the pieces so far: of a call, arguments */
 	StringInfoData signature;	/* of reasoning */
 } StreamPart;
@@ -34,6 +35,7 @@ struct ModelStream
 	bool		has_events;		/* an event has arrived, if an odd one */
 	StringInfoData content;		/* the text so far: it only grows */
 	StringInfoData reasoning;	/* the reasoning so far */
+	bool		reasoning_goes_back;	/* it is to be kept beside the calls */
 	StringInfoData items;		/* whole parts as they came, with commas */
 	StreamPart *parts;			/* part_count of part_size: those that come in
 								 * pieces */

@@ -15,6 +15,13 @@
 #include "core/json.h"
 #include "core/model_stream.h"
 
+/* What is kept beside the calls: an object of the message, and one of each call. */
+#define ITEMS_NAME "beside_calls"
+
+/* What is kept of a message and of a call: DeepSeek and Gemini demand it back. */
+#define BESIDE_MESSAGE "reasoning_content"
+#define BESIDE_CALL "extra_content"
+
 /* Other servers than OpenAI's do not know the role "developer". */
 static const char *const role_names[MESSAGE_ROLES] = {
 	[MESSAGE_SYSTEM] = "system",
@@ -37,9 +44,34 @@ append_response_format(StringInfo body, const OutputSchema *schema)
 	appendStringInfoString(body, "}}");
 }
 
+/*
+ * Append the next of the objects that were kept, if there is one, to the object that is
+ * open in body.
+ */
 static void
-append_calls(StringInfo body, const Message *message)
+append_beside(StringInfo body, const char **at)
 {
+	if (!json_next_element(at))
+		return;
+	provider_append_options(body, *at, NULL);
+	*at = json_skip_value(*at);
+}
+
+/*
+ * The calls, and what the model has told beside them: some servers demand it back, others
+ * refuse what they do not know. So it goes to who has told it.
+ */
+static void
+append_calls(StringInfo body, const Message *message, const char *model)
+{
+	const char *at = NULL;
+
+	if (message->items != NULL &&
+		strcmp(message->items_name, ITEMS_NAME) == 0 &&
+		message->items_model != NULL &&
+		strcmp(message->items_model, model) == 0)
+		at = message->items;
+	append_beside(body, &at);
 	json_append_key(body, "tool_calls");
 	appendStringInfoChar(body, '[');
 	for (int i = 0; i < message->tool_call_count; i++)
@@ -53,7 +85,9 @@ append_calls(StringInfo body, const Message *message)
 		appendStringInfoChar(body, '{');
 		json_append_member(body, "name", call->name);
 		json_append_member(body, "arguments", provider_arguments(call));
-		appendStringInfoString(body, "}}");
+		appendStringInfoChar(body, '}');
+		append_beside(body, &at);
+		appendStringInfoChar(body, '}');
 	}
 	appendStringInfoChar(body, ']');
 }
@@ -72,7 +106,7 @@ append_messages(StringInfo body, const ModelRequest *request)
 		json_append_member(body, "content",
 						   message->content != NULL ? message->content : "");
 		if (message->tool_call_count > 0)
-			append_calls(body, message);
+			append_calls(body, message, request->model);
 		if (message->role == MESSAGE_TOOL)
 			json_append_member(body, "tool_call_id", message->call_id);
 		appendStringInfoChar(body, '}');
@@ -163,7 +197,7 @@ append_content(StringInfo out, const cJSON *content)
 static void
 append_message(StringInfo content, StringInfo reasoning, const cJSON *message)
 {
-	const char *thought = json_string(message, "reasoning_content");
+	const char *thought = json_string(message, BESIDE_MESSAGE);
 	const char *refusal = json_string(message, "refusal");
 
 	if (thought == NULL)
@@ -176,24 +210,125 @@ append_message(StringInfo content, StringInfo reasoning, const cJSON *message)
 		appendStringInfoString(content, refusal);
 }
 
-static void
-read_tool_calls(const cJSON *calls, Message *message)
+/*
+ * Where the value of this member of an object starts, or NULL.
+ */
+static const char *
+find_value(const char *object, const char *name)
 {
-	const cJSON *item;
+	JsonMember	member;
 
+	if (!json_find_member(object, name, &member))
+		return NULL;
+	pfree(member.key);
+	return member.value;
+}
+
+/*
+ * Where the calls of a message, or a delta, are in a scrubbed document; or NULL.
+ */
+static const char *
+find_calls(const char *document, const char *message)
+{
+	const char *at = find_value(document, "choices");
+
+	return json_next_element(&at) ?
+		find_value(find_value(at, message), "tool_calls") : NULL;
+}
+
+/*
+ * The arguments of a call, which is here in a document, as the model wrote them: a string,
+ * or, from servers that imitate, the object itself. Or NULL.
+ */
+static char *
+copy_arguments(const cJSON *function, const char *call)
+{
+	const cJSON *arguments = cJSON_GetObjectItemCaseSensitive(function,
+															  "arguments");
+
+	if (cJSON_IsString(arguments))
+		return pstrdup(arguments->valuestring);
+	if (arguments == NULL || cJSON_IsNull(arguments))
+		return NULL;
+	return json_raw_member(find_value(call, "function"), "arguments");
+}
+
+/*
+ * What a call has beside it, as it is written; or NULL.
+ */
+static char *
+copy_beside(const cJSON *item, const char *call)
+{
+	if (cJSON_GetObjectItemCaseSensitive(item, BESIDE_CALL) == NULL)
+		return NULL;
+	return json_raw_member(call, BESIDE_CALL);
+}
+
+/*
+ * Keep what the answer has told beside its calls, if there is something: reasoning, or
+ * NULL, and what is in beside for each call.
+ */
+static void
+keep_beside(Message *message, const char *reasoning, char **beside)
+{
+	bool		some = reasoning != NULL;
+	StringInfoData items;
+
+	initStringInfo(&items);
+	appendStringInfoString(&items, "[{");
+	json_append_member(&items, BESIDE_MESSAGE, reasoning);
+	for (int i = 0; i < message->tool_call_count; i++)
+	{
+		appendStringInfoString(&items, "},{");
+		if (beside[i] == NULL)
+			continue;
+		some = true;
+		json_append_key(&items, BESIDE_CALL);
+		appendStringInfoString(&items, beside[i]);
+	}
+	appendStringInfoString(&items, "}]");
+	if (some)
+		message_keep_items(message, items.data, ITEMS_NAME);
+	else
+		pfree(items.data);
+}
+
+/*
+ * Read the calls of a message, which is in a document of this many bytes.
+ */
+static void
+read_tool_calls(const cJSON *source, Message *message, const char *body,
+				size_t length)
+{
+	const cJSON *calls = cJSON_GetObjectItemCaseSensitive(source, "tool_calls");
+	char	   *beside[MAX_TOOL_CALLS + 1];
+	const cJSON *item;
+	char	   *document;
+	const char *at;
+
+	if (calls == NULL || calls->child == NULL)
+		return;
+	document = json_scrub(body, length);
+	at = find_calls(document, "message");
 	cJSON_ArrayForEach(item, calls)
 	{
 		const cJSON *function =
 			cJSON_GetObjectItemCaseSensitive(item, "function");
-		ToolCall   *call = message_add_tool_call(message);
+		ToolCall   *call = json_next_element(&at) ?
+			message_add_tool_call(message) : NULL;
 
 		if (call == NULL)
-			return;
+			break;
 		call->id = json_copy_string(item, "id");
 		call->call_id = json_copy_string(item, "id");
 		call->name = json_copy_string(function, "name");
-		call->arguments = json_copy_string(function, "arguments");
+		call->arguments = copy_arguments(function, at);
+		beside[message->tool_call_count - 1] = copy_beside(item, at);
+		at = json_skip_value(at);
 	}
+	pfree(document);
+	if (message->tool_call_count <= MAX_TOOL_CALLS)
+		keep_beside(message, json_string(source, BESIDE_MESSAGE), beside);
 }
 
 static AnswerOutcome
@@ -252,8 +387,7 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 									  &answer->error);
 		message_init(&answer->message, MESSAGE_ASSISTANT, content.data);
 		answer->message.reasoning = reasoning.len > 0 ? reasoning.data : NULL;
-		read_tool_calls(cJSON_GetObjectItemCaseSensitive(message, "tool_calls"),
-						&answer->message);
+		read_tool_calls(message, &answer->message, body, length);
 		token_usage_read_openai(cJSON_GetObjectItemCaseSensitive(tree, "usage"),
 								"prompt", "completion",
 								&answer->message.usage);
@@ -263,14 +397,38 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 }
 
 /*
+ * Whether a piece begins another call than this part: it has the same number, and no id,
+ * but a name of its own, or it is whole as that one is.
+ */
+static bool
+begins_another(const StreamPart *part, const char *name, const char *piece)
+{
+	if (name == NULL || name[0] == '\0' || part->name == NULL)
+		return false;
+	return strcmp(part->name, name) != 0 ||
+		(part->text.len > 0 && part->text.data[part->text.len - 1] == '}' &&
+		 piece != NULL && piece[0] == '{');
+}
+
+/*
  * Pieces of calls: the first has the id and the name, all have a piece of the
- * arguments. Some servers send calls whole, and without a number.
+ * arguments. Some servers send calls whole, and without a number, or all with the same.
  */
 static void
-read_call_pieces(ModelStream *stream, const cJSON *calls)
+read_call_pieces(ModelStream *stream, const cJSON *delta, const char *data,
+				 size_t length)
 {
+	const cJSON *calls = cJSON_GetObjectItemCaseSensitive(delta, "tool_calls");
 	const cJSON *item;
+	char	   *document;
+	const char *at;
 
+	if (json_string(delta, BESIDE_MESSAGE) != NULL)
+		stream->reasoning_goes_back = true;
+	if (calls == NULL || calls->child == NULL)
+		return;
+	document = json_scrub(data, length);
+	at = find_calls(document, "delta");
 	cJSON_ArrayForEach(item, calls)
 	{
 		const cJSON *function =
@@ -278,11 +436,17 @@ read_call_pieces(ModelStream *stream, const cJSON *calls)
 		const cJSON *index = cJSON_GetObjectItemCaseSensitive(item, "index");
 		const char *id = json_string(item, "id");
 		const char *name = json_string(function, "name");
-		const char *piece = json_string(function, "arguments");
+		char	   *piece;
+		char	   *beside;
 		int64		number = cJSON_IsNumber(index) ?
 			json_int64(item, "index") : stream->part_count;
 		StreamPart *part = model_stream_part(stream, number);
 
+		if (!json_next_element(&at))
+			break;
+		piece = copy_arguments(function, at);
+		beside = copy_beside(item, at);
+		at = json_skip_value(at);
 		if (id != NULL && id[0] == '\0')
 			id = NULL;
 		if (part == NULL && !cJSON_IsNumber(index) && id == NULL &&
@@ -291,34 +455,53 @@ read_call_pieces(ModelStream *stream, const cJSON *calls)
 		if (part != NULL && id != NULL && part->id != NULL &&
 			strcmp(part->id, id) != 0)
 			part = NULL;
+		if (part != NULL && id == NULL && begins_another(part, name, piece))
+			part = NULL;
 		if (part == NULL)
 			part = model_stream_add_part(stream, number);
 		if (part == NULL)
-			return;
+			break;
 		if (id != NULL && part->id == NULL)
 			part->id = pstrdup(id);
 		if (name != NULL && name[0] != '\0' && part->name == NULL)
 			part->name = pstrdup(name);
 		if (piece != NULL)
+		{
 			appendStringInfoString(&part->text, piece);
+			pfree(piece);
+		}
+		if (beside != NULL)
+		{
+			if (part->start != NULL)
+				pfree(part->start);
+			part->start = beside;
+		}
 	}
+	pfree(document);
 }
 
 static void
 end_stream(ModelStream *stream)
 {
+	Message    *message = &stream->answer.message;
+	char	   *beside[MAX_TOOL_CALLS + 1];
+
 	for (int i = 0; i < stream->part_count; i++)
 	{
 		StreamPart *part = &stream->parts[i];
-		ToolCall   *call = message_add_tool_call(&stream->answer.message);
+		ToolCall   *call = message_add_tool_call(message);
 
 		if (call == NULL)
 			return;
+		beside[i] = part->start;
 		call->id = part->id;
 		call->call_id = part->id;
 		call->name = part->name;
 		call->arguments = part->text.data;
 	}
+	if (message->tool_call_count > 0)
+		keep_beside(message, stream->reasoning_goes_back ?
+					stream->reasoning.data : NULL, beside);
 }
 
 /*
@@ -331,6 +514,7 @@ read_event(ModelStream *stream, const char *data, size_t length)
 {
 	cJSON	   *tree;
 	const cJSON *choice;
+	const cJSON *delta;
 	const cJSON *usage;
 	const char *reason;
 
@@ -348,11 +532,9 @@ read_event(ModelStream *stream, const char *data, size_t length)
 	}
 	choice =
 		cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(tree, "choices"), 0);
-	append_message(&stream->content, &stream->reasoning,
-				   cJSON_GetObjectItemCaseSensitive(choice, "delta"));
-	read_call_pieces(stream,
-					 cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(choice, "delta"),
-													  "tool_calls"));
+	delta = cJSON_GetObjectItemCaseSensitive(choice, "delta");
+	append_message(&stream->content, &stream->reasoning, delta);
+	read_call_pieces(stream, delta, data, length);
 	reason = json_string(choice, "finish_reason");
 	if (reason != NULL && !stream->ended)
 	{

@@ -373,11 +373,43 @@ is_error(const cJSON *tree)
 }
 
 /*
+ * Servers that imitate OpenAI may write arguments as an object, not as a string: find
+ * those in the items.
+ */
+static void
+read_objects(Message *message, const char *items)
+{
+	int			n = 0;
+
+	while (n < message->tool_call_count && json_next_element(&items))
+	{
+		JsonMember	member;
+		char	   *type = NULL;
+
+		if (json_find_member(items, "type", &member) && member.value[0] == '"')
+			type = json_decode_string(member.value, member.value_length);
+		if (type != NULL && strcmp(type, "function_call") == 0)
+		{
+			ToolCall   *call = &message->tool_calls[n++];
+
+			if (call->arguments == NULL &&
+				json_find_member(items, "arguments", &member) &&
+				member.value[0] != 'n')
+				call->arguments = pnstrdup(member.value, member.value_length);
+		}
+		if (type != NULL)
+			pfree(type);
+		items = json_skip_value(items);
+	}
+}
+
+/*
  * Keep the items of an answer with calls as they came, reasoning and all.
  */
 static void
 keep_items(Message *message, char *items)
 {
+	read_objects(message, items);
 	if (message->tool_call_count > 0)
 		message_keep_items(message, items, ITEMS_NAME);
 }

@@ -301,6 +301,7 @@ plan_calls(Run *run, Message *message, int64 now)
 			 0, now);
 		return;
 	}
+	message->items_model = run->model;
 	run->planned = palloc(sizeof(PlannedCall) * message->tool_call_count);
 	for (int i = 0; i < message->tool_call_count; i++)
 	{
@@ -312,10 +313,13 @@ plan_calls(Run *run, Message *message, int64 now)
 			char		id[UUID_TEXT_SIZE];
 
 			call->id = psprintf("call_%s", uuid_v7(id) ? id : "");
-			message->items = NULL;
 		}
 		if (call->call_id == NULL)
+		{
+			/* Nothing in it is what the result will refer to. */
+			message->items = NULL;
 			call->call_id = call->id;
+		}
 		if (call->id == NULL)
 			call->id = call->call_id;
 		if (call->name == NULL)

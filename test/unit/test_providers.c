@@ -118,6 +118,77 @@ test_chat(void)
 	check(stream_of(chat, "data: nonsense\n\n").outcome == ANSWER_INVALID);
 }
 
+/*
+ * What some servers demand back with their calls goes back to the model that told it,
+ * and to no other.
+ */
+static void
+test_beside_calls(void)
+{
+	const Provider *chat = &provider_openai_chat;
+	ModelRequest request = {.model = "m",.message_count = 1};
+	ModelAnswer answers[2];
+	StringInfoData body;
+
+	answers[0] = answer_of(chat, "{\"choices\":[{\"message\":{\"content\":\"\",\"reasoning_content\":\"Hm\",\"tool_calls\":["
+						   "{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"},\"extra_content\":{\"g\":1.50}},"
+						   "{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":{\"k\":1.50}}}]}}]}");
+	answers[1] = stream_of(chat, "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"H\"}}]}\n\n"
+						   "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"m\",\"tool_calls\":["
+						   "{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"},\"extra_content\":{\"g\":1.50}}]}}]}\n\n"
+						   "data: {\"choices\":[{\"delta\":{\"tool_calls\":["
+						   "{\"index\":1,\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":{\"k\":1.50}}}]},"
+						   "\"finish_reason\":\"tool_calls\"}]}\n\n");
+	for (int i = 0; i < 2; i++)
+	{
+		Message    *message = &answers[i].message;
+
+		check_text(message->items, "[{\"reasoning_content\":\"Hm\"},{\"extra_content\":{\"g\":1.50}},{}]");
+		request.messages = message;
+		message->items_model = "m";
+		initStringInfo(&body);
+		chat->write_request(&body, &request);
+		check_text(body.data, "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"content\":\"\","
+				   "\"reasoning_content\":\"Hm\",\"tool_calls\":["
+				   "{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"},\"extra_content\":{\"g\":1.50}},"
+				   "{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":\"{\\\"k\\\":1.50}\"}}]}]}");
+		message->items_model = "another";
+		resetStringInfo(&body);
+		chat->write_request(&body, &request);
+		check(strstr(body.data, "reasoning") == NULL && strstr(body.data, "extra") == NULL);
+	}
+	/* of reasoning by another name, nothing is demanded */
+	answers[0] = answer_of(chat, "{\"choices\":[{\"message\":{\"reasoning\":\"Hm\",\"tool_calls\":[{\"id\":\"a\"}]}}]}");
+	check(answers[0].message.tool_call_count == 1 && answers[0].message.items == NULL);
+}
+
+/* Servers that imitate OpenAI's write arguments as objects, and give all calls one number. */
+static void
+test_odd_calls(void)
+{
+	ModelAnswer answer;
+
+	answer = answer_of(&provider_openai_responses,
+					   "{\"status\":\"completed\",\"output\":[{\"type\":\"reasoning\"},"
+					   "{\"type\":\"function_call\",\"call_id\":\"a\",\"name\":\"f\",\"arguments\":null},"
+					   "{\"type\":\"function_call\",\"call_id\":\"b\",\"name\":\"g\",\"arguments\":{\"k\":1.50}}]}");
+	check(answer.message.tool_call_count == 2 && answer.message.tool_calls[0].arguments == NULL);
+	check_text(answer.message.tool_calls[1].arguments, "{\"k\":1.50}");
+	answer = stream_of(&provider_openai_chat,
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":2}\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"g\",\"arguments\":\"\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"name\":\"g\",\"arguments\":\"{\"}}]}}]}\n\n"
+					   "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"}\"}}]},\"finish_reason\":\"stop\"}]}\n\n");
+	check(answer.message.tool_call_count == 3);
+	check_text(answer.message.tool_calls[1].arguments, "{\"a\":2}");
+	check_text(answer.message.tool_calls[2].name, "g");
+	check_text(answer.message.tool_calls[2].arguments, "{}");
+	/* and leave out the sum of the tokens */
+	answer = answer_of(&provider_openai_chat, "{\"choices\":[{\"message\":{\"content\":\"\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}");
+	check(answer.message.usage.total == 3);
+}
+
 static void
 test_anthropic(void)
 {
@@ -347,6 +418,8 @@ main(void)
 	message_init(&messages[1], MESSAGE_USER, "U");
 	message_init(&messages[2], MESSAGE_ASSISTANT, "A");
 	test_chat();
+	test_beside_calls();
+	test_odd_calls();
 	test_anthropic();
 	test_responses();
 	test_odd_space();

@@ -366,6 +366,22 @@ test_failures(void)
 			   "{\"type\":\"configuration\",\"message\":\"no such server\",\"http_status\":null,\"attempt\":0}");
 }
 
+/* A call without what its result is to refer to is not sent back as it came. */
+static void
+test_call_without_call_id(void)
+{
+	ToolList	none = {0};
+	Run			run = sent_run(0);
+	const Message *message;
+
+	run.tools = &none;
+	receive(&run, answer(200, "{\"status\":\"completed\",\"output\":[{\"type\":\"function_call\","
+						 "\"id\":\"fc_1\",\"name\":\"f\",\"arguments\":\"{}\"}]}"), SECOND);
+	message = &run.messages[run.message_count - 1];
+	check(message->tool_call_count == 1 && message->items == NULL);
+	check_text(message->tool_calls[0].call_id, "fc_1");
+}
+
 int
 main(void)
 {
@@ -382,5 +398,6 @@ main(void)
 	test_failures();
 	for (int i = RUN_PENDING; i <= RUN_ERROR; i++)
 		check(run_status_parse(run_status_name(i)) == (RunStatus) i);
+	test_call_without_call_id();
 	return unit_done();
 }
