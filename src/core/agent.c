@@ -54,6 +54,6 @@ agent_read(const char *json)
 	agent->add_session_state_to_context =
 		read_flag(tree, "add_session_state_to_context");
 	agent->resolve_in_context = read_flag(tree, "resolve_in_context");
-	cJSON_Delete(tree);
+	json_free(tree);
 	return agent;
 }

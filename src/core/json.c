@@ -23,6 +23,9 @@
 #include "common/jsonapi.h"
 #include "core/json.h"
 #include "mb/pg_wchar.h"
+#ifndef FRONTEND
+#include "utils/memutils.h"
+#endif
 
 /* How many characters a number for jsonb may have, and its exponent's bound. */
 #define MAX_NUMBER 1000
@@ -239,9 +242,78 @@ json_scrub(const char *bytes, size_t length)
 	return out.data;
 }
 
+#ifndef FRONTEND
+
+/* Memory for a tree has run out. */
+static bool out_of_memory;
+
+static void *
+allocate(size_t size)
+{
+	void	   *memory = palloc_extended(size, MCXT_ALLOC_HUGE |
+										 MCXT_ALLOC_NO_OOM);
+
+	out_of_memory |= memory == NULL;
+	return memory;
+}
+
+/*
+ * Let cJSON build a tree in a memory context of its own, below the current one: an error
+ * takes it along. cJSON is left as it was, since others in this process may use it; so no
+ * error may leave it.
+ */
+static cJSON *
+parse(const char *text, size_t size)
+{
+	cJSON_Hooks hooks = {.malloc_fn = allocate,.free_fn = pfree};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "agno_bg JSON",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	cJSON	   *tree;
+
+	out_of_memory = false;
+	cJSON_InitHooks(&hooks);
+	tree = cJSON_ParseWithLengthOpts(text, size, NULL, true);
+	cJSON_InitHooks(NULL);
+	MemoryContextSwitchTo(old);
+	if (tree == NULL)
+		MemoryContextDelete(context);
+	if (out_of_memory)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	return tree;
+}
+
+/*
+ * Let go of a tree of json_parse(), or of NULL.
+ */
+void
+json_free(cJSON *tree)
+{
+	if (tree != NULL)
+		MemoryContextDelete(GetMemoryChunkContext(tree));
+}
+#else
+
+static cJSON *
+parse(const char *text, size_t size)
+{
+	return cJSON_ParseWithLengthOpts(text, size, NULL, true);
+}
+
+void
+json_free(cJSON *tree)
+{
+	cJSON_Delete(tree);
+}
+#endif
+
 /*
  * Parse one JSON document that fills all the bytes but white space. Returns
- * NULL when it is none or nests too deep. The caller calls cJSON_Delete().
+ * NULL when it is none or nests too deep. The caller calls json_free(), as soon as it can;
+ * what it does not let go of lives as long as the current memory context.
  */
 cJSON *
 json_parse(const char *bytes, size_t length)
@@ -253,7 +325,7 @@ json_parse(const char *bytes, size_t length)
 	scrub(&text, bytes, length, true);
 
 	/* The length includes the NUL, which cJSON is to find at the end. */
-	tree = cJSON_ParseWithLengthOpts(text.data, text.len + 1, NULL, true);
+	tree = parse(text.data, text.len + 1);
 	pfree(text.data);
 	return tree;
 }
@@ -491,7 +563,7 @@ json_decode_string(const char *value, size_t length)
 	tree = json_parse(value, length);
 	decoded = cJSON_GetStringValue(tree);
 	result = pstrdup(decoded != NULL ? decoded : "");
-	cJSON_Delete(tree);
+	json_free(tree);
 	return result;
 }
 

@@ -24,6 +24,7 @@
 extern char *text_scrub(const char *bytes, size_t length);
 extern char *json_scrub(const char *bytes, size_t length);
 extern cJSON *json_parse(const char *bytes, size_t length);
+extern void json_free(cJSON *tree);
 extern const char *json_string(const cJSON *object, const char *name);
 extern char *json_copy_string(const cJSON *object, const char *name);
 extern int64 json_int64(const cJSON *object, const char *name);

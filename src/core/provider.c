@@ -209,7 +209,7 @@ provider_error_message(int status, const char *body, size_t length)
 		result = with_excerpt(status != 0 ?
 							  psprintf("HTTP status %d", status) :
 							  "an error without a message", body, length);
-	cJSON_Delete(tree);
+	json_free(tree);
 	return result;
 }
 
@@ -245,6 +245,6 @@ provider_quota_is_used_up(const char *body, size_t length)
 	for (int i = 0; i < (int) lengthof(codes); i++)
 		result |= (code != NULL && strcmp(code, codes[i]) == 0) ||
 			(type != NULL && strcmp(type, codes[i]) == 0);
-	cJSON_Delete(tree);
+	json_free(tree);
 	return result;
 }

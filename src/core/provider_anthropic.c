@@ -439,7 +439,7 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 				   &answer->message.usage);
 		answer->message.response_id = json_copy_string(tree, "id");
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 /*
@@ -539,7 +539,7 @@ append_block(StringInfo out, const StreamPart *part)
 	appendStringInfoString(out, cJSON_IsObject(input) ?
 						   json_scrub(raw, strlen(raw)) : "{}");
 	appendStringInfoChar(out, '}');
-	cJSON_Delete(input);
+	json_free(input);
 }
 
 /*
@@ -619,7 +619,7 @@ read_event(ModelStream *stream, const char *data, size_t length)
 		stream->answer.error = provider_error_message(0, data, length);
 		stream->ended = true;
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 static const char *const headers[] = {"anthropic-version: 2023-06-01", NULL};

@@ -393,7 +393,7 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 								&answer->message.usage);
 		answer->message.response_id = json_copy_string(tree, "id");
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 /*
@@ -547,7 +547,7 @@ read_event(ModelStream *stream, const char *data, size_t length)
 								&stream->answer.message.usage);
 	if (stream->answer.message.response_id == NULL)
 		stream->answer.message.response_id = json_copy_string(tree, "id");
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 const Provider provider_openai_chat = {

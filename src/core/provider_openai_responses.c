@@ -457,7 +457,7 @@ read_answer(const char *body, size_t length, ModelAnswer *answer)
 			keep_items(&answer->message,
 					   provider_raw_member(body, length, NULL, ITEMS_NAME));
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 /*
@@ -548,7 +548,7 @@ read_event(ModelStream *stream, const char *data, size_t length)
 		if (strcmp(type, ends[i]) == 0)
 			end_stream(stream, response, data, length);
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 const Provider provider_openai_responses = {

@@ -232,7 +232,7 @@ append_fields(StringInfo out, const Requirement *requirement,
 					 json_string(property, "description"),
 					 json_raw_member(requirement->answer, property->string));
 	appendStringInfoChar(out, ']');
-	cJSON_Delete(schema);
+	json_free(schema);
 }
 
 /*-------------------------------------------------------------------------

@@ -51,7 +51,7 @@ read_arguments(const ToolCall *call, const char **refusal)
 					 JSON_MAX_MEMBERS);
 	else
 		result = json;
-	cJSON_Delete(tree);
+	json_free(tree);
 	return result;
 }
 
@@ -78,7 +78,7 @@ find_usurped(const Tool *tool, const char *arguments)
 			pfree(member.key);
 	}
 	json_index_free(index);
-	cJSON_Delete(schema);
+	json_free(schema);
 	return found;
 }
 

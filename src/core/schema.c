@@ -402,7 +402,7 @@ schema_read(const char *json, OutputSchema *result)
 			cJSON_IsTrue(member(envelope, "strict")) : root_is_strict(schema);
 	}
 	json_index_free(index);
-	cJSON_Delete(tree);
+	json_free(tree);
 	return problem;
 }
 

@@ -563,7 +563,7 @@ schema_answer(const OutputSchema *schema, const char *answer, char **problem)
 	else if (check.steps_left <= 0)
 		*problem = pstrdup("the check would take too long");
 	json_index_free(check.index);
-	cJSON_Delete(value);
-	cJSON_Delete(root);
+	json_free(value);
+	json_free(root);
 	return *problem == NULL ? json : NULL;
 }

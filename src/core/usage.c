@@ -198,6 +198,6 @@ session_usage_add(const char *metrics, const char *model,
 	appendStringInfo(&out, "{\"model\":[%s]}}", models.data);
 
 	pfree(models.data);
-	cJSON_Delete(tree);
+	json_free(tree);
 	return out.data;
 }

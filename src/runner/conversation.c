@@ -55,7 +55,7 @@ read_messages(List *messages, const char *json)
 		pfree(raw);
 		at = end;
 	}
-	cJSON_Delete(tree);
+	json_free(tree);
 	pfree(scrubbed);
 	return messages;
 }
@@ -110,7 +110,7 @@ add_child(Message *message, const StoredCall *call)
 		return;
 	metrics = json_parse(call->child_metrics, strlen(call->child_metrics));
 	token_usage_read(metrics, &message->child_usage);
-	cJSON_Delete(metrics);
+	json_free(metrics);
 }
 
 /*

@@ -420,7 +420,7 @@ give_input(GatedCall *call, const char *input)
 	if (complete)
 		requirement->decision = DECISION_ANSWERED;
 	call->changed = true;
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 static void

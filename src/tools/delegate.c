@@ -39,7 +39,7 @@ task_of(const Tool *tool, const char *arguments)
 				 errmsg("invalid arguments: %s", encoding_to_server(problem))));
 	tree = json_parse(json, strlen(json));
 	task = json_copy_string(tree, "task");
-	cJSON_Delete(tree);
+	json_free(tree);
 	if (task == NULL || task[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -63,7 +63,7 @@ take_answer(const Tool *tool, char **arguments)
 	}
 	appendStringInfoChar(&of_model, '}');
 	appendStringInfoChar(&of_others, '}');
-	cJSON_Delete(schema);
+	json_free(schema);
 	*arguments = encoding_to_server(of_model.data);
 	return encoding_to_server(of_others.data);
 }

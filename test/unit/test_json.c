@@ -23,7 +23,7 @@ parse_string(const char *inside, size_t length)
 	tree = json_parse(text.data, text.len);
 	if (tree != NULL)
 		result = pstrdup(cJSON_GetStringValue(cJSON_GetArrayItem(tree, 0)));
-	cJSON_Delete(tree);
+	json_free(tree);
 	return result;
 }
 
@@ -35,7 +35,7 @@ parses(const char *text)
 	cJSON	   *tree = json_parse(text, strlen(text));
 	bool		ok = tree != NULL;
 
-	cJSON_Delete(tree);
+	json_free(tree);
 	return ok;
 }
 
@@ -101,7 +101,7 @@ test_escapes(void)
 		check_text(scrubbed, cases[i].scrubbed);
 		check_text(json_scrub(scrubbed, strlen(scrubbed)), scrubbed);
 		check(cJSON_Compare(tree, same, true));
-		cJSON_Delete(tree);
+		json_free(tree);
 		cJSON_Delete(same);
 	}
 }
@@ -243,7 +243,7 @@ test_members(void)
 	check(json_int64(tree, "s") == 0);
 	check(json_int64(tree, "none") == 0);
 	check(json_int64(NULL, "n") == 0);
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 static void

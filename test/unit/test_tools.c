@@ -346,7 +346,7 @@ test_kept_calls(void)
 	check_text(read.tool_calls[0].id, "toolu_1");
 	check_text(read.tool_calls[0].call_id, "toolu_1");
 	check_text(read.tool_calls[1].call_id, "call_2");
-	cJSON_Delete(tree);
+	json_free(tree);
 }
 
 /* What subscribers are told of a call. */
@@ -392,7 +392,7 @@ test_events(void)
 		tree = json_parse(events[0].data, strlen(events[0].data));
 		check_text(json_string(tree, "content"),
 				   psprintf("%s completed in 0.0005s. ", cases[i].text));
-		cJSON_Delete(tree);
+		json_free(tree);
 	}
 	started = run_event_tool_started(&source, &execution);
 	check(strstr(started.data, "\"tool_call_error\":null,\"result\":null,\"metrics\":null") != NULL);
