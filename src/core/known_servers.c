@@ -15,6 +15,8 @@
 
 #define CHAT "openai-chat"
 
+#define MISTRAL "https://api.mistral.ai/"
+
 static const KnownServer servers[] = {
 	{"openai", "openai-responses", "https://api.openai.com/v1",
 	"OPENAI_BASE_URL", "OPENAI_API_KEY"},
@@ -35,7 +37,7 @@ static const KnownServer servers[] = {
 	{"groq", CHAT, "https://api.groq.com/openai/v1", NULL, "GROQ_API_KEY"},
 	{"llamacpp", CHAT, "http://127.0.0.1:8080/v1", NULL, NULL},
 	{"lmstudio", CHAT, "http://127.0.0.1:1234/v1", NULL, NULL},
-	{"mistral", CHAT, "https://api.mistral.ai/v1", NULL, "MISTRAL_API_KEY"},
+	{"mistral", CHAT, MISTRAL "v1", NULL, "MISTRAL_API_KEY"},
 	{"moonshot", CHAT, "https://api.moonshot.ai/v1", NULL, "MOONSHOT_API_KEY"},
 	{"nebius", CHAT, "https://api.tokenfactory.nebius.com/v1",
 	NULL, "NEBIUS_API_KEY"},
@@ -68,6 +70,16 @@ known_server_find(const char *name)
 			return &servers[i];
 	}
 	return NULL;
+}
+
+/*
+ * Whether a server tells the tokens of a stream unasked, and refuses to be asked. (Mistral's
+ * does: HTTP 422, extra_forbidden, stream_options.include_usage.)
+ */
+bool
+known_server_tells_usage(const char *base_url)
+{
+	return strncmp(base_url, MISTRAL, strlen(MISTRAL)) == 0;
 }
 
 /*

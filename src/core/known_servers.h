@@ -18,6 +18,7 @@ typedef struct KnownServer
 } KnownServer;
 
 extern const KnownServer *known_server_find(const char *name);
+extern bool known_server_tells_usage(const char *base_url);
 extern char *known_server_names(void);
 
 #endif							/* AGNO_KNOWN_SERVERS_H */

@@ -27,6 +27,7 @@ typedef struct ModelRequest
 								 * NULL; none of its keys is reserved */
 	const OutputSchema *schema; /* that the answer is to fit, or NULL */
 	bool		stream;			/* as server-sent events */
+	bool		tells_usage;	/* unasked, at the end of a stream */
 	const ToolList *tools;		/* that the model may call, or NULL */
 	const char *tool_choice;	/* none, auto, required, the name of a tool,
 								 * or NULL */

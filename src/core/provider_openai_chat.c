@@ -165,8 +165,10 @@ write_request(StringInfo body, const ModelRequest *request)
 		append_response_format(body, request->schema);
 	append_tools(body, request);
 	if (request->stream)
-		appendStringInfoString(body, ",\"stream\":true,"
-							   "\"stream_options\":{\"include_usage\":true}");
+		appendStringInfoString(body, ",\"stream\":true");
+	if (request->stream && !request->tells_usage)
+		appendStringInfoString(body,
+							   ",\"stream_options\":{\"include_usage\":true}");
 	provider_append_options(body, request->options,
 							request->schema != NULL ? "response_format" : NULL);
 	appendStringInfoChar(body, '}');

@@ -107,6 +107,7 @@ run_write_request(const Run *run, StringInfo body)
 		.options = run->options,
 		.schema = run->schema,
 		.stream = run->streamed,
+		.tells_usage = run->tells_usage,
 		.tools = run->tools,
 		.tool_choice = tool_choice(run),
 		.no_more_tools = run->no_more_tools,

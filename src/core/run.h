@@ -50,6 +50,7 @@ typedef struct Run
 	const OutputSchema *schema; /* that the answer must fit, or NULL */
 	const Provider *provider;
 	bool		streamed;		/* the answer is to arrive piece by piece */
+	bool		tells_usage;	/* its server is not to be asked for tokens */
 	bool		background;		/* the server is to work in the background */
 	int			attempt;		/* the number of this attempt, from 1 */
 	int64		started_at;		/* when the attempt started */

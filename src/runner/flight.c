@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "core/json.h"
+#include "core/known_servers.h"
 #include "core/prompt.h"
 #include "core/usage.h"
 #include "runner/conversation.h"
@@ -173,6 +174,7 @@ flight_create(const ReadyRun *ready, const ModelServer *server, Pace *pace,
 	run->background = server->provider->background &&
 		asks_for_background(run->options);
 	run->streamed = ready->stream && !run->background;
+	run->tells_usage = known_server_tells_usage(server->base_url);
 	run->response_id = run->background ? copy_or_null(ready->response_id) : NULL;
 	flight->id_stored = run->response_id != NULL;
 	flight->continues = ready->picked->continues;

@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "core/known_servers.h"
 #include "core/model_stream.h"
 #include "unit.h"
 
@@ -51,6 +52,8 @@ static void
 test_chat(void)
 {
 	const Provider *chat = &provider_openai_chat;
+	const ModelRequest told = {.model = "m",.stream = true,.tells_usage = true};
+	StringInfoData body;
 	ModelAnswer answer;
 
 	check_text(request_of(chat, "{\"temperature\": 0.50}", false, false),
@@ -61,6 +64,13 @@ test_chat(void)
 			   "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":"
 			   "{\"name\":\"s\",\"schema\":{},\"strict\":true}},"
 			   "\"stream\":true,\"stream_options\":{\"include_usage\":true},\"seed\":2}");
+
+	/* Mistral refuses to be asked for the tokens */
+	check(known_server_tells_usage("https://api.mistral.ai/v1"));
+	check(!known_server_tells_usage("https://api.openai.com/v1"));
+	initStringInfo(&body);
+	chat->write_request(&body, &told);
+	check_text(body.data, "{\"model\":\"m\",\"messages\":[],\"stream\":true}");
 
 	/* DeepSeek sends empty lines while one waits */
 	answer = answer_of(chat, "\n\n{\"id\":\"c\",\"choices\":[{\"message\":{\"content\":\"Hi\","
