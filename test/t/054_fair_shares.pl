@@ -57,7 +57,7 @@ as('b', q(SELECT count(*) FROM generate_series(1, 100000) i,
 my $busy = latency('a', 21);
 note("a call takes $idle ms when idle, $busy ms beside the flood");
 # (The rest is for what else the machine does.)
-cmp_ok($busy, '<', 3 * $idle + 10,
+cmp_ok($busy, '<', 3 * $idle + 50,
 	'beside 100,000 pending and 900 hanging runs of another role, a call takes less than three times as long');
 is(value("count(*) FROM agno.runs WHERE owner = 'b'::regrole AND status = 'RUNNING'"),
 	900, 'the other role still has no more than its limit');
