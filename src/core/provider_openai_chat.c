@@ -240,7 +240,8 @@ find_calls(const char *document, const char *message)
 
 /*
  * The arguments of a call, which is here in a document, as the model wrote them: a string,
- * or, from servers that imitate, the object itself. Or NULL.
+ * or, from servers that imitate, the object itself. Or NULL: an empty object may come before
+ * pieces of a string.
  */
 static char *
 copy_arguments(const cJSON *function, const char *call)
@@ -250,7 +251,8 @@ copy_arguments(const cJSON *function, const char *call)
 
 	if (cJSON_IsString(arguments))
 		return pstrdup(arguments->valuestring);
-	if (arguments == NULL || cJSON_IsNull(arguments))
+	if (arguments == NULL || cJSON_IsNull(arguments) ||
+		(cJSON_IsObject(arguments) && arguments->child == NULL))
 		return NULL;
 	return json_raw_member(find_value(call, "function"), "arguments");
 }
@@ -329,7 +331,8 @@ read_tool_calls(const cJSON *source, Message *message, const char *body,
 		at = json_skip_value(at);
 	}
 	pfree(document);
-	if (message->tool_call_count <= MAX_TOOL_CALLS)
+	if (message->tool_call_count > 0 &&
+		message->tool_call_count <= MAX_TOOL_CALLS)
 		keep_beside(message, json_string(source, BESIDE_MESSAGE), beside);
 }
 

@@ -529,16 +529,16 @@ blame(void *arg)
 }
 
 /*
- * The predecessor has crashed at a run. If it cannot be stored whose fault that was, turns fail
- * likewise.
+ * The predecessor has crashed at a run. If it cannot be stored whose fault that was, it is
+ * not counted: once there have been turns, the run may be in flight.
  */
 static void
 blame_culprit(Chores *chores)
 {
-	static bool failed;
+	bool		failed = false;
 
-	chores->to_blame = !apart_do("agno_bg: counting an attempt", blame, NULL,
-								 &failed);
+	(void) apart_do("agno_bg: counting an attempt", blame, NULL, &failed);
+	chores->to_blame = false;
 }
 
 /*

@@ -162,6 +162,7 @@ requeue_page(const char *after, const char *last, const Column *own)
 		"UPDATE agno.run_queue q SET runner = $2,"
 		" continues = q.continues AND NOT n.interrupted,"
 		" claimed = q.claimed AND NOT n.ready,"
+		" run_at = CASE WHEN NOT n.interrupted THEN q.run_at END,"
 		" state = CASE WHEN n.ready THEN " READY " ELSE q.state END,"
 		" " GOES_FIRST_IF("n.interrupted") " "
 		"FROM (SELECT w.run_id, " INTERRUPTED("w") " AS interrupted,"
